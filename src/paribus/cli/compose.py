@@ -1,0 +1,200 @@
+"""The composition root: a composed config becomes a checked recipe, and a recipe becomes data, method and evaluators.
+
+Everything a user can get wrong in a config is found here, before any data is read or any folder made.
+"""
+
+import functools
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import AfterValidator, Field
+
+from paribus.cli.overlays import in_effect
+from paribus.core.build import build, checked, describe, schema
+from paribus.core.duration import PositiveDuration, in_steps
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import (
+    Average,
+    DataFactory,
+    DataSets,
+    Evaluator,
+    Method,
+    MethodFactory,
+    ModelFactory,
+    Objective,
+    OptimizerFactory,
+    Place,
+    Schedule,
+    Slots,
+    TrackerFactory,
+    Transform,
+    Update,
+    Workshop,
+)
+from paribus.engine import distributed
+from paribus.engine.runtime import Runtime, initialised
+from paribus.models.groups import decay_groups
+
+PROTOCOL = 1  # of what a recipe means; a change that alters results under an equal config raises it
+
+# Not part of what is computed. Everything else in the config is hashed into the run's id.
+_NOT_RECIPE = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
+_NOT_RECIPE_OF_DATA = ("root", "download")
+
+
+def _called_like(protocol: type[Any]) -> AfterValidator:
+    """Refuse what is callable, but with other arguments: a model in the optimizer's place."""
+    wanted = list(inspect.signature(protocol.__call__).parameters)[1:]
+
+    def check(value: Any) -> Any:
+        if value is not None and list(inspect.signature(value).parameters) != wanted:
+            raise ValueError(f"should be a {protocol.__name__}, called with ({', '.join(wanted)})")
+        return value
+
+    return AfterValidator(check)
+
+
+@schema
+class EveryConfig:
+    """Time between two log lines, evaluations, checkpoints; the last step has all three."""
+
+    log: PositiveDuration = "50ba"
+    evaluate: PositiveDuration = "1ep"
+    checkpoint: PositiveDuration = "1ep"
+
+
+@schema
+class CheckpointsConfig:
+    """keep: how many of the newest stay."""
+
+    keep: Annotated[int, Field(ge=1)] = 2
+
+
+@schema
+class PathsConfig:
+    """runs: the folder of run folders."""
+
+    runs: str = "runs"
+
+
+@schema
+class Recipe:
+    """A complete run. Each field is a key of configs/train.yaml."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    seed: Annotated[int, Field(ge=0, lt=2**63)]
+    steps: PositiveDuration
+    batch_size: Annotated[int, Field(ge=1)]
+    data: Annotated[DataFactory, _called_like(DataFactory)]
+    model: Annotated[ModelFactory, _called_like(ModelFactory)]
+    method: Annotated[MethodFactory, _called_like(MethodFactory)]
+    transforms: dict[str, Annotated[Transform | None, _called_like(Transform)]]
+    objective: Annotated[Objective, _called_like(Objective)]
+    optimizer: Annotated[OptimizerFactory, _called_like(OptimizerFactory)]
+    schedule: Annotated[Schedule, _called_like(Schedule)]
+    update: Annotated[Update, _called_like(Update)]
+    ema: Annotated[Average, _called_like(Average)]
+    evaluators: dict[str, Annotated[Evaluator | None, _called_like(Evaluator)]]
+    tracker: dict[str, Annotated[TrackerFactory | None, _called_like(TrackerFactory)]]
+    runtime: Runtime
+    every: EveryConfig
+    checkpoints: CheckpointsConfig
+    paths: PathsConfig
+    packages: tuple[str, ...] = ()
+    techniques: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """Plain data that makes this recipe again, every default written out."""
+        return {key: value for key, value in describe(self).items() if key != "_target_"}
+
+    @functools.cached_property
+    def id(self) -> str:
+        """12 hex digits of a hash of what is computed: not of paths, trackers, device or cadence."""
+        core = {key: value for key, value in self.config.items() if key not in _NOT_RECIPE}
+        core["data"] = {key: value for key, value in core["data"].items() if key not in _NOT_RECIPE_OF_DATA}
+        # the order of transforms is part of the recipe, the order of all other keys is not
+        core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
+        text = json.dumps({"protocol": PROTOCOL, **core}, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def title(self) -> str:
+        """What a person calls this run, e.g. quickstart-cutmix-s0."""
+        return f"{self.name}-{'+'.join(self.techniques) or 'baseline'}-s{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.paths.runs).expanduser() / f"{self.title}-{self.id}"
+
+
+def recipe_from(cfg: Any, asked: list[str]) -> Recipe:
+    """Check a composed config, with the names of the techniques that were asked for. Raises ConfigError."""
+    return recipe_again(in_effect(cfg, asked))
+
+
+def recipe_again(config: Mapping[str, Any]) -> Recipe:
+    """The recipe of a run folder's config.yaml."""
+    packages = config.get("packages") or ()
+    if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
+        raise ConfigError(f"packages: found {packages!r}; should be a list of package names")
+    values = build(config, packages=tuple(packages))
+    for key, cls in {"every": EveryConfig, "checkpoints": CheckpointsConfig, "paths": PathsConfig}.items():
+        if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose
+            values[key] = checked(cls, values[key], key)
+    return checked(Recipe, values)
+
+
+def place_of(recipe: Recipe, device: torch.device, world: distributed.World) -> Place:
+    return Place(device, recipe.update.dtype, recipe.runtime.memory_format, world.rank, world.size)
+
+
+def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
+    """The method with its networks on the device, initialised from the seed's streams."""
+    share = recipe.batch_size // place.world
+    accumulate = getattr(recipe.update, "accumulate", 1)
+    if share % accumulate:
+        raise ConfigError(
+            f"update.accumulate: found {accumulate}; {share} images a process do not divide into that many parts"
+        )
+
+    def make(factory: ModelFactory, name: str) -> torch.nn.Module:
+        model = initialised(lambda: factory(data.spec), recipe.seed, name)
+        return model.to(place.device, place.dtype).to(memory_format=place.memory_format)
+
+    def wrap(model: torch.nn.Module) -> torch.nn.Module:
+        model = distributed.wrapped(model, place.device)
+        return torch.compile(model) if recipe.runtime.compile else model  # type: ignore[return-value]
+
+    slots = Slots(
+        tuple(t for t in recipe.transforms.values() if t is not None),
+        recipe.model,
+        recipe.objective,
+        recipe.optimizer,
+        recipe.schedule,
+        recipe.update,
+        recipe.ema,
+    )
+    return recipe.method(slots, Workshop(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers))
+
+
+def evaluation_from(recipe: Recipe, data: DataSets) -> list[Evaluator]:
+    """The evaluators, once their splits are known to exist."""
+    chosen = {name: e for name, e in recipe.evaluators.items() if e is not None}
+    for name, evaluator in chosen.items():
+        for split in getattr(evaluator, "splits", ()):
+            if split not in data.splits:
+                raise ConfigError(
+                    f"evaluators.{name}.splits: found {split}; the data has {', '.join(data.splits)} "
+                    "(data.minival=N carves a selection split)"
+                )
+    return list(chosen.values())
+
+
+def steps_of(recipe: Recipe, steps_per_epoch: int) -> int:
+    return in_steps(recipe.steps, steps_per_epoch)

@@ -1,0 +1,114 @@
+"""Hydra composes, then steps aside: overrides, --help, --cfg, -m and --config-dir are its own; folders, errors and exit
+codes are ours.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from paribus.cli.configs import config_folder
+from paribus.cli.main import BAD_CONFIG, FAILED, OK, REQUEUE, complain
+from paribus.core.build import near
+from paribus.core.errors import ConfigError, RunFailed
+
+
+class JobEnded(Exception):
+    """One job of a sweep did not end with 0. Hydra carries it through a launcher, and goes on with the other jobs."""
+
+
+def run(arguments: list[str]) -> int:
+    """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
+    codes: list[int] = []
+    sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
+
+    def job(cfg: DictConfig) -> None:
+        code = _one_job(cfg, list(HydraConfig.get().overrides.task) if sweeping else [])
+        codes.append(code)
+        if sweeping and code != OK:
+            raise JobEnded(f"a job ended with exit code {code}")
+
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
+    try:
+        with tempfile.TemporaryDirectory(prefix="paribus-sweep-") as scratch:
+            # Hydra's sweeper wants a folder for its multirun.yaml; runs have their own
+            own = [f"hydra.sweep.dir={scratch}"] if sweeping else []
+            sys.argv = ["paribus train", *own, *arguments]
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
+    except JobEnded:
+        pass
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, ConfigError) or os.environ.get("PARIBUS_DEBUG") == "1":
+            raise
+        raise ConfigError(one_line(error, arguments)) from error
+    finally:
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    return _overall(codes) if codes else OK
+
+
+def _one_job(cfg: DictConfig, overrides: list[str]) -> int:
+    from paribus.cli.training import train  # torch comes with it, and only now
+
+    if overrides:
+        print(f"\n== {' '.join(overrides)}", flush=True)
+    choice: Any = HydraConfig.get().runtime.choices.get("technique")
+    asked = [choice] if isinstance(choice, str) else list(choice or [])
+    try:
+        return train(OmegaConf.to_container(cfg, resolve=True), asked)
+    except ConfigError as error:
+        return complain(str(error), BAD_CONFIG)
+    except RunFailed as error:
+        return complain(str(error), FAILED)
+
+
+def _overall(codes: list[int]) -> int:
+    """0 if every job ended well; else the gravest: failed before bad input before stopped."""
+    if len(codes) > 1:
+        print(
+            f"\n{len(codes)} jobs: "
+            + ", ".join(f"{n} ended with {c}" for c in sorted(set(codes)) if (n := codes.count(c)))
+        )
+    return next((code for code in (FAILED, BAD_CONFIG, REQUEUE) if code in codes), OK)
+
+
+def one_line(error: BaseException, arguments: list[str]) -> str:
+    """What Hydra says over several lines, as where, what and what to do."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
+        options = list(error.options or [])
+        group = group or "config"
+        return f"{group}={name}: there is no such {group}{near(name, options)}; there are {', '.join(options)}"
+    causes = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
+    text = " ".join(line.strip() for line in "\n".join(causes).splitlines() if line.strip())
+    if "not in struct" in text or "Could not override" in text:
+        key = next(
+            (a.lstrip("+~").split("=")[0] for a in arguments if f"'{a.lstrip('+~').split('=')[0]}'" in text),
+            None,
+        )
+        if key is not None:
+            return f"{key}: no such key{near(key, _keys())}; paribus train --help shows them all"
+    return text.split(" See https://")[0]
+
+
+def _keys() -> list[str]:
+    """The dotted keys of the config as it is without overrides, for near matches."""
+    from hydra import compose, initialize_config_dir
+
+    def dotted(node: Any, path: str) -> list[str]:
+        if not isinstance(node, dict):
+            return [path]
+        return [path, *(key for k, v in node.items() for key in dotted(v, f"{path}.{k}" if path else str(k)))]
+
+    with initialize_config_dir(str(Path(config_folder())), version_base="1.3"):
+        return dotted(OmegaConf.to_container(compose("train")), "")

@@ -1,0 +1,81 @@
+"""The command line: finds the subcommand and turns what went wrong into one line and an exit code.
+
+Imports nothing heavy, so that `paribus --help` answers at once.
+"""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from paribus import __version__
+from paribus.core.errors import ConfigError, RunFailed
+
+OK, FAILED, BAD_CONFIG, REQUEUE = 0, 1, 2, 75
+
+HELP = """\
+paribus: what a vision training technique is worth, all else being equal.
+
+  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
+  paribus train --help                                    every setting, with its default
+  paribus eval RUN|CHECKPOINT                             evaluate a trained network again
+  paribus list techniques|models|experiments|data|runs    what there is
+
+Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
+PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
+
+
+def _train(arguments: list[str]) -> int:
+    from paribus.cli.hydra_app import run
+
+    return run(arguments)
+
+
+def _eval(arguments: list[str]) -> int:
+    from paribus.cli.evaluating import run
+
+    return run(arguments)
+
+
+def _list(arguments: list[str]) -> int:
+    from paribus.cli.listing import run
+
+    return run(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list}
+
+
+def main() -> NoReturn:
+    sys.exit(dispatch(sys.argv[1:]))
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Run a command line and return its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return OK
+    if arguments[0] in ("-V", "--version"):
+        print(f"paribus {__version__}")
+        return OK
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        return complain(
+            f"{arguments[0]}: no such command; there are {', '.join(COMMANDS)} (paribus --help)", BAD_CONFIG
+        )
+    try:
+        return command(arguments[1:])
+    except ConfigError as error:
+        return complain(str(error), BAD_CONFIG)
+    except RunFailed as error:
+        return complain(str(error), FAILED)
+
+
+def complain(message: str, code: int) -> int:
+    """One line on standard error, from one process; the traceback as well if PARIBUS_DEBUG is set."""
+    if os.environ.get("PARIBUS_DEBUG") == "1" and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    if os.environ.get("RANK", "0") == "0":
+        print(f"paribus: {message}", file=sys.stderr)
+    return code

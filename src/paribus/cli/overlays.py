@@ -1,0 +1,62 @@
+"""Overlays are honest: each technique asked for fits the recipe and is in effect, or the run is refused.
+
+A file in configs/technique/ adds its settings to the config, and says under `overlays.NAME` what that must amount to:
+
+    swap:    {optimizer._target_: {OLD: NEW}}    the value at this path must be OLD, and becomes NEW
+    expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
+    fits:    one sentence on what it fits, for the refusal
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from paribus.core.errors import ConfigError
+
+EMPTY = "baseline"
+
+
+def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
+    """The config with every swap made and the rules replaced by `techniques`, the names in effect. Raises
+    ConfigError."""
+    rules: Mapping[str, Any] = cfg.get("overlays") or {}
+    cfg = {key: value for key, value in cfg.items() if key != "overlays"}
+    names = [name for name in asked if name != EMPTY]
+    for name in names:
+        if name not in rules:
+            raise ConfigError(
+                f"technique={name}: configs/technique/{name}.yaml has no overlays.{name} that says what it changes"
+            )
+    for name, rule in rules.items():
+        for path, swaps in rule.get("swap", {}).items():
+            found = value_at(cfg, path)
+            if found not in swaps:
+                _refuse(name, path, found, list(swaps), rule)
+            cfg = with_value(cfg, path, swaps[found])
+    for name, rule in rules.items():
+        for path, wanted in rule.get("expect", {}).items():
+            found = value_at(cfg, path)
+            allowed = wanted if isinstance(wanted, list) else [wanted]
+            if found not in allowed:
+                _refuse(name, path, found, allowed, rule)
+    return {**cfg, "techniques": list(rules)}
+
+
+def _refuse(name: str, path: str, found: Any, allowed: list[Any], rule: Mapping[str, Any]) -> None:
+    fits = rule.get("fits", f"it needs {path} to be {' or '.join(map(str, allowed))}")
+    raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found}; {fits}")
+
+
+def value_at(cfg: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None if there is nothing."""
+    node: Any = cfg
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            return None
+        node = node[key]
+    return node
+
+
+def with_value(cfg: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of the config with this value at a dotted path."""
+    key, _, rest = path.partition(".")
+    return {**cfg, key: with_value(cfg[key], rest, value) if rest else value}

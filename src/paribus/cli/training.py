@@ -1,0 +1,195 @@
+"""`paribus train`, one run: check, build, resume or start, train, record."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from paribus.cli.compose import Recipe, evaluation_from, method_from, place_of, recipe_from, steps_of
+from paribus.cli.main import FAILED, OK, REQUEUE, complain
+from paribus.core import runfolder
+from paribus.core.duration import in_steps
+from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.protocols import DataSets, Method, Tracker
+from paribus.engine import checkpoint, distributed
+from paribus.engine.distributed import World
+from paribus.engine.evaluate import evaluate
+from paribus.engine.loop import Every, Run
+from paribus.engine.loop import train as train_loop
+from paribus.engine.provenance import fingerprint, record_segment
+from paribus.engine.runtime import prepare
+from paribus.engine.stop import StopRequest
+from paribus.tracking.events import Events, read_events
+
+
+def train(cfg: Any, asked: list[str]) -> int:
+    """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made."""
+    recipe = recipe_from(cfg, asked)
+    world = distributed.from_environment()
+    if runfolder.state(recipe.folder) == "DONE":
+        if world.is_main:
+            print(f"{recipe.folder} is done already: {result_line(recipe.folder)}; delete it to run again")
+        return OK
+    device = prepare(recipe.runtime, world)
+    distributed.join(world, device)
+    try:
+        return _train(recipe, world, device)
+    finally:
+        distributed.leave()
+
+
+def _train(recipe: Recipe, world: World, device: torch.device) -> int:
+    place = place_of(recipe, device, world)
+    data = recipe.data(place)
+    loader = data.loader(recipe.batch_size, recipe.seed)
+    evaluators = evaluation_from(recipe, data)
+    method = method_from(recipe, data, place)
+    run = Run(
+        folder=recipe.folder,
+        recipe=recipe.id,
+        total=steps_of(recipe, loader.steps_per_epoch),
+        seed=recipe.seed,
+        every=_cadence(recipe, loader.steps_per_epoch),
+        keep=recipe.checkpoints.keep,
+        world=world,
+        device=device,
+    )
+    stop = StopRequest()
+    stop.listen()
+    if not world.is_main:
+        return _watch(run, method, loader, lambda: evaluate(method, evaluators, data.splits), stop)
+    _make_folder(run.folder)
+    with runfolder.locked(run.folder):
+        resumed = _resumable(run)
+        distributed.from_main(resumed)
+        start = resumed.step if resumed else 0
+        runfolder.mark(run.folder, None)
+        runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
+        record_segment(run.folder, start, fingerprint(recipe.runtime, device, world), device)
+        tracker = _trackers(recipe, start, run.total)
+        _announce(recipe, run, data, method, start)
+        try:
+            state = train_loop(
+                run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
+            )
+        except RunFailed as error:
+            newest = checkpoint.newest(run.folder)
+            where = f"the last good checkpoint is at step {newest.step}" if newest else "there is no checkpoint yet"
+            runfolder.mark(run.folder, "FAILED", str(error))
+            return complain(f"{run.folder}: {error}; {where}", FAILED)
+        summary = _finish(recipe, run, data, state)
+        tracker.close(summary)
+    if state == "PREEMPTED":
+        print(f"stopped with a checkpoint; run the same command again to go on ({run.folder})")
+        return REQUEUE
+    print(f"done: {result_line(run.folder)}\nrecord: {run.folder}")
+    return OK
+
+
+def _watch(run: Run, method: Method, loader: Any, evaluated: Any, stop: StopRequest) -> int:
+    """Every other rank: the same loop, nothing written."""
+    resumed = distributed.from_main(None)
+    state = train_loop(run, method, loader, evaluated, Trackers([]), stop, resumed)
+    return REQUEUE if state == "PREEMPTED" else OK
+
+
+class Trackers:
+    """Several trackers as one."""
+
+    def __init__(self, trackers: list[Tracker]) -> None:
+        self._trackers = trackers
+
+    def log(self, step: int, values: Any) -> None:
+        for tracker in self._trackers:
+            tracker.log(step, values)
+
+    def close(self, summary: Any) -> None:
+        for tracker in self._trackers:
+            tracker.close(summary)
+
+
+def _trackers(recipe: Recipe, start: int, total: int) -> Trackers:
+    """The local record first and always, then the others of the config."""
+    others = [t for t in recipe.tracker.values() if t is not None and not isinstance(t, Events)]
+    return Trackers([t(recipe.folder, start, total) for t in (Events(), *others)])
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"paths.runs: {folder} cannot be made: {error.strerror}; choose another with paths.runs=DIR"
+        ) from error
+
+
+def _resumable(run: Run) -> checkpoint.Checkpoint | None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = checkpoint.newest(run.folder)
+    for warning in caught:
+        print(f"warning: {warning.message}")
+    if found is not None and found.recipe != run.recipe:
+        raise ConfigError(
+            f"{run.folder} holds a checkpoint of recipe {found.recipe}, not {run.recipe}; delete it to start over"
+        )
+    return found
+
+
+def _cadence(recipe: Recipe, steps_per_epoch: int) -> Every:
+    log, evaluate, save = (
+        in_steps(d, steps_per_epoch) for d in (recipe.every.log, recipe.every.evaluate, recipe.every.checkpoint)
+    )
+    return Every(log, evaluate, save)
+
+
+def _announce(recipe: Recipe, run: Run, data: DataSets, method: Method, start: int) -> None:
+    """What runs: the first lines of the console."""
+    model = getattr(method, "model", None)
+    parameters = sum(p.numel() for p in model.parameters()) if model is not None else 0
+    sizes = ", ".join(f"{name} {n:,}" for name, n in data.sizes.items())
+    print(f"{recipe.title}  techniques: {', '.join(recipe.techniques) or 'none (baseline)'}")
+    print(f"  data {type(recipe.data).__name__} ({sizes}), sha256 {data.checksum[:12]}; {parameters:,} parameters")
+    for note in getattr(model, "notes", ()):  # what a model factory solved for, e.g. a width at matched MACs
+        print(f"  {note}")
+    for group in getattr(method, "groups", []):
+        count = sum(p.numel() for p in group.parameters)
+        print(f"  weight decay {'on' if group.decays else 'off'}: {len(group.parameters)} tensors, {count:,} numbers")
+    precision = getattr(recipe.update, "precision", "fp32")
+    print(f"  {run.device}, {precision}, {torch.get_num_threads()} threads, {run.world.size} process(es); {run.folder}")
+    if start:
+        print(f"  resumed after step {start} of {run.total}")
+
+
+def _finish(recipe: Recipe, run: Run, data: DataSets, state: str) -> dict[str, Any]:
+    """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
+    metrics: dict[str, float] = {}
+    events = read_events(run.folder / runfolder.EVENTS)
+    for event in events:
+        metrics |= event["values"]
+    summary = {
+        "id": recipe.id,
+        "title": recipe.title,
+        "name": recipe.name,
+        "techniques": list(recipe.techniques),
+        "seed": recipe.seed,
+        "state": state,
+        "step": events[-1]["step"] if events else 0,
+        "steps": run.total,
+        "sizes": dict(data.sizes),
+        "data_checksum": data.checksum,
+        "metrics": metrics,
+    }
+    runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
+    runfolder.mark(run.folder, state)
+    return summary
+
+
+def result_line(folder: Path) -> str:
+    """The result of a finished run in a few words."""
+    metrics = runfolder.read_json(folder / runfolder.SUMMARY).get("metrics", {})
+    accuracies = [f"{key} {value:.2%}" for key, value in sorted(metrics.items()) if key.endswith("/acc1")]
+    return ", ".join([*accuracies, f"{metrics.get('time/train_s', 0):.1f} s of training"])

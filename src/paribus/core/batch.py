@@ -1,0 +1,66 @@
+"""What a step is given: images, targets, and which samples they are.
+
+A batch is this process's part of the global batch. A transform that mixes samples asks `peers` for the others, which
+may live on another rank, and wraps its work in `through`, so that a later transform's peers come out transformed as
+well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs (n, c, h, w) float; targets (n,) int64 class ids or (n, classes) weights that sum to 1; ids (n,) sample
+    indices.
+
+    positions: (n,) places of these samples in the global batch of `size` samples, on the inputs' device.
+    fetch: makes any places of the same global batch, as this batch stands now; None when all of it is here.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    ids: Tensor
+    positions: Tensor
+    size: int
+    classes: int
+    fetch: Callable[[Tensor], Batch] | None = None
+
+    def __len__(self) -> int:
+        return self.inputs.shape[0]
+
+    def peers(self, positions: Tensor) -> Batch:
+        """The samples at these places of the global batch."""
+        if self.fetch is not None:
+            return self.fetch(positions)
+        return replace(
+            self,
+            inputs=self.inputs[positions],
+            targets=self.targets[positions],
+            ids=self.ids[positions],
+            positions=positions,
+        )
+
+    def through(self, change: Callable[[Batch], Batch]) -> Batch:
+        """Apply `change`, a pure function of a batch and the positions in it, here and to whatever is fetched later."""
+        fetch = self.fetch
+        if fetch is None:
+            return change(self)
+        return replace(change(self), fetch=lambda positions: change(fetch(positions)))
+
+    def split(self, parts: int) -> Iterator[Batch]:
+        """Equal consecutive parts, for gradient accumulation."""
+        size = len(self) // parts
+        for start in range(0, len(self), size):
+            here = slice(start, start + size)
+            yield replace(
+                self,
+                inputs=self.inputs[here],
+                targets=self.targets[here],
+                ids=self.ids[here],
+                positions=self.positions[here],
+            )

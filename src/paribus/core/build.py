@@ -1,0 +1,124 @@
+"""From a plain config to objects: each mapping with a `_target_` becomes that frozen dataclass, children first.
+
+Pydantic checks keys, types, choices and ranges from the dataclass itself; this file finds the class, refuses what is
+not allowed, and puts every mistake into one line that names the config path. `describe` is the way back.
+"""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeVar, cast, dataclass_transform
+
+import pydantic
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import is_pydantic_dataclass
+
+from paribus.core.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
+def schema(cls: type[T]) -> type[T]:
+    """A frozen keyword-only dataclass whose fields are checked when it is made: the class is its config's schema."""
+    config = ConfigDict(
+        strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, validate_default=True
+    )
+    made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=config)(cls)
+    return cast(type[T], made)
+
+
+def build(node: Any, path: str = "", packages: tuple[str, ...] = ()) -> Any:
+    """Build a config node: mappings with `_target_` become objects, lists become tuples, the rest stays.
+
+    packages: names of further packages, beside paribus, that a `_target_` may come from.
+    Raises ConfigError with one line: the path, what was found, what is allowed.
+    """
+    if isinstance(node, Mapping):
+        node = cast(Mapping[Any, Any], node)
+        children = {str(k): build(v, _join(path, str(k)), packages) for k, v in node.items() if k != "_target_"}
+        if "_target_" not in node:
+            return children
+        cls = resolve(node["_target_"], path, packages)
+        return checked(cls, children, path)
+    if isinstance(node, list | tuple):
+        return tuple(build(item, _join(path, str(i)), packages) for i, item in enumerate(cast(list[Any], node)))
+    return node
+
+
+def checked(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+    """cls(**values), with a validation error told as one line."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        known = [field.name for field in fields(cast(Any, cls))]
+        told: dict[str, list[str]] = {}
+        for e in error.errors():
+            where, what = _told(cast(dict[str, Any], e), path, cls.__name__, known)
+            told[where] = [*told[where], what.partition("; ")[2]] if where in told else [what]
+        raise ConfigError("; ".join(f"{where}: {' or '.join(what)}" for where, what in told.items())) from error
+    except ValueError as error:  # a check across fields, in the dataclass's own words
+        raise ConfigError(f"{path or cls.__name__}: {error}") from error
+
+
+def resolve(target: object, path: str, packages: tuple[str, ...] = ()) -> type[Any]:
+    """The dataclass a dotted name stands for; only from paribus and the packages named by the user."""
+    where = _join(path, "_target_")
+    allowed = ("paribus", *packages)
+    if not isinstance(target, str) or "." not in target:
+        raise ConfigError(
+            f"{where}: found {target!r}; expected a dotted class name such as paribus.models.convnet.ConvNet"
+        )
+    if target.split(".")[0] not in allowed:
+        raise ConfigError(
+            f"{where}: found {target}; only classes of {', '.join(allowed)} may be named in a config "
+            "(packages=[your_package] adds your own)"
+        )
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}: {target} cannot be imported: {error}") from error
+    if not (isinstance(found, type) and is_pydantic_dataclass(found)):
+        raise ConfigError(f"{where}: {target} is not a config class (a dataclass made with paribus.core.build.schema)")
+    return found
+
+
+def describe(thing: Any) -> Any:
+    """Plain data from which `build` makes the same object again, with every default written out."""
+    if is_dataclass(thing) and not isinstance(thing, type):
+        cls = type(thing)
+        values = {field.name: describe(getattr(thing, field.name)) for field in fields(thing) if field.init}
+        return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **values}
+    if isinstance(thing, Mapping):
+        return {str(k): describe(v) for k, v in cast(Mapping[Any, Any], thing).items()}
+    if isinstance(thing, list | tuple):
+        return [describe(item) for item in cast(list[Any], thing)]
+    return thing
+
+
+def near(word: str, known: list[str]) -> str:
+    """' (did you mean x?)' when something is close, else ''."""
+    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _told(error: dict[str, Any], path: str, cls: str, known: list[str]) -> tuple[str, str]:
+    """Where, and what was found there and what is allowed."""
+    loc = [str(part) for i, part in enumerate(error["loc"]) if i == 0 or isinstance(part, int)]
+    # further strings in a location are the members of a union; only the field's name means anything to a reader
+    where = _join(path, ".".join(loc)) if loc else path or cls
+    if error["type"] == "unexpected_keyword_argument":
+        return where, f"no such key{near(loc[0], known)}; {cls} takes {', '.join(known) or 'nothing'}"
+    if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+        return where, f"missing; {cls} needs it"
+    found = error.get("input")
+    shown = repr(found) if not is_dataclass(found) else type(found).__name__
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    return where, f"found {shown}; {message}"

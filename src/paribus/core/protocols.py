@@ -1,0 +1,215 @@
+"""The contracts between the rooms. Each is one verb; none has behaviour to inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from paribus.core.batch import Batch
+from paribus.core.progress import Progress
+from paribus.core.sums import Sums
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a model needs to know about the data. Sizes in pixels."""
+
+    classes: int
+    channels: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where tensors live and which part of the global batch this process makes."""
+
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.contiguous_format
+    rank: int = 0
+    world: int = 1
+
+
+@runtime_checkable
+class Loader(Protocol):
+    """Training data as a function of the step: `batch(step)` gives the same samples whenever it is asked."""
+
+    @property
+    def steps_per_epoch(self) -> int: ...
+
+    def batch(self, step: int) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """Loaded data: its spec, a training loader, and evaluation splits by name, each a function of the batch size.
+
+    The splits give this rank's share: every sample exactly once over all ranks, no padding.
+    checksum: of the training samples and their order.
+    """
+
+    spec: Spec
+    loader: Callable[[int, int], Loader]  # (global batch size, seed) -> Loader
+    splits: Mapping[str, Callable[[int], Iterable[Batch]]]
+    sizes: Mapping[str, int]
+    checksum: str
+
+
+@runtime_checkable
+class DataFactory(Protocol):
+    def __call__(self, place: Place) -> DataSets: ...
+
+
+@runtime_checkable
+class Transform(Protocol):
+    """Changes a training batch, on the device. Draws from streams of its own name; never changes a tensor in place."""
+
+    def __call__(self, batch: Batch, at: Progress) -> Batch: ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """The loss of a batch (a scalar tensor, mean over samples) and further metrics to log."""
+
+    def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+@runtime_checkable
+class ModelFactory(Protocol):
+    def __call__(self, spec: Spec) -> nn.Module: ...
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that the optimizer treats alike, with their names in the model."""
+
+    names: tuple[str, ...]
+    parameters: tuple[nn.Parameter, ...]
+    decays: bool
+
+
+@runtime_checkable
+class OptimizerFactory(Protocol):
+    @property
+    def decay(self) -> str: ...
+
+    def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer: ...
+
+
+@runtime_checkable
+class Schedule(Protocol):
+    """The factor on the learning rate, a pure function of progress."""
+
+    def __call__(self, at: Progress) -> float: ...
+
+
+@runtime_checkable
+class Update(Protocol):
+    """From a loss on (parts of) a batch to changed parameters. One instance serves one run; it keeps no state of its
+    own."""
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+    def scaler(self, device: torch.device) -> torch.amp.GradScaler: ...
+
+    def __call__(
+        self,
+        loss_of: Callable[[Batch], tuple[Tensor, dict[str, Tensor]]],
+        batch: Batch,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+    ) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Average(Protocol):
+    """Makes an average of the weights to evaluate with, or None when it is off."""
+
+    def __call__(self, model: nn.Module) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Slots:
+    """The six places where a technique can be put. What alters the step itself is a Method instead."""
+
+    transforms: tuple[Transform, ...]
+    model: ModelFactory
+    objective: Objective
+    optimizer: OptimizerFactory
+    schedule: Schedule
+    update: Update
+    ema: Average
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What a method needs to make its networks: the data's spec, a place, and how models are made there.
+
+    make: a factory and the name of its initialisation stream to a module on the device.
+    wrap: that module to the one whose forward is called in a step (compiled, distributed).
+    groups: a module and a decay rule to the optimizer's parameter groups.
+    sync: makes buffers (BatchNorm statistics) equal on all ranks.
+    """
+
+    spec: Spec
+    place: Place
+    make: Callable[[ModelFactory, str], nn.Module]
+    wrap: Callable[[nn.Module], nn.Module]
+    groups: Callable[[nn.Module, str], list[ParameterGroup]]
+    sync: Callable[[nn.Module], None]
+
+
+@runtime_checkable
+class Method(Protocol):
+    """The one verb the loop knows, and what a checkpoint keeps. Metrics are tensors: a step never waits for the
+    device."""
+
+    def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]: ...
+
+    def settle(self) -> None: ...  # called before evaluation and before a checkpoint
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """Capability: (n, c, h, w) inputs to (n, classes) float scores, after `settle`."""
+
+    def predict(self, inputs: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class MethodFactory(Protocol):
+    def __call__(self, slots: Slots, workshop: Workshop) -> Method: ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Sums over this rank's share of a split. `splits` maps names to batches for a batch size."""
+
+    def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums: ...
+
+
+class Tracker(Protocol):
+    """Receives values; cannot reach training state, so it cannot change a result."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self, summary: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class TrackerFactory(Protocol):
+    """Opens a tracker on a run folder, for a run that stands at step `start` of `total`."""
+
+    def __call__(self, folder: Path, start: int, total: int) -> Tracker: ...

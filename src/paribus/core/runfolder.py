@@ -1,0 +1,101 @@
+"""The layout of a run folder, and how its state is read. No torch here: listing and reporting use it too.
+
+config.yaml        the complete recipe, every default written out
+provenance.json    code, packages, hardware and command, one entry for each segment of the run
+events.jsonl       the record, append-only: {"step": ..., "values": {...}} a line
+checkpoints/       step_00001234.pt and `last`, the name of the newest
+summary.json       the result
+DONE | FAILED | PREEMPTED   once the run has stopped, exactly one of them
+lock               held by the process that is training
+"""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from paribus.core.errors import ConfigError
+
+CONFIG, PROVENANCE, EVENTS, SUMMARY, LOCK = (
+    "config.yaml",
+    "provenance.json",
+    "events.jsonl",
+    "summary.json",
+    "lock",
+)
+CHECKPOINTS = "checkpoints"
+STATES = ("DONE", "FAILED", "PREEMPTED")
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace a file whole: a reader, or a crash, sees the old content or the new, never a part."""
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    with open(temporary, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def state(folder: Path) -> str | None:
+    """DONE, FAILED or PREEMPTED; None while running, killed or not started."""
+    return next((name for name in STATES if (folder / name).exists()), None)
+
+
+def mark(folder: Path, name: str | None, why: str = "") -> None:
+    """Leave exactly this state marker, or none."""
+    if name is not None:
+        write_atomically(folder / name, why + "\n" if why else "")
+    for other in STATES:
+        if other != name:
+            (folder / other).unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file's object; {} if there is none. Raises ConfigError if it is damaged."""
+    if not path.exists():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ConfigError(f"{path} is damaged: {error}; delete it and run again") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder. The kernel lets go of the lock when the holder dies, however it dies, so none is ever stale;
+    the file's text only tells others who holds it.
+    """
+    import fcntl
+
+    with open(folder / LOCK, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ConfigError(
+                f"{folder} is in use by {file.read().strip() or 'another process'}; wait or stop it"
+            ) from error
+        file.truncate(0)
+        job = os.environ.get("SLURM_JOB_ID", "none")
+        file.write(f"host {socket.gethostname()}, process {os.getpid()}, Slurm job {job}\n")
+        file.flush()
+        yield

@@ -1,0 +1,79 @@
+"""Named random streams: every number anything draws is a pure function of (seed, name, key).
+
+Nothing in paribus reads or advances a global generator. So a batch can be made again from its step alone, resuming
+restores no generator state, and switching a technique on leaves order, augmentation and initialisation as they were.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Layout of torch's CPU generator state (5,056 bytes): seed, (left, seeded), next, then 624 words of the Mersenne
+# Twister, each in a uint64. `left = 1` makes the first draw regenerate the block from the words we put there.
+_FIRST_WORD, _WORDS = 24, 624
+
+
+def _digest(seed: int, name: str, key: tuple[int | str, ...], size: int) -> bytes:
+    # repr keeps 1 and "1", and ("a", "b") and ("a, b",), apart
+    return hashlib.shake_256(repr((int(seed), name, key)).encode()).digest(size)
+
+
+def key64(seed: int, name: str, *key: int | str) -> int:
+    """A signed 64-bit key for the stream of this name."""
+    return int.from_bytes(_digest(seed, name, key, 8), "little", signed=True)
+
+
+def stream(seed: int, name: str, *key: int | str) -> torch.Generator:
+    """A CPU generator that belongs to (seed, name, *key) alone.
+
+    The whole Mersenne Twister state comes from the hash: `manual_seed` keeps only 32 bits of its argument, and among a
+    million streams seeded that way about a hundred would be the same.
+    """
+    words = np.frombuffer(_digest(seed, name, key, 4 * _WORDS), dtype="<u4").astype("<u8")
+    generator = torch.Generator()
+    state = generator.manual_seed(0).get_state()
+    state[_FIRST_WORD : _FIRST_WORD + 8 * _WORDS] = torch.from_numpy(words.view(np.uint8))
+    generator.set_state(state)
+    return generator
+
+
+@contextmanager
+def drawing_from(generator: torch.Generator) -> Iterator[None]:
+    """Let code that insists on torch's global CPU generator (layer constructors) draw from a stream instead."""
+    before = torch.get_rng_state()
+    torch.set_rng_state(generator.get_state())
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser on int64, whose products wrap the same way on every device."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+
+
+_GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15: SplitMix64's odd increment
+
+
+def uniform_from(key: int, ids: Tensor, n: int) -> Tensor:
+    """`uniform` for a key made by `key64`; only tensor operations, so it compiles."""
+    draws = torch.arange(1, n + 1, device=ids.device)
+    per_sample = _mixed(ids[:, None] * _GOLDEN + key)
+    bits = _mixed(per_sample + draws * _GOLDEN)
+    return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24  # 24 bits: every value is exact in float32
+
+
+def uniform(seed: int, name: str, epoch: int, ids: Tensor, n: int) -> Tensor:
+    """Numbers in [0, 1) that belong to each sample: the same on any device, in any batch, on any rank.
+
+    ids: (b,) int64 sample indices, on the device where the numbers are wanted. Returns (b, n) float32, n draws a
+    sample.
+    """
+    return uniform_from(key64(seed, name, epoch), ids, n)

@@ -1,0 +1,46 @@
+"""Exact means: numerators and counts that add up over batches and ranks, divided once at the end.
+
+Counts and numbers of correct answers are integers, so an accuracy does not depend on batch size or world size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Sums:
+    """For each metric a scalar tensor (int64 or float64) to be divided by that metric's int64 count."""
+
+    totals: Mapping[str, Tensor] = field(default_factory=dict)
+    counts: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(_added(self.totals, other.totals), _added(self.counts, other.counts))
+
+    def reduced(self, all_reduce: Callable[[Tensor], Tensor]) -> Sums:
+        """Summed over processes, as integers where they are integers."""
+        return Sums(
+            {name: all_reduce(value) for name, value in sorted(self.totals.items())},
+            {name: all_reduce(value) for name, value in sorted(self.counts.items())},
+        )
+
+    def means(self) -> dict[str, float]:
+        """One number a metric. This is where the host waits for the device."""
+        return {name: float(self.totals[name].item() / self.counts[name].item()) for name in self.totals}
+
+
+def mean_of(name: str, total: Tensor, count: int) -> Sums:
+    """The sums of one metric over one batch."""
+    return Sums({name: total}, {name: torch.tensor(count, dtype=torch.int64, device=total.device)})
+
+
+def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    out = dict(left)
+    for name, value in right.items():
+        out[name] = out[name] + value if name in out else value
+    return out

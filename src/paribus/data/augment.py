@@ -1,0 +1,79 @@
+"""Batched augmentation of resident uint8 images: gathers and selects on whole batches, no loop over samples.
+
+Every number drawn belongs to (seed, epoch, sample index), so an image is augmented the same way in any batch, on any
+rank.
+"""
+
+import torch
+from torch import Tensor
+
+from paribus.core.streams import uniform
+
+
+def padded(images: Tensor, pad: int) -> Tensor:
+    """(n, h, w, c) with `pad` black pixels on every side. Done once when a set is loaded, never in a step."""
+    if pad == 0:
+        return images
+    n, h, w, c = images.shape
+    out = images.new_zeros(n, h + 2 * pad, w + 2 * pad, c)
+    out[:, pad : pad + h, pad : pad + w] = images
+    return out
+
+
+def crop(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
+    """A height×width window of each chosen image, at its own place.
+
+    images: (n, H, W, c) contiguous; rows, top, left: (b,) int64. Returns (b, height, width, c).
+    A row of a window is one contiguous run of width·c values, so windows are gathered by rows instead of by pixels.
+    """
+    n, full_height, full_width, c = images.shape
+    runs = images.view(n, full_height, full_width * c).unfold(2, width * c, c)  # (n, H, W - width + 1, width·c), a view
+    y = top[:, None] + torch.arange(height, device=images.device)
+    return runs[rows[:, None], y, left[:, None]].view(-1, height, width, c)
+
+
+def crop_and_flip(
+    images: Tensor,
+    rows: Tensor,
+    ids: Tensor,
+    seed: int,
+    epoch: int,
+    pad: int,
+    flip: bool,
+    size: tuple[int, int],
+) -> Tensor:
+    """Random crop from images that were padded by `pad`, then a mirror image half of the time.
+
+    images: (n, h + 2 pad, w + 2 pad, c) uint8; rows (b,) where the samples lie, ids (b,) which samples they are.
+    Returns (b, h, w, c) uint8. The offsets are uniform in 0..2·pad, as in torchvision's RandomCrop.
+    """
+    drawn = uniform(seed, "augment.crop_and_flip", epoch, ids, 3)
+    if pad:
+        top, left = (drawn[:, :2] * (2 * pad + 1)).long().unbind(1)
+        out = crop(images, rows, top, left, *size)
+    else:
+        out = images[rows]
+    if flip:
+        out = torch.where((drawn[:, 2] < 0.5)[:, None, None, None], out.flip(2), out)
+    return out
+
+
+def normalised(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:
+    """(b, h, w, c) uint8 to (b, c, h, w) of mean's dtype: (x / 255 − mean) / std, per channel.
+
+    mean, std: (c,) in units of the 0–1 range.
+    """
+    scale, shift = 1 / (255 * std), -mean / std
+    out = images.to(mean.dtype) * scale + shift
+    # a permuted view of (b, h, w, c) is channels_last already, so only the contiguous layout costs a copy
+    return out.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+
+
+def downsampled(images: Tensor, size: int) -> Tensor:
+    """(n, h, w, c) uint8 to (n, size, size, c) by averaging areas, rounded to the nearest grey level. Once, at
+    loading."""
+    out = [
+        torch.nn.functional.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), size).round().to(torch.uint8)
+        for part in images.split(4096)
+    ]
+    return torch.cat(out).permute(0, 2, 3, 1).contiguous()

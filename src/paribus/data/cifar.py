@@ -1,0 +1,115 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), from the official Python pickles, kept on the device as uint8."""
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import DataSets, Place
+from paribus.data.augment import downsampled
+from paribus.data.resident import Images, Look, resident_sets
+
+# name -> folder, label key, {file: md5}; the checksums are the ones torchvision has
+_FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
+    "cifar10": (
+        "cifar-10-batches-py",
+        "labels",
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        },
+        {"test_batch": "40351d587109b95175f43aff81a1287e"},
+    ),
+    "cifar100": (
+        "cifar-100-python",
+        "fine_labels",
+        {"train": "16019d7e3df5f24257cddd939b257f8d"},
+        {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+    ),
+}
+# of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are the authors' of CutMix, divided by 255
+_MOMENTS = {
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+}
+
+
+@schema
+class Cifar:
+    """50,000 training and 10,000 test images of 32×32 pixels; the test set is the split `val`.
+
+    root: the folder that holds cifar-10-batches-py or cifar-100-python; else PARIBUS_DATA, else ./data.
+    train_size: a stratified subset of the training set. minival: images carved from it for selection.
+    size: average down to this many pixels a side. pad, flip: random crop after padding, mirroring.
+    """
+
+    name: Literal["cifar10", "cifar100"]
+    root: str | None = None
+    download: bool = False
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    minival: Annotated[int, Field(ge=0)] = 0
+    size: Annotated[int, Field(ge=4, le=32)] = 32
+    pad: Annotated[int, Field(ge=0, le=16)] = 4
+    flip: bool = True
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = (
+        None
+    )
+
+    def __call__(self, place: Place) -> DataSets:
+        root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
+        folder, label, train_files, test_files = _FILES[self.name]
+        if self.download:
+            _download(self.name, root)
+        train = _read(self.name, root / folder, label, train_files)
+        val = _read(self.name, root / folder, label, test_files)
+        if self.size != 32:
+            train, val = (Images(downsampled(d.images, self.size), d.targets, d.ids) for d in (train, val))
+        mean, std = _MOMENTS[self.name]
+        look = Look(self.mean or mean, self.std or std, self.pad, self.flip)
+        classes = {"cifar10": 10, "cifar100": 100}[self.name]
+        return resident_sets(self.name, train, val, classes, look, place, self.train_size, self.minival)
+
+
+def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:
+    """The images of these files in order. A file is checked against its official md5 before it is unpickled."""
+    pixels: list[np.ndarray[Any, Any]] = []
+    targets: list[int] = []
+    for file, md5 in files.items():
+        path = folder / file
+        if not path.is_file():
+            raise ConfigError(
+                f"data.root: {name} is not there (no {path}); point data.root or PARIBUS_DATA to the folder that holds "
+                f"{folder.name}, or fetch it with data.download=true"
+            )
+        raw = path.read_bytes()
+        if (found := hashlib.md5(raw).hexdigest()) != md5:
+            raise ConfigError(
+                f"data.root: {path} is damaged or not the official file (md5 {found}, expected {md5}); delete it and "
+                "fetch it again, e.g. with data.download=true"
+            )
+        content = pickle.loads(raw, encoding="latin1")
+        pixels.append(content["data"])
+        targets += content[label]
+    images = np.concatenate(pixels).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return Images(torch.from_numpy(np.ascontiguousarray(images)), torch.tensor(targets), torch.arange(len(targets)))
+
+
+def _download(name: str, root: Path) -> None:
+    import torchvision.datasets  # 5 s to import, so only when asked
+
+    cls = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[name]
+    try:
+        cls(str(root), train=True, download=True)
+    except Exception as error:  # urllib, tarfile and torchvision each raise their own kinds
+        raise ConfigError(f"data.download: {name} could not be fetched into {root}: {error}") from error

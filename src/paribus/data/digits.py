@@ -1,0 +1,38 @@
+"""The 1,797 handwritten digits that scikit-learn ships (UCI optdigits, 8×8 pixels): real images without a download."""
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from paribus.core.build import schema
+from paribus.core.protocols import DataSets, Place
+from paribus.data.resident import Images, Look, resident_sets
+from paribus.data.subset import stratified
+
+_TEST = 360  # a fifth, stratified; the set comes without a split of its own
+
+
+@schema
+class Digits:
+    """1,437 training and 360 test images, grey, 10 classes; the test set is the split `val`.
+
+    Mirror images of digits are not digits, so there is no flip.
+    """
+
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    minival: Annotated[int, Field(ge=0)] = 0
+    pad: Annotated[int, Field(ge=0, le=4)] = 1
+
+    def __call__(self, place: Place) -> DataSets:
+        from sklearn.datasets import load_digits  # a second to import
+
+        raw: Any = load_digits()
+        images = torch.from_numpy(raw.images * 15).round().to(torch.uint8)[..., None]  # grey levels 0..16 to 0..240
+        everything = Images(images, torch.from_numpy(raw.target).long(), torch.arange(len(images)))
+        test = stratified(everything.targets, _TEST, "digits.test")
+        rest = torch.ones(len(images), dtype=torch.bool)
+        rest[test] = False
+        train, val = everything.chosen(torch.nonzero(rest).flatten()), everything.chosen(test)
+        look = Look(mean=(0.287,), std=(0.353,), pad=self.pad, flip=False)
+        return resident_sets("digits", train, val, 10, look, place, self.train_size, self.minival)

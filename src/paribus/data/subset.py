@@ -1,0 +1,45 @@
+"""Which samples belong to a subset: fixed by the data set's name, the same for every run, seed and machine."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from paribus.core.errors import ConfigError
+from paribus.core.streams import stream
+
+
+def _per_class(counts: list[int], n: int) -> list[int]:
+    """n shared out in proportion to the counts, by largest remainder (the smaller class id first in a tie)."""
+    total = sum(counts)
+    shares = [count * n / total for count in counts]
+    out = [int(share) for share in shares]
+    by_remainder = sorted(range(len(counts)), key=lambda k: (out[k] - shares[k], k))
+    for k in by_remainder[: n - sum(out)]:
+        out[k] += 1
+    return out
+
+
+def stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: str = "n") -> Tensor:
+    """Indices of n samples, in increasing order, with the classes in proportion.
+
+    Each class has one fixed order; the first ones are taken, or with `last` the last ones. So a smaller subset lies
+    inside a larger one, and a split carved from the end never meets a subset taken from the front while both fit.
+    """
+    if not 0 < n <= len(targets):
+        raise ConfigError(f"{key}: found {n}; {name} has {len(targets)} samples to choose from")
+    classes = int(targets.max()) + 1
+    members = [torch.nonzero(targets == k).flatten() for k in range(classes)]
+    chosen: list[Tensor] = []
+    for k, count in enumerate(_per_class([len(m) for m in members], n)):
+        order = members[k][torch.randperm(len(members[k]), generator=stream(0, "subset", name, k))]
+        chosen.append(order[len(order) - count :] if last else order[:count])
+    return torch.cat(chosen).sort().values
+
+
+def checksum(images: Tensor, targets: Tensor, ids: Tensor) -> str:
+    """sha256 over the chosen samples: their indices, labels and pixels."""
+    digest = hashlib.sha256()
+    for part in (ids, targets, images):
+        digest.update(part.contiguous().cpu().numpy().data)
+    return digest.hexdigest()

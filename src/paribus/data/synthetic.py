@@ -1,0 +1,44 @@
+"""Made-up images for tests and timings: each class has its own smooth pattern under noise. Says nothing about
+techniques."""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from paribus.core.build import schema
+from paribus.core.protocols import DataSets, Place
+from paribus.core.streams import stream
+from paribus.data.resident import Images, Look, resident_sets
+
+
+@schema
+class Synthetic:
+    """n training and val_n test images of size×size pixels; the data do not depend on the run's seed."""
+
+    classes: Annotated[int, Field(ge=2)] = 10
+    channels: Annotated[int, Field(ge=1)] = 3
+    size: Annotated[int, Field(ge=1)] = 32
+    n: Annotated[int, Field(ge=1)] = 512
+    val_n: Annotated[int, Field(ge=1)] = 128
+    noise: Annotated[float, Field(ge=0)] = 60.0
+    pad: Annotated[int, Field(ge=0)] = 4
+    flip: bool = True
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    minival: Annotated[int, Field(ge=0)] = 0
+
+    def __call__(self, place: Place) -> DataSets:
+        shape = (self.size, self.size, self.channels)
+        coarse = torch.rand(self.classes, self.channels, 3, 3, generator=stream(0, "synthetic.patterns"))
+        smooth = F.interpolate(255 * coarse, size=(self.size, self.size), mode="bilinear", align_corners=True)
+        patterns = smooth.permute(0, 2, 3, 1)
+
+        def made(n: int, split: str) -> Images:
+            targets = torch.arange(n) % self.classes
+            noise = self.noise * torch.randn(n, *shape, generator=stream(0, "synthetic.noise", split))
+            return Images((patterns[targets] + noise).clamp(0, 255).to(torch.uint8), targets, torch.arange(n))
+
+        look = Look(mean=(0.5,) * self.channels, std=(0.3,) * self.channels, pad=self.pad, flip=self.flip)
+        train, val = made(self.n, "train"), made(self.val_n, "val")
+        return resident_sets("synthetic", train, val, self.classes, look, place, self.train_size, self.minival)

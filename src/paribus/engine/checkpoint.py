@@ -1,0 +1,72 @@
+"""Checkpoints that are whole or not there: written aside, synced, renamed; the newest sound one is found again."""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paribus.core.errors import ConfigError
+from paribus.core.runfolder import CHECKPOINTS, write_atomically
+
+# A checkpoint is torch's file followed by its sha256: a file cut short or with a flipped bit is told from a sound one
+# before anything in it is believed. torch.load reads the zip archive in front and ignores what follows.
+_DIGEST = 32
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """After `step` steps of the run with this recipe id: the method's state and the loop's own."""
+
+    step: int
+    recipe: str
+    method: dict[str, Any]
+    loop: dict[str, Any]
+
+
+def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write checkpoints/step_XXXXXXXX.pt, then point `last` to it, then delete all but the newest `keep`."""
+    folder = run / CHECKPOINTS
+    folder.mkdir(exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save(vars(checkpoint), buffer)
+    data = buffer.getvalue()
+    path = folder / f"step_{checkpoint.step:08d}.pt"
+    write_atomically(path, data + hashlib.sha256(data).digest())
+    write_atomically(folder / "last", path.name + "\n")
+    for old in sorted(folder.glob("step_*.pt"))[:-keep]:
+        old.unlink()
+    for left_over in folder.glob("*.tmp-*"):  # of a process that was killed while writing
+        left_over.unlink()
+    return path
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """Raises ConfigError if the file is damaged. Only tensors and plain data are unpickled."""
+    try:
+        raw = path.read_bytes()
+        if hashlib.sha256(raw[:-_DIGEST]).digest() != raw[-_DIGEST:]:
+            raise ValueError("its content does not match its checksum")
+        return Checkpoint(**torch.load(io.BytesIO(raw[:-_DIGEST]), map_location=device, weights_only=True))
+    except Exception as error:  # whatever a broken or foreign file makes torch, zip or pickle raise
+        first_line = str(error).split("\n")[0]
+        raise ConfigError(f"{path} is not a sound checkpoint: {first_line}") from error
+
+
+def newest(run: Path, device: torch.device | str = "cpu") -> Checkpoint | None:
+    """The newest sound checkpoint of a run; a damaged one is passed over with a warning. None if there is none.
+
+    Raises ConfigError if there are checkpoints and all are damaged, so that a run never starts over in silence.
+    """
+    paths = sorted((run / CHECKPOINTS).glob("step_*.pt"), reverse=True)
+    for path in paths:
+        try:
+            return load(path, device)
+        except ConfigError as error:
+            warnings.warn(f"{error}; trying the one before", stacklevel=2)
+    if paths:
+        raise ConfigError(f"{run / CHECKPOINTS}: no checkpoint is sound; delete {run} to start over")
+    return None

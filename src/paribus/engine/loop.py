@@ -1,0 +1,89 @@
+"""The training loop. It knows one verb, `train_step`; everything else happens once in a while, on lines of its own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from paribus.core.progress import Progress
+from paribus.core.protocols import Loader, Method, Tracker
+from paribus.engine import checkpoint
+from paribus.engine.checkpoint import Checkpoint
+from paribus.engine.distributed import World
+from paribus.engine.runtime import seed_modules
+from paribus.engine.stop import StopRequest
+from paribus.engine.window import Window
+
+
+@dataclass(frozen=True)
+class Every:
+    """Steps between two of each; the last step has all of them."""
+
+    log: int
+    evaluate: int
+    checkpoint: int
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the loop needs to know of a run: its folder, its recipe's id, its length and seed, and where it trains."""
+
+    folder: Path
+    recipe: str
+    total: int
+    seed: int
+    every: Every
+    keep: int
+    world: World
+    device: torch.device
+
+
+def train(
+    run: Run,
+    method: Method,
+    loader: Loader,
+    evaluate: Callable[[], dict[str, float]],
+    tracker: Tracker,
+    stop: StopRequest,
+    resumed: Checkpoint | None,
+) -> Literal["DONE", "PREEMPTED"]:
+    """Train to the last step, or until a stop is asked for, from wherever `resumed` stands. Raises RunFailed."""
+    window = Window(run.world, run.device)
+    if resumed is not None:
+        method.load_state_dict(resumed.method)
+        window.load_state_dict(resumed.loop)
+
+    for step in range(resumed.step if resumed else 0, run.total):
+        at = Progress(step, run.total, run.seed, loader.steps_per_epoch)
+        seed_modules(at, run.world, run.device)
+        batch = loader.batch(step)
+        window.add(method.train_step(batch, at), samples=batch.size)
+
+        done, values = step + 1, dict[str, float]()
+        last = done == run.total
+        if last or done % run.every.log == 0:
+            values |= window.flush(done)  # the only line that waits for the device
+        if last or done % run.every.evaluate == 0:
+            window.check(done)
+            values |= evaluate()
+            window.evaluated()
+        if values:
+            tracker.log(done, values)
+        stopping = stop.agreed(run.world, run.device, now=bool(values)) and not last
+        if last or stopping or done % run.every.checkpoint == 0:
+            window.check(done)
+            save(run, done, method, window)
+        if stopping:
+            return "PREEMPTED"
+    return "DONE"
+
+
+def save(run: Run, done: int, method: Method, window: Window) -> None:
+    """A checkpoint after `done` steps, written by rank 0."""
+    method.settle()
+    state = Checkpoint(done, run.recipe, method.state_dict(), window.state_dict())
+    if run.world.is_main:
+        checkpoint.save(run.folder, state, run.keep)
+    window.paused()

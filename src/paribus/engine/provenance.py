@@ -1,0 +1,106 @@
+"""Where a result comes from: code, packages, hardware, command; and the numerics fingerprint of each segment of a run.
+
+The recipe says what is computed. The fingerprint says what else may change the last bits: two segments with equal
+fingerprints are promised to agree bit for bit, others are not.
+"""
+
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paribus.core.runfolder import PROVENANCE, read_json, write_atomically, write_json
+from paribus.engine.distributed import World
+from paribus.engine.runtime import Runtime
+
+_PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "wandb")
+
+
+def fingerprint(runtime: Runtime, device: torch.device, world: World) -> dict[str, Any]:
+    """What can change bits without changing the recipe."""
+    cuda = device.type == "cuda"
+    return {
+        "paribus": _version("paribus"),
+        "code": code_digest(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
+        "cudnn": torch.backends.cudnn.version() if cuda else None,
+        "threads": torch.get_num_threads(),
+        "world_size": world.size,
+        "channels_last": runtime.channels_last,
+        "compile": runtime.compile,
+        "deterministic": runtime.deterministic,
+        "tf32": runtime.tf32,
+    }
+
+
+def code_digest() -> str:
+    """Of the package's own source files: it tells two versions apart where there is no git."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.device) -> None:
+    """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch."""
+    commit, diff = _git()
+    segment = {
+        "start_step": start,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "fingerprint": facts,
+        "commit": commit,
+        "dirty": bool(diff),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "cuda": torch.version.cuda if device.type == "cuda" else None,
+        "packages": {name: _version(name) for name in _PACKAGES},
+    }
+    known = read_json(run / PROVENANCE)
+    write_json(run / PROVENANCE, {"segments": [*known.get("segments", []), segment]})
+    if diff:
+        write_atomically(run / "diff.patch", diff)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git() -> tuple[str | None, str]:
+    """The commit of the checkout that this package runs from and its uncommitted changes; (None, "") elsewhere."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None, ""
+    out: list[str] = []
+    for args in (["rev-parse", "HEAD"], ["diff", "HEAD"]):
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=False)
+        if done.returncode:
+            return None, ""
+        out.append(done.stdout)
+    return out[0].strip(), out[1]
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")),
+        platform.machine(),
+    )

@@ -1,0 +1,88 @@
+"""Device, threads and numerics of this process: what may change speed and last bits, never the recipe."""
+
+import os
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.progress import Progress
+from paribus.core.streams import drawing_from, key64, stream
+from paribus.engine.distributed import World
+
+
+@schema
+class Runtime:
+    """device: auto takes CUDA when it is there. threads: of torch on the CPU; auto is all cores the process may use.
+
+    channels_last: layout of inputs and convolutions. compile: torch.compile, which needs a C++ compiler on a CPU.
+    deterministic: only kernels whose result is the same every time; an operation without one is an error.
+    tf32: let CUDA round float32 products to TensorFloat-32.
+    """
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
+    threads: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    deterministic: bool = False
+    tf32: bool = False
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def prepare(runtime: Runtime, world: World) -> torch.device:
+    """Apply the settings to this process, before any work, and return the device."""
+    device = _device(runtime.device, world)
+    torch.set_num_threads(_threads(runtime, world))
+    torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = runtime.tf32
+    torch.backends.cudnn.benchmark = not runtime.deterministic
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
+    return device
+
+
+def _device(wanted: str, world: World) -> torch.device:
+    there = torch.cuda.is_available()
+    if wanted == "cpu" or (wanted == "auto" and not there):
+        return torch.device("cpu")
+    if not there:
+        raise ConfigError(
+            f"runtime.device: found {wanted}; this machine shows no CUDA device to torch; use runtime.device=cpu"
+        )
+    index = int(wanted.partition(":")[2] or world.local_rank)
+    if index >= torch.cuda.device_count():
+        raise ConfigError(f"runtime.device: found cuda:{index}; there are {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", index)
+
+
+def _threads(runtime: Runtime, world: World) -> int:
+    if isinstance(runtime.threads, int):
+        return runtime.threads
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
+    return max(1, len(os.sched_getaffinity(0)) // local)
+
+
+def initialised(make: Any, seed: int, name: str) -> nn.Module:
+    """Call `make` with torch's global generator standing at the stream of this name: layers initialise from it.
+
+    On the CPU, so that the same seed gives the same weights on every device.
+    """
+    with drawing_from(stream(seed, "init", name)):
+        return make()
+
+
+def seed_modules(at: Progress, world: World, device: torch.device) -> None:
+    """Put torch's global generators, which dropout and drop-path draw from, at this step's stream for this rank.
+
+    About 30 µs. `torch.manual_seed` would do the same in five times as long.
+    """
+    torch.default_generator.set_state(stream(at.seed, "modules", at.step, world.rank).get_state())
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index].manual_seed(key64(at.seed, "modules", at.step, world.rank))

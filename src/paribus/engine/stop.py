@@ -1,0 +1,37 @@
+"""Leaving at a step boundary when asked to: SIGTERM and SIGUSR1 from a scheduler, Ctrl-C from a person."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+import torch
+
+from paribus.engine.distributed import World, all_sum
+
+
+class StopRequest:
+    """A flag that signals set. The first one asks for a checkpoint and an end; a second Ctrl-C ends at once."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def listen(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+
+    def agreed(self, world: World, device: torch.device, now: bool) -> bool:
+        """Whether to stop after this step. Ranks agree on it where they wait for each other anyway (`now`)."""
+        if world.size == 1:
+            return self._asked
+        if not now:
+            return False
+        return bool(all_sum(torch.tensor(int(self._asked), device=device)).item())
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._asked and number == signal.SIGINT:
+            sys.stderr.write("paribus: leaving at once; the last checkpoint stands\n")
+            sys.stderr.flush()
+            os._exit(130)
+        self._asked = True
+        sys.stderr.write(f"paribus: {signal.Signals(number).name}; leaving after this step with a checkpoint\n")

@@ -1,0 +1,102 @@
+"""What happened since the last log line: sums on the device, and the clocks. The device is waited for only in
+`flush`."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paribus.core.errors import RunFailed
+from paribus.engine.distributed import World, all_sum
+
+
+class Window:
+    """Running sums of the metrics of some steps. Its state goes into checkpoints, so no half-summed window is lost."""
+
+    def __init__(self, world: World, device: torch.device) -> None:
+        self._world, self._device = world, device
+        self._sums: dict[str, Tensor] = {}
+        self._plain: dict[str, float] = {}
+        self._count, self._samples = 0, 0
+        self._train_s, self._eval_s, self._window_s = 0.0, 0.0, 0.0
+        self._since = time.perf_counter()
+
+    def add(self, metrics: dict[str, Tensor | float], samples: int) -> None:
+        """Tensors are averaged over the window; plain numbers (the learning rate) are told as they last were."""
+        for name, value in metrics.items():
+            if isinstance(value, Tensor):
+                self._sums[name] = self._sums[name] + value if name in self._sums else value.double()
+            else:
+                self._plain[name] = value
+        self._count += 1
+        self._samples += samples
+
+    def flush(self, step: int) -> dict[str, float]:
+        """The means over the window and all ranks. Raises RunFailed if one is not finite."""
+        means = self._means(step)
+        self._tick()
+        values = {
+            **means,
+            **self._plain,
+            "throughput/samples_per_sec": self._samples / max(self._window_s, 1e-9),
+            "memory/peak_gb": self._peak_gb(),
+            "time/train_s": self._train_s,
+            "time/eval_s": self._eval_s,
+        }
+        self._sums, self._count, self._samples, self._window_s = {}, 0, 0, 0.0
+        return values
+
+    def check(self, step: int) -> None:
+        """Raises RunFailed if a loss since the last flush was not finite. Training time ends here: the device has
+        finished."""
+        self._means(step)
+        self._tick()
+
+    def evaluated(self) -> None:
+        """The time since `check` was evaluation, not training."""
+        now = time.perf_counter()
+        self._eval_s += now - self._since
+        self._since = now
+
+    def paused(self) -> None:
+        """The time since `check` belongs to neither (a checkpoint was written)."""
+        self._since = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "sums": dict(self._sums),
+            "plain": dict(self._plain),
+            "counts": [self._count, self._samples],
+            "seconds": [self._train_s, self._eval_s, self._window_s],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
+        self._plain = dict(state["plain"])
+        self._count, self._samples = state["counts"]
+        self._train_s, self._eval_s, self._window_s = state["seconds"]
+        self._since = time.perf_counter()
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self._train_s += now - self._since
+        self._window_s += now - self._since
+        self._since = now
+
+    def _means(self, step: int) -> dict[str, float]:
+        if not self._sums:
+            return {}
+        stacked = all_sum(torch.stack(list(self._sums.values()))) / (self._count * self._world.size)
+        means = dict(zip(self._sums, stacked.tolist(), strict=True))
+        if not torch.isfinite(stacked).all():
+            raise RunFailed(f"the loss is not finite between steps {step - self._count + 1} and {step}: {means}")
+        return means
+
+    def _peak_gb(self) -> float:
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 1e9
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

@@ -1,0 +1,47 @@
+"""Top-1 and top-5 accuracy and mean cross entropy, as exact sums over every sample of a split."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from paribus.core.batch import Batch
+from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import Method, Predicts
+from paribus.core.sums import Sums, mean_of
+
+
+@schema
+class Accuracy:
+    """acc1, acc5 (fractions, 0–1) and loss on each split. batch_size: samples at a time on one rank.
+
+    acc5 is left out for fewer than 6 classes. The loss is against the hard labels, without smoothing.
+    """
+
+    splits: tuple[str, ...] = ("val",)
+    batch_size: Annotated[int, Field(ge=1)] = 512
+
+    def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums:
+        if not isinstance(method, Predicts):
+            raise ConfigError(f"evaluators: Accuracy needs a method that predicts; {type(method).__name__} does not")
+        sums = Sums()
+        for split in self.splits:
+            for batch in splits[split](self.batch_size):
+                logits = method.predict(batch.inputs).double()
+                sums = sums + _batch_sums(split, logits, batch.targets)
+        return sums
+
+
+def _batch_sums(split: str, logits: torch.Tensor, targets: torch.Tensor) -> Sums:
+    n, classes = logits.shape
+    own = logits.gather(1, targets[:, None])
+    earlier = torch.arange(classes, device=logits.device) < targets[:, None]
+    # ties go to the lower class id on every device; written with "not <=" so that a NaN is never a hit
+    place = torch.where(logits == own, earlier, ~(logits <= own)).sum(1)
+    sums = mean_of(f"{split}/acc1", (place < 1).sum(), n)
+    if classes > 5:
+        sums = sums + mean_of(f"{split}/acc5", (place < 5).sum(), n)
+    return sums + mean_of(f"{split}/loss", F.cross_entropy(logits, targets, reduction="sum"), n)

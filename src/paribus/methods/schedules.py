@@ -1,0 +1,71 @@
+"""Learning-rate schedules as pure functions of progress: nothing to step, nothing to save, nothing to restore."""
+
+import math
+from typing import Annotated
+
+from pydantic import Field
+
+from paribus.core.build import schema
+from paribus.core.duration import Duration, in_steps
+from paribus.core.progress import Progress
+
+
+def _warm(at: Progress, warmup: str, start: float) -> tuple[float | None, float]:
+    """(factor, 0) while warming up from `start` to 1; after that (None, how much of the rest is done)."""
+    steps = in_steps(warmup, at.steps_per_epoch)
+    if at.step < steps:
+        return start + (1 - start) * (at.step + 1) / steps, 0.0
+    return None, (at.step - steps) / max(1, at.total - steps)
+
+
+@schema
+class Cosine:
+    """Half a cosine from 1 to `floor` after a linear warm-up from `warmup_start` (both are factors of the rate)."""
+
+    warmup: Duration = "0ep"
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def __call__(self, at: Progress) -> float:
+        warm, done = _warm(at, self.warmup, self.warmup_start)
+        return warm if warm is not None else self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+
+@schema
+class Linear:
+    """A straight line from 1 to `floor` after a linear warm-up."""
+
+    warmup: Duration = "0ep"
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def __call__(self, at: Progress) -> float:
+        warm, done = _warm(at, self.warmup, self.warmup_start)
+        return warm if warm is not None else 1 - (1 - self.floor) * done
+
+
+@schema
+class Step:
+    """Times `gamma` at each milestone, a fraction of the whole run (0.5 and 0.75 in the CutMix paper on CIFAR)."""
+
+    milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    warmup: Duration = "0ep"
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def __call__(self, at: Progress) -> float:
+        warm, _ = _warm(at, self.warmup, self.warmup_start)
+        passed = sum(at.step >= round(m * at.total) for m in self.milestones)
+        return warm if warm is not None else self.gamma**passed
+
+
+@schema
+class Constant:
+    """1 after a linear warm-up."""
+
+    warmup: Duration = "0ep"
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+    def __call__(self, at: Progress) -> float:
+        warm, _ = _warm(at, self.warmup, self.warmup_start)
+        return 1.0 if warm is None else warm

@@ -1,0 +1,84 @@
+"""What one step of supervised training means. The six slots are all there is to change; see core/protocols.py."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paribus.core.batch import Batch
+from paribus.core.build import schema
+from paribus.core.progress import Progress
+from paribus.core.protocols import Slots, Workshop
+
+
+class SupervisedTraining:
+    """One network, one optimizer: transform the batch, follow the gradient of the objective, average the weights."""
+
+    def __init__(self, slots: Slots, workshop: Workshop) -> None:
+        self._slots = slots
+        self._sync = workshop.sync
+        self.model = workshop.make(slots.model, "model")
+        self.groups = workshop.groups(self.model, slots.optimizer.decay)
+        self.optimizer = slots.optimizer(self.groups)
+        self._lrs = [group["lr"] for group in self.optimizer.param_groups]
+        self._scaler = slots.update.scaler(workshop.place.device)
+        self._stepped = workshop.wrap(self.model)
+        self._average = slots.ema(self.model)
+
+    def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
+        """One optimizer step. Returns the mean loss as a tensor: nothing here waits for the device."""
+        slots = self._slots
+        factor = slots.schedule(at)
+        for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
+            group["lr"] = lr * factor
+        self._stepped.train()
+        for transform in slots.transforms:
+            batch = transform(batch, at)
+        metrics = slots.update(
+            lambda part: slots.objective(self._stepped, part, at),
+            batch,
+            self._stepped,
+            self.optimizer,
+            self._scaler,
+        )
+        if self._average is not None:
+            self._average.update(self.model)
+        return {**metrics, "lr": self._lrs[0] * factor}
+
+    @property
+    def best_guess(self) -> nn.Module:
+        """The network that evaluation and export use: the averaged one where there is one."""
+        return self.model if self._average is None else self._average.module
+
+    def settle(self) -> None:
+        """Make ready to predict: evaluation mode, and BatchNorm statistics equal on all ranks."""
+        self._sync(self.best_guess)
+        self.best_guess.eval()
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, classes) logits, in full precision whatever the training precision."""
+        return self.best_guess(inputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            **({"ema": self._average.state_dict()} if self._average is not None else {}),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+        if self._average is not None:
+            self._average.load_state_dict(state["ema"])
+
+
+@schema
+class Supervised:
+    """Classification, or any objective on one network."""
+
+    def __call__(self, slots: Slots, workshop: Workshop) -> SupervisedTraining:
+        return SupervisedTraining(slots, workshop)

@@ -1,0 +1,63 @@
+"""events.jsonl: the record of a run and the only thing training has to write. One step, one line, once."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from paribus.core.build import schema
+from paribus.core.runfolder import EVENTS, write_atomically
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a file, up to the first line that is torn or damaged."""
+    if not path.exists():
+        return []
+    events: list[dict[str, Any]] = []
+    for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut short
+        try:
+            event = json.loads(line)
+            if not (isinstance(event["step"], int) and isinstance(event["values"], dict)):
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        events.append(event)
+    return events
+
+
+def rewind(path: Path, step: int) -> None:
+    """Drop what was recorded after `step`, which a run that resumes from there will record again."""
+    events = read_events(path)
+    kept = [event for event in events if event["step"] <= step]
+    text = "".join(_line(event["step"], event["values"]) for event in kept)
+    if not path.exists() or path.read_text(errors="replace") != text:
+        write_atomically(path, text)
+
+
+def _line(step: int, values: Mapping[str, float]) -> str:
+    return json.dumps({"step": step, "values": dict(values)}) + "\n"
+
+
+class EventLog:
+    """Appends; each line reaches the disk before `log` returns, and so before the checkpoint of the same step."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 — closed in close()
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._file.write(_line(step, values))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        self._file.close()
+
+
+@schema
+class Events:
+    """The local record. Always on: `tracker=events` alone means nothing else."""
+
+    def __call__(self, folder: Path, start: int, total: int) -> EventLog:
+        rewind(folder / EVENTS, start)
+        return EventLog(folder / EVENTS)
