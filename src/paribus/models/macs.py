@@ -17,9 +17,9 @@ def count_macs(model: nn.Module, spec: Spec) -> int:
     Counted by torch's FlopCounterMode on shapes alone (meta device), at 2 FLOPs each; normalisation, activations and
     biases are not counted, as in the papers' tables.
     """
-    shadow = copy.deepcopy(model).to("meta").eval()
+    shadow = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
+    with counter:
         shadow(torch.empty(1, spec.channels, spec.height, spec.width, device="meta"))
     return counter.get_total_flops() // 2
 
