@@ -30,8 +30,12 @@ def run(arguments: list[str]) -> int:
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
 
     def job(cfg: DictConfig) -> None:
-        code = _one_job(cfg, list(HydraConfig.get().overrides.task) if sweeping else [])
-        codes.append(code)
+        overrides = list(HydraConfig.get().overrides.task) if sweeping else []
+        if REQUEUE in codes:  # this process was asked to leave: starting the next job would not be leaving
+            codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
+        else:
+            codes.append(_one_job(cfg, overrides))
+        code = codes[-1]
         if sweeping and code != OK:
             raise JobEnded(f"a job ended with exit code {code}")
 
@@ -41,7 +45,9 @@ def run(arguments: list[str]) -> int:
         with tempfile.TemporaryDirectory(prefix="paribus-sweep-") as scratch:
             # Hydra's sweeper wants a folder for its multirun.yaml; runs have their own
             own = [f"hydra.sweep.dir={scratch}"] if sweeping else []
-            sys.argv = ["paribus train", *own, *arguments]
+            # argparse wants all overrides in one place, so ours go right before the user's first
+            first = next((i for i, a in enumerate(arguments) if "=" in a and a[0] != "-"), len(arguments))
+            sys.argv = ["paribus train", *arguments[:first], *own, *arguments[first:]]
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
     except JobEnded:
         pass

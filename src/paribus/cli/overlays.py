@@ -5,6 +5,7 @@ A file in configs/technique/ adds its settings to the config, and says under `ov
     swap:    {optimizer._target_: {OLD: NEW}}    the value at this path must be OLD, and becomes NEW
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
     fits:    one sentence on what it fits, for the refusal
+    neutral: settings with which it does nothing at all, for the conformance battery
 """
 
 from collections.abc import Mapping

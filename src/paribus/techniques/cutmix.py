@@ -56,14 +56,15 @@ class Mix:
 
 
 def beta(alpha: float, generator: torch.Generator) -> float:
-    """One number from Beta(alpha, alpha), as the share of the first of two Gamma(alpha) numbers."""
-    concentration = torch.full((2,), alpha, dtype=torch.float64)
+    """One number from Beta(alpha, alpha), as the share of the first of two Gamma(alpha) numbers.
+
+    In logarithms, with Gamma(a) = Gamma(a + 1) · U^(1/a): for a small alpha the Gammas themselves would underflow.
+    """
+    concentration = torch.full((2,), alpha + 1, dtype=torch.float64)
     # torch.distributions takes no generator; this is what its Gamma calls
     gammas = torch._standard_gamma(concentration, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
-    total = float(gammas.sum())
-    if total == 0.0:  # both underflow when alpha is tiny; the distribution is then a coin
-        return float(torch.randint(2, (), generator=generator))
-    return float(gammas[0]) / total
+    logs = gammas.log() + torch.rand(2, dtype=torch.float64, generator=generator).log() / alpha
+    return float(torch.sigmoid(logs[0] - logs[1]))
 
 
 def rand_bbox(lam: float, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:

@@ -1,0 +1,101 @@
+"""The house stands as the README draws it: every config builds, every technique is whole, every path named exists."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from paribus.cli.configs import config_folder, options
+from trainings import composed, recipe_of
+
+ROOT = Path(__file__).parents[2]
+TECHNIQUES = [name for name in options("technique") if name != "baseline"]
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_composes_and_its_config_is_complete(experiment: str) -> None:
+    recipe = recipe_of(f"experiment={experiment}")
+    assert recipe.name == experiment
+    text = (config_folder() / "experiment" / f"{experiment}.yaml").read_text()
+    assert f"paribus train experiment={experiment}" in text, "the header comment gives the command"
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [(g, n) for g in ("data", "model", "optimizer", "schedule", "runtime", "tracker", "method") for n in options(g)],
+)
+def test_every_option_of_every_group_composes(group: str, name: str) -> None:
+    recipe = recipe_of(f"{group}={name}")
+    written = composed(f"{group}={name}")[group]
+    if "_target_" in written:
+        built = getattr(recipe, group)
+        assert f"{type(built).__module__}.{type(built).__qualname__}" == written["_target_"]
+        # nothing is left to a default that a reader of the file would not see
+        assert {k for k in recipe.config[group]} == set(written)
+
+
+@pytest.mark.parametrize("name", TECHNIQUES)
+def test_a_technique_is_code_with_a_card_an_overlay_and_a_parity_test(name: str) -> None:
+    overlay = (config_folder() / "technique" / f"{name}.yaml").read_text()
+    assert name in yaml.safe_load(overlay)["overlays"]
+    homes = set(re.findall(r"paribus\.techniques\.(\w+)", overlay))
+    assert homes, "the overlay names what it puts in"
+    for home in homes:
+        card = (ROOT / "src" / "paribus" / "techniques" / f"{home}.py").read_text().split('"""')[1]
+        for part in ("arXiv", "What it changes", "Hyperparameters", "Deviations", "Cost"):
+            assert part in card, f"the card of {home} has no {part}"
+        test = (ROOT / "tests" / "parity" / f"test_{home}.py").read_text()
+        assert "def test_twin_" in test, "a parity test has a mutation twin"
+
+
+def test_every_path_in_the_documents_exists() -> None:
+    for document in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / document).read_text()
+        named = set(re.findall(r"(?:src|configs|tests|scripts|experiments)/[\w./-]*\w", text))
+        named |= set(re.findall(r"\]\(([^)#:]+)\)", text))
+        missing = [path for path in sorted(named) if not (ROOT / path).exists()]
+        assert not missing, f"{document} names {missing}"
+
+
+def test_the_map_of_the_house_names_every_room() -> None:
+    text = (ROOT / "README.md").read_text()
+    for room in (ROOT / "src" / "paribus").iterdir():
+        if room.is_dir() and room.name != "__pycache__":
+            assert f"{room.name}/" in text
+
+
+@pytest.mark.parametrize(
+    ("start", "absent"),
+    [
+        ("import paribus", ("torch", "hydra", "numpy")),
+        ("import paribus.cli.main", ("torch", "hydra", "numpy")),
+        ("import paribus.cli.listing", ("torch", "hydra")),
+        ("import paribus.cli.compose", ("timm", "torchvision", "sklearn", "wandb")),
+        ("import paribus.study", ("torch",)),
+    ],
+)
+def test_what_starts_light_stays_light(start: str, absent: tuple[str, ...]) -> None:
+    code = f"{start}, sys\nprint([m for m in {absent!r} if m in sys.modules])".replace(", sys", "\nimport sys")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_public_names_load() -> None:
+    import paribus
+
+    for name in paribus.__all__:
+        assert getattr(paribus, name) is not None
+    with pytest.raises(AttributeError):
+        _ = paribus.nothing_of_the_kind
+
+
+def test_no_file_names_this_machine() -> None:
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    pattern = re.compile(r"(?<![\w.])/(work|farm|root|home/\w+)/")
+    for file in files:
+        path = ROOT / file
+        if path.suffix in {".py", ".md", ".yaml", ".toml", ".sh", ".txt", ".json"} and path.exists():
+            assert not pattern.search(path.read_text()), file

@@ -1,0 +1,65 @@
+"""What all tests share: one thread, real data where there is any, and a way to run the command line."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """Training in process listens to signals; a later test wants Ctrl-C to mean what it always means."""
+    import signal
+
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="session")
+def paribus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line in a fresh process and folder: paribus("train", "experiment=smoke", cwd=...)."""
+
+    def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "paribus.cli", *arguments],
+            cwd=cwd or tmp_path_factory.mktemp("cwd"),
+            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def cifar10_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder that holds the real CIFAR-10: PARIBUS_DATA, or unpacked from ../shared/data."""
+    known = os.environ.get("PARIBUS_DATA")
+    if known and (Path(known) / "cifar-10-batches-py").is_dir():
+        return known
+    unpack = ROOT.parent / "shared" / "data" / "unpack.py"
+    if not unpack.is_file():
+        pytest.skip("no real CIFAR-10: neither PARIBUS_DATA nor ../shared/data is there")
+    folder = tmp_path_factory.getbasetemp().parent / "real-data"  # shared by the workers of one test run
+    import fcntl
+
+    folder.mkdir(exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([sys.executable, str(unpack), str(folder), "cifar-10"], check=True, capture_output=True)
+    return str(folder)

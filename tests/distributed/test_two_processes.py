@@ -1,0 +1,70 @@
+"""Two gloo processes against one: the same samples, augmentation, CutMix partners and boxes, and exact evaluation."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainings import Result, result_in, stopping_after, timeless, trained
+
+COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device=cpu", "data.val_n=101", "seed=4"]
+
+
+def together(folder: Path, processes: int, *overrides: str) -> Result:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
+            *("--master-addr=127.0.0.1", f"--master-port={port}", "-m", "paribus.cli", "train"),
+            *(*COMMON, *overrides, f"paths.runs={folder}"),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (run,) = folder.iterdir()
+    return result_in(run)
+
+
+def furthest(one: Result, two: Result) -> float:
+    """The largest difference of a weight tensor, relative to its largest entry."""
+    return max(float((w - two.weights[k]).abs().max() / w.abs().max()) for k, w in one.weights.items())
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp64", 1e-12), ("fp32", 1e-4)])
+def test_two_processes_train_the_same_net(precision: str, tolerance: float, tmp_path: Path) -> None:
+    overrides = [f"update.precision={precision}", "update.accumulate=2"]
+    one = trained(tmp_path / "one", *COMMON, *overrides, techniques=("cutmix",))
+    two = together(tmp_path / "two", 2, *overrides, "technique=[cutmix]")
+    assert furthest(one, two) <= tolerance
+    assert [e["step"] for e in one.events] == [e["step"] for e in two.events]
+    if precision == "fp64":  # no prediction is near enough to a tie to turn
+        ours, theirs = timeless(one.events), timeless(two.events)
+        for (_, a), (_, b) in zip(ours, theirs, strict=True):
+            assert a.keys() == b.keys()
+            assert all(abs(a[k] - b[k]) < 1e-10 for k in a)
+            assert a.get("val/acc1") == b.get("val/acc1")
+
+
+def test_twin_another_seed_is_far_away(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one", *COMMON, "update.precision=fp64", "seed=5", techniques=("cutmix",))
+    two = together(tmp_path / "two", 2, "update.precision=fp64", "technique=[cutmix]")
+    assert furthest(one, two) > 1e-3
+
+
+def test_a_run_resumes_at_another_world_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = ["update.precision=fp64"]
+    whole = trained(tmp_path / "whole", *COMMON, *overrides, techniques=("cutmix",))
+    with monkeypatch.context() as patched:
+        stopping_after(patched, 23)
+        assert trained(tmp_path / "parts", *COMMON, *overrides, techniques=("cutmix",)).code == 75
+    resumed = together(tmp_path / "parts", 2, *overrides, "technique=[cutmix]")
+    assert furthest(whole, resumed) <= 1e-12

@@ -1,0 +1,163 @@
+"""The commands as a user types them: help at once, one line for every mistake, nothing left behind."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+import yaml
+
+from paribus.cli.main import dispatch
+
+Run = Callable[..., CompletedProcess[str]]
+
+MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
+    "seed=abc": "seed: found 'abc'; should be a valid integer",
+    "seed=-1": "seed: found -1; should be greater than or equal to 0",
+    "optimizer.lrr=1": "optimizer.lrr: no such key (did you mean optimizer.lr",
+    "+optimizer.lrr=1": "optimizer.lrr: no such key (did you mean lr?)",
+    "optimizer.lr=fast": "optimizer.lr: found 'fast'; should be a valid number",
+    "optimizer.lr=nan": "optimizer.lr: found nan; should be a finite number",
+    "technique=cutmx": "technique=cutmx: there is no such technique (did you mean cutmix?)",
+    "experiment=smok": "experiment=smok: there is no such experiment (did you mean smoke?)",
+    "technique=cutmix transforms.cutmix.alpha=-1": "transforms.cutmix.alpha: found -1; should be greater than 0",
+    "technique=cutmix +transforms.cutmix.alhpa=2": "transforms.cutmix.alhpa: no such key (did you mean alpha?)",
+    "technique=cutmix transforms=null": "technique=cutmix does not fit this recipe",
+    "technique=cutmix ~transforms.cutmix": "technique=cutmix does not fit this recipe",
+    "model._target_=os.system": "model._target_: found os.system; only classes of paribus",
+    "model._target_=paribus.nowhere.Net": "model._target_: paribus.nowhere.Net cannot be imported",
+    "model=cifar_resnet model.depth=21": "model.depth: found 21; depth must be 6n+2",
+    "model=timm model.name=resnt18": "timm has no model 'resnt18' (did you mean resnet18",
+    "+transforms.net={_target_:paribus.models.convnet.ConvNet}": "transforms: found ConvNet; should be a Transform",
+    "data=cifar10 data.root=nowhere": "data.root: cifar10 is not there",
+    "data.train_size=257": "data.train_size: found 257; synthetic has 256 samples",
+    "batch_size=257": "batch_size: found 257; there are only 256 training images",
+    "update.accumulate=3": "update.accumulate: found 3; 32 images a process do not divide",
+    "evaluators.accuracy.splits=[minival]": "evaluators.accuracy.splits: found minival; the data has val",
+    "steps=0ep": "steps: found '0ep'; should be at least 1ep or 1ba",
+    "every.log=often": "every.log: found 'often'; should be a number of epochs or of steps",
+    "runtime.device=cuda:99": "runtime.device: found cuda:99",
+    "name=a/b": "name: found 'a/b'",
+    "colour=red": "colour: no such key",
+    "+colour=red": "colour: no such key",
+    "seed": "seed",
+    "seed=[": "'['",
+}
+
+
+@pytest.mark.parametrize("overrides", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing(
+    overrides: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PARIBUS_DATA", raising=False)
+    base = [] if "experiment=" in overrides else ["experiment=smoke"]
+    code = dispatch(["train", *base, *overrides.split(" ")])
+    out, err = capfd.readouterr()
+    assert code == 2
+    assert MISTAKES[overrides] in err
+    assert err.startswith("paribus: ")
+    assert err.count("\n") == 1
+    assert "Traceback" not in out + err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_instant_and_needs_no_torch(paribus: Run, tmp_path: Path) -> None:
+    seconds: list[float] = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = paribus("--help", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert done.returncode == 0
+    assert "paribus train" in done.stdout
+    assert min(seconds) < 0.5
+
+
+def test_train_help_and_cfg_come_from_hydra_and_leave_no_folder(paribus: Run, tmp_path: Path) -> None:
+    shown = paribus("train", "--help", cwd=tmp_path)
+    assert "technique: baseline, cutmix" in shown.stdout
+    cfg = paribus("train", "experiment=smoke", "technique=cutmix", "--cfg", "job", cwd=tmp_path)
+    assert yaml.safe_load(cfg.stdout)["transforms"]["cutmix"]["alpha"] == 1.0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_command_and_an_unknown_list(capfd: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["trian"]) == 2
+    assert dispatch(["list", "teckniques"]) == 2
+    assert dispatch(["eval"]) == 2
+    assert dispatch(["eval", "nowhere"]) == 2
+    assert capfd.readouterr().err.count("\n") == 4
+    assert dispatch(["list", "experiments"]) == 0
+    assert "smoke" in capfd.readouterr().out
+
+
+def test_a_run_its_evaluation_its_listing_and_the_same_command_again(paribus: Run, tmp_path: Path) -> None:
+    command = ("train", "experiment=smoke", "technique=cutmix", "steps=20ba", "runtime.threads=1")
+    first = paribus(*command, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert {"config.yaml", "events.jsonl", "summary.json", "provenance.json", "checkpoints", "DONE"} <= {
+        p.name for p in folder.iterdir()
+    }
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    assert [e["step"] for e in events] == [10, 20]
+    metrics = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert {"train/loss", "val/acc1", "val/acc5", "val/loss", "lr"} <= set(metrics)
+    assert {"throughput/samples_per_sec", "memory/peak_gb", "time/train_s", "time/eval_s"} <= set(metrics)
+
+    evaluated = paribus("eval", str(folder), cwd=tmp_path)
+    assert f"val/acc1         {metrics['val/acc1']:.6f}" in evaluated.stdout
+    by_file = paribus("eval", str(folder / "checkpoints" / "step_00000020.pt"), cwd=tmp_path)
+    assert by_file.stdout == evaluated.stdout
+    assert folder.name in paribus("list", "runs", cwd=tmp_path).stdout
+    again = paribus(*command, cwd=tmp_path)
+    assert again.returncode == 0
+    assert "is done already" in again.stdout
+
+
+def test_a_sweep_runs_every_job_and_tells_the_gravest_code(paribus: Run, tmp_path: Path) -> None:
+    done = paribus(
+        "train",
+        "-m",
+        "experiment=smoke",
+        "steps=10ba",
+        "optimizer.lr=0.01,-1",
+        "technique=baseline,cutmix",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert "4 jobs: 2 ended with 0, 2 ended with 2" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["runs"]
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_own_configs_and_own_packages(paribus: Run, tmp_path: Path) -> None:
+    (tmp_path / "lab" / "experiment").mkdir(parents=True)
+    (tmp_path / "lab" / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\ndefaults: [smoke]\nname: mine\nsteps: 5ba\npackages: [my_lab]\n"
+        "objective: {_target_: my_lab.Flat}\n"
+    )
+    (tmp_path / "my_lab.py").write_text(
+        "import torch\nfrom paribus.core.build import schema\n"
+        "@schema\nclass Flat:\n    smoothing: float = 0.0\n"
+        "    def __call__(self, model, batch, at):\n        return model(batch.inputs).square().mean(), {}\n"
+    )
+    command = ("train", "--config-dir", "lab", "experiment=mine")
+    done = paribus(*command, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    refused = paribus(*command, "packages=[]", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert refused.returncode == 2
+    assert "my_lab.Flat" in refused.stderr
+
+
+def test_a_loss_that_is_not_finite_fails_the_run(paribus: Run, tmp_path: Path) -> None:
+    done = paribus("train", "experiment=smoke", "optimizer=sgd", "optimizer.lr=1e30", "every.log=2ba", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "the loss is not finite" in done.stderr
+    assert "Traceback" not in done.stderr
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "FAILED").exists()
+    assert not list((folder / "checkpoints").iterdir())

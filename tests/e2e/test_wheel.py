@@ -1,0 +1,47 @@
+"""The wheel, installed elsewhere without the checkout, trains."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_wheel_carries_its_configs_and_trains(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        archive.extractall(site)
+    shipped = {f"paribus/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
+    assert shipped <= names
+    work = tmp_path / "work"
+    work.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "paribus.cli", "train", "experiment=smoke", "technique=cutmix", "steps=10ba"],
+        cwd=work,
+        env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    where = subprocess.run(
+        [sys.executable, "-c", "from paribus.cli.configs import config_folder; print(config_folder())"],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert where.stdout.strip() == str(site / "paribus" / "configs")
+    assert [p.name for p in work.iterdir()] == ["runs"]

@@ -1,0 +1,81 @@
+"""Golden losses: a change that must not alter results shows identical curves here.
+
+On the platform that recorded them the losses must be equal to the last bit; elsewhere (other torch, other CPU) within a
+tolerance. `python tests/golden/test_golden.py` records them again, which CONTRIBUTING.md's second door is for.
+"""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from trainings import trained
+
+FILE = Path(__file__).with_name("losses.json")
+CURVES = {
+    "smoke": (["experiment=smoke", "steps=40ba", "every.log=4ba"], ()),
+    "smoke, CutMix": (["experiment=smoke", "steps=40ba", "every.log=4ba"], ("cutmix",)),
+    "quickstart, CutMix": (
+        ["experiment=quickstart", "steps=24ba", "every.log=4ba", "every.evaluate=24ba"],
+        ("cutmix",),
+    ),
+    "smoke, SGD, accumulated, averaged": (
+        [
+            *("experiment=smoke", "optimizer=sgd", "optimizer.lr=0.05", "steps=40ba", "every.log=4ba"),
+            *("update.accumulate=2", "update.clip_norm=1.0", "ema.decay=0.9", "model.dropout=0.1"),
+        ],
+        (),
+    ),
+}
+KEYS = ("train/loss", "val/loss", "val/acc1")
+
+
+def platform() -> str:
+    """torch and the kind of CPU: its capabilities choose the kernels, so its flags are part of it."""
+    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    wanted = ("model name", "cpu family", "model", "flags")
+    facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines) if k.strip() in wanted}
+    flags = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:8]
+    cpu = f"{facts.get('model name')} {facts.get('cpu family')}/{facts.get('model')} flags {flags}"
+    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {cpu}"
+
+
+def curve(name: str, folder: Path) -> list[dict[str, float]]:
+    overrides, techniques = CURVES[name]
+    events = trained(folder, *overrides, techniques=techniques).events
+    return [{k: e["values"][k] for k in KEYS if k in e["values"]} for e in events]
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_losses_are_the_recorded_ones(name: str, tmp_path: Path) -> None:
+    recorded: dict[str, Any] = json.loads(FILE.read_text())
+    assert set(recorded["curves"]) == set(CURVES)
+    got, want = curve(name, tmp_path), recorded["curves"][name]
+    if recorded["platform"] == platform():
+        assert got == want
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine.keys() == theirs.keys()
+        for key in mine:
+            assert mine[key] == pytest.approx(theirs[key], rel=2e-2, abs=3e-2), key
+
+
+def test_twin_another_learning_rate_is_noticed(tmp_path: Path) -> None:
+    overrides, _ = CURVES["smoke"]
+    other = trained(tmp_path, *overrides, "optimizer.lr=0.0101").events
+    recorded = json.loads(FILE.read_text())["curves"]["smoke"]
+    assert any(e["values"]["train/loss"] != r["train/loss"] for e, r in zip(other, recorded, strict=True))
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        curves = {name: curve(name, Path(scratch) / str(i)) for i, name in enumerate(CURVES)}
+    FILE.write_text(json.dumps({"platform": platform(), "curves": curves}, indent=1) + "\n")
+    print(f"recorded {len(curves)} curves on {platform()}")

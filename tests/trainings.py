@@ -1,0 +1,100 @@
+"""Train in process, from overrides to final weights: what the conformance and golden tests are made of."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from paribus.cli.compose import Recipe, method_from, place_of, recipe_from
+from paribus.cli.configs import config_folder, options
+from paribus.cli.training import train
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import DataSets, Method, Place
+from paribus.engine.distributed import World
+from paribus.engine.stop import StopRequest
+
+QUIET = ["tracker=events", "runtime.threads=1", "runtime.device=cpu"]
+VOLATILE = ("time/", "throughput/", "memory/")
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
+
+
+def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
+    asked = ",".join(techniques) if techniques else "baseline"
+    return recipe_from(composed(*QUIET, *overrides, f"technique=[{asked}]"), list(techniques))
+
+
+def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:
+    """The overrides of a smoke recipe that these techniques fit."""
+    for experiment in options("experiment"):
+        for optimizer in ("adamw", "sgd"):
+            overrides = [f"experiment={experiment}", f"optimizer={optimizer}"]
+            if experiment.startswith("smoke"):
+                try:
+                    recipe_of(*overrides, techniques=techniques)
+                except ConfigError:
+                    continue
+                return overrides
+    raise AssertionError(f"no smoke recipe fits {techniques}")
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    folder: Path
+    events: list[dict[str, Any]]
+    weights: dict[str, Tensor]
+
+    def same_as(self, other: "Result") -> bool:
+        """Bit-identical weights, and events but for clocks."""
+        return (
+            self.weights.keys() == other.weights.keys()
+            and all(torch.equal(w, other.weights[name]) for name, w in self.weights.items())
+            and timeless(self.events) == timeless(other.events)
+        )
+
+
+def timeless(events: list[dict[str, Any]]) -> list[Any]:
+    return [(e["step"], {k: v for k, v in e["values"].items() if not k.startswith(VOLATILE)}) for e in events]
+
+
+def result_in(folder: Path, code: int = 0) -> Result:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    newest = sorted((folder / "checkpoints").glob("step_*.pt"))[-1]
+    state = torch.load(newest, weights_only=True)
+    return Result(code, folder, events, state["method"]["model"])
+
+
+def trained(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> Result:
+    """Train a recipe under `runs` and read the result back from its folder."""
+    asked = ",".join(techniques) if techniques else "baseline"
+    cfg = composed(*QUIET, *overrides, f"paths.runs={runs}", f"technique=[{asked}]")
+    code = train(cfg, list(techniques))
+    return result_in(recipe_from(cfg, list(techniques)).folder, code)
+
+
+def stopping_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """Ask the next run to stop after this many of its steps, as SIGTERM would; not the one after it."""
+    taken = [0]
+
+    def agreed(self: StopRequest, world: World, device: torch.device, now: bool) -> bool:
+        taken[0] += 1
+        return taken[0] == steps
+
+    monkeypatch.setattr(StopRequest, "agreed", agreed)
+
+
+def workbench(recipe: Recipe) -> tuple[DataSets, Method, Place]:
+    """Data and method of a recipe on the CPU, without a run folder."""
+    place = place_of(recipe, torch.device("cpu"), World())
+    data = recipe.data(place)
+    return data, method_from(recipe, data, place), place

@@ -1,0 +1,131 @@
+"""Schedules, optimizers' groups, the update and the average of weights."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from paribus.core.batch import Batch
+from paribus.core.progress import Progress
+from paribus.core.streams import stream
+from paribus.methods.ema import Ema
+from paribus.methods.schedules import Constant, Cosine, Linear, Step
+from paribus.methods.supervised import SupervisedTraining
+from paribus.methods.update import GradientStep
+from paribus.models.groups import decay_groups
+from trainings import recipe_of, workbench
+
+
+def factors(schedule, total: int = 100) -> list[float]:
+    return [schedule(Progress(s, total, 0, steps_per_epoch=10)) for s in range(total)]
+
+
+def test_schedules_are_what_they_say() -> None:
+    cosine = factors(Cosine(warmup="1ep", floor=0.1))
+    assert cosine[:10] == pytest.approx([(s + 1) / 10 for s in range(10)])
+    assert cosine[55] == pytest.approx(0.1 + 0.9 * (1 + math.cos(math.pi * 45 / 90)) / 2)
+    step = factors(Step(milestones=(0.5, 0.75), gamma=0.1))
+    assert [step[s] for s in (0, 49, 50, 74, 75, 99)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    linear = factors(Linear(warmup="5ba", warmup_start=0.2))
+    assert linear[0] == pytest.approx(0.36)
+    assert linear[5] == 1
+    assert linear[99] == pytest.approx(1 - 94 / 95)
+    assert set(factors(Constant())) == {1.0}
+
+
+def test_cosine_and_step_are_torchs() -> None:
+    for ours, theirs in (
+        (Cosine(), lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, 100)),
+        (Step(), lambda o: torch.optim.lr_scheduler.MultiStepLR(o, [50, 75])),
+    ):
+        optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+        scheduler = theirs(optimizer)
+        for step, factor in enumerate(factors(ours)):
+            assert factor == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9), step
+            optimizer.step()
+            scheduler.step()
+
+
+class WithToken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.frozen = nn.Parameter(torch.zeros(1, 4)), nn.Parameter(torch.zeros(3), requires_grad=False)
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+
+    def no_weight_decay(self) -> set[str]:
+        return {"token"}
+
+
+def test_matrices_decay_and_the_rest_does_not() -> None:
+    on, off = decay_groups(WithToken(), "matrices")
+    assert (on.names, on.decays) == (("net.0.weight",), True)
+    assert (set(off.names), off.decays) == ({"token", "net.0.bias", "net.1.weight", "net.1.bias"}, False)
+    (everything,) = decay_groups(WithToken(), "all")
+    assert len(everything.names) == 5
+
+
+def stepped(update: GradientStep, optimizer_of=torch.optim.SGD, steps: int = 5) -> nn.Module:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 4))
+    optimizer = optimizer_of(model.parameters(), lr=0.1)
+    scaler = update.scaler(torch.device("cpu"))
+    x, y = torch.randn(8, 3, 2, 2, generator=stream(0, "x")), torch.arange(8) % 4
+    batch = Batch(x, y, torch.arange(8), torch.arange(8), 8, 4)
+    for _ in range(steps):
+        update(lambda b: (nn.functional.cross_entropy(model(b.inputs), b.targets), {}), batch, model, optimizer, scaler)
+    return model
+
+
+def distance(a: nn.Module, b: nn.Module) -> float:
+    return max(float((p - q).detach().abs().max()) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_accumulation_adds_up_to_the_whole_batch() -> None:
+    assert distance(stepped(GradientStep()), stepped(GradientStep(accumulate=4))) < 1e-6
+    assert distance(stepped(GradientStep()), stepped(GradientStep(), steps=4)) > 1e-3  # twin: one step fewer
+
+
+def test_half_precision_stays_near_and_fp16_scales_its_loss() -> None:
+    for precision in ("bf16", "fp16"):
+        assert 0 < distance(stepped(GradientStep()), stepped(GradientStep(precision=precision))) < 0.02
+    assert GradientStep(precision="fp16").scaler(torch.device("cpu")).is_enabled()
+
+
+def test_clipping_limits_the_step_and_unscales_first() -> None:
+    unclipped, clipped = stepped(GradientStep(), steps=1), stepped(GradientStep(clip_norm=1e-3), steps=1)
+    start = stepped(GradientStep(), steps=0)
+    norm = sum(
+        float((p - q).detach().square().sum()) for p, q in zip(clipped.parameters(), start.parameters(), strict=True)
+    )
+    assert math.sqrt(norm) == pytest.approx(0.1 * 1e-3, rel=1e-2)
+    assert distance(unclipped, start) > 1e-3
+    half = stepped(GradientStep(clip_norm=1e-3, precision="fp16"), steps=1)
+    assert distance(half, clipped) < 1e-5
+
+
+def test_the_average_follows_the_weights_and_copies_buffers() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    average = Ema(decay=0.9)(model)
+    assert average is not None
+    before = average.module[0].weight.clone()  # type: ignore[index]
+    with torch.no_grad():
+        model[0].weight.add_(1.0)
+        model[1].running_mean.fill_(3.0)
+    average.update(model)
+    assert torch.allclose(average.module[0].weight, before + 0.1)  # type: ignore[index]
+    assert (average.module[1].running_mean == 3).all()  # type: ignore[index]
+    assert Ema()(model) is None
+
+
+def test_evaluation_uses_the_average() -> None:
+    recipe = recipe_of("experiment=smoke", "ema.decay=0.5")
+    data, method, _ = workbench(recipe)
+    assert isinstance(method, SupervisedTraining)
+    loader = data.loader(recipe.batch_size, 0)
+    for step in range(3):
+        method.train_step(loader.batch(step), Progress(step, 10, 0))
+    method.settle()
+    inputs = loader.batch(0).inputs
+    assert not torch.equal(method.predict(inputs), method.model(inputs))
+    assert not method.best_guess.training
