@@ -56,7 +56,7 @@ def test_every_path_in_the_documents_exists() -> None:
         text = (ROOT / document).read_text()
         named = set(re.findall(r"(?:src|configs|tests|scripts|experiments)/[\w./-]*\w", text))
         named |= set(re.findall(r"\]\(([^)#:]+)\)", text))
-        missing = [path for path in sorted(named) if not (ROOT / path).exists()]
+        missing = [path for path in sorted(named) if "NAME" not in path and not (ROOT / path).exists()]
         assert not missing, f"{document} names {missing}"
 
 

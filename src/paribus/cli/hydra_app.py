@@ -51,6 +51,8 @@ def run(arguments: list[str]) -> int:
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
     except JobEnded:
         pass
+    except SystemExit as done:  # how Hydra ends --help, and argparse a flag that it does not know
+        return int(done.code or OK)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         if isinstance(error, ConfigError) or os.environ.get("PARIBUS_DEBUG") == "1":
             raise
