@@ -1,0 +1,34 @@
+"""What the techniques that mix or mask images share, so that none has to import another: a share from a Beta
+distribution, boxes as masks, class ids as weights."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def beta(alpha: float, generator: torch.Generator) -> float:
+    """One number from Beta(alpha, alpha), as the share of the first of two Gamma(alpha) numbers."""
+    concentration = torch.full((2,), alpha, dtype=torch.float64)
+    # torch.distributions takes no generator; this is what its Gamma calls
+    gammas = torch._standard_gamma(concentration, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
+    total = float(gammas.sum())
+    if total == 0.0:  # both underflow when alpha is tiny; the distribution is then a coin
+        return float(torch.randint(2, (), generator=generator))
+    return float(gammas[0]) / total
+
+
+def inside(box: Tensor, height: int, width: int) -> Tensor:
+    """(n, 4) boxes (top, left, bottom, right; the last two are outside) to an (n, 1, height, width) mask, true
+    inside."""
+    top, left, bottom, right = box.unbind(1)
+    y = torch.arange(height, device=box.device)
+    x = torch.arange(width, device=box.device)
+    in_rows = (y >= top[:, None]) & (y < bottom[:, None])
+    in_columns = (x >= left[:, None]) & (x < right[:, None])
+    return in_rows[:, None, :, None] & in_columns[:, None, None, :]
+
+
+def soft(targets: Tensor, classes: int, inputs: Tensor) -> Tensor:
+    """Class ids (n,) to weights (n, classes), float32 unless the inputs are float64; weights pass through."""
+    dtype = torch.float64 if inputs.dtype == torch.float64 else torch.float32
+    return F.one_hot(targets, classes).to(dtype) if targets.ndim == 1 else targets
