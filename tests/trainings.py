@@ -28,9 +28,16 @@ def composed(*overrides: str) -> dict[str, Any]:
         return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
 
 
+def _with_technique(overrides: tuple[str, ...], techniques: tuple[str, ...]) -> dict[str, Any]:
+    """The config with these overlays, at the settings they name for tiny images unless the overrides say others."""
+    choice = f"technique=[{','.join(techniques) or 'baseline'}]"
+    rules = composed(choice)["overlays"]
+    small = [f"{path}={value}" for rule in rules.values() for path, value in rule.get("small", {}).items()]
+    return composed(*QUIET, *small, *overrides, choice)
+
+
 def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
-    asked = ",".join(techniques) if techniques else "baseline"
-    return recipe_from(composed(*QUIET, *overrides, f"technique=[{asked}]"), list(techniques))
+    return recipe_from(_with_technique(overrides, techniques), list(techniques))
 
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:
@@ -76,8 +83,7 @@ def result_in(folder: Path, code: int = 0) -> Result:
 
 def trained(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> Result:
     """Train a recipe under `runs` and read the result back from its folder."""
-    asked = ",".join(techniques) if techniques else "baseline"
-    cfg = composed(*QUIET, *overrides, f"paths.runs={runs}", f"technique=[{asked}]")
+    cfg = _with_technique((*overrides, f"paths.runs={runs}"), techniques)
     code = train(cfg, list(techniques))
     return result_in(recipe_from(cfg, list(techniques)).folder, code)
 

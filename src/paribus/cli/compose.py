@@ -20,6 +20,7 @@ from paribus.core.duration import PositiveDuration, in_steps
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import (
     Average,
+    Checks,
     DataFactory,
     DataSets,
     Evaluator,
@@ -162,6 +163,10 @@ def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
         raise ConfigError(
             f"update.accumulate: found {accumulate}; {share} images a process do not divide into that many parts"
         )
+
+    for transform in recipe.transforms.values():
+        if isinstance(transform, Checks):
+            transform.check(data.spec)
 
     def make(factory: ModelFactory, name: str) -> torch.nn.Module:
         model = initialised(lambda: factory(data.spec), recipe.seed, name)

@@ -6,6 +6,7 @@ A file in configs/technique/ adds its settings to the config, and says under `ov
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
     fits:    one sentence on what it fits, for the refusal
     neutral: settings with which it does nothing at all, for the conformance battery
+    small:   settings that suit the tiny images of the smoke recipes, for the same battery
 """
 
 from collections.abc import Mapping

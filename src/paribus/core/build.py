@@ -58,8 +58,6 @@ def checked(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
             where, what = _told(cast(dict[str, Any], e), path, cls.__name__, known)
             told[where] = [*told[where], what.partition("; ")[2]] if where in told else [what]
         raise ConfigError("; ".join(f"{where}: {' or '.join(what)}" for where, what in told.items())) from error
-    except ValueError as error:  # a check across fields, in the dataclass's own words
-        raise ConfigError(f"{path or cls.__name__}: {error}") from error
 
 
 def resolve(target: object, path: str, packages: tuple[str, ...] = ()) -> type[Any]:
@@ -117,6 +115,8 @@ def _told(error: dict[str, Any], path: str, cls: str, known: list[str]) -> tuple
         return where, f"no such key{near(loc[0], known)}; {cls} takes {', '.join(known) or 'nothing'}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return where, f"missing; {cls} needs it"
+    if error["type"] == "value_error" and not loc:  # a check across fields, in the dataclass's own words
+        return where, str(error["msg"]).removeprefix("Value error, ")
     found = error.get("input")
     shown = repr(found) if not is_dataclass(found) else type(found).__name__
     shown = shown if len(shown) <= 60 else shown[:57] + "..."

@@ -74,6 +74,13 @@ class Transform(Protocol):
 
 
 @runtime_checkable
+class Checks(Protocol):
+    """Capability of a slot's object: raises ConfigError if it makes no sense for this data, before anything is made."""
+
+    def check(self, spec: Spec) -> None: ...
+
+
+@runtime_checkable
 class Objective(Protocol):
     """The loss of a batch (a scalar tensor, mean over samples) and further metrics to log."""
 

@@ -25,12 +25,12 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
+from paribus.core.mixing import beta, inside, soft
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
@@ -53,18 +53,6 @@ class Mix:
     def of(self, positions: Tensor) -> Mix:
         """The rows of these places."""
         return Mix(self.partners[positions], self.box[positions], self.lam[positions])
-
-
-def beta(alpha: float, generator: torch.Generator) -> float:
-    """One number from Beta(alpha, alpha), as the share of the first of two Gamma(alpha) numbers.
-
-    In logarithms, with Gamma(a) = Gamma(a + 1) · U^(1/a): for a small alpha the Gammas themselves would underflow.
-    """
-    concentration = torch.full((2,), alpha + 1, dtype=torch.float64)
-    # torch.distributions takes no generator; this is what its Gamma calls
-    gammas = torch._standard_gamma(concentration, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
-    logs = gammas.log() + torch.rand(2, dtype=torch.float64, generator=generator).log() / alpha
-    return float(torch.sigmoid(logs[0] - logs[1]))
 
 
 def rand_bbox(lam: float, height: int, width: int, generator: torch.Generator) -> tuple[int, int, int, int]:
@@ -91,31 +79,15 @@ def draw(n: int, height: int, width: int, alpha: float, prob: float, generator: 
     return Mix(partners, box, torch.tensor(lam, dtype=torch.float64).expand(n))
 
 
-def inside(box: Tensor, height: int, width: int) -> Tensor:
-    """(n, 4) boxes to an (n, 1, height, width) mask, true inside: the paper's 1 − M."""
-    top, left, bottom, right = box.unbind(1)
-    y = torch.arange(height, device=box.device)
-    x = torch.arange(width, device=box.device)
-    in_rows = (y >= top[:, None]) & (y < bottom[:, None])
-    in_columns = (x >= left[:, None]) & (x < right[:, None])
-    return in_rows[:, None, :, None] & in_columns[:, None, None, :]
-
-
 def apply(
     inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: Mix
 ) -> tuple[Tensor, Tensor]:
     """Equation 1. inputs (n, c, h, w) of any dtype; targets (n, classes) weights; row i of each partner tensor
     belongs to sample i. Returns new tensors of the same kinds. No draw, no branch on a value: it compiles.
     """
-    mask = inside(mix.box, *inputs.shape[-2:])
+    mask = inside(mix.box, *inputs.shape[-2:])  # the paper's 1 − M
     lam = mix.lam.to(targets.dtype)[:, None]
     return torch.where(mask, partner_inputs, inputs), lam * targets + (1 - lam) * partner_targets
-
-
-def soft(targets: Tensor, classes: int, inputs: Tensor) -> Tensor:
-    """Class ids (n,) to weights (n, classes), float32 unless the inputs are float64; weights pass through."""
-    dtype = torch.float64 if inputs.dtype == torch.float64 else torch.float32
-    return F.one_hot(targets, classes).to(dtype) if targets.ndim == 1 else targets
 
 
 def cutmix(

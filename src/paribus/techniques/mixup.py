@@ -1,0 +1,132 @@
+"""Mixup: every training image is a weighted sum of two, and so is its label.
+
+Zhang, Cisse, Dauphin & Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412, equation 1.
+
+    x̃ = λ x_A + (1 − λ) x_B        ỹ = λ y_A + (1 − λ) y_B        λ ~ Beta(α, α)
+
+What it changes   pixels and targets of a training batch; nothing else.
+Hyperparameters   alpha = 1, the default of the authors' CIFAR code; 0 switches mixing off, as theirs does.
+As the authors    one λ and one permutation for the whole batch, λ drawn first (partners may be themselves); pixels are
+                  mixed after augmentation and normalisation; every batch is mixed.
+Deviations        numbers come from a named stream instead of the global generators, so seeds are not comparable with
+                  theirs. The two cross entropies become one with soft targets, which is equal since the loss is
+                  linear in them.
+Cost              one gather of the batch, two products and a sum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from paribus.core.batch import Batch
+from paribus.core.build import schema
+from paribus.core.mixing import beta, soft
+from paribus.core.progress import Progress
+from paribus.core.streams import stream
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How each of n samples is mixed; row i belongs to place i of the global batch.
+
+    partners: (n,) int64 places. lam: (n,) float64, the share of the sample itself.
+    """
+
+    partners: Tensor
+    lam: Tensor
+
+    def to(self, device: torch.device) -> Mix:
+        return Mix(*(part.to(device, non_blocking=True) for part in (self.partners, self.lam)))
+
+    def of(self, positions: Tensor) -> Mix:
+        """The rows of these places."""
+        return Mix(self.partners[positions], self.lam[positions])
+
+
+def draw(n: int, alpha: float, generator: torch.Generator) -> Mix | None:
+    """The mix of a batch of n images, or None for alpha = 0, where λ = 1 always."""
+    if alpha == 0:
+        return None
+    lam = beta(alpha, generator)
+    partners = torch.randperm(n, generator=generator)
+    return Mix(partners, torch.tensor(lam, dtype=torch.float64).expand(n))
+
+
+def blend(own: Tensor, other: Tensor, lam: Tensor) -> Tensor:
+    """λ own + (1 − λ) other for (n, ...) floats and an (n,) float64 λ; both factors are rounded from float64 once, as
+    when they are Python numbers."""
+    lam = lam.reshape(-1, *[1] * (own.ndim - 1))
+    return lam.to(own.dtype) * own + (1 - lam).to(own.dtype) * other
+
+
+def apply(
+    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: Mix
+) -> tuple[Tensor, Tensor]:
+    """Equation 1. inputs (n, c, h, w) floats; targets (n, classes) weights; row i of each partner tensor belongs to
+    sample i. Returns new tensors of the same kinds. No draw, no branch on a value: it compiles.
+    """
+    return blend(inputs, partner_inputs, mix.lam), blend(targets, partner_targets, mix.lam)
+
+
+def mixup(
+    inputs: Tensor,
+    targets: Tensor,
+    num_classes: int | None = None,
+    alpha: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Mixup of one batch, for any training loop; train with a cross entropy that takes soft targets.
+
+    inputs: (n, ...) floats, any device; not changed. targets: (n,) class ids, then num_classes is needed, or
+    (n, classes) weights. alpha >= 0. generator: a CPU generator; torch's global one if None.
+    Returns mixed inputs and (n, classes) float targets. Raises ValueError for anything else.
+
+    >>> x, y = mixup(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), num_classes=3)
+    >>> x.shape, y.shape
+    (torch.Size([4, 3, 8, 8]), torch.Size([4, 3]))
+    """
+    if not inputs.is_floating_point():
+        raise ValueError(f"Mixup needs inputs of a floating-point type, got {inputs.dtype}; normalise them first")
+    if not alpha >= 0:
+        raise ValueError(f"Mixup needs alpha >= 0, got alpha={alpha}")
+    if targets.ndim == 1 and num_classes is None:
+        raise ValueError("Mixup needs num_classes to turn class ids into soft targets")
+    weights = soft(targets, num_classes or 0, inputs)
+    mix = draw(inputs.shape[0], alpha, generator or torch.default_generator)
+    if mix is None:
+        return inputs, weights
+    mix = mix.to(inputs.device)
+    return apply(inputs, weights, inputs[mix.partners], weights[mix.partners], mix)
+
+
+@schema
+class Mixup:
+    """The transform. alpha: of Beta(alpha, alpha); with 0 a batch is passed on untouched, which is exactly the
+    baseline."""
+
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+
+    def draw(self, at: Progress, n: int) -> Mix | None:
+        """The mix of the whole global batch of this step, on the CPU; the same on every rank."""
+        return draw(n, self.alpha, stream(at.seed, "mixup", at.step))
+
+    def __call__(self, batch: Batch, at: Progress) -> Batch:
+        drawn = self.draw(at, batch.size)
+        if drawn is None:
+            return batch
+        mix = drawn.to(batch.inputs.device)
+        return batch.through(lambda part: mixed(part, mix))
+
+
+def mixed(part: Batch, mix: Mix) -> Batch:
+    """Any part of a global batch, mixed with its partners from the whole of it."""
+    here = mix.of(part.positions)
+    partner = part.peers(here.partners)
+    own, others = (soft(b.targets, b.classes, b.inputs) for b in (part, partner))
+    inputs, targets = apply(part.inputs, own, partner.inputs, others, here)
+    return replace(part, inputs=inputs, targets=targets)
