@@ -43,8 +43,8 @@ def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:
     """The overrides of a smoke recipe that these techniques fit."""
     for experiment in options("experiment"):
-        for optimizer in ("adamw", "sgd"):
-            overrides = [f"experiment={experiment}", f"optimizer={optimizer}"]
+        for optimizer in (["optimizer=adamw"], ["optimizer=sgd", "optimizer.lr=0.1"]):
+            overrides = [f"experiment={experiment}", *optimizer]
             if experiment.startswith("smoke"):
                 try:
                     recipe_of(*overrides, techniques=techniques)

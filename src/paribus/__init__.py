@@ -7,16 +7,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paribus.techniques.adamp import SGDP as SGDP
+    from paribus.techniques.adamp import AdamP as AdamP
     from paribus.techniques.cutmix import CutMix as CutMix
     from paribus.techniques.cutmix import cutmix as cutmix
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AdamP": "paribus.techniques.adamp",
     "CutMix": "paribus.techniques.cutmix",
+    "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
 }
-__all__ = ["CutMix", "__version__", "cutmix"]
+__all__ = ["SGDP", "AdamP", "CutMix", "__version__", "cutmix"]
 
 
 def __getattr__(name: str) -> Any:

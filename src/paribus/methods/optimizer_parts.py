@@ -1,0 +1,129 @@
+"""What an optimizer of ours does besides its maths: options that are checked, closures, gradients, and loading a state.
+
+All functions, for subclasses of torch.optim.Optimizer to call. Parameters of half precision are computed in float32 and
+their state is kept in float32; torch's own keep it in the parameter's dtype, where float16 loses small squares.
+"""
+
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Range = tuple[str, Callable[[Any], bool]]  # in words, and as a test
+
+RATES: Mapping[str, Range] = {
+    "lr": ("0 or more, a number or a tensor with one element", lambda x: bool(0 <= x < float("inf"))),
+    "eps": ("above 0", lambda x: 0 < x < float("inf")),
+    "weight_decay": ("0 or more", lambda x: 0 <= x < float("inf")),
+}
+NOT_YET = ("foreach", "fused", "capturable")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def working(dtype: torch.dtype) -> torch.dtype:
+    """What a parameter of this dtype is computed in, and what its state is kept in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def check_newest_group(optimizer: torch.optim.Optimizer, ranges: Mapping[str, Range]) -> None:
+    """For the end of `add_param_group`, which torch's constructor calls too, so that every group's options are checked.
+
+    Raises ValueError, and takes the group out again, if its options or parameters cannot be used.
+    """
+    group = optimizer.param_groups[-1]
+    wrong = [
+        f"{key} should be {allowed}, found {group[key]}"
+        for key, (allowed, fits) in ranges.items()
+        if not _fits(fits, group[key])
+    ]
+    wrong += [f"{key}=True is not available yet; leave it out" for key in NOT_YET if group.get(key)]
+    wrong += [
+        "parameters should be dense and of float16, bfloat16, float32 or float64, "
+        f"found {p.dtype}, {p.layout}, shape {tuple(p.shape)}"
+        for p in group["params"]
+        if p.dtype not in _FLOATS or p.layout is not torch.strided
+    ]
+    if wrong:
+        optimizer.param_groups.pop()
+        raise ValueError(f"{type(optimizer).__name__}: {wrong[0]}")
+
+
+def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return fits(value)
+    except (TypeError, RuntimeError):  # not a number, or a tensor of several
+        return False
+
+
+def evaluated(closure: Callable[[], Any] | None) -> Any:
+    """The result of a step's closure, which needs gradients though the step does not."""
+    if closure is None:
+        return None
+    with torch.enable_grad():
+        return closure()
+
+
+def with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, Tensor, dict[str, Any]]]:
+    """(parameter, gradient to descend, group) of all that have a gradient; the gradient in the working dtype.
+
+    Raises ValueError for a sparse gradient, before any parameter is changed.
+    """
+    found: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
+    for group in optimizer.param_groups:
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            if p.grad.layout is not torch.strided:
+                raise ValueError(
+                    f"{type(optimizer).__name__}: gradients should be dense, found {p.grad.layout} for a parameter of "
+                    f"shape {tuple(p.shape)}; nn.Embedding gives dense ones with sparse=False"
+                )
+            gradient = p.grad.to(working(p.dtype))
+            found.append((p, -gradient if group["maximize"] else gradient, group))
+    return found
+
+
+def scalar(lr: float | Tensor) -> float | Tensor:
+    """A tensor with one element loses its axes, which would spread to what it is multiplied with."""
+    return lr.reshape(()) if isinstance(lr, Tensor) else lr
+
+
+def decay_and_move(p: Tensor, weight: Tensor, u: Tensor, rate: float | Tensor, decay: float | Tensor) -> None:
+    """p ← weight·(1 − decay) − rate·u. weight is p in the working dtype: p itself unless that is of half precision."""
+    weight.mul_(1 - decay)
+    if isinstance(rate, Tensor):
+        weight.sub_(rate * u)  # as `alpha`, a tensor would make the host wait
+    else:
+        weight.add_(u, alpha=-rate)  # rounds once, like torch.optim.SGD
+    if weight is not p:
+        p.copy_(weight)
+
+
+def settle(
+    optimizer: torch.optim.Optimizer,
+    loaded: dict[str, Any],
+    before: list[dict[str, Any]],
+    renamed: Mapping[str, str] | None = None,
+) -> None:
+    """After torch's `load_state_dict`: also a state written by a relative of this optimizer becomes a state of its own.
+
+    loaded: the state dict. before: this optimizer's groups as they were, whose options stand where `loaded` has none.
+    renamed: another implementation's key to ours. Tensors are copied; torch would share them with `loaded` and cast
+    those of half-precision parameters down.
+    """
+    for group, own in zip(optimizer.param_groups, before, strict=True):
+        for key, value in own.items():
+            group.setdefault(key, value)
+        group.update({key: own[key] for key in NOT_YET if key in own})
+    ids = chain.from_iterable(group["params"] for group in loaded["param_groups"])
+    parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
+    for i, p in zip(ids, parameters, strict=True):
+        for key, value in loaded["state"].get(i, {}).items():
+            state = optimizer.state[p]
+            if key == "step":  # on the CPU unless capturable; the authors of some optimizers keep an int
+                state[key] = torch.as_tensor(value, dtype=torch.float32).to("cpu", copy=True)
+            elif isinstance(value, Tensor):
+                state.pop(key)
+                state[(renamed or {}).get(key, key)] = value.to(p.device, working(p.dtype), copy=True)

@@ -1,0 +1,289 @@
+"""AdamP and SGDP: the part of an update that would only lengthen a scale-invariant weight is taken out of it.
+
+Heo, Chun, Oh, Han, Yun, Kim, Uh & Ha, "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant
+Weights", ICLR 2021, arXiv 2006.08217.
+
+    u ← u − ŵ ⟨ŵ, u⟩   if  |cos(w, ∇f)| < δ / √dim(w),   else u        ŵ = w / ‖w‖
+
+A weight that is followed by normalisation has a gradient at right angles to it, and that is how it is recognised.
+Momentum adds old gradients, which are not at right angles to today's weight, so the weight grows and its effective
+step shrinks; the projection stops that. The test is made with the raw gradient and the weight before decay, first for
+all rows w[k] one by one (channel view: the largest cosine counts), then for the whole tensor as one row (layer view).
+
+What it changes   the update of tensors with two or more axes that pass the test, and their weight decay, which is
+                  multiplied by wd_ratio. All other tensors are updated as by AdamW or SGD.
+Hyperparameters   delta = 0.1, wd_ratio = 0.1, nesterov = False, eps = 1e-8, as in the authors' package. Beware of
+                  "AdamP" runs made with timm's factory (--opt adamp): it sets wd_ratio = 0.01 and nesterov = True.
+As the authors    eps is one number in three places: Adam's denominator, the floor of both norms in the cosine, and an
+                  offset on ‖w‖. nesterov is β₁m + (1−β₁)g over the usual denominator, which is not torch's NAdam.
+                  SGDP's buffer starts at 0 (torch.optim.SGD's at g; different under dampening). SGDP's decay is
+                  decoupled, w ← w(1 − lr·wd/(1−momentum)·…): a coupled decay is itself accumulated in the momentum,
+                  up to 1/(1−momentum) times what one step adds, and the factor gives the same wd the same long-run
+                  strength. It is not the same trajectory: SGDP with delta = 0 is SGD only without weight decay.
+Deviations        SGDP projects the applied update only. The authors' code without nesterov projects the momentum
+                  buffer with it, against the paper: alias_momentum=True does the same. Both views are always computed
+                  and the choice is made on the device, so the host never waits. Half-precision parameters are
+                  computed and keep state in float32: in float16 eps is 0 and the authors' weights become NaN.
+Worth knowing     a matrix that is not scale-invariant still passes the layer view by chance, in about 8 % of steps at
+                  delta = 0.1, and one with a zero gradient always passes. Rows are w[k]: the input channels of a
+                  ConvTranspose. One-axis tensors are left alone, so under FSDP1, which flattens, AdamP is AdamW.
+Cost              state as AdamW or SGD; four more products and row sums of each tensor with two or more axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from paribus.core.build import schema
+from paribus.core.protocols import ParameterGroup
+from paribus.methods.optimizer_parts import (
+    RATES,
+    Range,
+    check_newest_group,
+    decay_and_move,
+    evaluated,
+    scalar,
+    settle,
+    with_gradients,
+)
+from paribus.methods.optimizers import Decay, Fraction, Rate, torch_groups
+
+
+def projection(
+    perturbation: Tensor, gradient: Tensor, weight: Tensor, delta: float, wd_ratio: float, eps: float
+) -> tuple[Tensor, Tensor]:
+    """The projected update, and the factor on weight decay: wd_ratio where it was projected, else 1.
+
+    perturbation, gradient, weight: one shape and dtype, float32 or float64, any memory format; none is changed.
+    Returns the update in that shape, and the factor with no axes. No branch on a value.
+    """
+    one = weight.new_ones(())
+    if weight.ndim < 2 or weight.numel() == 0:
+        return perturbation, one
+    gw, gg, ww, uw = (
+        _row_sums(a * b)
+        for a, b in ((gradient, weight), (gradient, gradient), (weight, weight), (perturbation, weight))
+    )
+    size = weight.numel()
+    by_channel = orthogonal(gw, gg, ww, size // weight.shape[0], delta, eps)
+    by_layer = orthogonal(gw.sum(), gg.sum(), ww.sum(), size, delta, eps)
+    nowhere = torch.zeros_like(one)
+    # how much of the weight itself is in the update; the channel view comes first
+    along = torch.where(by_layer, _share(uw.sum(), ww.sum(), eps), nowhere)
+    along = torch.where(by_channel, _share(uw, ww, eps), along)
+    # a number in torch.where would be copied to the device, and the host would wait for that
+    return perturbation - along * weight, one.masked_fill(by_channel | by_layer, wd_ratio)
+
+
+def orthogonal(gw: Tensor, gg: Tensor, ww: Tensor, size: int, delta: float, eps: float) -> Tensor:
+    """True if every row's |cos(g, w)| is below delta / √size, from its ⟨g, w⟩, ‖g‖², ‖w‖²; rows of `size` numbers."""
+    cosines = gw.abs() / (gg.sqrt().clamp_min(eps) * ww.sqrt().clamp_min(eps))
+    return cosines.amax() < delta / size**0.5
+
+
+def _row_sums(x: Tensor) -> Tensor:
+    """(r, ...) to (r, 1, ...). Sums over axes need no view, which a channels_last tensor would not give."""
+    return x.sum(tuple(range(1, x.ndim)), keepdim=True)
+
+
+def _share(uw: Tensor, ww: Tensor, eps: float) -> Tensor:
+    length = ww.sqrt() + eps
+    return uw / length / length  # the square of the length could underflow
+
+
+_RANGES: Mapping[str, Range] = {
+    **RATES,
+    "delta": ("0 or more", lambda x: x >= 0),
+    "wd_ratio": ("from 0 to 1", lambda x: 0 <= x <= 1),
+}
+_ADAMP_RANGES: Mapping[str, Range] = {
+    **_RANGES,
+    "betas": ("two numbers from 0 to below 1", lambda x: len(x) == 2 and all(0 <= beta < 1 for beta in x)),
+}
+_SGDP_RANGES: Mapping[str, Range] = {
+    **_RANGES,
+    "momentum": ("from 0 to below 1, since weight decay is divided by 1 - momentum", lambda x: 0 <= x < 1),
+    "dampening": ("from 0 to 1", lambda x: 0 <= x <= 1),
+}
+
+
+class AdamP(torch.optim.Optimizer):
+    """Adam with decoupled weight decay and the projection. For any training loop.
+
+    params: parameters or groups, as for torch.optim.AdamW. lr: 0 or more, a number or a tensor with one element.
+    betas: each from 0 to below 1. eps: above 0. weight_decay: 0 or more. delta: 0 or more; 0 never projects, which is
+    AdamW. wd_ratio: 0 to 1. foreach, fused, capturable: there for the signature's sake, True is not available yet.
+    Raises ValueError for anything else, and for complex, integer or sparse tensors.
+    The state is AdamW's: step, a float32 tensor on the CPU, exp_avg and exp_avg_sq, of the parameter's shape.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        fused: bool | None = None,
+        capturable: bool = False,
+    ) -> None:
+        adam = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "nesterov": nesterov}
+        switches = {"maximize": maximize, "foreach": foreach, "fused": fused, "capturable": capturable}
+        super().__init__(params, {**adam, "delta": delta, "wd_ratio": wd_ratio, **switches})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        check_newest_group(self, _ADAMP_RANGES)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update. closure: evaluated first, with gradients; its result is returned."""
+        loss = evaluated(closure)
+        for p, gradient, group in with_gradients(self):
+            state = self.state[p]
+            if "step" not in state:
+                state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
+                state["exp_avg"] = torch.zeros_like(gradient)
+                state["exp_avg_sq"] = torch.zeros_like(gradient)
+            m, v, (beta1, beta2), eps = state["exp_avg"], state["exp_avg_sq"], group["betas"], group["eps"]
+            step = state["step"].add_(1).double()  # stays a tensor: as a number it could not be traced
+            m.mul_(beta1).add_(gradient, alpha=1 - beta1)
+            v.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+            denominator = (v.sqrt() / (1 - beta2**step).sqrt()).add_(eps)
+            u = (beta1 * m + (1 - beta1) * gradient if group["nesterov"] else m) / denominator
+            weight = p.to(gradient.dtype)
+            u, ratio = projection(u, gradient, weight, group["delta"], group["wd_ratio"], eps)
+            lr = scalar(group["lr"])
+            decay_and_move(p, weight, u, lr / (1 - beta1**step), lr * group["weight_decay"] * ratio)
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also takes the state of torch.optim.AdamW (without amsgrad) and of the authors' AdamP. Tensors are copied."""
+        if any(group.get("amsgrad") for group in state_dict["param_groups"]):
+            raise ValueError("AdamP cannot go on from a state with amsgrad=True: it keeps no running maximum")
+        before = [dict(group) for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        settle(self, state_dict, before)
+
+
+class SGDP(torch.optim.Optimizer):
+    """SGD with momentum, decoupled weight decay and the projection. For any training loop.
+
+    params: parameters or groups, as for torch.optim.SGD. lr: 0 or more, a number or a tensor with one element.
+    momentum: from 0 to below 1. dampening, wd_ratio: 0 to 1. weight_decay: 0 or more. eps: above 0. delta: 0 or more; 0
+    never projects. alias_momentum: as the authors' code, which without nesterov projects the momentum buffer too.
+    Raises ValueError for anything else, and for complex, integer or sparse tensors.
+    The state is momentum_buffer, of the parameter's shape.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+        eps: float = 1e-8,
+        delta: float = 0.1,
+        wd_ratio: float = 0.1,
+        *,
+        maximize: bool = False,
+        alias_momentum: bool = False,
+    ) -> None:
+        sgd = {"lr": lr, "momentum": momentum, "dampening": dampening, "weight_decay": weight_decay}
+        switches = {"nesterov": nesterov, "maximize": maximize, "alias_momentum": alias_momentum}
+        super().__init__(params, {**sgd, "eps": eps, "delta": delta, "wd_ratio": wd_ratio, **switches})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        super().add_param_group(param_group)
+        check_newest_group(self, _SGDP_RANGES)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update. closure: evaluated first, with gradients; its result is returned."""
+        loss = evaluated(closure)
+        for p, gradient, group in with_gradients(self):
+            state, momentum = self.state[p], group["momentum"]
+            if state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(gradient)
+            buffer = state["momentum_buffer"].mul_(momentum).add_(gradient, alpha=1 - group["dampening"])
+            u = gradient.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+            weight = p.to(gradient.dtype)
+            u, ratio = projection(u, gradient, weight, group["delta"], group["wd_ratio"], group["eps"])
+            if group["alias_momentum"] and not group["nesterov"]:
+                buffer.copy_(u)
+            lr = scalar(group["lr"])
+            decay_and_move(p, weight, u, lr, lr * group["weight_decay"] * ratio / (1 - momentum))
+        return loss
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Also takes the state of torch.optim.SGD and of the authors' SGDP. Tensors are copied."""
+        before = [dict(group) for group in self.param_groups]
+        super().load_state_dict(state_dict)
+        settle(self, state_dict, before, renamed={"momentum": "momentum_buffer"})
+
+
+Delta = Annotated[float, Field(ge=0)]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+@schema
+class AdamPOptimizer:
+    """AdamP in AdamW's place: the same settings and three more. `decay` says which tensors decay (models/groups.py)."""
+
+    lr: Rate = 1e-3
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: Annotated[float, Field(gt=0)] = 1e-8
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    decay: Decay = "matrices"
+    delta: Delta = 0.1
+    wd_ratio: Ratio = 0.1
+    nesterov: bool = False
+
+    def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+        return AdamP(
+            torch_groups(groups, self.weight_decay),
+            lr=self.lr,
+            betas=self.betas,
+            eps=self.eps,
+            delta=self.delta,
+            wd_ratio=self.wd_ratio,
+            nesterov=self.nesterov,
+        )
+
+
+@schema
+class SGDPOptimizer:
+    """SGDP in SGD's place: the same settings and two more. Its weight decay is decoupled, SGD's is not (see above)."""
+
+    lr: Rate = 0.1
+    momentum: Fraction = 0.9
+    dampening: Fraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    nesterov: bool = False
+    decay: Decay = "matrices"
+    delta: Delta = 0.1
+    wd_ratio: Ratio = 0.1
+
+    def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+        return SGDP(
+            torch_groups(groups, self.weight_decay),
+            lr=self.lr,
+            momentum=self.momentum,
+            dampening=self.dampening,
+            nesterov=self.nesterov,
+            delta=self.delta,
+            wd_ratio=self.wd_ratio,
+        )
