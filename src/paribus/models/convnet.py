@@ -47,7 +47,7 @@ class PlainNet(nn.Module):
 class ConvNet:
     """widths: channels of each stage. depth: convolutions a stage. dropout: before the classifier, 0–1."""
 
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = (32, 64, 128)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32, 64)
     depth: Annotated[int, Field(ge=1)] = 2
     norm: Norm = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
