@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from paribus.techniques.cutmix import CutMix as CutMix
     from paribus.techniques.cutmix import cutmix as cutmix
+    from paribus.techniques.rexnet import rexnet as rexnet
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "CutMix": "paribus.techniques.cutmix",
     "cutmix": "paribus.techniques.cutmix",
+    "rexnet": "paribus.techniques.rexnet",
 }
-__all__ = ["CutMix", "__version__", "cutmix"]
+__all__ = ["CutMix", "__version__", "cutmix", "rexnet"]
 
 
 def __getattr__(name: str) -> Any:
