@@ -11,16 +11,41 @@ if TYPE_CHECKING:
     from paribus.techniques.adamp import AdamP as AdamP
     from paribus.techniques.cutmix import CutMix as CutMix
     from paribus.techniques.cutmix import cutmix as cutmix
+    from paribus.techniques.cutout import Cutout as Cutout
+    from paribus.techniques.cutout import cutout as cutout
+    from paribus.techniques.mixup import Mixup as Mixup
+    from paribus.techniques.mixup import mixup as mixup
+    from paribus.techniques.pit import pit as pit
+    from paribus.techniques.rexnet import rexnet as rexnet
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_HOMES = {  # name -> the file that owns it
     "AdamP": "paribus.techniques.adamp",
     "CutMix": "paribus.techniques.cutmix",
+    "Cutout": "paribus.techniques.cutout",
+    "Mixup": "paribus.techniques.mixup",
     "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
+    "cutout": "paribus.techniques.cutout",
+    "load_timm_weights": "paribus.techniques_from_timm",
+    "mixup": "paribus.techniques.mixup",
+    "pit": "paribus.techniques.pit",
+    "rexnet": "paribus.techniques.rexnet",
 }
-__all__ = ["SGDP", "AdamP", "CutMix", "__version__", "cutmix"]
+__all__ = [
+    "SGDP",
+    "AdamP",
+    "CutMix",
+    "Cutout",
+    "Mixup",
+    "__version__",
+    "cutmix",
+    "cutout",
+    "mixup",
+    "pit",
+    "rexnet",
+]
 
 
 def __getattr__(name: str) -> Any:
