@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from paribus.techniques.adamp import AdamP as AdamP
     from paribus.techniques.cutmix import CutMix as CutMix
     from paribus.techniques.cutmix import cutmix as cutmix
+    from paribus.techniques.pit import pit as pit
 
 __version__ = "0.1.0"
 
@@ -19,8 +20,9 @@ _HOMES = {
     "CutMix": "paribus.techniques.cutmix",
     "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
+    "pit": "paribus.techniques.pit",
 }
-__all__ = ["SGDP", "AdamP", "CutMix", "__version__", "cutmix"]
+__all__ = ["SGDP", "AdamP", "CutMix", "__version__", "cutmix", "pit"]
 
 
 def __getattr__(name: str) -> Any:
