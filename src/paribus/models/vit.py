@@ -1,0 +1,273 @@
+"""Vision transformers of pre-norm blocks in stages (Dosovitskiy et al. 2021, arXiv 2010.11929; Touvron et al. 2021,
+arXiv 2012.12877), with two slots that a technique may fill: the stem, and what stands between stages.
+
+With nothing between the stages they are one long stack, and the network is a plain ViT. A filled slot changes the cost,
+so `ViT` then solves for the shape whose cost is that of the plain network (models/vit_matching.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import Spec
+from paribus.models.vit_matching import Size, matched, on_meta, plain_note
+
+Count = Annotated[int, Field(ge=1)]
+Init = Literal["trunc_normal", "authors"]
+DropPathRule = Literal["authors", "timm"]
+
+
+@runtime_checkable
+class StemSlot(Protocol):
+    def stride(self, patch: int) -> int:
+        """Pixels between two neighbouring patches of `patch` pixels; ValueError if it cannot place them."""
+        ...
+
+
+@runtime_checkable
+class PoolingSlot(Protocol):
+    @property
+    def growth(self) -> int:
+        """By how much width and heads are multiplied from one stage to the next."""
+        ...
+
+    def layer(self, width: int) -> nn.Module:
+        """Takes maps (n, width, h, w) and tokens (n, k, width), and gives both at growth × width channels."""
+        ...
+
+
+@schema
+class Patches:
+    """The plain stem: patches that do not overlap."""
+
+    def stride(self, patch: int) -> int:
+        return patch
+
+
+@schema
+class NoPooling:
+    """Nothing between stages: constant width."""
+
+    @property
+    def growth(self) -> int:
+        return 1
+
+    def layer(self, width: int) -> nn.Module:
+        return Untouched()
+
+
+class Untouched(nn.Module):
+    def forward(self, maps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return maps, tokens
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention with biases on all four projections."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, t, width) to the same shape."""
+        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    def __init__(self, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.drop(F.gelu(self.fc1(x))))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (Huang et al. 2016, arXiv 1603.09382): a residual branch is left out for a sample with
+    probability `rate`. Draws from torch's global generators, which the loop seeds anew for each step."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        kept = x.new_empty(x.shape[0], 1, 1).bernoulli_(1 - self.rate)
+        return x * kept / (1 - self.rate)
+
+
+class Block(nn.Module):
+    """x + attention(norm x), then x + mlp(norm x)."""
+
+    def __init__(self, size: Size, dropout: float, drop_path: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(size.width, eps=1e-6)
+        self.attn = Attention(size.width, size.heads)
+        self.norm2 = nn.LayerNorm(size.width, eps=1e-6)
+        self.mlp = Mlp(size.width, size.hidden, dropout)
+        self.drop = nn.Dropout(dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.drop(self.attn(self.norm1(x))))
+        return x + self.drop_path(self.drop(self.mlp(self.norm2(x))))
+
+
+class Stage(nn.Module):
+    """Blocks on the class tokens followed by the map's cells, row by row."""
+
+    def __init__(self, blocks: Iterable[Block]) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, maps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """maps (n, c, h, w) and tokens (n, k, c) to the same shapes."""
+        grid, k = maps.shape[2:], tokens.shape[1]
+        x = self.blocks(torch.cat((tokens, maps.flatten(2).transpose(1, 2)), dim=1))
+        return x[:, k:].unflatten(1, grid).permute(0, 3, 1, 2), x[:, :k]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """depths: blocks of each stage. first: the size of those of the first stage. tokens: class tokens, each with its
+    own classifier. drop_rate: dropout of the embedding and in the blocks, 0–1. drop_path: of each block."""
+
+    patch: int
+    stride: int
+    depths: tuple[int, ...]
+    first: Size
+    tokens: int = 1
+    drop_rate: float = 0.0
+    drop_path: tuple[float, ...] | None = None
+
+
+class VisionTransformer(nn.Module):
+    """The network; see `Shape`. `pooling` makes what stands between two stages.
+
+    The grid has floor((pixels − patch) / stride) + 1 cells a side, so pixels beyond the last patch are not seen.
+    """
+
+    def __init__(self, spec: Spec, shape: Shape, pooling: PoolingSlot, init: Init) -> None:
+        super().__init__()
+        if min(spec.height, spec.width) < shape.patch:
+            raise ConfigError(
+                f"model: images of {spec.height}×{spec.width} pixels are smaller than a patch of {shape.patch}; "
+                "choose a smaller patch or larger images"
+            )
+        self.image = (spec.height, spec.width)
+        first, rates = shape.first, shape.drop_path or (0.0,) * sum(shape.depths)
+        grid = [(side - shape.patch) // shape.stride + 1 for side in self.image]
+        self.stem = nn.Conv2d(spec.channels, first.width, shape.patch, shape.stride)
+        self.position_map = nn.Parameter(torch.zeros(1, first.width, *grid))
+        self.class_tokens = nn.Parameter(torch.zeros(1, shape.tokens, first.width))
+        self.drop = nn.Dropout(shape.drop_rate)
+        self.stages = nn.ModuleList()
+        self.pools = nn.ModuleList()
+        for i, depth in enumerate(shape.depths):
+            here, done = first.times(pooling.growth**i), sum(shape.depths[:i])
+            if i > 0:
+                self.pools.append(pooling.layer(first.times(pooling.growth ** (i - 1)).width))
+            self.stages.append(Stage(Block(here, shape.drop_rate, rate) for rate in rates[done : done + depth]))
+        width = first.width * pooling.growth ** (len(shape.depths) - 1)
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.classifiers = nn.ModuleList(nn.Linear(width, spec.classes) for _ in range(shape.tokens))
+        self.notes: tuple[str, ...] = ()
+        initialise(self, init)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(n, c, h, w) to (n, classes) logits. With several class tokens, training gives each classifier's logits,
+        evaluation their mean."""
+        if x.shape[2:] != self.image:
+            raise ValueError(f"this ViT was built for images of {self.image} pixels, got {tuple(x.shape[2:])}")
+        maps = self.drop(self.stem(x) + self.position_map)
+        tokens = self.class_tokens.expand(x.shape[0], -1, -1)
+        for i, stage in enumerate(self.stages):
+            if i > 0:
+                maps, tokens = self.pools[i - 1](maps, tokens)
+            maps, tokens = stage(maps, tokens)
+        # LayerNorm is per token, and only class tokens are classified
+        logits = tuple(c(t) for c, t in zip(self.classifiers, self.norm(tokens).unbind(1), strict=True))
+        if len(logits) == 1:
+            return logits[0]
+        return logits if self.training else torch.stack(logits).mean(0)
+
+    def no_weight_decay(self) -> set[str]:
+        return {"position_map", "class_tokens"}
+
+
+def initialise(model: VisionTransformer, init: Init) -> None:
+    """Embeddings from a normal distribution of σ = 0.02 truncated at ±2.
+
+    "trunc_normal", as DeiT and timm: so are the weights of linear layers, whose biases are 0. "authors", as PiT:
+    linear layers keep PyTorch's initialisation. Convolutions keep PyTorch's in both.
+    """
+    nn.init.trunc_normal_(model.position_map, std=0.02)
+    nn.init.trunc_normal_(model.class_tokens, std=0.02)
+    for module in model.modules():
+        if init == "trunc_normal" and isinstance(module, nn.Linear):
+            nn.init.trunc_normal_(module.weight, std=0.02)
+            nn.init.zeros_(module.bias)
+
+
+def drop_path_rates(rate: float, blocks: int, rule: DropPathRule) -> tuple[float, ...]:
+    """Of each block in turn. "authors": rate·i / blocks, so the last one stays below `rate`; "timm": from 0 to `rate`
+    in equal steps."""
+    return tuple(rate * i / (blocks if rule == "authors" else max(1, blocks - 1)) for i in range(blocks))
+
+
+@schema
+class ViT:
+    """patch: pixels a side. depths: blocks of each stage. heads, head_dim: the width is their product.
+
+    stem, pooling: the slots. Filling one changes heads, head_dim and mlp_ratio such that the network costs as many
+    MACs as with both slots plain, within 1 %; `notes` of the module tells how.
+    drop_rate: dropout, 0–1. drop_path: stochastic depth of the deepest block, 0–1, and the rule for the others.
+    """
+
+    patch: Count = 4
+    depths: Annotated[tuple[Count, ...], Field(min_length=1)] = (2, 6, 4)
+    heads: Count = 3
+    head_dim: Count = 64
+    mlp_ratio: Annotated[float, Field(gt=0)] = 4.0
+    stem: StemSlot = Patches()
+    pooling: PoolingSlot = NoPooling()
+    drop_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    drop_path_rule: DropPathRule = "authors"
+    init: Init = "trunc_normal"
+
+    def __post_init__(self) -> None:
+        self.stem.stride(self.patch)  # a stem may refuse a patch; better before any data is read
+
+    def __call__(self, spec: Spec) -> nn.Module:
+        size = Size(self.heads, self.head_dim, max(1, round(self.mlp_ratio * self.heads * self.head_dim)))
+        plain = replace(self, stem=Patches(), pooling=NoPooling())
+        reference = on_meta(lambda: plain.network(spec, size))
+        if self == plain:
+            note = plain_note(reference, size, spec)
+        else:
+            size, note = matched(lambda tried: self.network(spec, tried), reference, size, spec)
+        model = self.network(spec, size)
+        model.notes = (note,)
+        return model
+
+    def network(self, spec: Spec, first: Size) -> VisionTransformer:
+        """The network of this first stage, whatever it costs."""
+        rates = drop_path_rates(self.drop_path, sum(self.depths), self.drop_path_rule)
+        shape = Shape(self.patch, self.stem.stride(self.patch), self.depths, first, 1, self.drop_rate, rates)
+        return VisionTransformer(spec, shape, self.pooling, self.init)

@@ -1,0 +1,205 @@
+"""The ViT and its slots: what it refuses, what it draws, how it is composed, and that it learns."""
+
+import pytest
+import torch
+from torch import nn
+
+import paribus
+from paribus.cli.compose import recipe_again, steps_of
+from paribus.core.errors import ConfigError
+from paribus.core.progress import Progress
+from paribus.core.protocols import Spec
+from paribus.engine.distributed import World
+from paribus.engine.runtime import seed_modules
+from paribus.models.groups import decay_groups
+from paribus.models.vit import DropPath, NoPooling, Patches, ViT
+from paribus.models.vit_matching import Size, matched, on_meta
+from paribus.techniques.pit import OverlappingStem, Pooling
+from trainings import recipe_of, workbench
+
+CPU = torch.device("cpu")
+ARMS = ["baseline", "pit", "pit_stem", "pit_pooling"]
+SLOTS = {
+    "baseline": (Patches(), NoPooling()),
+    "pit": (OverlappingStem(), Pooling()),
+    "pit_stem": (OverlappingStem(), NoPooling()),
+    "pit_pooling": (Patches(), Pooling()),
+}
+
+
+def tiny(**args: object) -> ViT:
+    return ViT(**{"patch": 4, "depths": (1, 2, 1), "heads": 2, "head_dim": 8, **args})  # type: ignore[arg-type]
+
+
+def overlay(arm: str) -> tuple[str, ...]:
+    return () if arm == "baseline" else (arm,)
+
+
+def at(step: int) -> Progress:
+    return Progress(step, 100, 0, 10)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_position_map_and_tokens_are_parameters_that_do_not_decay(arm):
+    stem, pooling = SLOTS[arm]
+    model = on_meta(lambda: tiny(stem=stem, pooling=pooling).network(Spec(10, 3, 16, 16), Size(2, 8, 32)))
+    names = {name for name, _ in model.named_parameters()}
+    assert model.no_weight_decay() <= names
+    assert len(model.no_weight_decay()) == 2
+    decaying, rest = decay_groups(model, "matrices")
+    assert model.no_weight_decay() <= set(rest.names)
+    assert all("norm" in n or n.endswith("bias") for n in set(rest.names) - model.no_weight_decay())
+    assert all(n.endswith("weight") for n in decaying.names)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_parameter_gets_a_gradient_at_any_shape_of_image(arm):
+    stem, pooling = SLOTS[arm]
+    torch.manual_seed(0)
+    model = tiny(stem=stem, pooling=pooling, drop_rate=0.1, drop_path=0.1)(Spec(5, 2, 20, 12)).train()
+    logits = model(torch.randn(8, 2, 20, 12))
+    assert logits.shape == (8, 5)
+    nn.functional.cross_entropy(logits, torch.arange(8) % 5).backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None, name
+        assert p.grad.abs().max() > 0, name
+
+
+def test_stages_without_pooling_are_one_stack():
+    models = []
+    for depths in ((4,), (1, 2, 1)):
+        torch.manual_seed(0)
+        models.append(tiny(depths=depths)(Spec(10, 3, 16, 16)).eval())
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        assert torch.equal(models[0](x), models[1](x))
+
+
+def test_drop_path_leaves_out_whole_samples_and_keeps_the_mean():
+    torch.manual_seed(0)
+    x = torch.ones(4000, 3, 2)
+    out = DropPath(0.25)(x)
+    kept = out[:, 0, 0] > 0
+    assert torch.equal(out, kept[:, None, None] * x / 0.75)
+    assert abs(float(kept.float().mean()) - 0.75) < 0.03
+    assert torch.equal(DropPath(0.25).eval()(x), x)
+    assert torch.equal(DropPath(0.0)(x), x)
+
+
+@pytest.mark.parametrize("args", [{"drop_rate": 0.3}, {"drop_path": 0.5}])
+def test_what_modules_draw_is_a_function_of_the_step(args):
+    model = tiny(**args)(Spec(10, 3, 16, 16))
+    x = torch.randn(4, 3, 16, 16)
+
+    def output(step: int) -> torch.Tensor:
+        seed_modules(at(step), World(), CPU)
+        with torch.no_grad():
+            return model(x)
+
+    model.train()
+    assert torch.equal(output(1), output(1))
+    assert not torch.equal(output(1), output(2))
+    model.eval()
+    assert torch.equal(output(1), output(2))
+
+
+def test_the_first_block_is_never_dropped():
+    model = tiny(drop_path=0.9)(Spec(10, 3, 16, 16))
+    rates = [block.drop_path.rate for stage in model.stages for block in stage.blocks]
+    assert rates == pytest.approx([0.0, 0.225, 0.45, 0.675])
+
+
+def test_bf16_autocast_and_double_precision():
+    model = tiny(stem=OverlappingStem(), pooling=Pooling())(Spec(10, 3, 16, 16))
+    x = torch.randn(2, 3, 16, 16)
+    full = model(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = model(x)
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), full, atol=0.1, rtol=0.1)
+    torch.testing.assert_close(model.double()(x.double()).float(), full, atol=1e-5, rtol=1e-5)
+
+
+def test_the_layout_of_images_in_memory_changes_nothing():
+    model = tiny(stem=OverlappingStem(), pooling=Pooling())(Spec(10, 3, 16, 16)).eval()
+    x = torch.randn(2, 3, 16, 16)
+    with torch.no_grad():
+        expected = model(x)
+        found = model.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_images_it_was_not_built_for_are_refused():
+    with pytest.raises(ValueError, match=r"built for images of \(16, 16\) pixels, got \(32, 16\)"):
+        tiny()(Spec(10, 3, 16, 16))(torch.zeros(1, 3, 32, 16))
+    with pytest.raises(ConfigError, match="3×16 pixels are smaller than a patch of 4"):
+        tiny()(Spec(10, 3, 3, 16))
+
+
+def test_a_patch_the_stem_cannot_halve_is_refused_before_any_data():
+    with pytest.raises(ConfigError, match=r"^model: patch is 5; PiT's stem moves by half a patch"):
+        recipe_of("experiment=smoke_vit", "model.patch=5", techniques=("pit",))
+
+
+def test_a_cost_that_cannot_be_matched_is_refused():
+    spec = Spec(10, 3, 16, 16)
+    plain = tiny(head_dim=2, heads=1, mlp_ratio=0.5)
+    reference = on_meta(lambda: plain.network(spec, Size(1, 2, 1)))
+    with pytest.raises(ConfigError, match="no first stage comes within 1%"):
+        matched(lambda size: tiny(stem=OverlappingStem()).network(spec, size), reference, Size(1, 2, 1), spec)
+
+
+# -- composed with the shipped configs
+
+
+def test_overlays_fill_the_slots_and_nothing_else():
+    plain = recipe_of("experiment=smoke_vit").config
+    for arm, (stem, pooling) in SLOTS.items():
+        recipe = recipe_of("experiment=smoke_vit", techniques=overlay(arm))
+        assert (recipe.model.stem, recipe.model.pooling) == (stem, pooling)
+        changed = {key for key in plain if recipe.config[key] != plain[key]}
+        assert changed == (set() if arm == "baseline" else {"model", "techniques"})
+        model = {**recipe.config["model"], "stem": 0, "pooling": 0}
+        assert model == {**plain["model"], "stem": 0, "pooling": 0}
+        assert recipe_again(recipe.config).id == recipe.id
+
+
+@pytest.mark.parametrize(
+    ("overrides", "techniques"),
+    [
+        (["experiment=quickstart"], ("pit",)),
+        (["experiment=cifar10_small_vit", "model=cifar_resnet"], ("pit",)),
+        (["experiment=smoke_vit", "model=pit"], ("pit_stem",)),
+        (["experiment=smoke_vit", "model=convnet"], ("pit_pooling",)),
+        (["experiment=smoke_vit"], ("pit", "pit_pooling")),
+        (["experiment=smoke_vit"], ("pit", "pit_stem")),
+        (["experiment=smoke_vit"], ("pit_stem", "pit_pooling")),
+    ],
+)
+def test_overlays_refuse_what_they_do_not_fit_and_name_what_they_fit(overrides, techniques):
+    with pytest.raises(ConfigError, match=r"does not fit this recipe.*model=vit_small_images, model=vit_tiny"):
+        recipe_of(*overrides, techniques=techniques)
+
+
+def test_pit_goes_together_with_cutmix():
+    recipe = recipe_of("experiment=smoke_vit", techniques=("pit", "cutmix"))
+    assert recipe.techniques == ("pit", "cutmix")
+    assert isinstance(recipe.model.pooling, Pooling)
+    assert list(recipe.transforms) == ["cutmix"]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_loss_of_the_smoke_run_falls(arm):
+    recipe = recipe_of("experiment=smoke_vit", techniques=overlay(arm))
+    data, method, _ = workbench(recipe)
+    loader = data.loader(recipe.batch_size, recipe.seed)
+    total, losses = steps_of(recipe, loader.steps_per_epoch), []
+    assert total == 60
+    for step in range(total):
+        now = Progress(step, total, recipe.seed, loader.steps_per_epoch)
+        losses.append(float(method.train_step(loader.batch(step), now)["train/loss"]))
+    assert sum(losses[-5:]) < 0.4 * sum(losses[:5])
+
+
+def test_the_published_networks_are_a_public_name():
+    assert on_meta(lambda: paribus.pit("ti", image_size=32, num_classes=3)).classifiers[0].out_features == 3
