@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paribus.techniques.mixup import mixup as mixup
     from paribus.techniques.pit import pit as pit
     from paribus.techniques.rexnet import rexnet as rexnet
+    from paribus.timm_weights import load_timm_weights as load_timm_weights
 
 __version__ = "0.1.0"
 
@@ -28,7 +29,7 @@ _HOMES = {  # name -> the file that owns it
     "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
     "cutout": "paribus.techniques.cutout",
-    "load_timm_weights": "paribus.techniques_from_timm",
+    "load_timm_weights": "paribus.timm_weights",
     "mixup": "paribus.techniques.mixup",
     "pit": "paribus.techniques.pit",
     "rexnet": "paribus.techniques.rexnet",
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "cutmix",
     "cutout",
+    "load_timm_weights",
     "mixup",
     "pit",
     "rexnet",

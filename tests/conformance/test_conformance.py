@@ -14,7 +14,7 @@ from paribus.methods.supervised import SupervisedTraining
 from trainings import composed, recipe_of, smoke_recipe_for, stopping_after, trained, workbench
 
 ALONE = [() if name == "baseline" else (name,) for name in options("technique")]
-TOGETHER: list[tuple[str, ...]] = [("cutmix", "adamp"), ("mixup", "cutmix")]
+TOGETHER: list[tuple[str, ...]] = [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix")]
 OVERLAYS = ALONE + TOGETHER
 every_overlay = pytest.mark.parametrize("techniques", OVERLAYS, ids=lambda t: "+".join(t) or "baseline")
 

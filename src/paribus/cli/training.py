@@ -77,7 +77,7 @@ def _train(recipe: Recipe, world: World, device: torch.device) -> int:
         except RunFailed as error:
             newest = checkpoint.newest(run.folder)
             where = f"the last good checkpoint is at step {newest.step}" if newest else "there is no checkpoint yet"
-            runfolder.mark(run.folder, "FAILED", str(error))
+            tracker.close(_finish(recipe, run, data, "FAILED", str(error)))
             return complain(f"{run.folder}: {error}; {where}", FAILED)
         summary = _finish(recipe, run, data, state)
         tracker.close(summary)
@@ -164,7 +164,7 @@ def _announce(recipe: Recipe, run: Run, data: DataSets, method: Method, start: i
         print(f"  resumed after step {start} of {run.total}")
 
 
-def _finish(recipe: Recipe, run: Run, data: DataSets, state: str) -> dict[str, Any]:
+def _finish(recipe: Recipe, run: Run, data: DataSets, state: str, why: str = "") -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}
     events = read_events(run.folder / runfolder.EVENTS)
@@ -184,7 +184,7 @@ def _finish(recipe: Recipe, run: Run, data: DataSets, state: str) -> dict[str, A
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
-    runfolder.mark(run.folder, state)
+    runfolder.mark(run.folder, state, why)
     return summary
 
 

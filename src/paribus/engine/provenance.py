@@ -6,7 +6,6 @@ fingerprints are promised to agree bit for bit, others are not.
 
 import hashlib
 import importlib.metadata
-import os
 import platform
 import subprocess
 import sys
@@ -18,7 +17,7 @@ import torch
 
 from paribus.core.runfolder import PROVENANCE, read_json, write_atomically, write_json
 from paribus.engine.distributed import World
-from paribus.engine.runtime import Runtime
+from paribus.engine.runtime import Runtime, cores
 
 _PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "wandb")
 
@@ -63,7 +62,7 @@ def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.d
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "packages": {name: _version(name) for name in _PACKAGES},

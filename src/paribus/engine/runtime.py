@@ -66,7 +66,12 @@ def _threads(runtime: Runtime, world: World) -> int:
     if isinstance(runtime.threads, int):
         return runtime.threads
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    return max(1, len(os.sched_getaffinity(0)) // local)
+    return max(1, cores() // local)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def initialised(make: Any, seed: int, name: str) -> nn.Module:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paribus.models.convnet import Norm
+from paribus.models.drop_path import DropPath
 
 Activation = Literal["relu6", "silu"]
 Shortcut = Literal["partial", "equal"]
@@ -94,23 +94,6 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         gate = self.excite(F.relu(self.norm(self.squeeze(x.mean((2, 3), keepdim=True)))))
         return x * gate.sigmoid()
-
-
-class DropPath(nn.Module):
-    """In training, drops a branch for a share `rate` of the samples and scales the others up (arXiv 1603.09382)."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0.0:
-            return x
-        kept = torch.empty(x.shape[0], 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(1 - self.rate)
-        return x * kept / (1 - self.rate)
-
-    def extra_repr(self) -> str:
-        return f"rate={self.rate:.3f}"
 
 
 class InvertedBottleneck(nn.Module):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
+from paribus.models.drop_path import DropPath
 from paribus.models.vit_matching import Size, matched, on_meta, plain_note
 
 Count = Annotated[int, Field(ge=1)]
@@ -94,21 +95,6 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.drop(F.gelu(self.fc1(x))))
-
-
-class DropPath(nn.Module):
-    """Stochastic depth (Huang et al. 2016, arXiv 1603.09382): a residual branch is left out for a sample with
-    probability `rate`. Draws from torch's global generators, which the loop seeds anew for each step."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.rate == 0:
-            return x
-        kept = x.new_empty(x.shape[0], 1, 1).bernoulli_(1 - self.rate)
-        return x * kept / (1 - self.rate)
 
 
 class Block(nn.Module):

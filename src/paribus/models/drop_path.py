@@ -1,0 +1,23 @@
+"""Stochastic depth (Huang et al. 2016, arXiv 1603.09382), for residual branches of any shape."""
+
+from torch import Tensor, nn
+
+
+class DropPath(nn.Module):
+    """In training, leaves a branch out for a sample with probability `rate` and scales the others up.
+
+    Draws from torch's global generators, which the loop seeds anew for each step.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.rate == 0:
+            return x
+        kept = x.new_empty(x.shape[0], *(1,) * (x.ndim - 1)).bernoulli_(1 - self.rate)
+        return x * kept / (1 - self.rate)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate:.3f}"
