@@ -21,7 +21,7 @@ MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
     "optimizer.lr=fast": "optimizer.lr: found 'fast'; should be a valid number",
     "optimizer.lr=nan": "optimizer.lr: found nan; should be a finite number",
     "technique=cutmx": "technique=cutmx: there is no such technique (did you mean cutmix?)",
-    "experiment=smok": "experiment=smok: there is no such experiment (did you mean smoke?)",
+    "experiment=smok": "experiment=smok: there is no such experiment (did you mean smoke",
     "technique=cutmix transforms.cutmix.alpha=-1": "transforms.cutmix.alpha: found -1; should be greater than 0",
     "technique=cutmix +transforms.cutmix.alhpa=2": "transforms.cutmix.alhpa: no such key (did you mean alpha?)",
     "technique=cutmix transforms=null": "technique=cutmix does not fit this recipe",
@@ -77,7 +77,7 @@ def test_help_is_instant_and_needs_no_torch(paribus: Run, tmp_path: Path) -> Non
 
 def test_train_help_and_cfg_come_from_hydra_and_leave_no_folder(paribus: Run, tmp_path: Path) -> None:
     shown = paribus("train", "--help", cwd=tmp_path)
-    assert "technique: baseline, cutmix" in shown.stdout
+    assert "technique: adamp, baseline, cutmix" in shown.stdout
     cfg = paribus("train", "experiment=smoke", "technique=cutmix", "--cfg", "job", cwd=tmp_path)
     assert yaml.safe_load(cfg.stdout)["transforms"]["cutmix"]["alpha"] == 1.0
     assert list(tmp_path.iterdir()) == []
