@@ -40,6 +40,11 @@ def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
     return recipe_from(_with_technique(overrides, techniques), list(techniques))
 
 
+# every overlay alone, and the combinations that people will ask for first
+OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in options("technique")]
+OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix")]
+
+
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:
     """The overrides of a smoke recipe that these techniques fit."""
     for experiment in options("experiment"):
@@ -81,11 +86,17 @@ def result_in(folder: Path, code: int = 0) -> Result:
     return Result(code, folder, events, state["method"]["model"])
 
 
-def trained(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> Result:
-    """Train a recipe under `runs` and read the result back from its folder."""
+def run(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> tuple[int, Path]:
+    """Train a recipe under `runs`; its exit code and folder."""
     cfg = _with_technique((*overrides, f"paths.runs={runs}"), techniques)
     code = train(cfg, list(techniques))
-    return result_in(recipe_from(cfg, list(techniques)).folder, code)
+    return code, recipe_from(cfg, list(techniques)).folder
+
+
+def trained(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> Result:
+    """Train a recipe under `runs` and read the result back from its folder."""
+    code, folder = run(runs, *overrides, techniques=techniques)
+    return result_in(folder, code)
 
 
 def stopping_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:

@@ -11,11 +11,8 @@ from paribus.core.batch import Batch
 from paribus.core.build import describe
 from paribus.core.progress import Progress
 from paribus.methods.supervised import SupervisedTraining
-from trainings import composed, recipe_of, smoke_recipe_for, stopping_after, trained, workbench
+from trainings import OVERLAYS, composed, recipe_of, smoke_recipe_for, stopping_after, trained, workbench
 
-ALONE = [() if name == "baseline" else (name,) for name in options("technique")]
-TOGETHER: list[tuple[str, ...]] = [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix")]
-OVERLAYS = ALONE + TOGETHER
 every_overlay = pytest.mark.parametrize("techniques", OVERLAYS, ids=lambda t: "+".join(t) or "baseline")
 
 

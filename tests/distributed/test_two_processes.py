@@ -7,29 +7,33 @@ import sys
 from pathlib import Path
 
 import pytest
+from every_overlay import run_overlay
 
-from trainings import Result, result_in, stopping_after, timeless, trained
+from trainings import OVERLAYS, Result, result_in, stopping_after, timeless, trained
 
 COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device=cpu", "data.val_n=101", "seed=4"]
 
 
-def together(folder: Path, processes: int, *overrides: str) -> Result:
+def torchrun(processes: int, *command: str) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
-            *("--master-addr=127.0.0.1", f"--master-port={port}", "-m", "paribus.cli", "train"),
-            *(*COMMON, *overrides, f"paths.runs={folder}"),
+            *("--master-addr=127.0.0.1", f"--master-port={port}", *command),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def together(folder: Path, processes: int, *overrides: str) -> Result:
+    torchrun(processes, "-m", "paribus.cli", "train", *COMMON, *overrides, f"paths.runs={folder}")
     (run,) = folder.iterdir()
     return result_in(run)
 
@@ -68,3 +72,13 @@ def test_a_run_resumes_at_another_world_size(tmp_path: Path, monkeypatch: pytest
         assert trained(tmp_path / "parts", *COMMON, *overrides, techniques=("cutmix",)).code == 75
     resumed = together(tmp_path / "parts", 2, *overrides, "technique=[cutmix]")
     assert furthest(whole, resumed) <= 1e-12
+
+
+def test_every_overlay_agrees_in_one_process_and_two(tmp_path: Path) -> None:
+    torchrun(2, str(Path(__file__).with_name("every_overlay.py")), str(tmp_path / "two"))
+    for techniques in OVERLAYS:
+        name = "+".join(techniques) or "baseline"
+        code, folder = run_overlay(techniques, tmp_path / "one")
+        assert code == 0
+        one, two = result_in(folder), result_in(tmp_path / "two" / folder.relative_to(tmp_path / "one"))
+        assert furthest(one, two) <= 1e-10, name

@@ -58,6 +58,8 @@ def run(arguments: list[str]) -> int:
             raise
         raise ConfigError(one_line(error, arguments)) from error
     finally:
+        if "paribus.engine.distributed" in sys.modules:
+            sys.modules["paribus.engine.distributed"].leave()
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:

@@ -25,7 +25,10 @@ from paribus.tracking.events import Events, read_events
 
 
 def train(cfg: Any, asked: list[str]) -> int:
-    """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made."""
+    """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made.
+
+    Joins the process group and stays in it: the jobs of a sweep share one, since torchrun's cannot be joined twice.
+    """
     recipe = recipe_from(cfg, asked)
     world = distributed.from_environment()
     if runfolder.state(recipe.folder) == "DONE":
@@ -34,13 +37,11 @@ def train(cfg: Any, asked: list[str]) -> int:
         return OK
     device = prepare(recipe.runtime, world)
     distributed.join(world, device)
-    try:
-        return _train(recipe, world, device)
-    finally:
-        distributed.leave()
+    return _train(recipe, world, device)
 
 
 def _train(recipe: Recipe, world: World, device: torch.device) -> int:
+    """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
     data = recipe.data(place)
     loader = data.loader(recipe.batch_size, recipe.seed)
