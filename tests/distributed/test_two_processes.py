@@ -1,39 +1,48 @@
 """Two gloo processes against one: the same samples, augmentation, CutMix partners and boxes, and exact evaluation."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from every_overlay import run_overlay
 
-from trainings import OVERLAYS, Result, result_in, stopping_after, timeless, trained
+from paribus.core.runfolder import locked
+from trainings import OVERLAYS, Result, recipe_of, result_in, stopping_after, timeless, trained
 
 COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device=cpu", "data.val_n=101", "seed=4"]
 
 
-def torchrun(processes: int, *command: str) -> None:
+def torchrun(processes: int, *command: str) -> tuple[int, str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
             *("--master-addr=127.0.0.1", f"--master-port={port}", *command),
         ],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=280,
-        check=False,
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stderr
+    try:
+        _, err = process.communicate(timeout=240)
+    finally:
+        with suppress(ProcessLookupError):  # workers that hang outlive torchrun
+            os.killpg(process.pid, signal.SIGKILL)
+    return process.returncode, err
 
 
 def together(folder: Path, processes: int, *overrides: str) -> Result:
-    torchrun(processes, "-m", "paribus.cli", "train", *COMMON, *overrides, f"paths.runs={folder}")
+    code, err = torchrun(processes, "-m", "paribus.cli", "train", *COMMON, *overrides, f"paths.runs={folder}")
+    assert code == 0, err
     (run,) = folder.iterdir()
     return result_in(run)
 
@@ -75,10 +84,32 @@ def test_a_run_resumes_at_another_world_size(tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_overlay_agrees_in_one_process_and_two(tmp_path: Path) -> None:
-    torchrun(2, str(Path(__file__).with_name("every_overlay.py")), str(tmp_path / "two"))
+    code, err = torchrun(2, str(Path(__file__).with_name("every_overlay.py")), str(tmp_path / "two"))
+    assert code == 0, err
     for techniques in OVERLAYS:
         name = "+".join(techniques) or "baseline"
         code, folder = run_overlay(techniques, tmp_path / "one")
         assert code == 0
         one, two = result_in(folder), result_in(tmp_path / "two" / folder.relative_to(tmp_path / "one"))
         assert furthest(one, two) <= 1e-10, name
+
+
+def test_what_stops_rank_0_stops_all_with_its_line(tmp_path: Path) -> None:
+    folder = recipe_of(*COMMON, f"paths.runs={tmp_path}").folder
+    folder.mkdir(parents=True)
+    with locked(folder):
+        code, err = torchrun(2, "-m", "paribus.cli", "train", *COMMON, f"paths.runs={tmp_path}")
+    assert code != 0
+    assert "paribus: " in err
+    assert err.count("is in use by host") == 2, "each rank says so, none waits"
+    assert "paribus/cli/training.py" not in err
+
+
+def test_a_record_that_two_processes_resumed_is_the_undisturbed_one(tmp_path: Path) -> None:
+    overrides = ["every.log=20ba", "every.checkpoint=30ba", "technique=[cutmix]", "steps=40ba"]
+    whole = together(tmp_path / "whole", 2, *overrides)
+    parts = together(tmp_path / "parts", 2, *overrides)
+    (parts.folder / "checkpoints" / "step_00000040.pt").unlink()  # as if killed after step 30
+    (parts.folder / "DONE").unlink()
+    again = together(tmp_path / "parts", 2, *overrides)
+    assert again.same_as(whole)

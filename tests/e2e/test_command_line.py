@@ -156,8 +156,70 @@ def test_own_configs_and_own_packages(paribus: Run, tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_fails_the_run(paribus: Run, tmp_path: Path) -> None:
     done = paribus("train", "experiment=smoke", "optimizer=sgd", "optimizer.lr=1e30", "every.log=2ba", cwd=tmp_path)
     assert done.returncode == 1
-    assert "the loss is not finite" in done.stderr
+    assert "is not finite" in done.stderr
     assert "Traceback" not in done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "FAILED").exists()
     assert not list((folder / "checkpoints").iterdir())
+
+
+def test_a_crash_in_a_sweep_is_shown_counted_and_marked(paribus: Run, tmp_path: Path) -> None:
+    (tmp_path / "my_lab.py").write_text(
+        "from paribus.core.build import schema\n@schema\nclass Broken:\n    fail: bool = False\n"
+        "    def __call__(self, model, batch, at):\n"
+        "        if self.fail: raise RuntimeError('out of luck')\n"
+        "        return model(batch.inputs).square().mean(), {}\n"
+    )
+    done = paribus(
+        *("train", "-m", "experiment=smoke", "steps=3ba", "packages=[my_lab]", "+objective.fail=false,true"),
+        *("~objective.smoothing", "objective._target_=my_lab.Broken"),
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path),
+    )
+    assert done.returncode == 1, done.stderr
+    assert "2 jobs: 1 ended with 0, 1 ended with 1" in done.stdout
+    assert "RuntimeError: out of luck" in done.stderr
+    states = sorted(p.name for run in (tmp_path / "runs").iterdir() for p in run.glob("[A-Z]*"))
+    assert states == ["DONE", "FAILED"]
+
+
+def test_eval_takes_no_code_from_a_run_folder(paribus: Run, tmp_path: Path) -> None:
+    assert paribus("train", "experiment=smoke", "steps=3ba", cwd=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    (tmp_path / "evil.py").write_text("print('EVIL')\n")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for change, told in (
+        ({**config, "packages": ["evil"], "model": {"_target_": "evil.Net"}}, "only classes of paribus"),
+        ([], "is not a mapping"),
+    ):
+        (folder / "config.yaml").write_text(yaml.safe_dump(change))
+        refused = paribus("eval", str(folder), cwd=tmp_path)
+        assert refused.returncode == 2
+        assert told in refused.stderr
+        assert "EVIL" not in refused.stdout
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    last = str(folder / "checkpoints" / "last")
+    assert paribus("eval", last, "runtime.threads=1", cwd=tmp_path).returncode == 0
+    assert "eval takes data.root" in paribus("eval", last, "seed=1", cwd=tmp_path).stderr
+
+
+def test_a_tracker_that_fails_cannot_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    from paribus.tracking.console import Console
+
+    def broken(self, step, values):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(Console, "log", broken)
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["train", "experiment=smoke", "steps=20ba"]) == 0
+    assert capfd.readouterr().err.count("Console failed and is dropped") == 1
+
+
+def test_a_broken_yaml_of_the_users_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    (tmp_path / "lab" / "experiment").mkdir(parents=True)
+    (tmp_path / "lab" / "experiment" / "mine.yaml").write_text("a: [1\nb: {")
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["train", "--config-dir", "lab", "experiment=mine"]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert "mine.yaml" in err

@@ -66,9 +66,10 @@ def test_losses_are_the_recorded_ones(name: str, tmp_path: Path) -> None:
 
 def test_twin_another_learning_rate_is_noticed(tmp_path: Path) -> None:
     overrides, _ = CURVES["smoke"]
-    other = trained(tmp_path, *overrides, "optimizer.lr=0.0101").events
+    other = trained(tmp_path, *overrides, "optimizer.lr=0.02").events
     recorded = json.loads(FILE.read_text())["curves"]["smoke"]
-    assert any(e["values"]["train/loss"] != r["train/loss"] for e, r in zip(other, recorded, strict=True))
+    off = [abs(e["values"]["train/loss"] - r["train/loss"]) for e, r in zip(other, recorded, strict=True)]
+    assert max(off) > 5e-2  # more than any platform is allowed
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from paribus.core import streams
 from paribus.core.progress import Progress
 from paribus.core.streams import key64, stream, uniform, uniform_from
+from paribus.engine.distributed import World
+from paribus.engine.runtime import seed_modules
 from trainings import recipe_of, workbench
 
 seeds = st.integers(0, 2**63 - 1)
@@ -98,23 +101,22 @@ def test_twin_a_hash_that_ignores_the_sample_is_caught(monkeypatch: pytest.Monke
 def test_disturbing_every_global_generator_changes_nothing() -> None:
     recipe = recipe_of("experiment=smoke", "model.dropout=0.5", techniques=("cutmix",))
 
-    def two_steps(disturb: bool) -> list[torch.Tensor]:
-        data, method, _ = workbench(recipe)
-        loader = data.loader(recipe.batch_size, recipe.seed)
-        seen: list[torch.Tensor] = []
-        for step in range(2):
+    def three_steps(disturb: bool) -> list[torch.Tensor]:
+        def shake(k: int) -> None:
             if disturb:
-                random.seed(step), np.random.seed(step), torch.manual_seed(99 + step), torch.rand(7)  # noqa: NPY002
-            batch = loader.batch(step)
-            at = Progress(step, 60, 0, loader.steps_per_epoch)
-            for transform in recipe.transforms.values():
-                assert transform is not None
-                batch = transform(batch, at)
-            seen += [batch.inputs, batch.targets]
-        seen += list(method.state_dict()["model"].values())
-        return seen
+                random.seed(k), np.random.seed(k), torch.manual_seed(99 + k), torch.rand(7)  # noqa: NPY002
 
-    assert all(torch.equal(a, b) for a, b in zip(two_steps(False), two_steps(True), strict=True))
+        shake(0)
+        data, method, place = workbench(recipe)
+        loader = data.loader(recipe.batch_size, recipe.seed)
+        for step in range(3):
+            shake(step + 1)
+            at = Progress(step, 60, 0, loader.steps_per_epoch)
+            seed_modules(at, World(), place.device)
+            method.train_step(loader.batch(step), at)
+        return list(method.state_dict()["model"].values())
+
+    assert all(torch.equal(a, b) for a, b in zip(three_steps(False), three_steps(True), strict=True))
 
 
 def test_streams_leave_the_global_generators_alone() -> None:
@@ -137,6 +139,12 @@ def test_compiled_numbers_equal_eager_ones() -> None:
     ids, key = torch.arange(1000), key64(0, "compiled", 0)
     compiled = torch.compile(uniform_from, fullgraph=True)
     assert torch.equal(compiled(key, ids, 3), uniform_from(key, ids, 3))
+
+
+def test_twin_dropout_that_nobody_seeds_hears_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "seed_modules", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_disturbing_every_global_generator_changes_nothing()
 
 
 @pytest.mark.cuda

@@ -188,6 +188,7 @@ def test_a_window_averages_and_survives_a_checkpoint() -> None:
             window.add({"train/loss": torch.tensor(k / 3), "lr": k}, samples=4)
         if k == 2:
             saved = parts.state_dict()
+            assert saved["sums"]["train/loss"].shape == (1,)  # one row a rank
             parts = Window(World(), CPU)
             parts.load_state_dict(saved)
     a, b = whole.flush(5), parts.flush(5)

@@ -5,10 +5,12 @@ codes are ours.
 import os
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -27,14 +29,15 @@ class JobEnded(Exception):
 def run(arguments: list[str]) -> int:
     """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
     codes: list[int] = []
+    stops: list[Any] = []  # the process's one StopRequest, once there is one
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
 
     def job(cfg: DictConfig) -> None:
         overrides = list(HydraConfig.get().overrides.task) if sweeping else []
-        if REQUEUE in codes:  # this process was asked to leave: starting the next job would not be leaving
+        if REQUEUE in codes or (stops and stops[0].asked):  # starting the next job would not be leaving
             codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
         else:
-            codes.append(_one_job(cfg, overrides))
+            codes.append(_one_job(cfg, overrides, stops))
         code = codes[-1]
         if sweeping and code != OK:
             raise JobEnded(f"a job ended with exit code {code}")
@@ -53,7 +56,7 @@ def run(arguments: list[str]) -> int:
         pass
     except SystemExit as done:  # how Hydra ends --help, and argparse a flag that it does not know
         return int(done.code or OK)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
         if isinstance(error, ConfigError) or os.environ.get("PARIBUS_DEBUG") == "1":
             raise
         raise ConfigError(one_line(error, arguments)) from error
@@ -67,19 +70,26 @@ def run(arguments: list[str]) -> int:
     return _overall(codes) if codes else OK
 
 
-def _one_job(cfg: DictConfig, overrides: list[str]) -> int:
-    from paribus.cli.training import train  # torch comes with it, and only now
+def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any]) -> int:
+    from paribus.cli.training import StopRequest, train  # torch comes with it, and only now
 
+    if not stops:
+        stops.append(StopRequest())
     if overrides:
         print(f"\n== {' '.join(overrides)}", flush=True)
     choice: Any = HydraConfig.get().runtime.choices.get("technique")
     asked = [choice] if isinstance(choice, str) else list(choice or [])
     try:
-        return train(OmegaConf.to_container(cfg, resolve=True), asked)
+        return train(OmegaConf.to_container(cfg, resolve=True), asked, stops[0])
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
+    except Exception as error:  # a defect, or a machine out of memory or disk: all that is known is worth showing
+        traceback.print_exc()
+        return complain(
+            f"the run failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", FAILED
+        )
 
 
 def _overall(codes: list[int]) -> int:

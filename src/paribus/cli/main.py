@@ -19,7 +19,7 @@ paribus: what a vision training technique is worth, all else being equal.
 
   paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
   paribus train --help                                    every setting, with its default
-  paribus eval RUN|CHECKPOINT                             evaluate a trained network again
+  paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus list techniques|models|experiments|data|runs    what there is
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
@@ -73,9 +73,9 @@ def dispatch(arguments: list[str]) -> int:
 
 
 def complain(message: str, code: int) -> int:
-    """One line on standard error, from one process; the traceback as well if PARIBUS_DEBUG is set."""
+    """One line on standard error, with the rank if there are several; the traceback as well if PARIBUS_DEBUG is set."""
     if os.environ.get("PARIBUS_DEBUG") == "1" and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    if os.environ.get("RANK", "0") == "0":
-        print(f"paribus: {message}", file=sys.stderr)
+    rank = os.environ.get("RANK", "0")
+    print(f"paribus{'' if rank == '0' else f' [rank {rank}]'}: {message}", file=sys.stderr)
     return code

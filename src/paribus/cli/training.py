@@ -1,6 +1,9 @@
 """`paribus train`, one run: check, build, resume or start, train, record."""
 
+import sys
 import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import torch
 import yaml
 
 from paribus.cli.compose import Recipe, evaluation_from, method_from, place_of, recipe_from, steps_of
-from paribus.cli.main import FAILED, OK, REQUEUE, complain
+from paribus.cli.main import OK, REQUEUE
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
@@ -24,23 +27,23 @@ from paribus.engine.stop import StopRequest
 from paribus.tracking.events import Events, read_events
 
 
-def train(cfg: Any, asked: list[str]) -> int:
+def train(cfg: Any, asked: list[str], stop: StopRequest | None = None) -> int:
     """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made.
 
     Joins the process group and stays in it: the jobs of a sweep share one, since torchrun's cannot be joined twice.
     """
     recipe = recipe_from(cfg, asked)
     world = distributed.from_environment()
-    if runfolder.state(recipe.folder) == "DONE":
+    device = prepare(recipe.runtime, world)
+    distributed.join(world, device)
+    if distributed.from_main(world, lambda: runfolder.state(recipe.folder)) == "DONE":
         if world.is_main:
             print(f"{recipe.folder} is done already: {result_line(recipe.folder)}; delete it to run again")
         return OK
-    device = prepare(recipe.runtime, world)
-    distributed.join(world, device)
-    return _train(recipe, world, device)
+    return _train(recipe, world, device, stop or StopRequest())
 
 
-def _train(recipe: Recipe, world: World, device: torch.device) -> int:
+def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
     data = recipe.data(place)
@@ -57,58 +60,68 @@ def _train(recipe: Recipe, world: World, device: torch.device) -> int:
         world=world,
         device=device,
     )
-    stop = StopRequest()
     stop.listen()
-    if not world.is_main:
-        return _watch(run, method, loader, lambda: evaluate(method, evaluators, data.splits), stop)
-    _make_folder(run.folder)
-    with runfolder.locked(run.folder):
-        resumed = _resumable(run)
-        distributed.from_main(resumed)
+    with ExitStack() as held:
+        resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
-        runfolder.mark(run.folder, None)
-        runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
-        record_segment(run.folder, start, fingerprint(recipe.runtime, device, world), device)
-        tracker = _trackers(recipe, start, run.total)
-        _announce(recipe, run, data, method, start)
+        tracker = _trackers(recipe, start, run.total) if world.is_main else Trackers([])
+        if world.is_main:
+            _announce(recipe, run, data, method, start)
         try:
             state = train_loop(
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
             )
-        except RunFailed as error:
-            newest = checkpoint.newest(run.folder)
-            where = f"the last good checkpoint is at step {newest.step}" if newest else "there is no checkpoint yet"
-            tracker.close(_finish(recipe, run, data, "FAILED", str(error)))
-            return complain(f"{run.folder}: {error}; {where}", FAILED)
-        summary = _finish(recipe, run, data, state)
-        tracker.close(summary)
-    if state == "PREEMPTED":
-        print(f"stopped with a checkpoint; run the same command again to go on ({run.folder})")
-        return REQUEUE
-    print(f"done: {result_line(run.folder)}\nrecord: {run.folder}")
-    return OK
+        except Exception as error:
+            if world.is_main:
+                tracker.close(_finish(recipe, run, data, "FAILED", str(error)))
+            if isinstance(error, RunFailed):
+                raise RunFailed(f"{run.folder}: {error}; {_last_good(run.folder)}") from error
+            raise
+        if world.is_main:
+            tracker.close(_finish(recipe, run, data, state))
+            print(f"{'done' if state == 'DONE' else 'stopped with a checkpoint'}: {result_line(run.folder)}")
+            print(f"record: {run.folder}" + ("" if state == "DONE" else "; the same command again goes on"))
+    return OK if state == "DONE" else REQUEUE
 
 
-def _watch(run: Run, method: Method, loader: Any, evaluated: Any, stop: StopRequest) -> int:
-    """Every other rank: the same loop, nothing written."""
-    resumed = distributed.from_main(None)
-    state = train_loop(run, method, loader, evaluated, Trackers([]), stop, resumed)
-    return REQUEUE if state == "PREEMPTED" else OK
+def _open(recipe: Recipe, run: Run, held: ExitStack) -> checkpoint.Checkpoint | None:
+    """Make and hold the run folder, write down what runs, and find the checkpoint to go on from."""
+    _make_folder(run.folder)
+    held.enter_context(runfolder.locked(run.folder))
+    resumed = _resumable(run)
+    runfolder.mark(run.folder, None)
+    runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
+    facts = fingerprint(recipe.runtime, run.device, run.world)
+    record_segment(run.folder, resumed.step if resumed else 0, facts, run.device)
+    return resumed
+
+
+def _last_good(folder: Path) -> str:
+    newest = checkpoint.newest(folder)
+    return f"the last good checkpoint is at step {newest.step}" if newest else "there is no checkpoint yet"
 
 
 class Trackers:
-    """Several trackers as one."""
+    """Several trackers as one. The first is the record and must work; another that fails is dropped with a warning."""
 
     def __init__(self, trackers: list[Tracker]) -> None:
         self._trackers = trackers
 
     def log(self, step: int, values: Any) -> None:
-        for tracker in self._trackers:
-            tracker.log(step, values)
+        self._each(lambda tracker: tracker.log(step, values))
 
     def close(self, summary: Any) -> None:
-        for tracker in self._trackers:
-            tracker.close(summary)
+        self._each(lambda tracker: tracker.close(summary))
+
+    def _each(self, call: Callable[[Tracker], None]) -> None:
+        for tracker in list(self._trackers):
+            try:
+                call(tracker)
+            except Exception as error:
+                if tracker is self._trackers[0]:
+                    raise
+                self._trackers.remove(tracker)
+                print(f"warning: {type(tracker).__name__} failed and is dropped: {error!r}", file=sys.stderr)
 
 
 def _trackers(recipe: Recipe, start: int, total: int) -> Trackers:

@@ -80,15 +80,15 @@ def write_json(path: Path, content: Any) -> None:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder. The kernel lets go of the lock when the holder dies, however it dies, so none is ever stale;
-    the file's text only tells others who holds it.
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a folder, or with `wait` wait for whoever holds it; else raise ConfigError. The kernel lets go of the
+    lock when the holder dies, however it dies, so none is ever stale; the file's text only tells others who holds it.
     """
     import fcntl
 
     with open(folder / LOCK, "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
             file.seek(0)
             raise ConfigError(

@@ -13,6 +13,7 @@ from pydantic import Field
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
+from paribus.core.runfolder import locked
 from paribus.data.augment import downsampled
 from paribus.data.resident import Images, Look, resident_sets
 
@@ -108,8 +109,10 @@ def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:
 def _download(name: str, root: Path) -> None:
     import torchvision.datasets  # 5 s to import, so only when asked
 
+    root.mkdir(parents=True, exist_ok=True)
     cls = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[name]
     try:
-        cls(str(root), train=True, download=True)
+        with locked(root, wait=True):  # several processes on one folder: the first fetches, the others find it there
+            cls(str(root), train=True, download=True)
     except Exception as error:  # urllib, tarfile and torchvision each raise their own kinds
         raise ConfigError(f"data.download: {name} could not be fetched into {root}: {error}") from error

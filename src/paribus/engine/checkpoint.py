@@ -38,7 +38,8 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
     write_atomically(path, data + hashlib.sha256(data).digest())
     write_atomically(folder / "last", path.name + "\n")
     for old in sorted(folder.glob("step_*.pt"))[:-keep]:
-        old.unlink()
+        if old != path:  # a damaged file of a later step may stand after it
+            old.unlink()
     for left_over in folder.glob("*.tmp-*"):  # of a process that was killed while writing
         left_over.unlink()
     return path

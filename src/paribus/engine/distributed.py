@@ -2,12 +2,17 @@
 nothing."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from paribus.core.errors import ConfigError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -50,13 +55,29 @@ def all_sum(value: Tensor) -> Tensor:
     return value
 
 
-def from_main(value: Any) -> Any:
-    """Rank 0's value on every rank."""
+def from_main(world: World, make: Callable[[], T]) -> T:
+    """Rank 0 calls `make`; every rank gets its value, or raises the same ConfigError: none is left waiting."""
     if not dist.is_initialized():
-        return value
-    box = [value]
+        return make()
+    box: list[Any] = [None, None]
+    if world.is_main:
+        try:
+            box[0] = make()
+        except ConfigError as error:
+            box[1] = str(error)
     dist.broadcast_object_list(box)
+    if box[1] is not None:
+        raise ConfigError(box[1])
     return box[0]
+
+
+def gathered(value: Tensor) -> Tensor:
+    """(k,) on each rank to (world, k) on all."""
+    if not dist.is_initialized():
+        return value[None]
+    parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
+    dist.all_gather(parts, value)
+    return torch.stack(parts)
 
 
 def wrapped(model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,5 +1,6 @@
 """The training loop. It knows one verb, `train_step`; everything else happens once in a while, on lines of its own."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from paribus.core.errors import RunFailed
 from paribus.core.progress import Progress
 from paribus.core.protocols import Loader, Method, Tracker
 from paribus.engine import checkpoint
@@ -67,8 +69,7 @@ def train(
             values |= window.flush(done)  # the only line that waits for the device
         if last or done % run.every.evaluate == 0:
             window.check(done)
-            values |= evaluate()
-            window.evaluated()
+            values |= finite(evaluate(), done) | window.evaluated()
         if values:
             tracker.log(done, values)
         stopping = stop.agreed(run.world, run.device, now=bool(values)) and not last
@@ -78,6 +79,13 @@ def train(
         if stopping:
             return "PREEMPTED"
     return "DONE"
+
+
+def finite(metrics: dict[str, float], done: int) -> dict[str, float]:
+    """The metrics of an evaluation. Raises RunFailed if one is NaN or infinite: the last update went wrong."""
+    if not all(math.isfinite(value) for value in metrics.values()):
+        raise RunFailed(f"the evaluation after step {done} is not finite: {metrics}")
+    return metrics
 
 
 def save(run: Run, done: int, method: Method, window: Window) -> None:

@@ -81,17 +81,23 @@ def _version(package: str) -> str | None:
 
 
 def _git() -> tuple[str | None, str]:
-    """The commit of the checkout that this package runs from and its uncommitted changes; (None, "") elsewhere."""
+    """The commit of the checkout that this package runs from and what differs from it, new files too; (None, "") where
+    there is no checkout or no git."""
     root = Path(__file__).parents[3]
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, check=False)
+        return done.stdout.decode(errors="replace")
+
     if not (root / ".git").exists():
         return None, ""
-    out: list[str] = []
-    for args in (["rev-parse", "HEAD"], ["diff", "HEAD"]):
-        done = subprocess.run(["git", "-C", str(root), *args], capture_output=True, text=True, check=False)
-        if done.returncode:
-            return None, ""
-        out.append(done.stdout)
-    return out[0].strip(), out[1]
+    try:
+        commit = git("rev-parse", "HEAD").strip() or None
+        new = git("ls-files", "--others", "--exclude-standard").splitlines()
+        # --no-index shows a new file as a diff against nothing
+        return commit, git("diff", "HEAD") + "".join(git("diff", "--no-index", "/dev/null", str(root / f)) for f in new)
+    except OSError:
+        return None, ""
 
 
 def _cpu_name() -> str:

@@ -44,7 +44,7 @@ def prepare(runtime: Runtime, world: World) -> torch.device:
     torch.backends.cudnn.benchmark = not runtime.deterministic
     if runtime.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-        torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(runtime.deterministic)
     return device
 
 

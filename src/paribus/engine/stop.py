@@ -11,10 +11,15 @@ from paribus.engine.distributed import World, all_sum
 
 
 class StopRequest:
-    """A flag that signals set. The first one asks for a checkpoint and an end; a second Ctrl-C ends at once."""
+    """A flag that signals set, one for all jobs of a process. The first one asks for a checkpoint and an end; a
+    second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
         self._asked = False
+
+    @property
+    def asked(self) -> bool:
+        return self._asked
 
     def listen(self) -> None:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from paribus.core.errors import RunFailed
-from paribus.engine.distributed import World, all_sum
+from paribus.engine.distributed import World, all_sum, gathered
 
 
 class Window:
@@ -23,6 +23,8 @@ class Window:
         self._count, self._samples = 0, 0
         self._train_s, self._eval_s, self._window_s = 0.0, 0.0, 0.0
         self._since = time.perf_counter()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
 
     def add(self, metrics: dict[str, Tensor | float], samples: int) -> None:
         """Tensors are averaged over the window; plain numbers (the learning rate) are told as they last were."""
@@ -55,26 +57,31 @@ class Window:
         self._means(step)
         self._tick()
 
-    def evaluated(self) -> None:
-        """The time since `check` was evaluation, not training."""
+    def evaluated(self) -> dict[str, float]:
+        """The time since `check` was evaluation, not training; returns all of it so far."""
         now = time.perf_counter()
         self._eval_s += now - self._since
         self._since = now
+        return {"time/eval_s": self._eval_s}
 
     def paused(self) -> None:
         """The time since `check` belongs to neither (a checkpoint was written)."""
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
+        each = gathered(torch.stack(list(self._sums.values()))) if self._sums else torch.empty(self._world.size, 0)
         return {
-            "sums": dict(self._sums),
+            "sums": dict(zip(self._sums, each.unbind(1), strict=True)),  # of every rank
             "plain": dict(self._plain),
             "counts": [self._count, self._samples],
             "seconds": [self._train_s, self._eval_s, self._window_s],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
+        sums = {name: value.to(self._device) for name, value in state["sums"].items()}
+        same = all(len(value) == self._world.size for value in sums.values())
+        # at another world size no rank has its own sums back; all take the mean, which adds up to the same
+        self._sums = {name: value[self._world.rank] if same else value.mean(0) for name, value in sums.items()}
         self._plain = dict(state["plain"])
         self._count, self._samples = state["counts"]
         self._train_s, self._eval_s, self._window_s = state["seconds"]

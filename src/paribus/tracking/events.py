@@ -36,7 +36,7 @@ def rewind(path: Path, step: int) -> None:
 
 
 def _line(step: int, values: Mapping[str, float]) -> str:
-    return json.dumps({"step": step, "values": dict(values)}) + "\n"
+    return json.dumps({"step": step, "values": dict(values)}, allow_nan=False) + "\n"
 
 
 class EventLog:
