@@ -1,6 +1,9 @@
 """The commands as a user types them: help at once, one line for every mistake, nothing left behind."""
 
 import json
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,9 +40,11 @@ MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
     "update.accumulate=3": "update.accumulate: found 3; 32 images a process do not divide",
     "evaluators.accuracy.splits=[minival]": "evaluators.accuracy.splits: found minival; the data has val",
     "steps=0ep": "steps: found '0ep'; should be at least 1ep or 1ba",
+    "steps=40": "steps: found 40; should be a number of epochs or of steps, such as 90ep or 500ba",
+    "data.minival=256": "data.minival: found 256; there are 256 training images to share",
     "every.log=often": "every.log: found 'often'; should be a number of epochs or of steps",
     "runtime.device=cuda:99": "runtime.device: found cuda:99",
-    "name=a/b": "name: found 'a/b'",
+    "name=a/b": "name: found 'a/b'; should be part of a file name",
     "colour=red": "colour: no such key",
     "+colour=red": "colour: no such key",
     "seed": "seed",
@@ -87,10 +92,31 @@ def test_an_unknown_command_and_an_unknown_list(capfd: pytest.CaptureFixture[str
     assert dispatch(["trian"]) == 2
     assert dispatch(["list", "teckniques"]) == 2
     assert dispatch(["eval"]) == 2
-    assert dispatch(["eval", "nowhere"]) == 2
+    assert dispatch(["eval", "nowhere"]) == 2  # and says so
     assert capfd.readouterr().err.count("\n") == 4
     assert dispatch(["list", "experiments"]) == 0
     assert "smoke" in capfd.readouterr().out
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m paribus.cli train --help | head -1"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("paribus train")
+    assert done.stderr == ""
+
+
+def test_ctrl_c_before_training_is_one_line(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "paribus.cli", "train", "experiment=smoke"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    time.sleep(1.0)  # while torch is being imported
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 75), err
+    assert "Traceback" not in err
 
 
 def test_a_run_its_evaluation_its_listing_and_the_same_command_again(paribus: Run, tmp_path: Path) -> None:

@@ -237,6 +237,10 @@ def test_apply_compiles_without_a_break() -> None:
         {"prob": 1.5},
         {"prob": -0.1},
         {"num_classes": None},
+        {"num_classes": 2},
+        {"targets": torch.tensor([0, 1, 2, -1])},
+        {"targets": torch.tensor([0, 1, 2])},
+        {"targets": torch.ones(3, 3)},
     ],
 )
 def test_bad_arguments_are_told(bad: dict) -> None:

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -60,6 +61,12 @@ def _called_like(protocol: type[Any]) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise ValueError("should be part of a file name: letters, digits, and _ . - after the first")
+    return name
+
+
 @schema
 class EveryConfig:
     """Time between two log lines, evaluations, checkpoints; the last step has all three."""
@@ -87,7 +94,7 @@ class PathsConfig:
 class Recipe:
     """A complete run. Each field is a key of configs/train.yaml."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: Annotated[str, AfterValidator(_file_name)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     steps: PositiveDuration
     batch_size: Annotated[int, Field(ge=1)]

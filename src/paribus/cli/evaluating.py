@@ -26,6 +26,8 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(f"eval takes one run folder or checkpoint, found {len(paths)}; {USAGE}")
     path = Path(paths[0])
     folder = path if path.is_dir() else path.parent.parent
+    if not path.exists():
+        raise ConfigError(f"{path}: no run or checkpoint there; paribus list runs names them")
     recipe = recipe_again(with_overrides(read_config(folder), overrides))
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())

@@ -118,7 +118,8 @@ def one_line(error: BaseException, arguments: list[str]) -> str:
         )
         if key is not None:
             return f"{key}: no such key{near(key, _keys())}; paribus train --help shows them all"
-    return text.split(" See https://")[0]
+    advice = "; an override is key=value" if "parsing override" in text else ""
+    return text.split(" See https://")[0] + advice
 
 
 def _keys() -> list[str]:

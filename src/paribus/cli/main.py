@@ -48,7 +48,15 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eva
 
 
 def main() -> NoReturn:
-    sys.exit(dispatch(sys.argv[1:]))
+    try:
+        code = dispatch(sys.argv[1:])
+        sys.stdout.flush()
+    except KeyboardInterrupt:  # before training listens to signals, or outside it
+        code = complain("interrupted", 130)
+    except BrokenPipeError:  # `paribus train --help | head`: nobody reads on, and that is no error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    sys.exit(code)
 
 
 def dispatch(arguments: list[str]) -> int:

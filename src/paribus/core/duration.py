@@ -3,23 +3,24 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
 
-def _checked(duration: str) -> str:
-    if not re.fullmatch(r"[0-9]+(ep|ba)", duration):
+def _checked(duration: object) -> str:
+    if not isinstance(duration, str) or not re.fullmatch(r"[0-9]+(ep|ba)", duration):
         raise ValueError("should be a number of epochs or of steps, such as 90ep or 500ba")
     return duration
 
 
-def _positive(duration: str) -> str:
-    if int(_checked(duration)[:-2]) == 0:
+def _positive(duration: object) -> str:
+    checked = _checked(duration)
+    if int(checked[:-2]) == 0:
         raise ValueError("should be at least 1ep or 1ba")
-    return duration
+    return checked
 
 
-Duration = Annotated[str, AfterValidator(_checked)]
-PositiveDuration = Annotated[str, AfterValidator(_positive)]
+Duration = Annotated[str, BeforeValidator(_checked)]
+PositiveDuration = Annotated[str, BeforeValidator(_positive)]
 
 
 def in_steps(duration: str, steps_per_epoch: int) -> int:

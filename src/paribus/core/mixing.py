@@ -29,6 +29,25 @@ def inside(box: Tensor, height: int, width: int) -> Tensor:
     return in_rows[:, None, :, None] & in_columns[:, None, None, :]
 
 
+def check_batch(name: str, inputs: Tensor, targets: Tensor, classes: int | None) -> None:
+    """Raise ValueError unless inputs are (n, c, h, w) and targets (n,) ids below `classes` or (n, classes) weights.
+
+    The ids' range is checked on the CPU only: on a GPU the host would have to wait for it.
+    """
+    if inputs.ndim != 4:
+        raise ValueError(f"{name} needs inputs of shape (n, c, h, w), got {tuple(inputs.shape)}")
+    if targets.ndim not in (1, 2) or len(targets) != len(inputs):
+        raise ValueError(
+            f"{name} needs targets (n,) or (n, classes) for {len(inputs)} inputs, got {tuple(targets.shape)}"
+        )
+    if targets.ndim == 1 and classes is None:
+        raise ValueError(f"{name} needs num_classes to turn class ids into soft targets")
+    if targets.ndim == 1 and targets.device.type == "cpu" and len(targets) and classes is not None:
+        low, high = int(targets.min()), int(targets.max())
+        if low < 0 or high >= classes:
+            raise ValueError(f"{name} needs class ids from 0 to {classes - 1}, got {low} to {high}")
+
+
 def soft(targets: Tensor, classes: int, inputs: Tensor) -> Tensor:
     """Class ids (n,) to weights (n, classes), float32 unless the inputs are float64; weights pass through."""
     dtype = torch.float64 if inputs.dtype == torch.float64 else torch.float32

@@ -125,6 +125,8 @@ def resident_sets(
 ) -> DataSets:
     """Carve `minival` images for selection from the training set, then keep `train_size` of the rest."""
     splits = {"val": val}
+    if minival >= len(train.ids):
+        raise ConfigError(f"data.minival: found {minival}; there are {len(train.ids)} training images to share")
     if minival:
         held_out = stratified(train.targets, minival, name, last=True, key="data.minival")
         splits["minival"] = train.chosen(held_out)

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.mixing import beta, inside, soft
+from paribus.core.mixing import beta, check_batch, inside, soft
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
@@ -108,12 +108,9 @@ def cutmix(
     >>> x.shape, y.shape
     (torch.Size([4, 3, 8, 8]), torch.Size([4, 3]))
     """
-    if inputs.ndim != 4:
-        raise ValueError(f"CutMix needs inputs of shape (n, c, h, w), got {tuple(inputs.shape)}")
+    check_batch("CutMix", inputs, targets, num_classes)
     if not alpha > 0 or not 0 <= prob <= 1:
         raise ValueError(f"CutMix needs alpha > 0 and 0 <= prob <= 1, got alpha={alpha}, prob={prob}")
-    if targets.ndim == 1 and num_classes is None:
-        raise ValueError("CutMix needs num_classes to turn class ids into soft targets")
     weights = soft(targets, num_classes or 0, inputs)
     n, _, height, width = inputs.shape
     mix = draw(n, height, width, alpha, prob, generator or torch.default_generator)

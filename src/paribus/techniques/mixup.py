@@ -25,7 +25,7 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.mixing import beta, soft
+from paribus.core.mixing import beta, check_batch, soft
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
@@ -94,8 +94,7 @@ def mixup(
         raise ValueError(f"Mixup needs inputs of a floating-point type, got {inputs.dtype}; normalise them first")
     if not alpha >= 0:
         raise ValueError(f"Mixup needs alpha >= 0, got alpha={alpha}")
-    if targets.ndim == 1 and num_classes is None:
-        raise ValueError("Mixup needs num_classes to turn class ids into soft targets")
+    check_batch("Mixup", inputs, targets, num_classes)
     weights = soft(targets, num_classes or 0, inputs)
     mix = draw(inputs.shape[0], alpha, generator or torch.default_generator)
     if mix is None:
