@@ -4,9 +4,11 @@ Imports nothing heavy, so that `paribus --help` answers at once.
 """
 
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
+from types import FrameType
 from typing import NoReturn
 
 from paribus import __version__
@@ -48,15 +50,20 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eva
 
 
 def main() -> NoReturn:
+    signal.signal(signal.SIGINT, _leave)
     try:
         code = dispatch(sys.argv[1:])
         sys.stdout.flush()
-    except KeyboardInterrupt:  # before training listens to signals, or outside it
-        code = complain("interrupted", 130)
     except BrokenPipeError:  # `paribus train --help | head`: nobody reads on, and that is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
     sys.exit(code)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C before training listens to it. As an exception it would be turned into others by what torch imports."""
+    os.write(2, b"paribus: interrupted\n")
+    os._exit(130)
 
 
 def dispatch(arguments: list[str]) -> int:
