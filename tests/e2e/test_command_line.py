@@ -112,7 +112,7 @@ def test_ctrl_c_before_training_is_one_line(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(1.0)  # while torch is being imported
+    time.sleep(1.5)  # while torch is being imported
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode in (130, 75), err
