@@ -15,6 +15,7 @@ from paribus.cli.main import OK, REQUEUE
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Method, Tracker
 from paribus.engine import checkpoint, distributed
 from paribus.engine.distributed import World
@@ -87,7 +88,7 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
 def _open(recipe: Recipe, run: Run, held: ExitStack) -> checkpoint.Checkpoint | None:
     """Make and hold the run folder, write down what runs, and find the checkpoint to go on from."""
     _make_folder(run.folder)
-    held.enter_context(runfolder.locked(run.folder))
+    held.enter_context(locked(run.folder))
     resumed = _resumable(run)
     runfolder.mark(run.folder, None)
     runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
