@@ -11,6 +11,9 @@ lock               held by the process that is training (core/lock.py)
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +28,15 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace a file whole: a reader, or a crash, sees the old content or the new, never a part."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:  # a full disk most of all: the part that was written must not keep it full
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -40,6 +47,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents for the work inside. If that fails, what this call made goes again."""
+    mine: list[Path] = []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            try:
+                path.mkdir()
+                mine.append(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+        yield
+    except BaseException:
+        if folder in mine:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # a parent stays where others have put something there meanwhile
+            for parent in reversed(mine):
+                if parent != folder:
+                    parent.rmdir()
+        raise
 
 
 def state(folder: Path) -> str | None:
