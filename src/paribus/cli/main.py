@@ -22,6 +22,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
+  paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus list techniques|models|experiments|data|runs    what there is
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
@@ -40,13 +41,19 @@ def _eval(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _export(arguments: list[str]) -> int:
+    from paribus.cli.exporting import run
+
+    return run(arguments)
+
+
 def _list(arguments: list[str]) -> int:
     from paribus.cli.listing import run
 
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "export": _export, "list": _list}
 
 
 def main() -> NoReturn:
