@@ -4,8 +4,8 @@ Dropping the runs that never arrive would favour the arm that fails more often. 
 
 * per arm: how many arrived, and the Kaplan-Meier median, which is undefined when fewer than half did;
 * between arms: the time up to a common horizon, min(time, horizon). The horizon is the shortest time for which any run
-  was watched without arriving, so that this number is *known* for every run, and the paired t, its interval, TOST
-  and Holm apply as to any metric. It understates by what happens after the horizon, and says nothing on it;
+  was watched without arriving (one budget for all arms makes it that budget), so that this number is *known* for
+  every run, and the paired t, its interval, TOST and Holm apply as to any metric. It says nothing on what comes after;
 * as robustness row the sign test: on how many seeds the arm arrived sooner. It also uses pairs in which only one run
   arrived, and no size of differences. Like the sign-flip test it cannot fall below 2^(1-n).
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from paribus.study.estimate import NAN, mean_and_sd
 from paribus.study.paired import Comparison, compare_all
-from paribus.study.verdict import Rule
+from paribus.study.verdict import Rule, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,10 @@ class ArrivalSummary:
 
 @dataclass(frozen=True, slots=True)
 class TimeComparison:
-    """comparison: of min(time, horizon), where lower is better. sooner, later, tied, unknown: seeds, by who arrived first.
+    """comparison: of min(time, horizon), lower being better; not testable where no run of either arm arrived.
 
-    unknown: neither arrived, or one was last seen under way before the other arrived. sign_p: exact, two-sided.
+    sooner, later, tied, unknown: numbers of seeds, by which arm arrived first; unknown if neither did, or if one was
+    last seen under way before the other arrived. sign_p: exact, two-sided.
     """
 
     comparison: Comparison
@@ -112,11 +113,14 @@ def compare_times(
 
 
 def _with_sign_test(comparison: Comparison, arm: Arrivals, baseline: Arrivals, horizon: float) -> TimeComparison:
+    if not any(a.reached for runs in (arm, baseline) for a in _seen(runs).values()):
+        # all times equal the horizon: that is agreement on nothing
+        nothing = replace(comparison.judgement, verdict=Verdict.UNTESTABLE, more_seeds=None)
+        comparison = replace(comparison, judgement=nothing)
     orders = [_order(arm[s], baseline[s]) for s in comparison.seeds]
     sooner, later, tied = (orders.count(which) for which in (-1, 1, 0))
-    return TimeComparison(
-        comparison, horizon, sooner, later, tied, orders.count(None), sign_test_p(sooner, later) if orders else NAN
-    )
+    sign_p = sign_test_p(sooner, later) if orders else NAN
+    return TimeComparison(comparison, horizon, sooner, later, tied, orders.count(None), sign_p)
 
 
 def _order(a: Arrival, b: Arrival) -> int | None:

@@ -76,7 +76,7 @@ class SelectionBias:
 
 
 def summarise(values: Values, seeds: Iterable[int] = ()) -> ArmSummary:
-    """seeds: the planned ones; a planned seed without a finite value is missing, and so is one that is listed as NaN."""
+    """seeds: the planned ones. Missing is a seed, planned or listed, that has no finite value."""
     there = usable(values)
     mean, sd = mean_and_sd(list(there.values()))
     missing = tuple(sorted({*seeds, *values} - there.keys()))
@@ -114,9 +114,9 @@ def compare_all(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]], ru
 def shared_seeds(arm: Values, baseline: Values) -> tuple[int, ...] | None:
     """The seeds on which two arms are compared pair by pair; None where too few are shared, and Welch is used."""
     shared = tuple(sorted(arm.keys() & baseline.keys()))
-    all_of_one = len(shared) == min(len(arm), len(baseline))
-    enough = len(shared) >= 2 and 2 * len(shared) >= min(len(arm), len(baseline))
-    return shared if enough or all_of_one else None
+    smaller = min(len(arm), len(baseline))
+    enough = len(shared) >= 2 and 2 * len(shared) >= smaller
+    return shared if enough or len(shared) == smaller else None
 
 
 def _estimate(arm: Values, baseline: Values, seeds: tuple[int, ...] | None, rule: Rule) -> Estimate:

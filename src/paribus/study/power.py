@@ -136,9 +136,9 @@ def sd_interval(sd: float, n: int, *, alpha: float = 0.05) -> tuple[float, float
 def _ratio(effect: float, sd: float, alpha: float, power: float) -> float:
     fraction("alpha", alpha)
     fraction("power", power)
-    if not (effect > 0 and sd >= 0):
-        raise ValueError(f"needs an effect > 0 and sd >= 0; found effect {effect}, sd {sd}")
-    return effect / sd if sd > 0 else math.inf
+    if not (effect > 0 and 0 <= sd < math.inf):
+        raise ValueError(f"needs an effect > 0 and a finite sd >= 0; found effect {effect}, sd {sd}")
+    return max(effect / sd, 1e-9) if sd > 0 else math.inf  # at 1e-9 the answer is 10^18 seeds: never
 
 
 def _z(p: float) -> float:
@@ -152,9 +152,8 @@ def _smallest(enough: Callable[[int], bool], start: float) -> int:
     if start == 0:
         return 2
     if start > _HUGE:
-        return math.ceil(start) if start < math.inf else 2**63 - 1
-    high, step = max(2, math.floor(start)), 1
-    low = 1  # never enough: one seed has no spread
+        return math.ceil(start)
+    low, high, step = 1, max(2, math.floor(start)), 1  # one seed is never enough: it has no spread
     while not enough(high):
         low, high, step = high, high + step, 2 * step
     while high - low > 1:

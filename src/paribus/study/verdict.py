@@ -76,8 +76,6 @@ class Judgement:
     def __str__(self) -> str:
         if self.verdict is Verdict.UNDECIDED and self.more_seeds is not None:
             return f"undecided (about {self.more_seeds} more seed{'s' if self.more_seeds > 1 else ''})"
-        if self.verdict is Verdict.UNTESTABLE:
-            return "not testable (fewer than two seeds)"
         return self.verdict.value
 
 
@@ -110,8 +108,9 @@ def judge(estimates: Sequence[Estimate], rule: Rule) -> tuple[Judgement, ...]:
 def _judged(estimate: Estimate, p_zero: float, p_beyond: float, level: float, rule: Rule) -> Judgement:
     verdict = _verdict(estimate, p_zero <= rule.alpha, p_beyond <= rule.alpha, rule.higher_is_better)
     more = _more_seeds(estimate, level, rule) if verdict is Verdict.UNDECIDED else None
-    detectable = power.minimum_detectable(estimate.se, estimate.df, alpha=level, power=rule.power)
-    return Judgement(verdict, p_zero, p_beyond, more, detectable if estimate.spread else NAN)
+    measured = estimate.n >= 2 and estimate.spread
+    detectable = power.minimum_detectable(estimate.se, estimate.df, alpha=level, power=rule.power) if measured else NAN
+    return Judgement(verdict, p_zero, p_beyond, more, detectable)
 
 
 def _verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool) -> Verdict:
