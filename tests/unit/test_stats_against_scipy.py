@@ -105,7 +105,13 @@ def noncentral_t() -> float:
 
 
 def equivalence_by_adaptive_quadrature() -> float:
-    cases = [(1.0, 4, 0.05, 0.0), (0.5, 36, 0.05, 0.0), (0.5, 36, 0.05, 0.25), (2.0, 2, 0.02, 0.0), (0.1, 3000, 0.05, 0)]
+    cases = [
+        (1.0, 4, 0.05, 0.0),
+        (0.5, 36, 0.05, 0.0),
+        (0.5, 36, 0.05, 0.25),
+        (2.0, 2, 0.02, 0.0),
+        (0.1, 3000, 0.05, 0),
+    ]
     ours = [power.power_of_equivalence(m, n, sd=1.0, alpha=alpha, effect=e) for m, n, alpha, e in cases]
     reference: list[float] = []
     for m, n, alpha, effect in cases:
@@ -153,7 +159,7 @@ def pairing_numbers() -> float:
 
 
 def factorial_as_regression() -> float:
-    """Least squares on the -1/+1 coded design of one seed: a main effect is twice its coefficient, an interaction 4×."""
+    """Least squares on the -1/+1 coded design of one seed: effects are 2 and 4 times its coefficients."""
     names = ("a", "b", "c")
     ons = [frozenset(on) for size in range(4) for on in combinations(names, size)]
     y = np.random.default_rng(5).normal(70, 1, (len(ons), 6))

@@ -178,8 +178,8 @@ def _wins(a: Sequence[float], b: Sequence[float], higher_is_better: bool) -> flo
     if not a or not b:
         return NAN
     halves = sum(bisect_left(b, v) + bisect_right(b, v) for v in a)  # twice (those below, and half of the equal ones)
-    share = halves / (2 * len(a) * len(b))
-    return share if higher_is_better else 1 - share
+    everything = 2 * len(a) * len(b)
+    return (halves if higher_is_better else everything - halves) / everything
 
 
 def selection_bias(
