@@ -70,8 +70,8 @@ def sign_flip_floor(n: int) -> float:
 def sign_flip_p(differences: Sequence[float], random: np.random.Generator | None = None) -> float:
     """Two-sided p of "each difference could as well have the other sign": the share of flips with as large a |sum|.
 
-    Exact without a generator (time and memory grow as 2^n: 10 ms and some MB at n = 20). With one, 100,000 random flips,
-    the observed one counted among them, so that p is never 0 and the test keeps its level.
+    Exact without a generator (time and memory grow as 2^n: 10 ms at n = 20). With one, 100,000 random flips, the
+    observed one counted among them, so that p is never 0 and the test keeps its level.
     """
     sizes = np.sort(np.abs(np.asarray(differences, dtype=np.float64)))[::-1]
     # a sum that equals the observed one but for the order of summation counts as equal
