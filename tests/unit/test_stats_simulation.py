@@ -2,9 +2,10 @@
 
     python -m pytest -q -s tests/unit/test_stats_simulation.py
 
-prints the figures that docs/statistics.md quotes (with -m "not slow" without the large runs). A study is a baseline and three arms; accuracies in points with
-standard deviation 0.5 over seeds and correlation 0.6 between arms of one seed, as pairing gives. Every figure is
-a share of 2,000 (or 6,000 comparisons), so it carries a binomial error, of which the assertions allow three.
+prints the figures that docs/statistics.md quotes (with -m "not slow": without the large runs).
+A study is a baseline and three arms; accuracies in points with standard deviation 0.5 over seeds and correlation 0.6
+between arms of one seed, as pairing gives. Every figure is a share of 2,000 (or 6,000 comparisons), so it carries a
+binomial error, of which the assertions allow three.
 """
 
 import math
