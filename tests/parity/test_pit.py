@@ -9,13 +9,14 @@ from timm.layers import calculate_drop_path_rates, resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import nn
 
+from paribus import load_timm_weights
 from paribus.core.protocols import Spec
-from paribus.models import vit
+from paribus.models.drop_path import DropPath, drop_path_rates
 from paribus.models.macs import count_macs
-from paribus.models.vit import NoPooling, Patches, ViT, drop_path_rates
+from paribus.models.vit import NoPooling, Patches, ViT
 from paribus.models.vit_matching import Size, on_meta
 from paribus.techniques import pit as pit_file
-from paribus.techniques.pit import VARIANTS, OverlappingStem, PiT, Pooling, load_timm_pit, pit
+from paribus.techniques.pit import VARIANTS, OverlappingStem, PiT, Pooling, pit
 from trainings import recipe_of
 
 TOLERANCE = 1e-5  # on logits of order 1
@@ -54,7 +55,7 @@ def difference(model: nn.Module, oracle: nn.Module, x: torch.Tensor) -> float:
 
 def copied(oracle: nn.Module, variant: str, **args: object) -> nn.Module:
     model = on_meta(lambda: pit(variant, **args)).to_empty(device="cpu").eval()  # type: ignore[arg-type]
-    load_timm_pit(model, oracle.state_dict())
+    load_timm_weights(model, oracle.state_dict())
     return model
 
 
@@ -171,8 +172,8 @@ def test_both_layouts_of_weights_give_the_same_network():
     old = in_the_old_layout(weights)
     assert set(old) != set(weights)
     first, second = (pit("ti", image_size=64) for _ in range(2))
-    load_timm_pit(first, weights)
-    load_timm_pit(second, old)
+    load_timm_weights(first, weights)
+    load_timm_weights(second, old)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
 
@@ -181,7 +182,7 @@ def test_twin_pools_counted_one_off_are_refused():
     weights = timm_pit("ti", img_size=64).state_dict()
     shifted = {name.replace("transformers.1.pool", "pools.1"): value for name, value in weights.items()}
     with pytest.raises(ValueError, match="do not fit"):
-        load_timm_pit(pit("ti", image_size=64), shifted)
+        load_timm_weights(pit("ti", image_size=64), shifted)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_weights_of_another_network_are_refused_and_change_nothing(theirs, ours)
     model = pit("ti", image_size=64, **ours)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match="these weights do not fit"):
-        load_timm_pit(model, weights)
+        load_timm_weights(model, weights)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -462,4 +463,4 @@ def test_the_layer_norms_use_the_papers_epsilon():
     norms = [m for m in on_meta(lambda: pit("ti")).modules() if isinstance(m, nn.LayerNorm)]
     assert len(norms) == 25
     assert {norm.eps for norm in norms} == {1e-6}
-    assert vit.DropPath(0.5).eval()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]
+    assert DropPath(0.5).eval()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]

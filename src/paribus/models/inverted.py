@@ -14,6 +14,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paribus.models.classifier import classifier_like
 from paribus.models.convnet import Norm
 from paribus.models.drop_path import DropPath, drop_path_rates
 from paribus.models.recompute import recomputed
@@ -170,7 +171,7 @@ class InvertedNet(nn.Module):
         self.head = unit(blocks[-1].outputs, head[0], norm, act())
         self.neck = nn.Identity() if len(head) == 1 else unit(head[0], head[1], norm, act(), bias=True)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(head[-1], classes)
+        self.classifier: nn.Module = nn.Linear(head[-1], classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to the maps before pooling, (n, head[0], h', w')."""
@@ -183,6 +184,14 @@ class InvertedNet(nn.Module):
         """(n, c, h, w) to (n, classes)."""
         x = self.forward_features(x).mean((2, 3), keepdim=True)
         return self.classifier(self.dropout(self.neck(x).flatten(1)))
+
+    @property
+    def num_classes(self) -> int:
+        return self.classifier.out_features if isinstance(self.classifier, nn.Linear) else 0
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new classifier; none at all for 0 classes, and the net then gives the (n, num_features) before it."""
+        self.classifier = classifier_like(next(self.parameters()), self.num_features, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         self.checkpointing = enable

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
+from paribus.models.classifier import classifier_like
 from paribus.models.drop_path import DropPathRule, drop_path_rates
 from paribus.models.vit_blocks import Block, Stage
 from paribus.models.vit_matching import Size, matched, on_meta, plain_note
@@ -158,7 +159,19 @@ class VisionTransformer(nn.Module):
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         for stage in self.stages:
+            assert isinstance(stage, Stage)
             stage.checkpointing = enable
+
+    @property
+    def num_classes(self) -> int:
+        first = self.classifiers[0]
+        return first.out_features if isinstance(first, nn.Linear) else 0
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """New classifiers; none at all for 0 classes, and the net then gives the normalised features before them."""
+        self.classifiers = nn.ModuleList(
+            classifier_like(self.class_tokens, self.num_features, num_classes) for _ in self.classifiers
+        )
 
     def no_weight_decay(self) -> set[str]:
         return {"position_map", "class_tokens"}

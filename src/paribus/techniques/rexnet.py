@@ -13,19 +13,27 @@ What it changes   in `LinearPlan`, the channels of the blocks after the first, a
                   strides, expansion, squeeze-excitation, activations, shortcuts, stem, first block and head are the
                   recipe's. `ReXNet` is the whole published network, which differs from MobileNetV2 in four things at
                   once (plan, squeeze-excitation, SiLU, shortcuts), so a gain of it is not a gain of the plan.
+Fair comparison   the four are separate values of a mobile net, so that a study can take the gain apart, each cell at the
+                  baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists the cells and what they cost.
 Hyperparameters   none in the plan: its width is solved for, so that it costs what the step-wise plan costs.
                   The network: width 1 (0.9 to 3 were released), depth 1, dropout 0.2.
 As the authors    partial shortcuts (inputs are added to the first outputs of the same number), SiLU after stem,
                   expansions and head, ReLU6 after the depthwise convolution and squeeze-excitation, which has BatchNorm
-                  inside and keeps a twelfth of the expanded channels; head int(1280·w); PyTorch's initialisation.
+                  inside and keeps a twelfth of the expanded channels; head int(1280·w); PyTorch's initialisation (timm:
+                  EfficientNet's). A batch of one image cannot be trained on, as that BatchNorm sees single numbers.
 Deviations        `LinearPlan` starts from the recipe's own stem and first block, at any width; with 16 and 32 there
                   that is the rule above for w < 1. With MobileNetV2's 17 blocks it has B = 17;
                   repeats=[1,2,2,3,3,5] are the 16 of ReXNet.
                   `ReXNet`: the classifier is a linear layer and not a 1×1 convolution, which is equal. `strides` for
-                  small images and `drop_path` (as timm has it) are ours; their code has neither. Their argument
-                  bn_momentum, which does nothing, is left out. `depth` works for the lite network as well.
+                  small images, `divisor` (multiples of 8 make timm's rexnetr_*) and `drop_path` are ours; their code
+                  has none of them. Paper and README disagree on stochastic depth; the rule here, from 0 to the rate in
+                  equal steps and on shortcut blocks alone, is the one an author gave timm. Their argument bn_momentum,
+                  which does nothing, is left out. `depth` works for the lite network as well. The partial shortcut
+                  writes nothing in place and SiLU is torch's, so tracing, compiling and torch.func work.
+                  The README's 1.8 GFLOPs and 19 M parameters of "2.0" are those of width 2.2; 2.0 has 1.53 and 16.4.
 Cost              matched in multiply-accumulates, not in time or parameters: the early blocks get wider and the late
-                  ones narrower, so there are larger activations and usually fewer parameters.
+                  ones narrower, so there are larger activations and usually fewer parameters. Odd numbers of channels
+                  (27, 61, 95) suit no vector unit; scripts/divisor_cost.py measures what multiples of 8 are worth.
 """
 
 from __future__ import annotations
