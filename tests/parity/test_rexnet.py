@@ -8,7 +8,7 @@ import pytest
 import timm
 import torch
 import torchvision
-from timm.models.rexnet import _block_cfg
+from timm.models.rexnet import RexNet, _block_cfg
 from torch import Tensor, nn
 
 from paribus import load_timm_weights, rexnet, to_timm_state_dict
@@ -41,10 +41,12 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def with_timm(width: int) -> tuple[nn.Module, nn.Module]:
+def with_timm(name: str = "rexnet_100") -> tuple[nn.Module, nn.Module]:
     """timm's net with random weights, and ours with the same."""
-    theirs = randomised(timm.create_model(f"rexnet_{width}", num_classes=10)).eval()
-    ours = rexnet(width / 100, num_classes=10).eval()
+    theirs = randomised(timm.create_model(name, num_classes=10)).eval()
+    width = int(name[-3:]) / 100
+    divisor = 1 if "rexnet_" in name else 16 if width == 3 else 8
+    ours = rexnet(width, num_classes=10, divisor=divisor).eval()
     load_timm_weights(ours, theirs.state_dict())
     return theirs, ours
 
@@ -57,9 +59,31 @@ def difference(theirs: nn.Module, ours: nn.Module, height: int, width: int) -> f
     return float((ours(x) - wanted).abs().max())
 
 
-@pytest.mark.parametrize(("width", "size"), [(100, (224, 224)), (130, (97, 65)), (150, (64, 64)), (200, (33, 96))])
-def test_logits_are_timms(width: int, size: tuple[int, int]) -> None:
-    assert difference(*with_timm(width), *size) <= 1e-5
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("rexnet_100", (224, 224)),
+        ("rexnet_130", (97, 65)),
+        ("rexnet_150", (64, 64)),
+        ("rexnet_200", (33, 96)),
+        ("rexnet_300", (65, 33)),
+        ("rexnetr_100", (97, 65)),
+        ("rexnetr_130", (33, 64)),
+        ("rexnetr_150", (65, 65)),
+        ("rexnetr_200", (31, 33)),
+        ("rexnetr_300", (65, 33)),
+    ],
+)
+def test_logits_are_timms(name: str, size: tuple[int, int]) -> None:
+    assert difference(*with_timm(name), *size) <= 1e-5
+
+
+@pytest.mark.parametrize("width", [0.5, 0.9, 2.2])
+def test_logits_are_timms_at_widths_it_has_no_name_for(width: float) -> None:
+    theirs = randomised(RexNet(width_mult=width, num_classes=10)).eval()
+    ours = rexnet(width, num_classes=10).eval()
+    load_timm_weights(ours, theirs.state_dict())
+    assert difference(theirs, ours, 65, 97) <= 1e-5
 
 
 def without_shortcuts(net: InvertedNet) -> None:
@@ -98,7 +122,7 @@ def with_relu6_in_the_stem(net: InvertedNet) -> None:
     ],
 )
 def test_twin_logits_differ_when_a_part_is_altered(alter: Callable[[InvertedNet], None]) -> None:
-    theirs, ours = with_timm(100)
+    theirs, ours = with_timm()
     assert difference(theirs, ours, 65, 97) <= 1e-5
     alter(ours)
     assert difference(theirs, ours, 65, 97) > 1e-2
@@ -136,7 +160,7 @@ def test_weights_of_another_network_are_refused_and_nothing_is_copied(other: str
 
 
 def test_missing_and_surplus_weights_and_foreign_models_are_refused() -> None:
-    theirs, ours = with_timm(100)
+    theirs, ours = with_timm()
     state = theirs.state_dict()
     with pytest.raises(ValueError, match=r"stem\.bn\.weight is missing"):
         load_timm_weights(ours, {k: v for k, v in state.items() if k != "stem.bn.weight"})
@@ -179,6 +203,9 @@ def test_channel_lists_are_timms_at_every_width_and_depth() -> None:
         for depth in (0.5, 1.0, 1.4, 2.0):
             wanted = tuple(row[0] for row in _block_cfg(width, depth))
             assert rexnet_channels(width, len(wanted)).blocks == wanted
+            for divisor in (8, 16):
+                rounded = tuple(row[0] for row in _block_cfg(width, depth, ch_div=divisor))
+                assert rexnet_channels(width, len(wanted), divisor=divisor).blocks == rounded
 
 
 def half_up(x: float) -> int:
@@ -370,8 +397,23 @@ def test_rexnet_for_small_images_keeps_a_grid_and_its_blocks() -> None:
         assert net(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 
+def test_twin_dividing_before_rounding_gives_other_lists() -> None:
+    line = linear_channels(16, 180 / 16, 1.3, 16)
+    assert tuple(divisible(c, 8) for c in line) == rexnet_channels(1.3, divisor=8).blocks
+    assert tuple(8 * round(c / 8) for c in line) != rexnet_channels(1.3, divisor=8).blocks  # without the 10 % guard
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"width": 0.0}, {"depth": -1.0}, {"dropout": 1.0}, {"drop_path": -0.1}, {"strides": 48}]
+    "wrong",
+    [
+        {"divisor": 0},
+        {"divisor": 8, "lite": True},
+        {"width": 0.0},
+        {"depth": -1.0},
+        {"dropout": 1.0},
+        {"drop_path": -0.1},
+        {"strides": 48},
+    ],
 )
 def test_rexnet_refuses_what_it_cannot_build(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="rexnet needs"):

@@ -13,8 +13,8 @@ What it changes   in `LinearPlan`, the channels of the blocks after the first, a
                   strides, expansion, squeeze-excitation, activations, shortcuts, stem, first block and head are the
                   recipe's. `ReXNet` is the whole published network, which differs from MobileNetV2 in four things at
                   once (plan, squeeze-excitation, SiLU, shortcuts), so a gain of it is not a gain of the plan.
-Fair comparison   the four are separate values of a mobile net, so that a study can take the gain apart, each cell at the
-                  baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists the cells and what they cost.
+Fair comparison   the four are separate values of a mobile net, so that a study can take the gain apart, each cell at
+                  the baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists cells and costs.
 Hyperparameters   none in the plan: its width is solved for, so that it costs what the step-wise plan costs.
                   The network: width 1 (0.9 to 3 were released), depth 1, dropout 0.2.
 As the authors    partial shortcuts (inputs are added to the first outputs of the same number), SiLU after stem,
