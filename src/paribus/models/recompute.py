@@ -30,11 +30,14 @@ def recomputed(part: nn.Module, *inputs: Any) -> Any:
 
 @contextmanager
 def _statistics_untouched(part: nn.Module) -> Iterator[None]:
-    norms = [m for m in part.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    """At momentum 0 a running statistic becomes 1 times itself. Hiding the statistics instead would save fewer tensors
+    in the second pass than in the first, which torch refuses."""
+    norms = [m for m in part.modules() if isinstance(m, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, seen) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, seen
