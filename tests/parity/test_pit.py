@@ -493,7 +493,7 @@ def test_the_distilled_net_trains_with_any_objective_when_it_gives_the_mean():
 def test_a_mean_over_patches_and_several_classifiers_do_not_go_together():
     with pytest.raises(ValueError, match="needs global_pool='token'"):
         pit("ti", distilled=True, global_pool="avg")
-    with pytest.raises(ConfigError, match="^model: global_pool is avg; the distilled networks classify"):
+    with pytest.raises(ConfigError, match=r"^model: global_pool is avg; the distilled networks classify"):
         checked(PiT, {"distilled": "mean", "global_pool": "avg"}, "model")
 
 

@@ -20,7 +20,9 @@ from paribus.core.streams import drawing_from, stream
 from paribus.methods.optimizers import AdamW
 from paribus.models.drop_path import DropPath
 from paribus.models.inverted import Block, InvertedBottleneck, InvertedNet, SqueezeExcite, Style, divisible
+from paribus.models.macs import count_macs
 from paribus.models.mobile import Channels, MobileNet, StepwisePlan, size_for
+from paribus.models.vit_matching import on_meta
 from paribus.techniques.rexnet import LinearPlan, ReXNet
 
 
@@ -121,7 +123,8 @@ def test_the_linear_plan_widens_every_block_and_the_stepwise_plan_stays_in_steps
 )
 def test_the_cost_of_the_description_is_that_of_the_net(net: MobileNet, spec: Spec) -> None:
     channels = StepwisePlan().channels(net, net.width)
-    assert net.cost(channels, spec) == net.counted_cost(channels, spec)
+    built = on_meta(lambda: net.assembled(channels, spec))
+    assert net.cost(channels, spec) == (count_macs(built, spec), sum(p.numel() for p in built.parameters()))
 
 
 @pytest.mark.parametrize(

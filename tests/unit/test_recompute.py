@@ -88,8 +88,9 @@ def test_twin_without_the_generators_states_the_gradients_are_others(
 
 
 def test_the_configs_switch_it_on_and_no_block_is_run_twice_without_gradients() -> None:
+    runs: list[int] = []
     for net in (MobileNet(width=0.35, checkpointing=True)(SPEC), ViT(heads=1, checkpointing=True)(SPEC)):
-        runs: list[int] = []
+        runs.clear()
         for module in net.modules():
             if type(module).__name__ in ("InvertedBottleneck", "Block"):
                 module.register_forward_pre_hook(lambda *_: runs.append(1))

@@ -17,7 +17,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
-import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import nn
 
@@ -26,7 +25,7 @@ from paribus.core.protocols import Spec
 from paribus.models.convnet import Norm
 from paribus.models.inverted import Activation, Block, InvertedNet, Shortcut, Style, divisible
 from paribus.models.inverted_cost import Cost, cost_of
-from paribus.models.macs import count_macs, match_cost
+from paribus.models.macs import match_cost
 
 Size = Literal[16, 32, 64, 224]
 Strides = Size | Literal["auto"]
@@ -180,16 +179,10 @@ class MobileNet:
         )
 
     def cost(self, channels: Channels, spec: Spec) -> Cost:
-        """From the description."""
+        """Under any plan's channels, from the description: nothing is built and no weights are drawn."""
         stem_stride, _ = STRIDES[size_for(self.strides, spec)]
         blocks = self.blocks(channels, spec)
         return cost_of(blocks, spec, stem_stride=stem_stride, head=self._head, norm=self.norm)
-
-    def counted_cost(self, channels: Channels, spec: Spec) -> Cost:
-        """The same, counted on a net of shapes: no weights are drawn."""
-        with torch.device("meta"):
-            shapes = self.assembled(channels, spec)
-        return Cost(count_macs(shapes, spec), sum(p.numel() for p in shapes.parameters()))
 
     def channels(self, spec: Spec) -> Channels:
         """The plan's, at the width that matches the reference; `notes` has what both cost.
@@ -209,7 +202,7 @@ class MobileNet:
             unit=unit,
         )
         solved = self.plan.channels(self, width)
-        found, wanted = self.counted_cost(solved, spec), reference.counted_cost(theirs, spec)
+        found, wanted = self.cost(solved, spec), reference.cost(theirs, spec)
         plain = " without squeeze-excitation" if self.se and not reference.se else ""
         note = (
             f"{type(self.plan).__name__} at width {width:.4f}: {found.macs:,} MACs, {found.parameters:,} parameters; "
