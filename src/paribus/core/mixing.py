@@ -1,6 +1,9 @@
 """What the techniques that mix or mask images share, so that none has to import another: shares from a Beta
 distribution, partners, boxes as masks, class ids as weights."""
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -10,17 +13,31 @@ from torch import Tensor
 Partner = Literal["permutation", "derangement", "roll", "flip"]
 
 
-def beta(alpha: float, n: int, generator: torch.Generator) -> Tensor:
+def beta(alpha: float, generator: torch.Generator) -> float:
+    """One number from Beta(alpha, alpha): what `betas` draws for n = 1, to rounding, in half the time."""
+    gammas, uniforms = _gammas(alpha, 1, generator)
+    (a, b), (u, v) = gammas.tolist()[0], uniforms.tolist()[0]
+    tiny = 2.0**-1074  # for a uniform number that is exactly 0
+    difference = math.log(b) - math.log(a) + (math.log(v or tiny) - math.log(u or tiny)) / alpha
+    return 1.0 / (1.0 + math.exp(difference)) if difference < 709 else 0.0  # beyond, exp overflows
+
+
+def betas(alpha: float, n: int, generator: torch.Generator) -> Tensor:
     """n numbers from Beta(alpha, alpha), (n,) float64, each as the share of the first of two Gamma(alpha) numbers.
 
     In logarithms, with Gamma(a) = Gamma(a + 1) · U^(1/a): for a small alpha the Gammas themselves would underflow.
     """
+    gammas, uniforms = _gammas(alpha, n, generator)
+    first, second = (gammas.log_() + uniforms.log_() / alpha).unbind(1)
+    return torch.sigmoid(first - second)
+
+
+def _gammas(alpha: float, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """(n, 2) numbers from Gamma(alpha + 1) and as many uniform ones."""
     concentration = torch.full((n, 2), alpha + 1, dtype=torch.float64)
     # torch.distributions takes no generator; this is what its Gamma calls
     gammas = torch._standard_gamma(concentration, generator=generator)  # pyright: ignore[reportPrivateImportUsage]
-    logs = gammas.log_() + torch.rand(n, 2, dtype=torch.float64, generator=generator).log_() / alpha
-    first, second = logs.unbind(1)
-    return torch.sigmoid(first - second)
+    return gammas, torch.rand(n, 2, dtype=torch.float64, generator=generator)
 
 
 def draw_partners(rule: Partner, n: int, generator: torch.Generator) -> Tensor:
@@ -54,10 +71,8 @@ def inside(box_tlbr: Tensor, height: int, width: int) -> Tensor:
 
 
 def check_batch(name: str, inputs: Tensor, targets: Tensor, classes: int | None) -> None:
-    """Raise ValueError unless inputs are (n, c, h, w) and targets (n,) ids below `classes` or (n, classes) floats.
-
-    The ids' range is checked on the CPU only: on a GPU the host would have to wait for it.
-    """
+    """Raise ValueError unless inputs are (n, c, h, w) and targets (n,) ids or (n, classes) floats, by their shapes and
+    types alone."""
     if inputs.ndim != 4:
         raise ValueError(f"{name} needs inputs of shape (n, c, h, w), got {tuple(inputs.shape)}")
     if targets.ndim not in (1, 2) or len(targets) != len(inputs):
@@ -74,10 +89,24 @@ def check_batch(name: str, inputs: Tensor, targets: Tensor, classes: int | None)
         raise ValueError(f"{name} needs class ids of an integer type, got {targets.dtype}")
     if classes is None:
         raise ValueError(f"{name} needs num_classes to turn class ids into soft targets")
-    if targets.device.type == "cpu" and len(targets):
-        low, high = (int(end) for end in torch.aminmax(targets))
-        if low < 0 or high >= classes:
-            raise ValueError(f"{name} needs class ids from 0 to {classes - 1}, got {low} to {high}")
+
+
+@contextmanager
+def told_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
+    """Turn torch's complaint about a class id outside 0..classes − 1 into a ValueError that names the ids.
+
+    On a CPU only, and only once torch has complained: looking at the ids first would cost a pass over them, and on a
+    GPU the host would have to wait for it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if targets.ndim != 1 or not targets.is_cpu:
+            raise
+        low, high = int(targets.min()), int(targets.max())
+        if low >= 0 and high < classes:
+            raise
+        raise ValueError(f"{name} needs class ids from 0 to {classes - 1}, got {low} to {high}") from error
 
 
 def label_type(inputs: Tensor, targets: Tensor) -> torch.dtype:
@@ -101,7 +130,6 @@ def mixed_targets(own: Tensor, other: Tensor, share: Tensor, rest: Tensor, class
     """
     if own.ndim == 2:
         return share[:, None] * own + rest[:, None] * other
-    own, other = own.long()[:, None], other.long()[:, None]
-    share, rest = (part.expand(len(own))[:, None] for part in (share, rest))
-    weights = share.new_zeros(len(own), classes).scatter_(1, other, rest)
-    return weights.scatter_(1, own, share + weights.gather(1, own))  # no scatter_add_: on a GPU its order is not fixed
+    ids, shares = torch.stack((own, other), 1).long(), torch.stack((share, rest), 1)
+    # at most two numbers meet in one place, so the order of a GPU's atomic additions cannot matter
+    return share.new_zeros(len(own), classes).scatter_add_(1, ids, shares.expand(len(own), 2))

@@ -39,6 +39,7 @@ Good to know      Boxes are clipped, so at 32 pixels 29.9 % of an image is paste
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypedDict, Unpack
 
@@ -48,7 +49,18 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import checked, schema
-from paribus.core.mixing import Partner, beta, check_batch, draw_partners, inside, label_type, mixed_targets, soft
+from paribus.core.mixing import (
+    Partner,
+    beta,
+    betas,
+    check_batch,
+    draw_partners,
+    inside,
+    label_type,
+    mixed_targets,
+    soft,
+    told_ids,
+)
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
@@ -94,31 +106,57 @@ class Mix:
             mine.copy_(new, non_blocking=True)
 
 
-def boxes(lam: Tensor, centre_yx: Tensor, height: int, width: int, rule: Box) -> Tensor:
-    """Boxes for the shares `lam` (m,) of the original around centres (m, 2): (m, 4) top, left, bottom, right, clipped.
+def rand_bbox(
+    lam: float, height: int, width: int, generator: torch.Generator, rule: Box = "authors"
+) -> tuple[int, int, int, int]:
+    """The box for a share `lam` of the original: (top, left, bottom, right), clipped to the image.
 
-    authors: half a side, rounded down, to either side of the centre, as in torchvision. timm (1.0.31; until 1.0.29 it
-    was as the authors): an odd side keeps its last pixel, so at 32 pixels 31.0 % of an image is pasted on average.
+    authors: half a side, rounded down, to either side of the centre; torchvision 0.29 does the same.
+    timm (1.0.31; until 1.0.29 it did as the authors): an odd side keeps its last pixel, so at 32 pixels 31.0 % of an
+    image is pasted on average.
     """
-    size = torch.tensor((height, width))
+    odd = 1 if rule == "timm" else 0
+    bounds: list[tuple[int, int]] = []
+    for size in (height, width):
+        side = int(size * math.sqrt(1.0 - lam))
+        centre = int(torch.randint(size, (), generator=generator))
+        bounds.append((max(centre - side // 2, 0), min(centre + (side + odd) // 2, size)))
+    (top, bottom), (left, right) = bounds
+    return top, left, bottom, right
+
+
+def rand_bboxes(lam: Tensor, height: int, width: int, generator: torch.Generator, rule: Box = "authors") -> Tensor:
+    """`rand_bbox` for each of (n,) shares at once: (n, 4). One share gives the same box as there."""
+    n, odd, size = len(lam), 1 if rule == "timm" else 0, torch.tensor((height, width))
     side = (size * (1.0 - lam).sqrt()[:, None]).long()
-    before, after = side // 2, (side + 1) // 2 if rule == "timm" else side // 2
-    return torch.cat(((centre_yx - before).clamp_(min=0), torch.minimum(centre_yx + after, size)), 1)
+    centre = torch.stack([torch.randint(s, (n,), generator=generator) for s in (height, width)], 1)
+    return torch.cat(((centre - side // 2).clamp_(min=0), torch.minimum(centre + (side + odd) // 2, size)), 1)
 
 
 def draw(n: int, height: int, width: int, rule: CutMix, generator: torch.Generator) -> Mix | None:
     """The mix of n images on the CPU, or None if nothing is mixed.
 
-    Drawn in this order: whether (against prob), λ, partners, the centres' rows, their columns.
+    Drawn in this order: whether (against prob), λ, partners, the centre's row, its column.
     """
-    count = n if rule.per == "sample" else 1
-    mixed = torch.rand(count, generator=generator, dtype=torch.float64) < rule.prob
+    if rule.per == "sample":
+        return _draw_each(n, height, width, rule, generator)
+    if float(torch.rand((), generator=generator, dtype=torch.float64)) >= rule.prob:
+        return None
+    lam = beta(rule.alpha, generator)
+    partners = draw_partners(rule.partner, n, generator)
+    top, left, bottom, right = rand_bbox(lam, height, width, generator, rule.box)
+    if rule.correct_lam:
+        lam = 1.0 - (bottom - top) * (right - left) / (height * width)
+    return Mix(partners, torch.tensor([[top, left, bottom, right]]), torch.tensor([lam], dtype=torch.float64))
+
+
+def _draw_each(n: int, height: int, width: int, rule: CutMix, generator: torch.Generator) -> Mix | None:
+    mixed = torch.rand(n, generator=generator, dtype=torch.float64) < rule.prob
     if not mixed.any():
         return None
-    lam = beta(rule.alpha, count, generator).where(mixed, 1.0)
+    lam = betas(rule.alpha, n, generator).where(mixed, 1.0)  # λ = 1 makes the box empty
     partners = draw_partners(rule.partner, n, generator)
-    centre = torch.stack([torch.randint(size, (count,), generator=generator) for size in (height, width)], 1)
-    box = boxes(lam, centre, height, width, rule.box)
+    box = rand_bboxes(lam, height, width, generator, rule.box)
     if rule.correct_lam:
         lam = 1.0 - (box[:, 2:] - box[:, :2]).prod(1).double() / (height * width)
     return Mix(partners, box, lam)
@@ -208,9 +246,10 @@ def cutmix(
     classes = num_classes or 0
     n, _, height, width = inputs.shape
     mix = draw(n, height, width, rule, generator or torch.default_generator)
-    if mix is None:
-        return inputs, soft(targets, classes, inputs)
-    return mixture(inputs, targets, inputs, targets, mix.partners, mix, classes)
+    with told_ids("CutMix", targets, classes):
+        if mix is None:
+            return inputs, soft(targets, classes, inputs)
+        return mixture(inputs, targets, inputs, targets, mix.partners, mix, classes)
 
 
 class Variant(TypedDict, total=False):
@@ -238,9 +277,9 @@ class CutMix:
     """The transform. alpha: of Beta(alpha, alpha). prob: chance that a batch is mixed, 0–1; a batch that is not
     mixed is passed on untouched, so prob = 0 is exactly the baseline.
 
-    box: how a side becomes pixels (`boxes`). partner: whom a sample is mixed with (`draw_partners`). per: what has a
-    decision, a λ and a box of its own, the batch or each sample. correct_lam: λ is the share of pixels that stay, else
-    as drawn, which overstates what is pasted of the partner.
+    box: how a side becomes pixels (`rand_bbox`). partner: whom a sample is mixed with (`draw_partners`). per: what has
+    a decision, a λ and a box of its own. correct_lam: λ is the share of pixels that stay; if false it is as drawn, and
+    the partner's label weighs more than its pixels.
     """
 
     alpha: Annotated[float, Field(gt=0)] = 1.0

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.mixing import beta, check_batch, label_type, mixed_targets, soft
+from paribus.core.mixing import betas, check_batch, label_type, mixed_targets, soft, told_ids
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
@@ -52,7 +52,7 @@ def draw(n: int, alpha: float, generator: torch.Generator) -> Mix | None:
     """The mix of a batch of n images, or None for alpha = 0, where λ = 1 always."""
     if alpha == 0:
         return None
-    lam = beta(alpha, 1, generator)
+    lam = betas(alpha, 1, generator)
     return Mix(torch.randperm(n, generator=generator), lam)
 
 
@@ -96,10 +96,11 @@ def mixup(
     check_batch("Mixup", inputs, targets, num_classes)
     classes = num_classes or 0
     drawn = draw(inputs.shape[0], alpha, generator or torch.default_generator)
-    if drawn is None:
-        return inputs, soft(targets, classes, inputs)
-    mix = drawn.to(inputs.device)
-    return apply(inputs, targets, inputs[mix.partners], targets[mix.partners], mix, classes)
+    with told_ids("Mixup", targets, classes):
+        if drawn is None:
+            return inputs, soft(targets, classes, inputs)
+        mix = drawn.to(inputs.device)
+        return apply(inputs, targets, inputs[mix.partners], targets[mix.partners], mix, classes)
 
 
 @schema
