@@ -43,6 +43,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypedDict, Unpack
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -98,18 +99,13 @@ class Mix:
             self.box_tlbr.zero_()
             self.lam.fill_(1)
             return
-        for mine, new in (
-            (self.partners, drawn.partners),
-            (self.box_tlbr, drawn.box_tlbr),
-            (self.lam, drawn.lam),
-        ):
-            mine.copy_(new, non_blocking=True)
+        self.partners.copy_(drawn.partners, non_blocking=True)
+        self.box_tlbr.copy_(drawn.box_tlbr, non_blocking=True)
+        self.lam.copy_(drawn.lam, non_blocking=True)
 
 
-def rand_bbox(
-    lam: float, height: int, width: int, generator: torch.Generator, rule: Box = "authors"
-) -> tuple[int, int, int, int]:
-    """The box for a share `lam` of the original: (top, left, bottom, right), clipped to the image.
+def bbox(lam: float, centre: tuple[int, int], height: int, width: int, rule: Box) -> tuple[int, int, int, int]:
+    """The box for a share `lam` of the original around a centre (row, column): (top, left, bottom, right), clipped.
 
     authors: half a side, rounded down, to either side of the centre; torchvision 0.29 does the same.
     timm (1.0.31; until 1.0.29 it did as the authors): an odd side keeps its last pixel, so at 32 pixels 31.0 % of an
@@ -117,19 +113,18 @@ def rand_bbox(
     """
     odd = 1 if rule == "timm" else 0
     bounds: list[tuple[int, int]] = []
-    for size in (height, width):
+    for size, middle in zip((height, width), centre, strict=True):
         side = int(size * math.sqrt(1.0 - lam))
-        centre = int(torch.randint(size, (), generator=generator))
-        bounds.append((max(centre - side // 2, 0), min(centre + (side + odd) // 2, size)))
+        bounds.append((max(middle - side // 2, 0), min(middle + (side + odd) // 2, size)))
     (top, bottom), (left, right) = bounds
     return top, left, bottom, right
 
 
-def rand_bboxes(lam: Tensor, height: int, width: int, generator: torch.Generator, rule: Box = "authors") -> Tensor:
-    """`rand_bbox` for each of (n,) shares at once: (n, 4). One share gives the same box as there."""
-    n, odd, size = len(lam), 1 if rule == "timm" else 0, torch.tensor((height, width))
-    side = (size * (1.0 - lam).sqrt()[:, None]).long()
-    centre = torch.stack([torch.randint(s, (n,), generator=generator) for s in (height, width)], 1)
+def bboxes(lam: Tensor, centre: Tensor, height: int, width: int, rule: Box) -> Tensor:
+    """`bbox` for (n,) shares and (n, 2) centres at once: (n, 4)."""
+    odd, size = 1 if rule == "timm" else 0, torch.tensor((height, width))
+    ratio = torch.from_numpy(np.sqrt(1.0 - lam.numpy()))  # torch's own sqrt(1 − 2⁻⁵³) is 1 with MKL: a pixel too many
+    side = (size * ratio[:, None]).long()
     return torch.cat(((centre - side // 2).clamp_(min=0), torch.minimum(centre + (side + odd) // 2, size)), 1)
 
 
@@ -144,7 +139,8 @@ def draw(n: int, height: int, width: int, rule: CutMix, generator: torch.Generat
         return None
     lam = beta(rule.alpha, generator)
     partners = draw_partners(rule.partner, n, generator)
-    top, left, bottom, right = rand_bbox(lam, height, width, generator, rule.box)
+    row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
+    top, left, bottom, right = bbox(lam, (row, column), height, width, rule.box)
     if rule.correct_lam:
         lam = 1.0 - (bottom - top) * (right - left) / (height * width)
     return Mix(partners, torch.tensor([[top, left, bottom, right]]), torch.tensor([lam], dtype=torch.float64))
@@ -156,7 +152,8 @@ def _draw_each(n: int, height: int, width: int, rule: CutMix, generator: torch.G
         return None
     lam = betas(rule.alpha, n, generator).where(mixed, 1.0)  # λ = 1 makes the box empty
     partners = draw_partners(rule.partner, n, generator)
-    box = rand_bboxes(lam, height, width, generator, rule.box)
+    centre = torch.stack([torch.randint(size, (n,), generator=generator) for size in (height, width)], 1)
+    box = bboxes(lam, centre, height, width, rule.box)
     if rule.correct_lam:
         lam = 1.0 - (box[:, 2:] - box[:, :2]).prod(1).double() / (height * width)
     return Mix(partners, box, lam)
@@ -277,7 +274,7 @@ class CutMix:
     """The transform. alpha: of Beta(alpha, alpha). prob: chance that a batch is mixed, 0–1; a batch that is not
     mixed is passed on untouched, so prob = 0 is exactly the baseline.
 
-    box: how a side becomes pixels (`rand_bbox`). partner: whom a sample is mixed with (`draw_partners`). per: what has
+    box: how a side becomes pixels (`bbox`). partner: whom a sample is mixed with (`draw_partners`). per: what has
     a decision, a λ and a box of its own. correct_lam: λ is the share of pixels that stay; if false it is as drawn, and
     the partner's label weighs more than its pixels.
     """
