@@ -74,10 +74,10 @@ def test_twin_slices_by_the_box_do_not_fit_in_one_graph() -> None:
 
 
 def test_mixups_tensor_code_is_one_graph_too() -> None:
-    x, y = batch()
-    function = compiled(
-        lambda x, y, mix: mixup.apply(x, y, x[mix.partners], y[mix.partners], mix, CLASSES), "aot_eager"
-    )
+    def mixed(x: Tensor, y: Tensor, mix: mixup.Mix) -> tuple[Tensor, Tensor]:
+        return mixup.apply(x, y, x[mix.partners], y[mix.partners], mix, CLASSES)
+
+    (x, y), function = batch(), compiled(mixed, "aot_eager")
     g = torch.Generator().manual_seed(1)
     for i in range(4):
         mix = mixup.draw(N, 1.0, g)

@@ -110,26 +110,27 @@ def told_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
 
 
 def label_type(inputs: Tensor, targets: Tensor) -> torch.dtype:
-    """Of mixed targets: the weights' own, and for class ids float32 unless the inputs are float64."""
+    """Of mixed targets: the weights' own; for class ids float32, or float64 if the inputs are."""
     if targets.ndim == 2:
         return targets.dtype
     return torch.float64 if inputs.dtype == torch.float64 else torch.float32
 
 
-def soft(targets: Tensor, classes: int, inputs: Tensor) -> Tensor:
-    """Class ids (n,) to weights (n, classes) of `label_type`; weights pass through."""
-    return F.one_hot(targets.long(), classes).to(label_type(inputs, targets)) if targets.ndim == 1 else targets
+def soft(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Class ids (n,) to weights (n, classes); weights pass through as they are."""
+    return F.one_hot(targets.long(), classes).to(dtype) if targets.ndim == 1 else targets
 
 
 def mixed_targets(own: Tensor, other: Tensor, share: Tensor, rest: Tensor, classes: int) -> Tensor:
-    """share · own + rest · other as weights (n, classes), in the type of `share`, for two (n,) ids or two (n, classes)
+    """share · own + rest · other as weights (n, classes), in the type of `share`. own, other: (n,) ids or (n, classes)
     weights. share, rest: (n,) or (1,).
 
-    Ids are written where they belong: as two dense products they cost seven times this at 1000 classes, and give the
+    Ids are written where they belong: as two dense products they cost several times this at 1000 classes, and give the
     same bits.
     """
-    if own.ndim == 2:
-        return share[:, None] * own + rest[:, None] * other
-    ids, shares = torch.stack((own, other), 1).long(), torch.stack((share, rest), 1)
-    # at most two numbers meet in one place, so the order of a GPU's atomic additions cannot matter
-    return share.new_zeros(len(own), classes).scatter_add_(1, ids, shares.expand(len(own), 2))
+    if own.ndim == other.ndim == 1:
+        ids, shares = torch.stack((own, other), 1).long(), torch.stack((share, rest), 1)
+        # at most two numbers meet in one place, so the order of a GPU's atomic additions cannot matter
+        return share.new_zeros(len(own), classes).scatter_add_(1, ids, shares.expand(len(own), 2))
+    own, other = (soft(targets, classes, share.dtype) for targets in (own, other))
+    return share[:, None] * own + rest[:, None] * other

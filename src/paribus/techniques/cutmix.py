@@ -245,7 +245,7 @@ def cutmix(
     mix = draw(n, height, width, rule, generator or torch.default_generator)
     with told_ids("CutMix", targets, classes):
         if mix is None:
-            return inputs, soft(targets, classes, inputs)
+            return inputs, soft(targets, classes, label_type(inputs, targets))
         return mixture(inputs, targets, inputs, targets, mix.partners, mix, classes)
 
 

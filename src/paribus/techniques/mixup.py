@@ -98,7 +98,7 @@ def mixup(
     drawn = draw(inputs.shape[0], alpha, generator or torch.default_generator)
     with told_ids("Mixup", targets, classes):
         if drawn is None:
-            return inputs, soft(targets, classes, inputs)
+            return inputs, soft(targets, classes, label_type(inputs, targets))
         mix = drawn.to(inputs.device)
         return apply(inputs, targets, inputs[mix.partners], targets[mix.partners], mix, classes)
 
