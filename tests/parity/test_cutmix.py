@@ -152,11 +152,12 @@ def _next_image(n, height, width, rule, generator):
 
 
 def _swapped(lam, centre, height, width, rule):
-    return bbox(lam, centre, width, height, rule)
+    top, left, bottom, right = bbox(lam, centre, height, width, rule)
+    return min(left, height), min(top, width), min(right, height), min(bottom, width)
 
 
 def _swapped_each(lam, centre, height, width, rule):
-    return bboxes(lam, centre, width, height, rule)
+    return torch.minimum(bboxes(lam, centre, height, width, rule)[:, [1, 0, 3, 2]], torch.tensor([height, width] * 2))
 
 
 TWINS = {

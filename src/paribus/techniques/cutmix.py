@@ -186,9 +186,11 @@ def paste(inputs: Tensor, others: Tensor, rows: Tensor, box_tlbr: Tensor) -> Ten
     """
     out = inputs.clone()
     if len(box_tlbr) == 1:
-        top, left, bottom, right = box_tlbr[0].tolist()
-        here = (..., slice(top, bottom), slice(left, right))
-        torch.index_select(others[here], 0, rows, out=out[here])
+        ((top, left, bottom, right),) = box_tlbr.tolist()
+        inside_of_others, inside_of_out = (
+            images.narrow(2, top, bottom - top).narrow(3, left, right - left) for images in (others, out)
+        )
+        torch.index_select(inside_of_others, 0, rows, out=inside_of_out)
         return out
     source = others.unbind()
     for image, row, (top, left, bottom, right) in zip(out.unbind(), rows.tolist(), box_tlbr.tolist(), strict=True):
@@ -209,7 +211,9 @@ def mixture(
     if grad or not mix.box_tlbr.is_cpu or not (inputs.is_cpu or len(mix.box_tlbr) == 1):
         return apply(inputs, targets, others[rows], labels[rows], mix.to(device), classes)
     lam = mix.lam.to(device, non_blocking=True)
-    return paste(inputs, others, rows, mix.box_tlbr), _labels(inputs, targets, labels[rows], lam, classes)
+    return paste(inputs, others, rows, mix.box_tlbr), _labels(
+        inputs, targets, labels.index_select(0, rows), lam, classes
+    )
 
 
 def _labels(inputs: Tensor, own: Tensor, other: Tensor, lam: Tensor, classes: int) -> Tensor:
