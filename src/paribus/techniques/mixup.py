@@ -11,7 +11,7 @@ As the authors    one λ and one permutation for the whole batch, λ drawn first
 Deviations        numbers come from a named stream instead of the global generators, so seeds are not comparable with
                   theirs. The two cross entropies become one with soft targets, which is equal since the loss is
                   linear in them.
-Cost              one gather of the batch, two products and a sum.
+Cost              one gather of the batch, two products and a sum in place; no wait for the device.
 """
 
 from __future__ import annotations
