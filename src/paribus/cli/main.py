@@ -23,6 +23,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus list techniques|models|experiments|data|runs    what there is
+  paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
@@ -46,7 +47,13 @@ def _list(arguments: list[str]) -> int:
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list}
+def _bench(arguments: list[str]) -> int:
+    from paribus.cli.benching import run
+
+    return run(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list, "bench": _bench}
 
 
 def main() -> NoReturn:
