@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -90,7 +91,7 @@ def ratios(row: Row, baseline: Row) -> list[float]:
     return [a / b for a, b in zip(row.seconds, baseline.seconds, strict=True)]
 
 
-def quartiles(values: tuple[float, ...] | list[float]) -> tuple[float, float]:
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
     """The bounds of the middle half."""
     if len(values) < 2:
         return values[0], values[0]

@@ -113,7 +113,9 @@ def prepared(technique: Technique, make: Callable[[int], Mixer], x: Tensor, clas
     def error() -> float:
         own_class = torch.arange(len(x), device=x.device)
         checked = make(len(x))
-        found = (checked(x.clone(memory_format=torch.preserve_format), own_class) for _ in range(DRAWS))
+        found = [checked(x.clone(memory_format=torch.preserve_format), own_class) for _ in range(DRAWS)]
+        if not any(bool((pairing(weights)[0] != own_class).any()) for _, weights in found):
+            return float("inf")  # nothing was mixed at all
         return max(ERRORS[technique](x, mixed, weights) for mixed, weights in found)
 
     return Prepared(error, lambda: mix(images, labels), note)

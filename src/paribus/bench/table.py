@@ -11,8 +11,8 @@ from paribus.bench.measure import Result, Row, ratios
 FORMAT = 1
 HOW = (
     "Every implementation is checked first; one that is wrong is not timed. The others take turns, one sample each a "
-    "round, in another order every round. Times are medians over the rounds, beside them the middle half of the samples. "
-    "Ratios are medians of the rounds' ratios to the row with 1.00."
+    "round, in another order every round. Times are medians over the rounds, beside them the middle half of the "
+    "samples. Ratios are medians of the rounds' ratios to the row with 1.00."
 )
 
 
@@ -79,7 +79,7 @@ def as_markdown(data: Mapping[str, Any]) -> str:
 def _about(data: Mapping[str, Any]) -> str:
     machine = ", ".join(f"{key} {value}" for key, value in data["machine"].items() if value is not None)
     packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in data["packages"].items())
-    return f"* {data['date']}: `{data['command']}`\n* {machine}\n* {packages}"
+    return f"* {data['date']}: `{data['command']}`\n* {machine}\n* {packages}; source of paribus {data['code']}"
 
 
 def rows_table(case: Mapping[str, Any]) -> str:

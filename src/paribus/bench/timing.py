@@ -31,8 +31,8 @@ def cuda_clock(device: torch.device) -> Clock:
     """Time between two events on the device's stream. It includes the host's share where the device waits for that."""
 
     def clock(call: Call, times: int) -> float:
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         with torch.cuda.device(device):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda.synchronize()
             start.record()
             for _ in range(times):
@@ -52,13 +52,13 @@ def interleaved(calls: Mapping[str, Call], clock: Clock, rounds: int, least: flo
     """Seconds a call, one sample of each callable in each round; entry r of all of them is from round r.
 
     The order is another in every round, so that nobody always runs in the same one's wake. A sample is as many calls as
-    last `least` seconds, found after warm-up. Garbage is collected between rounds only.
+    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between.
     """
     times = {name: _calls_for(call, clock, least) for name, call in calls.items()}
     samples: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
-    for round_ in range(rounds):
-        with _no_collection():
+    with _no_collection():
+        for round_ in range(rounds):
             for i in torch.randperm(len(names), generator=stream(0, "bench order", round_)).tolist():
                 name = names[i]
                 samples[name].append(clock(calls[name], times[name]) / times[name])

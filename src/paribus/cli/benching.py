@@ -75,10 +75,11 @@ def techniques(arguments: list[str]) -> int:
     from paribus.bench.contender import Scope
     from paribus.bench.table import as_data, as_markdown
     from paribus.bench.techniques import FULL, QUICK, Effort, run
+    from paribus.core.build import checked
     from paribus.engine.distributed import World
     from paribus.engine.runtime import Runtime, prepare
 
-    runtime = _runtime(Runtime, options)
+    runtime = checked(Runtime, {"device": options.device, "threads": options.threads or "auto"}, "bench")
     device = prepare(runtime, World())
     usual = QUICK if options.quick else FULL
     effort = Effort(options.repeats or usual.rounds, usual.least)
@@ -94,12 +95,6 @@ def techniques(arguments: list[str]) -> int:
     return 0 if all(result.right for result in results) else 1
 
 
-def _runtime(make: Callable[..., Any], options: argparse.Namespace) -> Any:
-    from paribus.core.build import checked
-
-    return checked(make, {"device": options.device, "threads": options.threads or "auto"}, "bench")
-
-
 def _tell(line: str) -> None:
     print(f"{datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)
 
@@ -108,7 +103,7 @@ def about(arguments: Sequence[str], device: Any) -> dict[str, Any]:
     """Date, command, hardware and versions."""
     import torch
 
-    from paribus.engine.provenance import cpu_name, version
+    from paribus.engine.provenance import code_digest, cpu_name, version
     from paribus.engine.runtime import cores
 
     cuda = device.type == "cuda"
@@ -124,6 +119,7 @@ def about(arguments: Sequence[str], device: Any) -> dict[str, Any]:
             "CUDA": torch.version.cuda if cuda else None,
         },
         "packages": {name: version(name) for name in PACKAGES},
+        "code": code_digest(),
     }
 
 
