@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import paribus
-from paribus.bench.contender import Case, Contender, Prepared, Scope, Target, need
+from paribus.bench.contender import Case, Contender, Prepared, Scope, Target, Unavailable, need
 from paribus.core.streams import stream
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -72,9 +72,18 @@ def _contiguous(line: Tensor) -> Tensor:
     return starts <= 1
 
 
-def _ours(technique: Technique) -> Callable[[int], Mixer]:
+def _ours(technique: Technique, **rule: str) -> Callable[[int], Mixer]:
+    """rule: in what it should do as another library; Unavailable where this version of paribus cannot."""
     mix: Callable[..., tuple[Tensor, Tensor]] = getattr(paribus, technique)
-    return lambda classes: lambda x, y: mix(x, y, num_classes=classes, alpha=1.0)
+
+    def make(classes: int) -> Mixer:
+        try:
+            mix(torch.zeros(2, 1, 2, 2), torch.arange(2), num_classes=2, **rule)
+        except TypeError as refusal:
+            raise Unavailable("not available", f"this paribus has no choice of {', '.join(rule)}") from refusal
+        return lambda x, y: mix(x, y, num_classes=classes, alpha=1.0, **rule)
+
+    return make
 
 
 def _timms(technique: Technique) -> Callable[[int], Mixer]:
@@ -98,6 +107,10 @@ def _torchvisions(technique: Technique) -> Callable[[int], Mixer]:
     return make
 
 
+RULES: dict[Technique, dict[str, dict[str, str]]] = {  # the peers' rules as arguments of ours
+    "cutmix": {"timm's rule": {"box": "timm", "partner": "flip"}, "torchvision's rule": {"partner": "roll"}},
+    "mixup": {},
+}
 ERRORS = {"cutmix": cutmix_error, "mixup": mixup_error}
 PEERS: dict[Technique, tuple[str, str]] = {
     "cutmix": ("timm.data.Mixup(cutmix_alpha=1)", "torchvision.transforms.v2.CutMix"),
@@ -131,8 +144,13 @@ def case(technique: Technique, size: int, batch: int, classes: int, form: torch.
         kind = "ours" if package == "paribus" else "public"
         return Contender(name, package, lambda: prepared(technique, make, x, classes, note), kind)
 
+    as_theirs = [
+        entry(f"{own}({', '.join(f'{k}={v!r}' for k, v in rule.items())})", "paribus", _ours(technique, **rule), peer)
+        for peer, rule in RULES[technique].items()
+    ]
     contenders = (
         entry(own, "paribus", _ours(technique), "partners: a permutation"),
+        *as_theirs,
         entry(timms, "timm", _timms(technique), "changes its input; partners: the batch reversed"),
         entry(torchvisions, "torchvision", _torchvisions(technique), "partners: the batch rolled by one"),
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 import paribus
-from paribus.bench.contender import Case, Contender, Prepared, Scope, Target, need
+from paribus.bench.contender import Case, Contender, Prepared, Scope, Target, Unavailable, need
 from paribus.core.protocols import Spec
 from paribus.core.streams import drawing_from, stream
 from paribus.models.macs import count_macs
@@ -22,11 +23,12 @@ TOLERANCE = 1e-4  # relative, of logits and of the gradient of all parameters to
 
 @dataclass(frozen=True)
 class Network:
-    """One published network: `ours` and `timm` make it without dropout, for images of `size` pixels a side."""
+    """One published network, ours and timm's, for images of `size` pixels a side; `arguments` leave dropout out."""
 
     technique: str
     title: str
-    ours: Callable[[], nn.Module]
+    ours: Callable[..., nn.Module]
+    arguments: Mapping[str, Any]
     timm: str
     size: int
     batch: int
@@ -87,6 +89,14 @@ class Problem:
         loss.backward()
 
 
+def make_ours(network: Network) -> nn.Module:
+    """Raises Unavailable where this version of paribus cannot make it."""
+    try:
+        return network.ours(**network.arguments)
+    except TypeError as refusal:
+        raise Unavailable("not available", "this paribus cannot make it") from refusal
+
+
 def apart(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
@@ -94,7 +104,7 @@ def apart(found: Tensor, wanted: Tensor) -> float:
 def prepared(problem: Problem, ours: bool) -> Prepared:
     """Ours with timm's weights, or timm's own."""
     if ours:
-        model = problem.network.ours().to(problem.scope.device)
+        model = make_ours(problem.network).to(problem.scope.device)
         paribus.load_timm_weights(model, problem.theirs.state_dict())
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     else:
@@ -119,21 +129,28 @@ def _flat(tensors: Iterator[Tensor | None]) -> Tensor:
     return torch.cat([torch.zeros(0) if t is None else t.detach().flatten().cpu() for t in tensors])
 
 
+def cost(network: Network) -> dict[str, int]:
+    """Parameters, and MACs of one image; nothing for a network that cannot be made here."""
+    try:
+        with torch.device("meta"):
+            shadow = make_ours(network)
+    except Unavailable:
+        return {}
+    macs = count_macs(shadow, Spec(1000, 3, network.size, network.size))
+    return {"parameters": sum(p.numel() for p in shadow.parameters()), "MACs": macs}
+
+
 def case(network: Network, scope: Scope) -> Case:
     problem = Problem(network, scope)
     own, theirs = f"paribus.{network.technique}", f"timm {network.timm}"
-    with torch.device("meta"):
-        shadow = network.ours()
-    numbers = {
-        "parameters": sum(p.numel() for p in shadow.parameters()),
-        "macs": count_macs(shadow, Spec(1000, 3, network.size, network.size)),
-    }
+    numbers = cost(network)
     arithmetic = "bfloat16 autocast" if scope.cuda else "float32"
     return Case(
         network.technique,
         f"{network.title}, {network.size} px, batch {problem.batch}",
-        work=f"Forward and backward in training, {arithmetic}, channels_last, no dropout; {numbers['parameters']:,} "
-        f"parameters, {numbers['macs']:,} MACs an image.",
+        work=f"Forward and backward in training, {arithmetic}, channels_last, no dropout"
+        + "".join(f", {value:,} {name}" for name, value in numbers.items())
+        + ".",
         truth="logits in evaluation and the gradient in training of timm's network, whose weights ours took (float32)",
         tolerance=TOLERANCE,
         contenders=(
@@ -148,9 +165,10 @@ def case(network: Network, scope: Scope) -> Case:
 
 
 NETWORKS = (
-    Network("rexnet", "ReXNet-1.0", lambda: paribus.rexnet(dropout=0.0), "rexnet_100", 224, 16),
-    Network("pit", "PiT-Ti", lambda: paribus.pit("ti"), "pit_ti_224", 224, 16),
-    Network("pit", "PiT-S", lambda: paribus.pit("s"), "pit_s_224", 224, 8),
+    Network("rexnet", "ReXNet-1.0", paribus.rexnet, {"dropout": 0.0}, "rexnet_100", 224, 16),
+    Network("rexnet", "ReXNet-1.0 in eights", paribus.rexnet, {"dropout": 0.0, "divisor": 8}, "rexnetr_100", 224, 16),
+    Network("pit", "PiT-Ti", paribus.pit, {"variant": "ti"}, "pit_ti_224", 224, 16),
+    Network("pit", "PiT-S", paribus.pit, {"variant": "s"}, "pit_s_224", 224, 8),
 )
 
 
