@@ -319,6 +319,7 @@ def test_ratios_are_of_rounds_so_a_drift_cancels() -> None:
         (0.5, (0.4, 0.6), "met (within the spread)"),
         (0.6, (0.55, 0.7), "missed by 20%"),
         (0.6, (0.45, 0.7), "missed by 20% (within the spread)"),
+        (0.502, (0.501, 0.7), "missed by 0.4%"),
         (None, None, "not measured"),
     ],
 )

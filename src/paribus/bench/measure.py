@@ -49,7 +49,8 @@ class Verdict:
     def status(self) -> str:
         if self.ratio is None or self.middle_half is None:
             return "not measured"
-        word = "met" if self.ratio <= self.target.at_most else f"missed by {self.ratio / self.target.at_most - 1:.0%}"
+        excess = self.ratio / self.target.at_most - 1
+        word = "met" if excess <= 0 else f"missed by {excess:.{0 if excess >= 0.01 else 1}%}"
         low, high = self.middle_half
         return f"{word} (within the spread)" if low <= self.target.at_most <= high else word
 
