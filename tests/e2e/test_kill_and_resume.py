@@ -130,5 +130,5 @@ def test_a_damaged_newest_checkpoint_is_passed_over(
     newest.write_bytes(content)
     done = paribus(*COMMAND, cwd=tmp_path)
     assert done.returncode == 0
-    assert f"warning: {newest.relative_to(tmp_path)} is not a sound checkpoint" in done.stdout
+    assert f"warning: {newest.relative_to(tmp_path)} is not a sound checkpoint" in done.stderr
     assert undisturbed.same_as(result_in(run))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.core.runfolder import locked, mark, read_json, state, write_atomically
+from paribus.core.runfolder import mark, read_json, state, write_atomically
 from paribus.core.streams import stream
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
@@ -118,13 +118,6 @@ def test_states_are_exclusive_and_json_damage_is_told(tmp_path: Path) -> None:
     write_atomically(tmp_path / "summary.json", "{")
     with pytest.raises(ConfigError, match=r"summary\.json is damaged"):
         read_json(tmp_path / "summary.json")
-
-
-def test_a_folder_is_held_by_one_and_let_go(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(ConfigError, match="is in use by host"), locked(tmp_path):
-        pass
-    with locked(tmp_path):
-        pass
 
 
 class Fixed:

@@ -22,6 +22,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
+  paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus list techniques|models|experiments|data|runs    what there is
   paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
@@ -38,6 +39,12 @@ def _train(arguments: list[str]) -> int:
 
 def _eval(arguments: list[str]) -> int:
     from paribus.cli.evaluating import run
+
+    return run(arguments)
+
+
+def _export(arguments: list[str]) -> int:
+    from paribus.cli.exporting import run
 
     return run(arguments)
 
@@ -63,6 +70,7 @@ def _cards(arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "train": _train,
     "eval": _eval,
+    "export": _export,
     "list": _list,
     "bench": _bench,
     "cards": _cards,

@@ -1,20 +1,24 @@
 """`paribus train`, one run: check, build, resume or start, train, record."""
 
+import errno
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from paribus.cli.compose import Recipe, evaluation_from, method_from, place_of, recipe_from, steps_of
+from paribus.cli.compose import Recipe, building, evaluation_from, method_from, place_of, recipe_from, steps_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Method, Tracker
 from paribus.engine import checkpoint, distributed
 from paribus.engine.distributed import World
@@ -46,10 +50,12 @@ def train(cfg: Any, asked: list[str], stop: StopRequest | None = None) -> int:
 def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
-    data = recipe.data(place)
-    loader = data.loader(recipe.batch_size, recipe.seed)
-    evaluators = evaluation_from(recipe, data)
-    method = method_from(recipe, data, place)
+    with building("data"):
+        data = recipe.data(place)
+        loader = data.loader(recipe.batch_size, recipe.seed)
+        evaluators = evaluation_from(recipe, data)
+    with building("model, optimizer or transforms"):
+        method = method_from(recipe, data, place)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -72,10 +78,16 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
             )
         except Exception as error:
+            failure = _told(error)
             if world.is_main:
-                tracker.close(_finish(recipe, run, data, "FAILED", str(error)))
-            if isinstance(error, RunFailed):
-                raise RunFailed(f"{run.folder}: {error}; {_last_good(run.folder)}") from error
+                summary: dict[str, Any] = {}
+                with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
+                    why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+                    summary = _finish(recipe, run, data, "FAILED", why)
+                with suppress(OSError):
+                    tracker.close(summary)
+            if failure is not None:
+                raise RunFailed(f"{run.folder}: {failure}; {_last_good(run.folder)}") from error
             raise
         if world.is_main:
             tracker.close(_finish(recipe, run, data, state))
@@ -85,19 +97,45 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
 
 
 def _open(recipe: Recipe, run: Run, held: ExitStack) -> checkpoint.Checkpoint | None:
-    """Make and hold the run folder, write down what runs, and find the checkpoint to go on from."""
-    _make_folder(run.folder)
-    held.enter_context(runfolder.locked(run.folder))
-    resumed = _resumable(run)
-    runfolder.mark(run.folder, None)
-    runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
-    facts = fingerprint(recipe.runtime, run.device, run.world)
-    record_segment(run.folder, resumed.step if resumed else 0, facts, run.device)
-    return resumed
+    """Make and hold the run folder, write down what runs, and find the checkpoint to go on from.
+
+    Raises ConfigError, and leaves no new folder, if it cannot be written or another process holds it.
+    """
+    try:
+        with runfolder.made(run.folder):
+            (run.folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
+            held.enter_context(locked(run.folder))
+            resumed = _resumable(run)
+            runfolder.mark(run.folder, None)
+            runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
+            facts = fingerprint(recipe.runtime, run.device, run.world)
+            record_segment(run.folder, resumed.step if resumed else 0, facts, run.device)
+            return resumed
+    except OSError as error:
+        raise ConfigError(
+            f"paths.runs: {run.folder} cannot be written: {error.strerror}; make room or choose another with "
+            "paths.runs=DIR"
+        ) from error
+
+
+def _told(error: Exception) -> str | None:
+    """What a person can do something about, in one line; None for a defect, which needs its traceback."""
+    if isinstance(error, RunFailed):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
+        return f"the run folder cannot be written any more: {error.strerror}; make room and run the same command again"
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+        return "out of memory; use a smaller batch_size, or update.accumulate=N for the same batch in N parts"
+    return None
 
 
 def _last_good(folder: Path) -> str:
-    newest = checkpoint.newest(folder)
+    with warnings.catch_warnings():  # a damaged one was told of when the run started
+        warnings.simplefilter("ignore")
+        try:
+            newest = checkpoint.newest(folder)
+        except ConfigError:
+            return "no checkpoint is sound"
     return f"the last good checkpoint is at step {newest.step}" if newest else "there is no checkpoint yet"
 
 
@@ -108,13 +146,14 @@ class Trackers:
         self._trackers = trackers
 
     def log(self, step: int, values: Any) -> None:
-        self._each(lambda tracker: tracker.log(step, values))
+        self._each(self._trackers, lambda tracker: tracker.log(step, values))
 
     def close(self, summary: Any) -> None:
-        self._each(lambda tracker: tracker.close(summary))
+        # the record comes last here: if it cannot be written any more, the others have still ended well
+        self._each(self._trackers[::-1], lambda tracker: tracker.close(summary))
 
-    def _each(self, call: Callable[[Tracker], None]) -> None:
-        for tracker in list(self._trackers):
+    def _each(self, trackers: list[Tracker], call: Callable[[Tracker], None]) -> None:
+        for tracker in list(trackers):
             try:
                 call(tracker)
             except Exception as error:
@@ -130,22 +169,12 @@ def _trackers(recipe: Recipe, start: int, total: int) -> Trackers:
     return Trackers([t(recipe.folder, start, total) for t in (Events(), *others)])
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"paths.runs: {folder} cannot be made: {error.strerror}; choose another with paths.runs=DIR"
-        ) from error
-
-
 def _resumable(run: Run) -> checkpoint.Checkpoint | None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = checkpoint.newest(run.folder)
     for warning in caught:
-        print(f"warning: {warning.message}")
+        print(f"warning: {warning.message}", file=sys.stderr)
     if found is not None and found.recipe != run.recipe:
         raise ConfigError(
             f"{run.folder} holds a checkpoint of recipe {found.recipe}, not {run.recipe}; delete it to start over"
@@ -195,6 +224,7 @@ def _finish(recipe: Recipe, run: Run, data: DataSets, state: str, why: str = "")
         "steps": run.total,
         "sizes": dict(data.sizes),
         "data_checksum": data.checksum,
+        "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)

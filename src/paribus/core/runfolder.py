@@ -6,26 +6,20 @@ events.jsonl       the record, append-only: {"step": ..., "values": {...}} a lin
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
 DONE | FAILED | PREEMPTED   once the run has stopped, exactly one of them
-lock               held by the process that is training
+lock               held by the process that is training (core/lock.py)
 """
 
 import json
 import os
-import socket
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
 
-CONFIG, PROVENANCE, EVENTS, SUMMARY, LOCK = (
-    "config.yaml",
-    "provenance.json",
-    "events.jsonl",
-    "summary.json",
-    "lock",
-)
+CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
 CHECKPOINTS = "checkpoints"
 STATES = ("DONE", "FAILED", "PREEMPTED")
 
@@ -34,11 +28,15 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     """Replace a file whole: a reader, or a crash, sees the old content or the new, never a part."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:  # a full disk most of all: the part that was written must not keep it full
+        temporary.unlink(missing_ok=True)
+        raise
     sync_folder(path.parent)
 
 
@@ -49,6 +47,29 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make a folder and its parents for the work inside. If that fails, what this call made goes again."""
+    mine: list[Path] = []
+    try:
+        for path in (*reversed(folder.parents), folder):
+            try:
+                path.mkdir()
+                mine.append(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+        yield
+    except BaseException:
+        if folder in mine:
+            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # a parent stays where others have put something there meanwhile
+            for parent in reversed(mine):
+                if parent != folder:
+                    parent.rmdir()
+        raise
 
 
 def state(folder: Path) -> str | None:
@@ -77,25 +98,3 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-@contextmanager
-def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a folder, or with `wait` wait for whoever holds it; else raise ConfigError. The kernel lets go of the
-    lock when the holder dies, however it dies, so none is ever stale; the file's text only tells others who holds it.
-    """
-    import fcntl
-
-    with open(folder / LOCK, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            file.seek(0)
-            raise ConfigError(
-                f"{folder} is in use by {file.read().strip() or 'another process'}; wait or stop it"
-            ) from error
-        file.truncate(0)
-        job = os.environ.get("SLURM_JOB_ID", "none")
-        file.write(f"host {socket.gethostname()}, process {os.getpid()}, Slurm job {job}\n")
-        file.flush()
-        yield

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
+from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Place
-from paribus.core.runfolder import locked
 from paribus.data.augment import downsampled
 from paribus.data.resident import Images, Look, resident_sets
 

@@ -1,0 +1,156 @@
+"""One process at a time on a folder: who holds it, and when a lock that was left behind is stale.
+
+The kernel's lock (flock) decides between processes of one machine; it lets go however its holder ends, so nothing is
+ever stale there. A cluster's file system may not carry flock from one machine to another, so the file `lock` also names
+its holder, who touches it every BEAT seconds and empties it when leaving. Whoever gets the kernel's lock but reads
+another machine's name takes the folder over only if
+
+* that holder was an earlier start of the same Slurm job, which Slurm ends before it starts the next, or
+* the file has not been touched for STALE seconds, by the clock of the file system it lies on.
+"""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from paribus.core.errors import ConfigError
+
+LOCK = "lock"
+BEAT, STALE = 20.0, 180.0  # seconds
+TRIES = 5  # `holder` takes the kernel's lock for an instant, which is no reason to refuse
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a folder. job and restart are Slurm's, "" outside of it."""
+
+    host: str
+    process: int
+    job: str = ""
+    restart: int = 0
+
+    def __str__(self) -> str:
+        job = f", Slurm job {self.job} (restart {self.restart})" if self.job else ""
+        return f"process {self.process} on {self.host}{job}"
+
+
+def me() -> Holder:
+    job = os.environ.get("SLURM_JOB_ID", "")
+    restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+    return Holder(socket.gethostname(), os.getpid(), job, int(restart) if restart.isdecimal() else 0)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a folder, or with `wait` wait for whoever holds it; else raise ConfigError that names the holder."""
+    import fcntl
+
+    with open(folder / LOCK, "a+") as file:
+        for tries_left in reversed(range(TRIES)):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                break
+            except OSError as error:
+                if not tries_left:
+                    raise _in_use(folder, _read(file), "wait for it or stop it") from error
+                time.sleep(0.1)
+        _wait_until_free(folder, file, wait)
+        _write(file, json.dumps(asdict(me())) + "\n")
+        try:
+            with _beating(file):
+                yield
+        finally:
+            _write(file, "")
+
+
+def holder(folder: Path) -> Holder | None:
+    """Who holds a folder now; None if nobody does. Needs no right to write there."""
+    import fcntl
+
+    try:
+        with open(folder / LOCK) as file:
+            found = _read(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return found or Holder("an unknown host", 0)
+            return found if found and _lives_elsewhere(found, _age(folder)) else None
+    except OSError:  # no such file, or not readable: nobody whom we could know of
+        return None
+
+
+def _lives_elsewhere(found: Holder, age: float) -> bool:
+    """Whether a name found in a file whose kernel lock is free stands for a process that still runs."""
+    own = me()
+    if found.host == own.host:  # the kernel would know
+        return False
+    if found.job and found.job == own.job and found.restart < own.restart:
+        return False
+    return age < STALE
+
+
+def _wait_until_free(folder: Path, file: IO[str], wait: bool) -> None:
+    while (found := _read(file)) and _lives_elsewhere(found, age := _age(folder)):
+        if not wait:
+            advice = f"wait for it or stop it; it counts as dead {STALE - age:.0f} s from now unless it shows itself"
+            raise _in_use(folder, found, advice)
+        time.sleep(1)
+
+
+def _in_use(folder: Path, found: Holder | None, advice: str) -> ConfigError:
+    return ConfigError(f"{folder} is in use by {found or 'another process'}; {advice}")
+
+
+def _age(folder: Path) -> float:
+    """Seconds since the lock was touched. Both times are the file system's: machines' own clocks may differ."""
+    probe = folder / f"{LOCK}.now-{socket.gethostname()}-{os.getpid()}"
+    try:
+        probe.touch()
+        now = probe.stat().st_mtime
+        probe.unlink()
+    except OSError:  # a reader without write permission, or a full disk
+        now = time.time()
+    return now - (folder / LOCK).stat().st_mtime
+
+
+def _read(file: IO[str]) -> Holder | None:
+    file.seek(0)
+    try:
+        found: Any = json.loads(file.read())
+        return Holder(str(found["host"]), int(found["process"]), str(found["job"]), int(found["restart"]))
+    except (ValueError, KeyError, TypeError):  # empty, or torn by a crash
+        return None
+
+
+def _write(file: IO[str], text: str) -> None:
+    file.truncate(0)
+    file.write(text)
+    file.flush()
+
+
+@contextmanager
+def _beating(file: IO[str]) -> Iterator[None]:
+    """Touch the file now and then, from a thread, for processes elsewhere to see that its holder lives."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(BEAT):
+            try:
+                os.utime(file.fileno())
+            except OSError:  # e.g. a file system that went away; the run will notice by itself
+                return
+
+    thread = threading.Thread(target=beat, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
