@@ -165,10 +165,10 @@ def case(network: Network, scope: Scope) -> Case:
 
 
 NETWORKS = (
-    Network("rexnet", "ReXNet-1.0", paribus.rexnet, {"dropout": 0.0}, "rexnet_100", 224, 16),
-    Network("rexnet", "ReXNet-1.0 in eights", paribus.rexnet, {"dropout": 0.0, "divisor": 8}, "rexnetr_100", 224, 16),
-    Network("pit", "PiT-Ti", paribus.pit, {"variant": "ti"}, "pit_ti_224", 224, 16),
-    Network("pit", "PiT-S", paribus.pit, {"variant": "s"}, "pit_s_224", 224, 8),
+    Network("rexnet", "ReXNet-1.0", paribus.rexnet, {"dropout": 0.0}, "rexnet_100", 224, 8),
+    Network("rexnet", "ReXNet-1.0 in eights", paribus.rexnet, {"dropout": 0.0, "divisor": 8}, "rexnetr_100", 224, 8),
+    Network("pit", "PiT-Ti", paribus.pit, {"variant": "ti"}, "pit_ti_224", 224, 8),
+    Network("pit", "PiT-S", paribus.pit, {"variant": "s"}, "pit_s_224", 224, 4),
 )
 
 
