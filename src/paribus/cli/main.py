@@ -24,6 +24,8 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus list techniques|models|experiments|data|runs    what there is
+  paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
+  paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
@@ -53,7 +55,26 @@ def _list(arguments: list[str]) -> int:
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "export": _export, "list": _list}
+def _bench(arguments: list[str]) -> int:
+    from paribus.cli.benching import run
+
+    return run(arguments)
+
+
+def _cards(arguments: list[str]) -> int:
+    from paribus.cli.cards import run
+
+    return run(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "export": _export,
+    "list": _list,
+    "bench": _bench,
+    "cards": _cards,
+}
 
 
 def main() -> NoReturn:
