@@ -1,7 +1,7 @@
 """`paribus study run`: every cell that is not done gets a process, at most so many at a time, until all have ended.
 
-The launcher keeps nothing that it would miss: what is done, running or failed stands in the run folders and logs. So one
-that was killed just goes on when started again, two side by side share the work, and cells notice neither. No torch.
+The launcher keeps nothing that it would miss: what is done, running or failed stands in the run folders and logs. So
+one that was killed just goes on when started again, two side by side share the work; cells notice neither. No torch.
 """
 
 import subprocess

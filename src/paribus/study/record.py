@@ -167,7 +167,7 @@ def _lost_something(row: Row, recorded: Row | None) -> bool:
 
 @contextmanager
 def _alone(study: Study) -> Iterator[None]:
-    """One process at a time on results.jsonl. What is locked is study.yaml, which is there and which we never replace."""
+    """One process at a time on results.jsonl. The lock is on study.yaml, which is there and which we never replace."""
     with open(study.folder / SPEC, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
