@@ -59,14 +59,15 @@ def test_only_what_is_missing_runs(study: Study, monkeypatch: pytest.MonkeyPatch
     pretend(monkeypatch, {})
     imported, here, _, _ = plan.cells
     finished(study.folder.parent / "runs" / here.folder, here)
-    record.update(study, [row(imported, hardware={"cpu": "elsewhere"})], [])
+    record.update(study, [row(imported, hardware={"cpu": "elsewhere"})], {})
     launched(study, plan)
     assert list(starts(study, plan).values()) == [0, 0, 1, 1]
     rows = record.read_rows(study.results_path)
     assert rows[0].hardware == {"cpu": "elsewhere"}, "rows of other machines stay"
     assert len(rows) == 4
-    launched(study, plan, repeat=True)
+    again = launched(study, plan, repeat=True)
     assert list(starts(study, plan).values()) == [1, 0, 1, 1], "and are made again only on demand"
+    assert again.repeated() == ([], ["baseline/s0"]), "the row that came from elsewhere had other curves"
 
 
 def test_a_failing_cell_is_tried_again_and_then_listed(
@@ -211,7 +212,7 @@ def test_a_damaged_summary_is_told_and_costs_no_other_row(
 def test_a_disk_that_is_full_is_one_line_and_the_record_stays(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {})
-    record.update(study, [row(plan.cells[0])], [])
+    record.update(study, [row(plan.cells[0])], {})
     before = study.results_path.read_bytes()
 
     def full(path: Path, content: object) -> None:

@@ -90,7 +90,7 @@ def test_plan_says_what_would_run_and_for_how_long(tmp_path: Path, capsys: pytes
     assert "study: Is it any good?" in out
     assert "6 to run: no run tells for how long" in out
     cell = plans.needed(study).cells[0]
-    record.update(study, [row(cell)], [])
+    record.update(study, [row(cell)], {})
     assert dispatch(["study", "plan", str(study.folder), "--runs", str(tmp_path / "runs"), "--workers", "2"]) == 0
     out = capsys.readouterr().out
     assert "baseline      3     1        0       0        2" in out

@@ -82,27 +82,27 @@ def test_a_row_on_record_is_not_given_up_for_less(tmp_path: Path) -> None:
     study = written(tmp_path)
     cell = made_up_plan(study).cells[0]
     whole = row(cell)
-    record.update(study, [whole], [])
+    record.update(study, [whole], {})
     for less in (
         replace(whole, state="failed", metrics={}, curves={}),
         replace(whole, curves={"val/acc1": [[20, 0.5]]}),
     ):
-        assert record.update(study, [less], []) == [whole]
+        assert record.update(study, [less], {}) == [whole]
     other = replace(whole, metrics={"val/acc1": 0.6}, curves={"val/acc1": [[20, 0.6]]})
-    assert record.update(study, [other], []) == [other]  # the run itself says something else
+    assert record.update(study, [other], {}) == [other]  # the run itself says something else
 
 
 def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) -> None:
     study = written(tmp_path, seeds=[10, 9])
     cells = made_up_plan(study).cells
     rows = [row(cell, 0.1 + 0.2 * i) for i, cell in enumerate(cells)]
-    order = [cell.name for cell in cells]
+    ids = {cell.name: cell.id for cell in cells}
     for one in rows[::-1]:
-        record.update(study, [one], order)
+        record.update(study, [one], ids)
     assert record.read_rows(study.results_path) == rows
-    assert order == ["baseline/s10", "baseline/s9", "cutmix/s10", "cutmix/s9"]
+    assert list(ids) == ["baseline/s10", "baseline/s9", "cutmix/s10", "cutmix/s9"]
     before = study.results_path.stat().st_ino
-    record.update(study, rows, order)
+    record.update(study, rows, ids)
     assert study.results_path.stat().st_ino == before, "nothing new: not written again"
 
 
@@ -120,12 +120,12 @@ def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) ->
 def test_a_newer_or_damaged_file_is_refused_and_left_alone(name: str, line: str, told: str, tmp_path: Path) -> None:
     study = written(tmp_path)
     made = made_up_plan(study)
-    record.update(study, [row(made.cells[0])], [])
+    record.update(study, [row(made.cells[0])], {})
     path = tmp_path / name
     first = path.read_text().splitlines()[0]
     path.write_text(f"{first}\n{line}\n")
     writes = {
-        "results.jsonl": lambda: record.update(study, [row(made.cells[1])], []),
+        "results.jsonl": lambda: record.update(study, [row(made.cells[1])], {}),
         "plan.jsonl": lambda: plan.freeze(study, made, []),
     }
     with pytest.raises(ConfigError, match=told):
@@ -149,6 +149,15 @@ def test_a_recipe_that_changed_since_its_rows_were_recorded(tmp_path: Path) -> N
     assert plan.read(study.plan_path) == later
     with pytest.raises(ConfigError, match="what, is not known"):
         plan.freeze(study, later, rows)
+
+
+def test_what_failed_may_be_changed(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    first = made_up_plan(study, lr=0.1)
+    record.update(study, [row(cell, state="failed") for cell in first.cells[:2]], first.ids())
+    later = made_up_plan(study, lr=0.2)
+    plan.freeze(study, later, record.read_rows(study.results_path))
+    assert record.update(study, [row(later.cells[0])], later.ids()) == [row(later.cells[0])]
 
 
 def test_a_cell_that_has_rows_stays_in_the_study(tmp_path: Path) -> None:
@@ -215,7 +224,7 @@ def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_pat
 def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -> None:
     there = written(tmp_path / "there")
     other = made_up_plan(there, lr=0.7)
-    record.update(there, [row(other.cells[0]), row(other.cells[1], state="failed")], [])
+    record.update(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
     study = written(tmp_path / "here")
     made = made_up_plan(study)
     found = importing.file_found(there.results_path)
@@ -223,7 +232,7 @@ def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"baseline/s0: recipe .* optimizer.lr is 0.1 in the plan, 0.7 here"):
         importing.accepted(study, made, found, [])
     made_up_plan(there)
-    record.update(there, [row(made.cells[0])], [])
+    record.update(there, [row(made.cells[0])], {})
     assert [r.cell for r in importing.accepted(study, made, importing.file_found(there.results_path), [])] == [
         "baseline/s0"
     ]
@@ -298,7 +307,7 @@ def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> N
             finished(runs / cell.folder, cell, state="DONE" if i % 10 < 7 else "FAILED")
             (runs / cell.folder / "lock").touch()
             log_of(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
-    record.update(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], [c.name for c in made.cells])
+    record.update(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
     began = time.perf_counter()
     found = status_of(made, record.read_rows(study.results_path), runs, time.time())
     seconds = time.perf_counter() - began

@@ -133,17 +133,18 @@ def _cost(values: Mapping[str, float], events: list[dict[str, Any]], model: Mapp
     }
 
 
-def update(study: Study, new: Iterable[Row], order: Iterable[str]) -> list[Row]:
+def update(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list[Row]:
     """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
 
-    order: the names of the planned cells, which is how the file is sorted. Raises ConfigError, and leaves the file as
+    planned: name -> recipe id of every cell, in the order of the file. A failure of another recipe than the planned one
+    is dropped, since what failed was changed. Raises ConfigError, and leaves the file as
     it was, if it is damaged or newer, or the disk is full.
     """
-    place = {name: i for i, name in enumerate(order)}
+    place = {name: i for i, name in enumerate(planned)}
     try:
         with _alone(study):
             before = read_rows(study.results_path)
-            rows = {row.cell: row for row in before}
+            rows = {row.cell: row for row in before if row.state == "done" or planned.get(row.cell, row.id) == row.id}
             rows |= {row.cell: row for row in new if not _lost_something(row, rows.get(row.cell))}
             after = sorted(rows.values(), key=lambda row: (place.get(row.cell, len(place)), row.arm, row.seed))
             if after != before:
