@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from paribus.core.errors import ConfigError
 from paribus.study import plan as plans
 from paribus.study import record
 from paribus.study.spec import load
+from paribus.study.stats import seeds_to_decide
 from studies import row, written
 from trainings import composed, recipe_from
 
@@ -95,6 +97,21 @@ def test_plan_says_what_would_run_and_for_how_long(tmp_path: Path, capsys: pytes
     out = capsys.readouterr().out
     assert "baseline      3     1        0       0        2" in out
     assert "5 to run: about 0:32 with 2 at a time" in out  # of 7 + 1 + 5 s each
+
+
+def test_power_proposes_seeds_from_what_was_measured(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    study = written(tmp_path / "study", seeds=3)
+    command = ["study", "plan", str(study.folder), "--power"]
+    assert dispatch(command) == 2
+    assert "cutmix against baseline has 0 seeds on record; the spread needs at least 2" in capfd.readouterr().err
+    made = plans.needed(study)
+    values = {"baseline": [0.5, 0.51, 0.52], "cutmix": [0.51, 0.54, 0.55]}  # differences 0.01, 0.03, 0.03
+    record.update(study, [row(cell, values[cell.arm][cell.seed]) for cell in made.cells], made.ids())
+    assert dispatch(command) == 0
+    needed = seeds_to_decide(0.01, sd=stdev([0.01, 0.03, 0.03]))
+    assert (
+        f"cutmix against baseline: {needed} (sd of a paired difference 0.01155 over 3 seeds" in capfd.readouterr().out
+    )
 
 
 def test_a_full_disk_leaves_no_half_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

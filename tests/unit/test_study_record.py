@@ -61,7 +61,8 @@ def test_a_run_that_is_not_finished_has_no_row_and_a_failed_one_says_why(tmp_pat
     finished(tmp_path / "run", cell, state="FAILED", why="the loss is not finite")
     made = record.row_of(tmp_path / "run", "study", cell.arm)
     assert made is not None
-    assert (made.state, made.why) == ("failed", "the loss is not finite")
+    assert (made.state, made.why, made.metrics) == ("failed", "the loss is not finite", {})
+    assert made.curves["val/acc1"] == [[10, 0.25], [20, 0.5]]
 
 
 @pytest.mark.parametrize("lost", [1, 30, "line"])

@@ -80,6 +80,8 @@ class Launch:
         """
         self._sort_out()
         while (self.waiting or self.mine or self.theirs) and not self.leave.asked:
+            if self.leave.hung_up:
+                self.board.detach()
             self._reap()
             if time.monotonic() - self.looked > LOOK_S:
                 self._look()

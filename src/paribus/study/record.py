@@ -27,10 +27,11 @@ _NOT_EVALUATED = {"train", "lr", "time", "throughput", "memory"}  # first parts 
 class Row:
     """One run. id: of its recipe. state: done or failed, and then `why` says it in one line.
 
-    metrics: as of the last step, without clocks. curves: key -> (step, value) at every evaluation; a training metric is
-    taken from the log line at or before it. cost: train_s, eval_s (seconds), samples_per_sec (median over log windows),
-    peak_gb, parameters, macs; None where it is not known. segments: how often it was started; mixed: whether two of
-    them may differ in the last bits. dirty: whether the checkout had changes that were not committed.
+    metrics: as of the last step, without clocks; {} where that was not reached. curves: key -> (step, value) at every
+    evaluation; a training metric is taken from the log line at or before it. cost: train_s, eval_s (seconds),
+    samples_per_sec (median over log windows), peak_gb, parameters, macs; None where it is not known. segments: how
+    often it was started; mixed: whether two of them may differ in the last bits. dirty: whether the checkout had
+    changes that were not committed.
     """
 
     study: str
@@ -90,7 +91,7 @@ def row_of(folder: Path, study: str, arm: str) -> Row | None:
         seed=summary["seed"],
         id=summary["id"],
         state=state.lower(),
-        metrics={key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCKS)},
+        metrics=_timeless(values) if state == "DONE" else {},
         curves=curves_of(events),
         cost=_cost(values, events, summary.get("model", {})),
         steps=summary["steps"],
@@ -104,6 +105,10 @@ def row_of(folder: Path, study: str, arm: str) -> Row | None:
         hardware={key: last.get(key) for key in ("cpu", "cores", "gpu")},
         why=first_line if state == "FAILED" else "",
     )
+
+
+def _timeless(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCKS)}
 
 
 def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
