@@ -19,10 +19,12 @@ OK, FAILED, BAD_CONFIG, REQUEUE = 0, 1, 2, 75
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
 
-  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
+  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume; -q for less
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
+  paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus list techniques|models|experiments|data|runs    what there is
+  paribus completion bash|zsh|fish                        a script for the Tab key
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
@@ -40,13 +42,38 @@ def _eval(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _export(arguments: list[str]) -> int:
+    from paribus.cli.exporting import run
+
+    return run(arguments)
+
+
 def _list(arguments: list[str]) -> int:
     from paribus.cli.listing import run
 
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list}
+def _completion(arguments: list[str]) -> int:
+    from paribus.cli.completion import run
+
+    return run(arguments)
+
+
+def _complete(arguments: list[str]) -> int:
+    from paribus.cli.completion import run_complete
+
+    return run_complete(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "export": _export,
+    "list": _list,
+    "completion": _completion,
+    "_complete": _complete,  # what the shells' scripts call
+}
 
 
 def main() -> NoReturn:
@@ -77,7 +104,8 @@ def dispatch(arguments: list[str]) -> int:
     command = COMMANDS.get(arguments[0])
     if command is None:
         return complain(
-            f"{arguments[0]}: no such command; there are {', '.join(COMMANDS)} (paribus --help)", BAD_CONFIG
+            f"{arguments[0]}: no such command; there are {', '.join(c for c in COMMANDS if c[0] != '_')} (paribus --help)",
+            BAD_CONFIG,
         )
     try:
         return command(arguments[1:])

@@ -6,14 +6,15 @@ Pure functions from facts to lines. Standard output takes them as they are, a te
 from __future__ import annotations
 
 import shlex
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.core import runfolder
-from paribus.tracking.console import clock, terminal
+from paribus.core.terminal import clock, terminal
 
 if TYPE_CHECKING:
     from rich.panel import Panel
@@ -86,9 +87,16 @@ class Screen:
     sweep: bool = False
     since: float = field(default_factory=time.perf_counter)
 
-    def begin(self, facts: Facts) -> None:
+    def begin(self, gather: Callable[[], Facts]) -> None:
+        """Say what runs. Facts that cannot be gathered or shown are no reason not to train."""
         if self.quiet:
             return
+        try:
+            self._begin(gather())
+        except Exception as error:
+            print(f"warning: what runs cannot be shown: {error!r}", file=sys.stderr)
+
+    def _begin(self, facts: Facts) -> None:
         if (screen := terminal()) is not None:
             screen.print(framed(facts, min(screen.width, WIDEST)))
         else:

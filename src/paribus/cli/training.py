@@ -2,16 +2,18 @@
 
 import errno
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from paribus.cli.compose import Recipe, evaluation_from, method_from, place_of, recipe_from, steps_of
+from paribus.cli.compose import Recipe, building, evaluation_from, method_from, place_of, recipe_from, steps_of
 from paribus.cli.facts import facts_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.cli.panel import Screen, brief
@@ -49,15 +51,15 @@ def train(cfg: Any, asked: list[str], stop: StopRequest | None = None, screen: S
     return _train(recipe, cfg.get("overlays") or {}, world, device, stop or StopRequest(), screen or Screen())
 
 
-def _train(
-    recipe: Recipe, rules: Any, world: World, device: torch.device, stop: StopRequest, screen: Screen
-) -> int:
+def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop: StopRequest, screen: Screen) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
-    data = recipe.data(place)
-    loader = data.loader(recipe.batch_size, recipe.seed)
-    evaluators = evaluation_from(recipe, data)
-    method = method_from(recipe, data, place)
+    with building("data"):
+        data = recipe.data(place)
+        loader = data.loader(recipe.batch_size, recipe.seed)
+        evaluators = evaluation_from(recipe, data)
+    with building("model, optimizer or transforms"):
+        method = method_from(recipe, data, place)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -72,8 +74,8 @@ def _train(
     with ExitStack() as held:
         resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
-        if world.is_main and not screen.quiet:
-            screen.begin(facts_of(recipe, rules, run, data, method, loader.steps_per_epoch, start))
+        if world.is_main:
+            screen.begin(lambda: facts_of(recipe, rules, run, data, method, loader.steps_per_epoch, start))
         tracker = _trackers(recipe, start, run.total, screen.quiet) if world.is_main else Trackers([])
         try:
             state = train_loop(
@@ -84,7 +86,8 @@ def _train(
             if world.is_main:
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
-                    summary = _finish(recipe, run, data, "FAILED", str(failure or error))
+                    why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+                    summary = _finish(recipe, run, data, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
@@ -208,6 +211,7 @@ def _finish(recipe: Recipe, run: Run, data: DataSets, state: str, why: str = "")
         "steps": run.total,
         "sizes": dict(data.sizes),
         "data_checksum": data.checksum,
+        "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)

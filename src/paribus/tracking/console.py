@@ -6,15 +6,15 @@ thread of rich's paints once a second, so between log points only the clocks mov
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from paribus.core.build import schema
+from paribus.core.terminal import clock, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console as Terminal
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 PAINTS_PER_SECOND = 1.0  # as often as the clocks move
-_PARTS = {  # of a log entry: key -> (label before, format with label after), the most wanted first
+_PARTS = {  # of a log entry: key -> how it is told, the most wanted first
     "train/loss": "loss {:.4f}",
-    "throughput/samples_per_sec": "{:,.0f} images/s",
+    "throughput/samples_per_sec": "{:>7,.0f} images/s",
     "lr": "lr {:.2e}",
 }
 
@@ -73,16 +73,6 @@ class Standing:
         return clock(max(0.0, left - (now - self.latest[1]))) + ("" if self.accuracies else "+")
 
 
-def clock(seconds: float) -> str:
-    """
-    >>> clock(7), clock(754.6), clock(93784)
-    ('0:07', '12:35', '26:03:04')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def line(standing: Standing, new: Mapping[str, float], now: float) -> str:
     """A log entry in plain text. An accuracy that is not of this step says of which it is."""
     step, width = standing.latest[0], len(str(standing.total))
@@ -98,7 +88,7 @@ def line(standing: Standing, new: Mapping[str, float], now: float) -> str:
 
 def details(standing: Standing, width: int) -> str:
     """The values under the bar, as many as fit, the most wanted first."""
-    values = {key: form.format(standing.values[key]) for key, form in _PARTS.items() if key in standing.values}
+    values = {key: form.format(standing.values[key]).strip() for key, form in _PARTS.items() if key in standing.values}
     loss = [values.pop("train/loss")] if "train/loss" in values else []
     parts = [*loss, *(f"{name} {value:.2%}" for name, (_, value) in standing.accuracies.items()), *values.values()]
     shown = ""
@@ -125,22 +115,6 @@ def bar(standing: Standing, width: int, now: float) -> RenderableType:
     first.add_column(no_wrap=True)
     first.add_row(ProgressBar(total=max(1, standing.total), completed=step), Text(f"{numbers}  {times}"))
     return Group(first, Text(details(standing, width), no_wrap=True, overflow="crop"), Text(""))
-
-
-def terminal(file: IO[str] | None = None) -> Terminal | None:
-    """rich's console where a bar and colours make sense; None where plain lines do: a file, a pipe, CI, TERM=dumb.
-
-    rich by itself would also take a file for a terminal, when FORCE_COLOR is set.
-    """
-    file = file or sys.stdout
-    ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-    if ci or not file.isatty() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
-        return None
-    from rich.console import Console as Terminal
-
-    return Terminal(
-        file=file, force_terminal=True, force_interactive=True, highlight=False, markup=False, emoji=False
-    )
 
 
 class Console:
