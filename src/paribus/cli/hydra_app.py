@@ -38,7 +38,8 @@ def run(arguments: list[str]) -> int:
     def job(cfg: DictConfig) -> None:
         task = list(HydraConfig.get().overrides.task)
         overrides = task if sweeping else []
-        screen = Screen((*_config_dir(arguments), *task), quiet, sweeping)
+        alone = os.environ.get("WORLD_SIZE", "1") == "1"  # else torchrun's or srun's part of the command is missing
+        screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
         if REQUEUE in codes or (stops and stops[0].asked):  # starting the next job would not be leaving
             codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
         else:

@@ -103,10 +103,8 @@ def dispatch(arguments: list[str]) -> int:
         return OK
     command = COMMANDS.get(arguments[0])
     if command is None:
-        return complain(
-            f"{arguments[0]}: no such command; there are {', '.join(c for c in COMMANDS if c[0] != '_')} (paribus --help)",
-            BAD_CONFIG,
-        )
+        there = ", ".join(name for name in COMMANDS if name[0] != "_")
+        return complain(f"{arguments[0]}: no such command; there are {there} (paribus --help)", BAD_CONFIG)
     try:
         return command(arguments[1:])
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""What a run says of itself: before the first step what runs, after the last one what came out and what can be done next.
+"""What a run says of itself: at first what runs, at last what came out and what can be done next.
 
 Pure functions from facts to lines. Standard output takes them as they are, a terminal in a frame.
 """
@@ -61,7 +61,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out. metrics: the latest of each. step: of the checkpoint. seconds: of this process, all included.
+    """What came out. metrics: the latest of each. step: of the checkpoint. start: done before this start. seconds: since
+    then, all included.
 
     command: the arguments of `paribus train` that run it; () where they are not known.
     """
@@ -70,6 +71,7 @@ class Outcome:
     state: str
     step: int
     steps: int
+    start: int
     metrics: Mapping[str, float]
     seconds: float
     folder: str
@@ -102,13 +104,14 @@ class Screen:
         else:
             print("\n".join([facts.title, *aligned(rows(facts))]), flush=True)
 
-    def end(self, summary: Mapping[str, Any], folder: Path) -> None:
-        """summary: as in summary.json."""
+    def end(self, summary: Mapping[str, Any], folder: Path, start: int) -> None:
+        """Say what came out. summary: as in summary.json."""
         outcome = Outcome(
             title=summary["title"],
             state=summary["state"],
             step=runfolder.saved_step(folder) or summary["step"],
             steps=summary["steps"],
+            start=start,
             metrics=summary["metrics"],
             seconds=time.perf_counter() - self.since,
             folder=str(folder),
@@ -150,10 +153,10 @@ def rows(facts: Facts) -> list[Row]:
     """Label and text, in the order in which a reader asks."""
     sizes = ", ".join(f"{split} {n:,}" for split, n in facts.sizes.items())
     image = "×".join(map(str, facts.image))
-    macs = f"{quantity(facts.macs)} MACs per image" if isinstance(facts.macs, int) else f"MACs {facts.macs}"
+    macs = f"{quantity(facts.macs)} MACs" if isinstance(facts.macs, int) else f"MACs {facts.macs}"
     epochs = facts.steps / facts.steps_per_epoch
-    length = f"{count(facts.steps, 'step')} of {count(facts.batch_size, 'image')}, "
-    length += f"{epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {count(facts.steps_per_epoch, 'step')}"
+    length = f"{count(facts.steps, 'step')} of {count(facts.batch_size, 'image')} "
+    length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {facts.steps_per_epoch:,})"
     techniques = [f"{name}: {settings}" if settings else name for name, settings in facts.techniques]
     where = [facts.device, facts.precision, count(facts.threads, "thread")]
     if facts.processes > 1:
@@ -166,8 +169,7 @@ def rows(facts: Facts) -> list[Row]:
         ("model", f"{facts.model}: {count(facts.parameters, 'parameter')}, {macs}"),
         *(("", note) for note in facts.notes),
         ("weight decay", _decay(facts.decay)),
-        ("optimizer", facts.optimizer),
-        ("schedule", facts.schedule),
+        ("optimizer", f"{facts.optimizer}; {facts.schedule}"),
         *facts.others,
         ("length", length),
         ("runs on", ", ".join(where)),
@@ -177,11 +179,10 @@ def rows(facts: Facts) -> list[Row]:
 
 
 def _decay(groups: Sequence[tuple[bool, int, int]]) -> str:
-    told = [
-        f"{'on' if decays else 'off'} for {count(tensors, 'tensor')} ({count(numbers, 'number')})"
-        for decays, tensors, numbers in groups
-    ]
-    return ", ".join(told)
+    """Which share of the network decays. The rate is the optimizer's."""
+    on = [f"on {count(tensors, 'tensor')} ({count(n, 'number')})" for decays, tensors, n in groups if decays]
+    off = [f"not on {count(tensors, 'tensor')} ({count(n, 'number')})" for decays, tensors, n in groups if not decays]
+    return ", ".join(on + off)
 
 
 def aligned(table: Sequence[Row]) -> list[str]:
@@ -219,11 +220,12 @@ def result(outcome: Outcome) -> list[str]:
     metrics, done = outcome.metrics, outcome.state == "DONE"
     first = f"{'done' if done else 'stopped with a checkpoint'}: {outcome.title}, "
     first += count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
-    times = [f"{seconds(metrics.get('time/train_s', 0))} of training"]
-    times += [f"{seconds(metrics.get('time/eval_s', 0))} of evaluation"]
+    times = f"{seconds(metrics.get('time/train_s', 0))} of training, "
+    times += f"{seconds(metrics.get('time/eval_s', 0))} of evaluation; {seconds(outcome.seconds)} "
+    times += f"since it went on at step {outcome.start:,}" if outcome.start else "in all"
     table = [
         *((split if done else f"last {split}", text) for split, text in evaluations(metrics).items()),
-        ("time", f"{', '.join(times)}; this command took {seconds(outcome.seconds)}"),
+        ("time", times),
         ("folder", outcome.folder),
     ]
     return [first, *aligned(table)]
@@ -239,7 +241,7 @@ def seconds(value: float) -> str:
 
 def following(outcome: Outcome) -> list[str]:
     """The commands that make sense next."""
-    folder = shlex.quote(outcome.folder)
+    folder, parent = shlex.quote(outcome.folder), str(Path(outcome.folder).parent)
     table: list[Row] = []
     if outcome.state != "DONE":
         table = [("go on", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
@@ -247,7 +249,7 @@ def following(outcome: Outcome) -> list[str]:
     table = [
         ("evaluate again", f"paribus eval {folder}"),
         ("take the weights", f"paribus export {folder}"),
-        ("compare", "paribus list runs"),
+        ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
     ]
     if outcome.command:
         other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]

@@ -96,7 +96,7 @@ def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop:
         if world.is_main:
             summary = _finish(recipe, run, data, state)
             tracker.close(summary)
-            screen.end(summary, run.folder)
+            screen.end(summary, run.folder, start)
     return OK if state == "DONE" else REQUEUE
 
 
