@@ -61,8 +61,8 @@ class Facts:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out. metrics: the latest of each. step: of the checkpoint. start: done before this start. seconds: since
-    then, all included.
+    """What came out. metrics: the latest of each. step: of the checkpoint. start: steps done before, by a run that went
+    on. seconds: of this start, all included.
 
     command: the arguments of `paribus train` that run it; () where they are not known.
     """
@@ -222,7 +222,7 @@ def result(outcome: Outcome) -> list[str]:
     first += count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
     times = f"{seconds(metrics.get('time/train_s', 0))} of training, "
     times += f"{seconds(metrics.get('time/eval_s', 0))} of evaluation; {seconds(outcome.seconds)} "
-    times += f"since it went on at step {outcome.start:,}" if outcome.start else "in all"
+    times += f"since step {outcome.start:,}" if outcome.start else "in all"
     table = [
         *((split if done else f"last {split}", text) for split, text in evaluations(metrics).items()),
         ("time", times),

@@ -15,7 +15,7 @@ def terminal(file: IO[str] | None = None) -> Console | None:
 
     rich by itself would also take a file for a terminal, when FORCE_COLOR is set.
     """
-    file = file or sys.stdout
+    file = sys.stdout if file is None else file
     ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
     if ci or not file.isatty() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         return None
