@@ -15,13 +15,13 @@ def terminal(file: IO[str] | None = None) -> Console | None:
 
     rich by itself would also take a file for a terminal, when FORCE_COLOR is set.
     """
-    file = sys.stdout if file is None else file
+    out = sys.stdout if file is None else file
     ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
-    if ci or not file.isatty() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+    if ci or not out.isatty() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         return None
     from rich.console import Console
 
-    return Console(file=file, force_terminal=True, force_interactive=True, highlight=False, markup=False, emoji=False)
+    return Console(file=out, force_terminal=True, force_interactive=True, highlight=False, markup=False, emoji=False)
 
 
 def clock(seconds: float) -> str:
