@@ -78,6 +78,7 @@ def _row(path: Path) -> Row:
     damaged: list[str] = []
     summary = _read(path / runfolder.SUMMARY, damaged)
     segments = _read(path / runfolder.PROVENANCE, damaged).get("segments")
+    first = segments[0] if isinstance(segments, list) and segments else None
     state, note = _state(path)
     known = _recorded(path / runfolder.EVENTS) if state in ("running", "stopped") or not summary else {}
     metrics = {**_numbers(summary.get("metrics")), **_numbers(known.get("values"))}
@@ -85,11 +86,9 @@ def _row(path: Path) -> Row:
     total, length = summary.get("steps"), _length(path / runfolder.CONFIG, damaged)
     if not isinstance(total, int):
         total = int(length[:-2]) if length.endswith("ba") else None
-    started = segments[0].get("time") if isinstance(segments, list) and segments else None
+    started = str(first["time"]) if isinstance(first, dict) and "time" in first else None
     notes = [text for text in (note, f"damaged: {', '.join(damaged)}" if damaged else "") if text]
-    return Row(
-        path.name, state, max(steps, default=0), total, length, metrics, started and str(started), "; ".join(notes)
-    )
+    return Row(path.name, state, max(steps, default=0), total, length, metrics, started, "; ".join(notes))
 
 
 def _state(path: Path) -> tuple[str, str]:
