@@ -99,6 +99,7 @@ IN_BASH = {
     "paribus ex": ["export"],
     "paribus train experiment=smoke_m": ["smoke_mobile"],
     "paribus train technique=[cutmix,sg": ["[cutmix,sgdp"],
+    "paribus train 'technique=[cutmix,sg": ["technique=[cutmix,sgdp"],
     "paribus train experiment=smoke techn": ["technique="],
     "paribus eval ": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "paribus export runs/smoke-cutmix-s1": ["runs/smoke-cutmix-s1-0b"],
@@ -178,6 +179,8 @@ def test_in_zsh() -> None:
     ]
     assert [w for w in shell("zsh", before + ask.format("eval ''")) if w] == EXPECTED["eval "]
     assert [w for w in shell("zsh", before + ask.format("train tech")) if w] == ["technique="]
+    quoted = """train "'technique=[cutm" """  # as zsh tells a word whose quotes are still open
+    assert [w for w in shell("zsh", before + ask.format(quoted)) if w] == ["technique=[cutmix"]
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -14,19 +14,20 @@ from paribus.core.errors import ConfigError
 
 USAGE = "usage: paribus completion bash|zsh|fish"
 
-# COMP_LINE and not COMP_WORDS, because bash ends a word at "=": it wants to have back what follows the last one
+# COMP_LINE and not COMP_WORDS, because bash ends a word at "=" (unless in quotes) and wants back what follows the last
 _BASH = """\
 # paribus for bash. In ~/.bashrc:  eval "$(paribus completion bash)"
 _paribus() {
-    local line=${COMP_LINE:0:COMP_POINT} words word reply
+    local line=${COMP_LINE:0:COMP_POINT} words last word reply known=""
     read -ra words <<< "$line"
     [[ $line == *[[:space:]] ]] && words+=("")
-    word=${words[${#words[@]}-1]}
+    last=$((${#words[@]} - 1))
+    word=${words[last]#[\\'\\"]}
+    [[ $COMP_WORDBREAKS == *=* && $word == *=* && $word == "${words[last]}" ]] && known=${word%"${word##*=}"}
     COMPREPLY=()
     while IFS= read -r reply; do
-        [[ $COMP_WORDBREAKS == *=* && $word == *=* ]] && reply=${reply#"${word%"${word##*=}"}"}
-        COMPREPLY+=("$reply")
-    done < <("$1" _complete "${words[@]:1}" 2>/dev/null)
+        COMPREPLY+=("${reply#"$known"}")
+    done < <("$1" _complete "${words[@]:1:last-1}" "$word" 2>/dev/null)
     [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} == *[=/] ]] && compopt -o nospace 2>/dev/null
     return 0
 }
@@ -37,7 +38,8 @@ _ZSH = """\
 # paribus for zsh. In ~/.zshrc, after compinit:  eval "$(paribus completion zsh)"
 _paribus() {
     local -a found
-    found=("${(@f)$("${(Q)words[1]}" _complete "${(@Q)words[2,CURRENT]}" 2>/dev/null)}")
+    local word=${words[CURRENT]#[\\'\\"]}
+    found=("${(@f)$("${(Q)words[1]}" _complete "${(@Q)words[2,CURRENT-1]}" "${(Q)word}" 2>/dev/null)}")
     compadd -S '' -- ${(M)found:#*[=/]}
     compadd -- ${found:#*[=/]}
 }
@@ -84,9 +86,8 @@ def candidates(words: list[str]) -> list[str]:
 
     command, last = words[0] if words else "", words[-1] if words else ""
     if len(words) <= 1:
-        return _starting(
-            last, [*(name for name in COMMANDS if name[0] != "_"), *(["--help", "--version"] * (last > ""))]
-        )
+        shown = [name for name in COMMANDS if name[0] != "_"]
+        return _starting(last, [*shown, *(("--help", "--version") if last else ())])
     if words[-2] in ("--config-dir", "--out"):
         return _folders(last, runs=False)
     if last.startswith("-"):
@@ -94,9 +95,8 @@ def candidates(words: list[str]) -> list[str]:
     if command == "train":
         return ["job"] if words[-2] == "--cfg" else _override(last)
     if command in ("eval", "export"):
-        return (
-            _override(last, ("data",)) if last.startswith("data") and command == "eval" else _folders(last, runs=True)
-        )
+        other_data = command == "eval" and last.startswith("data")
+        return _override(last, ("data",)) if other_data else _folders(last, runs=True)
     if command == "list":
         return _starting(last, [*GROUPS, "runs"]) if len(words) == 2 else _folders(last, runs=False)
     return _starting(last, SCRIPTS) if command == "completion" and len(words) == 2 else []
@@ -113,9 +113,8 @@ def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
     if not assigned:
         group = key.partition(".")[0]
         if "." in key and group in groups:
-            return _starting(
-                word, sorted({f"{group}.{k}=" for name in options(group) for k in _keys(f"{group}/{name}")})
-            )
+            keys = {key for name in options(group) for key in _keys(f"{group}/{name}")}
+            return _starting(word, sorted(f"{group}.{key}=" for key in keys))
         own = [] if only else [k for k in _keys("train") if k not in ("overlays", "hydra", *groups)]
         return _starting(word, [f"{k}=" for k in (*groups, *own)])
     if key in ("data.root", "paths.runs"):
