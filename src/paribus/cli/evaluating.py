@@ -38,7 +38,10 @@ def run(arguments: list[str]) -> int:
     with building("model"):
         method = method_from(recipe, data, place)
         method.load_state_dict(found.checkpoint.method)
-    print(f"{found.folder.name} after step {found.checkpoint.step}" + (f", on {' '.join(named)}" if named else ""))
+    print(
+        f"{found.folder.name} after step {found.checkpoint.step}"
+        + (f", on {' '.join(named + of_data)}" if named else "")
+    )
     for key, value in sorted(evaluate(method, evaluators, data.splits).items()):
         print(f"  {key:<16} {value:.6f}")
     return 0

@@ -150,6 +150,8 @@ def one_line(error: BaseException, arguments: list[str]) -> str:
         )
         if key is not None:
             return f"{key}: no such key{near(key, _keys(arguments))}; paribus train --help shows them all"
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {next(iter(str(error).splitlines()), 'cannot be resolved')}"
     if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
         advice = "; an override is key=value" if "parsing override" in text else ""
         return text.split(" See https://")[0] + advice
