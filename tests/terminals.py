@@ -73,13 +73,14 @@ def screen(raw: str, columns: int) -> list[str]:
     lines, row, column = [""], 0, 0
     for found in re.finditer(r"\x1b\[(\?25[hl]|[\d;]*m|\d*[AK])|(\r)|(\n)|([^\x1b\r\n]+)|(\x1b.?)", raw):
         sequence, back, down, text, unknown = found.groups()
+        lines += [""] * (row + 1 - len(lines))
         assert unknown is None, f"an unknown sequence: {unknown!r}"
         if back:
             column = 0
         elif down:
             row += 1
         elif sequence and sequence[-1] == "A":
-            row -= int(sequence[:-1] or 1)
+            row = max(0, row - int(sequence[:-1] or 1))
         elif sequence == "2K":
             lines[row] = ""
         for character in text or "":

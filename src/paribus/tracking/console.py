@@ -6,9 +6,12 @@ thread of rich's paints once a second, so between log points only the clocks mov
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,6 +120,27 @@ def bar(standing: Standing, width: int, now: float) -> RenderableType:
     return Group(first, Text(details(standing, width), no_wrap=True, overflow="crop"), Text(""))
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals wait for the end of this block. Ctrl-C writes a line, and a line that is written while rich is opening or
+    closing the bar would leave half of it on the screen."""
+    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
+        yield
+        return
+    caught: list[tuple[int, Any]] = []
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    ours = {n: handler for n, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: caught.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for number, frame in caught:
+            ours[signal.Signals(number)](number, frame)
+
+
 class Console:
     """The tracker: keeps where the run stands, and shows it."""
 
@@ -134,7 +158,8 @@ class Console:
 
     def close(self, summary: Mapping[str, Any]) -> None:
         if self._live is not None:
-            self._live.stop()
+            with undisturbed():
+                self._live.stop()
 
     def _painted(self, terminal: Terminal) -> Live:
         """The bar, until `stop` takes it away. Whatever is printed meanwhile appears above it."""
@@ -147,8 +172,9 @@ class Console:
             transient=True,
             redirect_stderr=sys.stderr.isatty(),  # a file that takes the errors shall have them
         )
-        live.start(refresh=True)
-        terminal.show_cursor(True)  # rich hides it, and a process that is killed could not show it again
+        with undisturbed():
+            live.start(refresh=True)
+            terminal.show_cursor(True)  # rich hides it, and a process that is killed could not show it again
         return live
 
 
