@@ -199,8 +199,10 @@ def framed(facts: Facts, width: int) -> Panel:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
+    about = ""
     for label, text in rows(facts):
-        table.add_row(label, Text(text, style="bold" if label == "technique" else ""))
+        about = label or about  # a row without a label goes on with the one before
+        table.add_row(label, Text(text, style="bold" if about == "technique" else ""))
     return Panel(table, title=Text(facts.title, style="bold"), title_align="left", width=width, border_style="dim")
 
 
