@@ -24,6 +24,8 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus list techniques|models|experiments|data|runs    what there is
+  paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
+  paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
   paribus completion bash|zsh|fish                        a script for the Tab key
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
@@ -54,6 +56,18 @@ def _list(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _bench(arguments: list[str]) -> int:
+    from paribus.cli.benching import run
+
+    return run(arguments)
+
+
+def _cards(arguments: list[str]) -> int:
+    from paribus.cli.cards import run
+
+    return run(arguments)
+
+
 def _completion(arguments: list[str]) -> int:
     from paribus.cli.completion import run
 
@@ -71,6 +85,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "export": _export,
     "list": _list,
+    "bench": _bench,
+    "cards": _cards,
     "completion": _completion,
     "_complete": _complete,  # what the shells' scripts call
 }
