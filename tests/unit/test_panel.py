@@ -158,7 +158,9 @@ def test_quantities_have_three_digits(n: int, text: str) -> None:
     [
         ([], ("cutmix",), {"cutmix": "alpha=1 prob=1"}),
         (["transforms.cutmix.prob=0.5"], ("cutmix", "mixup"), {"cutmix": "alpha=1 prob=0.5", "mixup": "alpha=1"}),
-        (["optimizer.delta=0.2"], ("adamp",), {"adamp": "optimizer=AdamP delta=0.2 wd_ratio=0.1 nesterov=false"}),
+        (["optimizer.delta=0.2"], ("adamp",), {"adamp": "optimizer=AdamP delta=0.2 wd_ratio=0.1"}),
+        (["optimizer.nesterov=true"], ("adamp",), {"adamp": "optimizer=AdamP delta=0.1 wd_ratio=0.1 nesterov=true"}),
+        (["transforms.cutmix.box=timm"], ("cutmix",), {"cutmix": "alpha=1 prob=1 box=timm"}),
         (["optimizer=sgd"], ("sgdp",), {"sgdp": "optimizer=SGDP delta=0.1 wd_ratio=0.1"}),
         (["experiment=smoke_mobile"], ("rexnet",), {"rexnet": "model.plan=LinearPlan"}),
         (["experiment=smoke_vit"], ("pit",), {"pit": "model.stem=OverlappingStem model.pooling=Pooling"}),

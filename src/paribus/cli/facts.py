@@ -68,7 +68,7 @@ def macs_of(model: torch.nn.Module | None, spec: Spec, limit_s: float = COUNTING
 
 def settings(recipe: Recipe, rule: Mapping[str, Any]) -> str:
     """What a technique put into the recipe: the classes it swapped in with the settings that those replaced did not
-    have, or all settings of the object it added."""
+    have, or the settings of the object it added."""
     config, told = recipe.config, list[str]()
     for path, swaps in rule.get("swap", {}).items():
         place = path.removesuffix("._target_")
@@ -76,12 +76,24 @@ def settings(recipe: Recipe, rule: Mapping[str, Any]) -> str:
         old = [was for was, new in swaps.items() if new == node.get("_target_")]
         known = {f.name for f in fields(cast(Any, resolve(old[0], path, recipe.packages)))} if old else set(node)
         told.append(f"{place}={_short(str(node.get('_target_')))}")
-        told += [f"{key}={_written(value)}" for key, value in node.items() if key not in known | {"_target_"}]
+        told += _main({key: value for key, value in node.items() if key not in known or key == "_target_"}, recipe)
     if not told:
         for path in rule.get("expect", {}):
-            node = cast(dict[str, Any], value_at(config, path.removesuffix("._target_")) or {})
-            told += [f"{key}={_written(value)}" for key, value in node.items() if key != "_target_"]
+            told += _main(cast(dict[str, Any], value_at(config, path.removesuffix("._target_")) or {}), recipe)
     return " ".join(told)
+
+
+def _main(node: Mapping[str, Any], recipe: Recipe) -> list[str]:
+    """Numbers always; switches and choices where they are not the default, since most of them name a variant."""
+    if "_target_" not in node:
+        return []
+    defaults = {f.name: f.default for f in fields(cast(Any, resolve(node["_target_"], "", recipe.packages)))}
+    return [
+        f"{key}={_written(value)}"
+        for key, value in node.items()
+        if key != "_target_"
+        and ((isinstance(value, int | float) and not isinstance(value, bool)) or value != defaults.get(key))
+    ]
 
 
 def described(thing: Any) -> str:
