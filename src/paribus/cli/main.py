@@ -22,6 +22,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
+  paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
   paribus list techniques|models|experiments|data|runs    what there is
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
@@ -46,7 +47,13 @@ def _list(arguments: list[str]) -> int:
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list}
+def _wandb(arguments: list[str]) -> int:
+    from paribus.cli.wandb_sync import run
+
+    return run(arguments)
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list, "wandb": _wandb}
 
 
 def main() -> NoReturn:

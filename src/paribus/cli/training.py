@@ -13,6 +13,7 @@ import yaml
 
 from paribus.cli.compose import Recipe, evaluation_from, method_from, place_of, recipe_from, steps_of
 from paribus.cli.main import OK, REQUEUE
+from paribus.cli.pictures import show_inputs
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
@@ -66,6 +67,8 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
     with ExitStack() as held:
         resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
+        if world.is_main:
+            show_inputs(recipe, loader, run.total)
         tracker = _trackers(recipe, start, run.total) if world.is_main else Trackers([])
         if world.is_main:
             _announce(recipe, run, data, method, start)

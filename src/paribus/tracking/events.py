@@ -16,14 +16,20 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         return []
     events: list[dict[str, Any]] = []
     for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut short
-        try:
-            event = json.loads(line)
-            if not (isinstance(event["step"], int) and isinstance(event["values"], dict)):
-                break
-        except (ValueError, KeyError, TypeError):
+        event = event_in(line)
+        if event is None:
             break
         events.append(event)
     return events
+
+
+def event_in(line: bytes) -> dict[str, Any] | None:
+    """The event of a whole line; None if it is damaged."""
+    try:
+        event = json.loads(line)
+        return event if isinstance(event["step"], int) and isinstance(event["values"], dict) else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def rewind(path: Path, step: int) -> None:

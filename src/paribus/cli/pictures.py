@@ -1,0 +1,76 @@
+"""What a technique does to the inputs, to look at: a grid of the first training batch with its targets as captions.
+
+A batch is a pure function of (data, seed, step), so drawing one leaves the training as it was.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paribus.cli.compose import Recipe
+from paribus.core.mixing import soft
+from paribus.core.progress import Progress
+from paribus.core.protocols import Loader
+from paribus.tracking.wandb import INPUTS, WandB
+
+TILE, CAPTION, GAP = 96, 14, 6  # pixels: an image's longer side at least, its caption, between two images
+
+
+def show_inputs(recipe: Recipe, loader: Loader, total: int) -> None:
+    """Write inputs.png into the run folder if the W&B tracker asks for it. Rank 0's part of the global batch."""
+    count = max(
+        (t.images for t in recipe.tracker.values() if isinstance(t, WandB) and t.wanted != "disabled"), default=0
+    )
+    path = recipe.folder / INPUTS
+    if not count or path.exists():
+        return
+    batch, at = loader.batch(0), Progress(0, total, recipe.seed, loader.steps_per_epoch)
+    for transform in recipe.transforms.values():
+        if transform is not None:
+            batch = transform(batch, at)
+    weights = soft(batch.targets, batch.classes, batch.inputs)[:count]
+    grid([*visible(batch.inputs)[:count]], [caption(w.tolist()) for w in weights], path)
+
+
+def visible(inputs: Tensor) -> Tensor:
+    """(n, c, h, w) inputs, normalised in whatever way, to (n, h, w, 1 or 3) uint8 on the CPU.
+
+    Each channel is stretched to what the whole batch spans, which undoes a normalisation where black and white occur.
+    """
+    x = inputs.detach().float().cpu()
+    x = x if x.shape[1] == 3 else x[:, :1]
+    low, high = x.amin((0, 2, 3), keepdim=True), x.amax((0, 2, 3), keepdim=True)
+    return ((x - low) / (high - low).clamp_min(1e-12) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def caption(weights: list[float], most: int = 3) -> str:
+    """Class weights to "3 0.63 + 8 0.37": the heaviest classes first, as indices; "3" alone where the target is hard."""
+    ranked = sorted((-weight, index) for index, weight in enumerate(weights) if weight >= 0.005)
+    if len(ranked) == 1:
+        return str(ranked[0][1])
+    rest = " + …" if len(ranked) > most else ""
+    return " + ".join(f"{index} {-weight:.2f}" for weight, index in ranked[:most]) + rest
+
+
+def grid(images: list[Tensor], captions: list[str], path: Path) -> None:
+    """Write (h, w, 1 or 3) uint8 images as one PNG, each above its caption, enlarged by whole pixels."""
+    from PIL import Image, ImageDraw, ImageFont  # comes with torchvision
+
+    height, width, _ = images[0].shape
+    factor = max(1, TILE // max(height, width))
+    font: Any = ImageFont.load_default(CAPTION - 3)
+    cell_w, cell_h = width * factor + GAP, height * factor + CAPTION + GAP
+    columns = math.ceil(math.sqrt(len(images)))
+    sheet = Image.new("RGB", (columns * cell_w + GAP, math.ceil(len(images) / columns) * cell_h + GAP), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, (image, text) in enumerate(zip(images, captions, strict=True)):
+        x, y = GAP + i % columns * cell_w, GAP + i // columns * cell_h
+        pixels = Image.fromarray(image.expand(-1, -1, 3).numpy()).resize(
+            (width * factor, height * factor), Image.Resampling.NEAREST
+        )
+        sheet.paste(pixels, (x, y))
+        pen.text((x, y + height * factor), text, fill="black", font=font)
+    sheet.save(path)

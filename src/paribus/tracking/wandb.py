@@ -1,0 +1,131 @@
+"""Weights & Biases as a mirror of the record that can neither lose data nor hold up training.
+
+Training writes events.jsonl and nothing else. Rank 0 starts one process beside it (wandb_follower.py), which reads that
+file and tells W&B; here is only what the training process does: start it, and at the end say so and wait a moment.
+W&B is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from paribus.core.build import schema
+
+MIRROR = "wandb"  # in a run folder: id, record, lock, status.json, follower.log, and W&B's own folder of the run
+STATUS, LOG = "status.json", "follower.log"
+FOLLOWER = "paribus.tracking.wandb_follower"
+INPUTS = "inputs.png"  # in a run folder, where images were asked for
+GRACE = 240.0  # seconds for what needs no service, but perhaps a processor that others are using
+SHARE, LONGEST = 0.005, 2.0  # of the run's time, and in seconds: how long the end of training waits for the mirror
+
+
+@schema
+class WandB:
+    """Online when logged in to W&B, else a local record that `paribus wandb sync RUN` uploads.
+
+    Every W&B variable counts where its field is left at the default (WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP,
+    WANDB_JOB_TYPE, WANDB_NAME, WANDB_NOTES, WANDB_MODE), WANDB_TAGS are added, and WANDB_MODE=disabled always counts.
+
+    group, job_type: the recipe's name and its techniques unless given. tags: beside the names of the techniques.
+    images: how many inputs of the first training batch to show, after the transforms, with their targets.
+    sync_timeout: seconds that W&B has after the run has ended, before the local record is written instead.
+    """
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "paribus"
+    entity: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+    images: Annotated[int, Field(ge=0, le=64)] = 0
+    sync_timeout: Annotated[float, Field(ge=1, le=3600)] = 60.0
+
+    @property
+    def wanted(self) -> str:
+        """The mode in effect: auto, online, offline or disabled."""
+        variable = {"dryrun": "offline", "run": "online"}.get(said := os.environ.get("WANDB_MODE", ""), said)
+        if variable == "disabled" or (self.mode == "auto" and variable in ("online", "offline")):
+            return variable
+        return self.mode
+
+    def __call__(self, folder: Path, start: int, total: int) -> "Mirror | Nothing":
+        return Nothing() if self.wanted == "disabled" else Mirror(folder)
+
+
+class Nothing:
+    """A tracker that is off."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self, summary: Mapping[str, Any]) -> None: ...
+
+
+class Mirror:
+    """The training process's end of the pipe to the follower."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._began = folder, time.monotonic()
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            self._process = follow(folder, stdin=subprocess.PIPE)
+        except OSError as error:
+            self._warn(f"W&B is left out: {error}")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Nothing: the follower reads the record."""
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Say that the end is reached and wait for a moment. The follower then goes on alone."""
+        process = self._process
+        if process is None:
+            return
+        try:
+            process.communicate(b".", timeout=min(LONGEST, SHARE * (time.monotonic() - self._began)))
+        except subprocess.TimeoutExpired:
+            # reaps it if this process lives on, as in a sweep
+            threading.Thread(target=process.wait, daemon=True).start()
+        told = status(self._folder)
+        if process.returncode is not None and process.returncode < 0:
+            follow(self._folder, stdin=subprocess.DEVNULL)
+            self._warn(f"the process that tells W&B was killed (signal {-process.returncode}); another one starts over")
+        elif process.returncode or told.get("why"):
+            self._warn(f"W&B: {told.get('why') or f'its process ended with {process.returncode}'}")
+        elif process.returncode is None and told.get("state") != "offline":
+            self._warn("W&B does not have everything yet; its process goes on in the background")
+        elif told.get("url"):
+            print(f"W&B: {told['url']}")
+
+    def _warn(self, what: str) -> None:
+        print(f"warning: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
+
+
+def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
+    """Start a follower for a run folder, away from this terminal and its signals."""
+    mirror = folder / MIRROR
+    mirror.mkdir(exist_ok=True)
+    (mirror / STATUS).unlink(missing_ok=True)
+    with open(mirror / LOG, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", FOLLOWER, str(folder.resolve()), *options],
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What the follower last said: state (starting, connecting, online, offline), and why or url."""
+    try:
+        return json.loads((folder / MIRROR / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
