@@ -47,7 +47,7 @@ def visible(inputs: Tensor) -> Tensor:
 
 
 def caption(weights: list[float], most: int = 3) -> str:
-    """Class weights to "3 0.63 + 8 0.37": the heaviest classes first, as indices; "3" alone where the target is hard."""
+    """Class weights to "3 0.63 + 8 0.37", the heaviest classes first, as indices; a hard target to "3"."""
     ranked = sorted((-weight, index) for index, weight in enumerate(weights) if weight >= 0.005)
     if len(ranked) == 1:
         return str(ranked[0][1])
