@@ -34,7 +34,7 @@ def session(follower: "Follower", online: bool) -> None:
     follower.tell(state="online" if online else "offline", **({"url": live.url, "why": None} if online else {}))
     live.define_metric("step")
     live.define_metric("*", step_metric="step")
-    known = live.step  # of the service: the first step it does not have
+    known = live.starting_step  # the first step that the service does not have
     picture = follower.run / INPUTS
     if known == 0 and picture.exists():
         live.log({"inputs": wandb.Image(str(picture)), "step": 0}, step=0, commit=True)
