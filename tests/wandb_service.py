@@ -122,7 +122,7 @@ def broken(how: str) -> Iterator[str]:
             connection.recv(65536)
             if how == "hangs":
                 time.sleep(600)
-            connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            connection.sendall(b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 
     def accept() -> None:
         while True:

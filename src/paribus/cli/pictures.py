@@ -16,10 +16,10 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import Loader
 from paribus.tracking.wandb import INPUTS, WandB
 
-TILE, CAPTION, GAP = 96, 14, 6  # pixels: an image's longer side at least, its caption, between two images
+TILE, CAPTION, GAP = 128, 16, 6  # pixels: an image's longer side about, its caption, between two images
 
 
-def show_inputs(recipe: Recipe, loader: Loader, total: int) -> None:
+def show_inputs(recipe: Recipe, loader: Loader, names: tuple[str, ...], total: int) -> None:
     """Write inputs.png into the run folder if the W&B tracker asks for it. Rank 0's part of the global batch."""
     count = max(
         (t.images for t in recipe.tracker.values() if isinstance(t, WandB) and t.wanted != "disabled"), default=0
@@ -32,7 +32,7 @@ def show_inputs(recipe: Recipe, loader: Loader, total: int) -> None:
         if transform is not None:
             batch = transform(batch, at)
     weights = soft(batch.targets, batch.classes, batch.inputs)[:count]
-    grid([*visible(batch.inputs)[:count]], [caption(w.tolist()) for w in weights], path)
+    grid([*visible(batch.inputs)[:count]], [caption(w.tolist(), names) for w in weights], path)
 
 
 def visible(inputs: Tensor) -> Tensor:
@@ -46,13 +46,16 @@ def visible(inputs: Tensor) -> Tensor:
     return ((x - low) / (high - low).clamp_min(1e-12) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def caption(weights: list[float], most: int = 3) -> str:
-    """Class weights to "3 0.63 + 8 0.37", the heaviest classes first, as indices; a hard target to "3"."""
+def caption(weights: list[float], names: tuple[str, ...] = (), most: int = 3) -> str:
+    """Class weights to "cat 0.63 + ship 0.37", the heaviest classes first; a hard target to "cat".
+
+    Classes without names are called by their indices: "#3 0.63 + #8 0.37".
+    """
     ranked = sorted((-weight, index) for index, weight in enumerate(weights) if weight >= 0.005)
+    called = [(names[index] if names else f"#{index}", -weight) for weight, index in ranked[:most]]
     if len(ranked) == 1:
-        return str(ranked[0][1])
-    rest = " + …" if len(ranked) > most else ""
-    return " + ".join(f"{index} {-weight:.2f}" for weight, index in ranked[:most]) + rest
+        return called[0][0]
+    return " + ".join(f"{name} {weight:.2f}" for name, weight in called) + (" + …" if len(ranked) > most else "")
 
 
 def grid(images: list[Tensor], captions: list[str], path: Path) -> None:
@@ -62,15 +65,14 @@ def grid(images: list[Tensor], captions: list[str], path: Path) -> None:
     height, width, _ = images[0].shape
     factor = max(1, TILE // max(height, width))
     font: Any = ImageFont.load_default(CAPTION - 3)
-    cell_w, cell_h = width * factor + GAP, height * factor + CAPTION + GAP
+    cell_w = max(width * factor, *(math.ceil(font.getlength(text)) for text in captions)) + GAP
+    cell_h = height * factor + CAPTION + GAP
     columns = math.ceil(math.sqrt(len(images)))
     sheet = Image.new("RGB", (columns * cell_w + GAP, math.ceil(len(images) / columns) * cell_h + GAP), "white")
     pen = ImageDraw.Draw(sheet)
     for i, (image, text) in enumerate(zip(images, captions, strict=True)):
         x, y = GAP + i % columns * cell_w, GAP + i // columns * cell_h
-        pixels = Image.fromarray(image.expand(-1, -1, 3).numpy()).resize(
-            (width * factor, height * factor), Image.Resampling.NEAREST
-        )
-        sheet.paste(pixels, (x, y))
+        pixels = Image.fromarray(image.expand(-1, -1, 3).numpy())
+        sheet.paste(pixels.resize((width * factor, height * factor), Image.Resampling.NEAREST), (x, y))
         pen.text((x, y + height * factor), text, fill="black", font=font)
     sheet.save(path)

@@ -68,7 +68,7 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
         resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
         if world.is_main:
-            show_inputs(recipe, loader, run.total)
+            show_inputs(recipe, loader, data.names, run.total)
         tracker = _trackers(recipe, start, run.total) if world.is_main else Trackers([])
         if world.is_main:
             _announce(recipe, run, data, method, start)

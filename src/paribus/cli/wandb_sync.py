@@ -5,7 +5,7 @@ from pathlib import Path
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.tracking.wandb import follow, status
+from paribus.tracking.wandb import BUSY, follow, status
 
 PATIENCE = 600  # seconds for a run to be uploaded
 USAGE = f"""\
@@ -48,7 +48,10 @@ def _sync(folder: Path, offline: bool) -> int:
     mode = "offline" if offline else "auto"
     process = follow(folder, subprocess.DEVNULL, "--once", "--mode", mode, "--patience", str(PATIENCE))
     code = process.wait()
-    told = status(folder)
+    told = status(folder, process.pid)
+    if code == BUSY:
+        print(f"{folder}: left alone, another process is telling it to W&B")
+        return 1
     if code or told.get("why"):
         print(f"{folder}: {told.get('why') or f'W&B ended with {code}; see {folder}/wandb/follower.log'}")
         return 1

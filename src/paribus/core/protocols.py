@@ -51,7 +51,7 @@ class DataSets:
     """Loaded data: its spec, a training loader, and evaluation splits by name, each a function of the batch size.
 
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
-    checksum: of the training samples and their order.
+    checksum: of the training samples and their order. names: of the classes, or () where the index says it all.
     """
 
     spec: Spec
@@ -59,6 +59,7 @@ class DataSets:
     splits: Mapping[str, Callable[[int], Iterable[Batch]]]
     sizes: Mapping[str, int]
     checksum: str
+    names: tuple[str, ...] = ()
 
 
 @runtime_checkable

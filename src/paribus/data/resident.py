@@ -122,6 +122,7 @@ def resident_sets(
     place: Place,
     train_size: int | None,
     minival: int,
+    names: tuple[str, ...] = (),
 ) -> DataSets:
     """Carve `minival` images for selection from the training set, then keep `train_size` of the rest."""
     splits = {"val": val}
@@ -146,6 +147,7 @@ def resident_sets(
         splits={key: evaluation_batches(part, look, classes, place) for key, part in splits.items()},
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
         checksum=checksum(train.images, train.targets, train.ids),
+        names=names,
     )
 
 

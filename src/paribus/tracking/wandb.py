@@ -23,6 +23,7 @@ MIRROR = "wandb"  # in a run folder: id, record, lock, status.json, follower.log
 STATUS, LOG = "status.json", "follower.log"
 FOLLOWER = "paribus.tracking.wandb_follower"
 INPUTS = "inputs.png"  # in a run folder, where images were asked for
+BUSY = 4  # exit code of a follower that was not needed
 GRACE = 240.0  # seconds for what needs no service, but perhaps a processor that others are using
 SHARE, LONGEST = 0.005, 2.0  # of the run's time, and in seconds: how long the end of training waits for the mirror
 
@@ -93,7 +94,7 @@ class Mirror:
         except subprocess.TimeoutExpired:
             # reaps it if this process lives on, as in a sweep
             threading.Thread(target=process.wait, daemon=True).start()
-        told = status(self._folder)
+        told = status(self._folder, process.pid)
         if process.returncode is not None and process.returncode < 0:
             follow(self._folder, stdin=subprocess.DEVNULL)
             self._warn(f"the process that tells W&B was killed (signal {-process.returncode}); another one starts over")
@@ -112,7 +113,6 @@ def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
     """Start a follower for a run folder, away from this terminal and its signals."""
     mirror = folder / MIRROR
     mirror.mkdir(exist_ok=True)
-    (mirror / STATUS).unlink(missing_ok=True)
     with open(mirror / LOG, "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", FOLLOWER, str(folder.resolve()), *options],
@@ -123,9 +123,10 @@ def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
         )
 
 
-def status(folder: Path) -> dict[str, Any]:
-    """What the follower last said: state (starting, connecting, online, offline), and why or url."""
+def status(folder: Path, process: int) -> dict[str, Any]:
+    """What this follower last said: state (starting, connecting, online, offline, failed), and why, url or record."""
     try:
-        return json.loads((folder / MIRROR / STATUS).read_text())
+        told = json.loads((folder / MIRROR / STATUS).read_text())
     except (OSError, ValueError):
         return {}
+    return told if told["process"] == process else {}

@@ -34,9 +34,9 @@ import yaml
 
 from paribus.core import runfolder
 from paribus.core.build import build
-from paribus.tracking.wandb import GRACE, MIRROR, STATUS, WandB
+from paribus.tracking.wandb import BUSY, GRACE, MIRROR, STATUS, WandB
 
-OK, FAILED, BUSY = 0, 1, 4
+OK, FAILED = 0, 1
 RETRY = 600.0  # seconds between two tries to reach the service
 NICE = 10  # a tenth of a core's share: at 19 a machine full of trainings kept it from ever ending
 RECORD, ID, LOCK = "record", "id", "lock"
@@ -136,6 +136,7 @@ def watch(follower: Follower) -> None:
 
 def mirror(follower: Follower, mode: str) -> None:
     """Tell W&B everything, online if that can be, else in a local record. Raises what W&B raises on the latter."""
+    import wandb
     from wandb.errors import AuthenticationError, UsageError
 
     from paribus.tracking.wandb_session import session
@@ -151,6 +152,8 @@ def mirror(follower: Follower, mode: str) -> None:
             break
         except Exception as error:
             follower.tell(why=f"the service cannot be reached ({_first_line(error)}), so the record is local")
+            with suppress(Exception):  # W&B's own process holds the run's id until it ends
+                wandb.teardown()
         if last or follower.ended.wait(RETRY):
             break
     session(follower, online=False)
@@ -182,7 +185,6 @@ def main() -> int:
     threading.Thread(target=watch, args=(follower,), daemon=True).start()
     held = alone(follower.mirror, asked.once)
     if held is None:
-        follower.tell(state="failed", why="another process is telling this run to W&B")
         return BUSY
     follower.tell(state="starting")
     try:
