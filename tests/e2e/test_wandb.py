@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from paribus.tracking.events import read_events
 from trainings import result_in
 from wandb_service import KEY, Service, broken, service
 
@@ -71,7 +72,16 @@ def record(run: Path) -> tuple[dict[str, Any], list[int]]:
 
 
 def recorded(run: Path) -> list[int]:
-    return [json.loads(line)["step"] for line in (run / "events.jsonl").read_text().splitlines()]
+    return [event["step"] for event in read_events(run / "events.jsonl")]
+
+
+def follows(folder: Path) -> bool:
+    """Whether a follower of the run that goes on has begun: the one before may have left its last word."""
+    run = the_run(folder)
+    status = run / "wandb" / "status.json" if run else None
+    return (
+        status is not None and status.exists() and Path(f"/proc/{json.loads(status.read_text())['process']}").exists()
+    )
 
 
 def final(run: Path) -> dict[str, float]:
@@ -121,15 +131,12 @@ def test_drawing_inputs_leaves_the_training_as_it_was(tmp_path: Path) -> None:
 def accident(folder: Path, victim: str, dice: random.Random, **variables: str) -> None:
     """Go on with the run, and after some more lines of its record kill training, its follower, or both."""
     run = the_run(folder)
-    path = run / "events.jsonl" if run else None
-    before = path.read_bytes().count(b"\n") if path and path.exists() else 0
+    before = len(recorded(run)) if run else 0
     process = start(folder, *SMOKE, *LONG, **variables)
     wanted, deadline = before + dice.randint(4, 10), time.monotonic() + 120
     while process.poll() is None and time.monotonic() < deadline:
         run = the_run(folder)
-        path = run / "events.jsonl" if run else None
-        follows = run is not None and (run / "wandb" / "status.json").exists()
-        if follows and path and path.exists() and path.read_bytes().count(b"\n") >= wanted:
+        if run is not None and follows(folder) and len(recorded(run)) >= wanted:
             break
         time.sleep(0.005)
     assert process.poll() is None, "killed before it could end"
@@ -180,8 +187,10 @@ def test_a_killed_follower_is_started_again_at_the_end(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    while (run := the_run(tmp_path)) is None or not (run / "wandb" / "status.json").exists():
+    while process.poll() is None and not follows(tmp_path):
         time.sleep(0.01)
+    run = the_run(tmp_path)
+    assert run is not None
     os.kill(told(run)["process"], signal.SIGKILL)
     _, errors = process.communicate()
     assert process.returncode == 0
@@ -283,7 +292,7 @@ def test_the_follower_does_without_torch(tmp_path: Path) -> None:
 
 def test_sync_leaves_a_run_alone_that_is_being_trained(tmp_path: Path) -> None:
     process = start(tmp_path, *SMOKE, *LONG)
-    while (run := the_run(tmp_path)) is None or not (run / "wandb" / "status.json").exists():
+    while process.poll() is None and not follows(tmp_path):
         time.sleep(0.01)
     process.send_signal(signal.SIGSTOP)
     done = paribus(tmp_path, "wandb", "sync", "runs")
