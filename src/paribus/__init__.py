@@ -7,6 +7,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from paribus.exported import load as load
     from paribus.techniques.adamp import SGDP as SGDP
     from paribus.techniques.adamp import AdamP as AdamP
     from paribus.techniques.cutmix import CutMix as CutMix
@@ -29,6 +30,7 @@ _HOMES = {  # name -> the file that owns it
     "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
     "cutout": "paribus.techniques.cutout",
+    "load": "paribus.exported",
     "load_timm_weights": "paribus.timm_weights",
     "mixup": "paribus.techniques.mixup",
     "pit": "paribus.techniques.pit",
@@ -43,6 +45,7 @@ __all__ = [
     "__version__",
     "cutmix",
     "cutout",
+    "load",
     "load_timm_weights",
     "mixup",
     "pit",

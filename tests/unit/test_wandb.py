@@ -78,11 +78,11 @@ def test_captions_name_the_heaviest_classes_first(weights: list[float], names: t
 
 def test_visible_undoes_a_normalisation() -> None:
     pixels = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
-    pixels[0, :, 0, 0], pixels[0, :, 0, 1] = 0, 255
-    mean, std = torch.tensor([0.4, 0.5, 0.6]).view(3, 1, 1), torch.tensor([0.2, 0.3, 0.25]).view(3, 1, 1)
-    assert torch.equal(visible((pixels / 255 - mean) / std), pixels.permute(0, 2, 3, 1))
-    assert visible(torch.zeros(2, 1, 4, 4)).shape == (2, 4, 4, 1)
-    assert visible(torch.zeros(2, 7, 4, 4)).shape == (2, 4, 4, 1)
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+    inputs = (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    assert torch.equal(visible(inputs, mean, std), pixels.permute(0, 2, 3, 1))
+    assert visible(torch.zeros(2, 1, 4, 4), (0.5,), (0.5,)).shape == (2, 4, 4, 1)
+    assert visible(torch.zeros(2, 7, 4, 4), (0.5,) * 7, (0.5,) * 7).shape == (2, 4, 4, 1)
 
 
 def test_the_grid_shows_each_image_enlarged(tmp_path: Path) -> None:

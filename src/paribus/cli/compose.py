@@ -8,7 +8,8 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from pydantic import AfterValidator, Field
 from paribus.cli.overlays import in_effect
 from paribus.core.build import build, checked, describe, schema
 from paribus.core.duration import PositiveDuration, in_steps
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import (
     Average,
     Checks,
@@ -156,6 +157,18 @@ def recipe_again(config: Mapping[str, Any]) -> Recipe:
         if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose
             values[key] = checked(cls, values[key], key)
     return checked(Recipe, values)
+
+
+@contextmanager
+def building(part: str) -> Iterator[None]:
+    """Whatever goes wrong while something is made from a checked config is still the config's fault, or its class's."""
+    try:
+        yield
+    except (ConfigError, RunFailed):
+        raise
+    except Exception as error:
+        what = next(iter(str(error).splitlines()), "")
+        raise ConfigError(f"{part}: cannot be made from this config: {type(error).__name__}: {what[:300]}") from error
 
 
 def place_of(recipe: Recipe, device: torch.device, world: distributed.World) -> Place:

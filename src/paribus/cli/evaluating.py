@@ -1,80 +1,67 @@
-"""`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, from what its run folder says."""
+"""`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or on others of the same kind."""
 
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-import yaml
-
-from paribus.cli.compose import evaluation_from, method_from, place_of, recipe_again
-from paribus.cli.overlays import with_value
-from paribus.core import runfolder
+from paribus.cli.compose import building, evaluation_from, method_from, place_of, recipe_again
+from paribus.cli.saved import Saved, saved
 from paribus.core.errors import ConfigError
-from paribus.engine import checkpoint
+from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.runtime import prepare
 
-USAGE = "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [runtime.KEY=VALUE] [packages=[NAME]]"
+USAGE = (
+    "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [data=NAME data.KEY=VALUE ...] [runtime.KEY=VALUE] "
+    "[packages=[NAME]]"
+)
 
 
 def run(arguments: list[str]) -> int:
     if arguments in (["-h"], ["--help"]):
-        print(USAGE)
+        print(
+            f"{USAGE}\n\ndata=NAME evaluates on another data set of as many classes, normalised as the run's own was."
+        )
         return 0
-    paths, overrides = ([a for a in arguments if ("=" in a) is wanted] for wanted in (False, True))
-    if len(paths) != 1:
-        raise ConfigError(f"eval takes one run folder or checkpoint, found {len(paths)}; {USAGE}")
-    path = Path(paths[0])
-    folder = path if path.is_dir() else path.parent.parent
-    if not path.exists():
-        raise ConfigError(f"{path}: no run or checkpoint there; paribus list runs names them")
-    recipe = recipe_again(with_overrides(read_config(folder), overrides))
-    if path.name == "last" and path.is_file():
-        path = path.with_name(path.read_text().strip())
-    found = checkpoint.newest(folder) if path.is_dir() else checkpoint.load(path)
-    if found is None:
-        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
-    if found.recipe != recipe.id:
-        raise ConfigError(f"{path}: the checkpoint is of recipe {found.recipe}, config.yaml of {recipe.id}")
+    named = [a for a in arguments if a.startswith("data=")]
+    of_data = [a for a in arguments if a.startswith("data.")] if named else []
+    found = saved([a for a in arguments if a not in named + of_data], USAGE, ("data.root", "packages", "runtime."))
+    recipe = found.recipe
+    if named:
+        recipe = recipe_again({**recipe.config, "data": _other_data(found, named + of_data)})
 
     place = place_of(recipe, prepare(recipe.runtime, World()), World())
-    data = recipe.data(place)
-    evaluators = evaluation_from(recipe, data)
-    method = method_from(recipe, data, place)
-    method.load_state_dict(found.method)
-    print(f"{folder.name} after step {found.step}")
+    with building("data"):
+        data = recipe.data(place)
+        _check_inputs(found, data)
+        evaluators = evaluation_from(recipe, data)
+    with building("model"):
+        method = method_from(recipe, data, place)
+        method.load_state_dict(found.checkpoint.method)
+    print(
+        f"{found.folder.name} after step {found.checkpoint.step}"
+        + (f", on {' '.join(named + of_data)}" if named else "")
+    )
     for key, value in sorted(evaluate(method, evaluators, data.splits).items()):
         print(f"  {key:<16} {value:.6f}")
     return 0
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's config.yaml. Raises ConfigError if there is none or it is damaged."""
-    path = folder / runfolder.CONFIG
-    if not path.is_file():
-        raise ConfigError(f"{folder}: no run there (no {runfolder.CONFIG}); paribus list runs names them")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} is damaged: it is not a mapping")
-    return config
+def _other_data(found: Saved, overrides: list[str]) -> dict[str, Any]:
+    """The config of another data set, with the mean and deviation that the network was trained with."""
+    from paribus.cli.hydra_app import composed
+
+    config = composed(overrides)["data"]
+    inputs = found.summary.get("inputs", {})
+    return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
 
 
-def with_overrides(config: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    """The config with what may differ here from where the run was made.
-
-    Packages whose classes may be used come from the command line alone: a run folder from elsewhere must not choose
-    what code is imported.
-    """
-    config = {**config, "packages": []}
-    for override in overrides:
-        key, _, value = override.partition("=")
-        if key not in ("data.root", "packages") and not key.startswith("runtime."):
-            raise ConfigError(f"{key}: eval takes data.root, runtime.* and packages; the rest is the run's own")
-        group = key.partition(".")[0]
-        if group not in config or (key != group and not isinstance(config[group], dict)):
-            raise ConfigError(f"{key}: the run's config has no {group}")
-        config = with_value(config, key, yaml.safe_load(value))
-    return config
+def _check_inputs(found: Saved, data: DataSets) -> None:
+    """Networks may be built by their data's size, so another size would be another network."""
+    trained = {key: found.summary.get("inputs", {}).get(key) for key in asdict(data.spec)}
+    if None not in trained.values() and trained != asdict(data.spec):
+        old, new = (
+            f"{s['channels']}×{s['height']}×{s['width']} images of {s['classes']} classes"
+            for s in (trained, asdict(data.spec))
+        )
+        raise ConfigError(f"data: found {new}; the network was trained on {old}")

@@ -5,9 +5,7 @@ codes are ours.
 import os
 import sys
 import tempfile
-import traceback
-from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, cast
 
 import hydra
 import yaml
@@ -42,6 +40,7 @@ def run(arguments: list[str]) -> int:
         if sweeping and code != OK:
             raise JobEnded(f"a job ended with exit code {code}")
 
+    _check_flags(arguments)
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
     try:
@@ -54,11 +53,11 @@ def run(arguments: list[str]) -> int:
             hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
     except JobEnded:
         pass
-    except SystemExit as done:  # how Hydra ends --help, and argparse a flag that it does not know
+    except SystemExit as done:  # how Hydra ends --help
         return int(done.code or OK)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError) as error:
-        if isinstance(error, ConfigError) or os.environ.get("PARIBUS_DEBUG") == "1":
-            raise
+    except (ConfigError, RunFailed):
+        raise
+    except Exception as error:  # a job tells of its own; so this is Hydra at odds with a config or an override
         raise ConfigError(one_line(error, arguments)) from error
     finally:
         if "paribus.engine.distributed" in sys.modules:
@@ -68,6 +67,19 @@ def run(arguments: list[str]) -> int:
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     return _overall(codes) if codes else OK
+
+
+def _check_flags(arguments: list[str]) -> None:
+    """Refuse a flag that Hydra does not know in one line; its own parser prints a page of usage."""
+    from hydra._internal.utils import get_args_parser  # what hydra.main parses with; there is no public name for it
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; an override is key=value, and paribus train --hydra-help names the flags")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
 
 
 def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any]) -> int:
@@ -83,12 +95,14 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any]) -> int:
         return train(OmegaConf.to_container(cfg, resolve=True), asked, stops[0])
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        return complain(str(ConfigError(one_line(error, overrides))), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
-    except Exception as error:  # a defect, or a machine out of memory or disk: all that is known is worth showing
-        traceback.print_exc()
+    except Exception as error:  # a defect of ours, or of the user's own class
+        what = next(iter(str(error).splitlines()), "")
         return complain(
-            f"the run failed: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", FAILED
+            f"the run failed: {type(error).__name__}: {what}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
         )
 
 
@@ -117,19 +131,38 @@ def one_line(error: BaseException, arguments: list[str]) -> str:
             None,
         )
         if key is not None:
-            return f"{key}: no such key{near(key, _keys())}; paribus train --help shows them all"
-    advice = "; an override is key=value" if "parsing override" in text else ""
-    return text.split(" See https://")[0] + advice
+            return f"{key}: no such key{near(key, _keys(arguments))}; paribus train --help shows them all"
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        return f"{error.full_key}: {next(iter(str(error).splitlines()), 'cannot be resolved')}"
+    if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
+        advice = "; an override is key=value" if "parsing override" in text else ""
+        return text.split(" See https://")[0] + advice
+    # what Hydra did not expect itself: an assertion, an empty name, a file that is not text
+    return f"{' '.join(arguments)}: cannot be composed: {type(error).__name__}: {text[:300]}"
 
 
-def _keys() -> list[str]:
-    """The dotted keys of the config as it is without overrides, for near matches."""
+def composed(overrides: list[str]) -> dict[str, Any]:
+    """The config that these overrides make, as plain data, away from Hydra's command line. Raises ConfigError."""
     from hydra import compose, initialize_config_dir
+
+    try:
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+            return cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides), resolve=True))
+    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
+        raise ConfigError(one_line(error, overrides)) from error
+
+
+def _keys(arguments: list[str]) -> list[str]:
+    """The dotted keys of the config under these choices of groups (data=digits), for near matches."""
 
     def dotted(node: Any, path: str) -> list[str]:
         if not isinstance(node, dict):
             return [path]
         return [path, *(key for k, v in node.items() for key in dotted(v, f"{path}.{k}" if path else str(k)))]
 
-    with initialize_config_dir(str(Path(config_folder())), version_base="1.3"):
-        return dotted(OmegaConf.to_container(compose("train")), "")
+    groups = {path.name for path in config_folder().iterdir() if path.is_dir()}
+    choices = [a for a in arguments if a.partition("=")[0] in groups]
+    try:
+        return dotted(composed(choices), "")
+    except ConfigError:  # the user's own groups, or two mistakes at once
+        return dotted(composed([]), "")

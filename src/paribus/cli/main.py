@@ -22,6 +22,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
+  paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
   paribus list techniques|models|experiments|data|runs    what there is
 
@@ -41,6 +42,12 @@ def _eval(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _export(arguments: list[str]) -> int:
+    from paribus.cli.exporting import run
+
+    return run(arguments)
+
+
 def _list(arguments: list[str]) -> int:
     from paribus.cli.listing import run
 
@@ -53,7 +60,13 @@ def _wandb(arguments: list[str]) -> int:
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "list": _list, "wandb": _wandb}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "export": _export,
+    "list": _list,
+    "wandb": _wandb,
+}
 
 
 def main() -> NoReturn:

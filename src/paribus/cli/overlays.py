@@ -12,15 +12,29 @@ A file in configs/technique/ adds its settings to the config, and says under `ov
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import Field
+
+from paribus.core.build import checked, schema
 from paribus.core.errors import ConfigError
 
 EMPTY = "baseline"
 
 
+@schema
+class Overlay:
+    """The rules of one technique, as above."""
+
+    swap: dict[str, dict[str, str]] = Field(default_factory=dict)
+    expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    fits: str = ""
+    neutral: dict[str, Any] = Field(default_factory=dict)
+    small: dict[str, Any] = Field(default_factory=dict)
+
+
 def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
     """The config with every swap made and the rules replaced by `techniques`, the names in effect. Raises
     ConfigError."""
-    rules: Mapping[str, Any] = cfg.get("overlays") or {}
+    rules = {name: _rule(name, rule) for name, rule in _mapping("overlays", cfg.get("overlays")).items()}
     cfg = {key: value for key, value in cfg.items() if key != "overlays"}
     names = [name for name in asked if name != EMPTY]
     for name in names:
@@ -29,22 +43,35 @@ def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
                 f"technique={name}: configs/technique/{name}.yaml has no overlays.{name} that says what it changes"
             )
     for name, rule in rules.items():
-        for path, swaps in rule.get("swap", {}).items():
+        for path, swaps in rule.swap.items():
             found = value_at(cfg, path)
-            if found not in swaps:
+            if not isinstance(found, str) or found not in swaps:
                 _refuse(name, path, found, list(swaps), rule)
             cfg = with_value(cfg, path, swaps[found])
     for name, rule in rules.items():
-        for path, wanted in rule.get("expect", {}).items():
+        for path, wanted in rule.expect.items():
             found = value_at(cfg, path)
-            allowed = wanted if isinstance(wanted, list) else [wanted]
+            allowed = [wanted] if isinstance(wanted, str) else list(wanted)
             if found not in allowed:
                 _refuse(name, path, found, allowed, rule)
     return {**cfg, "techniques": list(rules)}
 
 
-def _refuse(name: str, path: str, found: Any, allowed: list[Any], rule: Mapping[str, Any]) -> None:
-    fits = rule.get("fits", f"it needs {path} to be {' or '.join(map(str, allowed))}")
+def _rule(name: str, rule: Any) -> Overlay:
+    rule = _mapping(f"overlays.{name}", rule)
+    expect = _mapping(f"overlays.{name}.expect", rule.get("expect"))
+    several = {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in expect.items()}
+    return checked(Overlay, {**rule, "expect": several}, f"overlays.{name}")
+
+
+def _mapping(path: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: found {value!r}; should be a mapping (cli/overlays.py has the rules)")
+    return {str(key): item for key, item in (value or {}).items()}
+
+
+def _refuse(name: str, path: str, found: Any, allowed: list[str], rule: Overlay) -> None:
+    fits = rule.fits or f"it needs {path} to be {' or '.join(allowed)}"
     raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found}; {fits}")
 
 

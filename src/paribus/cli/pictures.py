@@ -3,7 +3,9 @@
 A batch is a pure function of (data, seed, step), so drawing one leaves the training as it was.
 """
 
+import io
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,20 @@ from torch import Tensor
 from paribus.cli.compose import Recipe
 from paribus.core.mixing import soft
 from paribus.core.progress import Progress
-from paribus.core.protocols import Loader
+from paribus.core.protocols import DataSets, Loader
+from paribus.core.runfolder import write_atomically
 from paribus.tracking.wandb import INPUTS, WandB
 
 TILE, CAPTION, GAP = 128, 16, 6  # pixels: an image's longer side about, its caption, between two images
 
 
-def show_inputs(recipe: Recipe, loader: Loader, names: tuple[str, ...], total: int) -> None:
-    """Write inputs.png into the run folder if the W&B tracker asks for it. Rank 0's part of the global batch."""
-    count = max(
-        (t.images for t in recipe.tracker.values() if isinstance(t, WandB) and t.wanted != "disabled"), default=0
-    )
+def show_inputs(recipe: Recipe, data: DataSets, loader: Loader, total: int) -> None:
+    """Write inputs.png into the run folder if the W&B tracker asks for it: rank 0's part of the global batch.
+
+    A folder that takes no picture costs a warning.
+    """
+    asking = [t for t in recipe.tracker.values() if isinstance(t, WandB) and t.wanted != "disabled"]
+    count = max((t.images for t in asking), default=0)
     path = recipe.folder / INPUTS
     if not count or path.exists():
         return
@@ -32,18 +37,18 @@ def show_inputs(recipe: Recipe, loader: Loader, names: tuple[str, ...], total: i
         if transform is not None:
             batch = transform(batch, at)
     weights = soft(batch.targets, batch.classes, batch.inputs)[:count]
-    grid([*visible(batch.inputs)[:count]], [caption(w.tolist(), names) for w in weights], path)
+    pictures = [*visible(batch.inputs[:count], data.mean, data.std)]
+    try:
+        grid(pictures, [caption(w.tolist(), data.names) for w in weights], path)
+    except OSError as error:
+        print(f"warning: {path} cannot be written: {error.strerror}", file=sys.stderr)
 
 
-def visible(inputs: Tensor) -> Tensor:
-    """(n, c, h, w) inputs, normalised in whatever way, to (n, h, w, 1 or 3) uint8 on the CPU.
-
-    Each channel is stretched to what the whole batch spans, which undoes a normalisation where black and white occur.
-    """
-    x = inputs.detach().float().cpu()
-    x = x if x.shape[1] == 3 else x[:, :1]
-    low, high = x.amin((0, 2, 3), keepdim=True), x.amax((0, 2, 3), keepdim=True)
-    return ((x - low) / (high - low).clamp_min(1e-12) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+def visible(inputs: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """(n, c, h, w) normalised inputs back to (n, h, w, 1 or 3) uint8 on the CPU; one channel where there are not 3."""
+    scale, shift = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (std, mean))
+    pixels = ((inputs.float().cpu() * scale + shift).clamp(0, 1) * 255).round().to(torch.uint8)
+    return (pixels if len(mean) == 3 else pixels[:, :1]).permute(0, 2, 3, 1).contiguous()
 
 
 def caption(weights: list[float], names: tuple[str, ...] = (), most: int = 3) -> str:
@@ -75,4 +80,6 @@ def grid(images: list[Tensor], captions: list[str], path: Path) -> None:
         pixels = Image.fromarray(image.expand(-1, -1, 3).numpy())
         sheet.paste(pixels.resize((width * factor, height * factor), Image.Resampling.NEAREST), (x, y))
         pen.text((x, y + height * factor), text, fill="black", font=font)
-    sheet.save(path)
+    png = io.BytesIO()
+    sheet.save(png, "PNG")
+    write_atomically(path, png.getvalue())

@@ -2,16 +2,18 @@
 
 import errno
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from paribus.cli.compose import Recipe, evaluation_from, method_from, place_of, recipe_from, steps_of
+from paribus.cli.compose import Recipe, building, evaluation_from, method_from, place_of, recipe_from, steps_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.cli.pictures import show_inputs
 from paribus.core import runfolder
@@ -49,10 +51,12 @@ def train(cfg: Any, asked: list[str], stop: StopRequest | None = None) -> int:
 def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
-    data = recipe.data(place)
-    loader = data.loader(recipe.batch_size, recipe.seed)
-    evaluators = evaluation_from(recipe, data)
-    method = method_from(recipe, data, place)
+    with building("data"):
+        data = recipe.data(place)
+        loader = data.loader(recipe.batch_size, recipe.seed)
+        evaluators = evaluation_from(recipe, data)
+    with building("model, optimizer or transforms"):
+        method = method_from(recipe, data, place)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -68,7 +72,7 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
         resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
         if world.is_main:
-            show_inputs(recipe, loader, data.names, run.total)
+            show_inputs(recipe, data, loader, run.total)
         tracker = _trackers(recipe, start, run.total) if world.is_main else Trackers([])
         if world.is_main:
             _announce(recipe, run, data, method, start)
@@ -81,7 +85,8 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
             if world.is_main:
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
-                    summary = _finish(recipe, run, data, "FAILED", str(failure or error))
+                    why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+                    summary = _finish(recipe, run, data, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
@@ -222,6 +227,7 @@ def _finish(recipe: Recipe, run: Run, data: DataSets, state: str, why: str = "")
         "steps": run.total,
         "sizes": dict(data.sizes),
         "data_checksum": data.checksum,
+        "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)

@@ -51,7 +51,8 @@ class DataSets:
     """Loaded data: its spec, a training loader, and evaluation splits by name, each a function of the batch size.
 
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
-    checksum: of the training samples and their order. names: of the classes, or () where the index says it all.
+    checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
+    units of the 0–1 range. names: of the classes, or () where the index says it all.
     """
 
     spec: Spec
@@ -59,6 +60,8 @@ class DataSets:
     splits: Mapping[str, Callable[[int], Iterable[Batch]]]
     sizes: Mapping[str, int]
     checksum: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     names: tuple[str, ...] = ()
 
 

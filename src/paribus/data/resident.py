@@ -147,6 +147,8 @@ def resident_sets(
         splits={key: evaluation_batches(part, look, classes, place) for key, part in splits.items()},
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
         checksum=checksum(train.images, train.targets, train.ids),
+        mean=look.mean,
+        std=look.std,
         names=names,
     )
 

@@ -101,12 +101,13 @@ class Mirror:
         elif process.returncode or told.get("why"):
             self._warn(f"W&B: {told.get('why') or f'its process ended with {process.returncode}'}")
         elif process.returncode is None and told.get("state") != "offline":
-            self._warn("W&B does not have everything yet; its process goes on in the background")
+            online = told.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
+            self._warn("W&B is still being told, in the background", "warning" if online else "note")
         elif told.get("url"):
             print(f"W&B: {told['url']}")
 
-    def _warn(self, what: str) -> None:
-        print(f"warning: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
+    def _warn(self, what: str, kind: str = "warning") -> None:
+        print(f"{kind}: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
 
 
 def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
