@@ -1,8 +1,9 @@
 """Weights & Biases as a mirror of the record that can neither lose data nor hold up training.
 
 Training writes events.jsonl and nothing else. Rank 0 starts one process beside it (wandb_follower.py), which reads that
-file and tells W&B; here is only what the training process does: start it, and at the end say so and wait a moment.
-W&B is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled.
+file and tells W&B; here is only what the training process does: start it when the run is a minute old or over, and at
+the end say so and wait a moment. W&B takes about a second of processor time to start, which a run of ten seconds would
+feel. It is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled.
 """
 
 import json
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -37,6 +39,7 @@ class WandB:
 
     group, job_type: the recipe's name and its techniques unless given. tags: beside the names of the techniques.
     images: how many inputs of the first training batch to show, after the transforms, with their targets.
+    after: seconds of training before W&B is started; a run that ends sooner is told when it has ended.
     sync_timeout: seconds that W&B has after the run has ended, before the local record is written instead.
     """
 
@@ -48,6 +51,7 @@ class WandB:
     tags: tuple[str, ...] = ()
     notes: str | None = None
     images: Annotated[int, Field(ge=0, le=64)] = 0
+    after: Annotated[float, Field(ge=0)] = 60.0
     sync_timeout: Annotated[float, Field(ge=1, le=3600)] = 60.0
 
     @property
@@ -59,7 +63,7 @@ class WandB:
         return self.mode
 
     def __call__(self, folder: Path, start: int, total: int) -> "Mirror | Nothing":
-        return Nothing() if self.wanted == "disabled" else Mirror(folder)
+        return Nothing() if self.wanted == "disabled" else Mirror(folder, self.after)
 
 
 class Nothing:
@@ -73,38 +77,58 @@ class Nothing:
 class Mirror:
     """The training process's end of the pipe to the follower."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self._began = folder, time.monotonic()
+    def __init__(self, folder: Path, after: float) -> None:
+        self._folder, self._after, self._began = folder, after, time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
-        try:
-            self._process = follow(folder, stdin=subprocess.PIPE)
-        except OSError as error:
-            self._warn(f"W&B is left out: {error}")
+        self.log(0, {})
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Nothing: the follower reads the record."""
+        """Nothing, once the follower is there: it reads the record."""
+        if self._process is None and self._since() >= self._after:
+            self._follow()
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Say that the end is reached and wait for a moment. The follower then goes on alone."""
-        process = self._process
-        if process is None:
+        patience = min(LONGEST, SHARE * self._since()) if self._process else 0.0  # not for one that is yet to start
+        if self._process is None:
+            self._follow()
+        if self._process is None:
             return
-        try:
-            process.communicate(b".", timeout=min(LONGEST, SHARE * (time.monotonic() - self._began)))
-        except subprocess.TimeoutExpired:
-            # reaps it if this process lives on, as in a sweep
-            threading.Thread(target=process.wait, daemon=True).start()
-        told = status(self._folder, process.pid)
-        if process.returncode is not None and process.returncode < 0:
-            follow(self._folder, stdin=subprocess.DEVNULL)
-            self._warn(f"the process that tells W&B was killed (signal {-process.returncode}); another one starts over")
-        elif process.returncode or told.get("why"):
-            self._warn(f"W&B: {told.get('why') or f'its process ended with {process.returncode}'}")
-        elif process.returncode is None and told.get("state") != "offline":
+        self._let_go(patience)
+        code, told = self._process.returncode, status(self._folder, self._process.pid)
+        if code is not None and code < 0:
+            self._follow()
+            self._let_go(0.0)
+            self._warn(f"the process that tells W&B was killed (signal {-code}); another one starts over")
+        elif code or told.get("why"):
+            self._warn(f"W&B: {told.get('why') or f'its process ended with {code}'}")
+        elif code is None and told.get("state") != "offline":
             online = told.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
-            self._warn("W&B is still being told, in the background", "warning" if online else "note")
+            self._warn("the record for W&B is still being made, in the background", "warning" if online else "note")
         elif told.get("url"):
             print(f"W&B: {told['url']}")
+
+    def _since(self) -> float:
+        return time.monotonic() - self._began
+
+    def _follow(self) -> None:
+        try:
+            self._process = follow(self._folder, stdin=subprocess.PIPE)
+        except OSError as error:
+            if self._after < float("inf"):
+                self._warn(f"W&B is left out: {error}")
+            self._after = float("inf")
+
+    def _let_go(self, patience: float) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(b".")
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            # reaps it if this process lives on, as in a sweep
+            threading.Thread(target=self._process.wait, daemon=True).start()
 
     def _warn(self, what: str, kind: str = "warning") -> None:
         print(f"{kind}: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
