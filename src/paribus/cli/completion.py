@@ -63,8 +63,9 @@ _FLAGS = {
     "study": ("--help",),
     "bench": ("--help",),
     "cards": ("--write",),
+    "wandb": ("--help", "--offline"),
 }
-_ACTIONS = {"study": ("plan", "run", "status", "report", "import"), "bench": ("techniques",)}
+_ACTIONS = {"study": ("plan", "run", "status", "report", "import"), "bench": ("techniques",), "wandb": ("sync",)}
 
 
 def run(arguments: list[str]) -> int:

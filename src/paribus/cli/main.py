@@ -24,6 +24,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
+  paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
   paribus list techniques|models|experiments|data|runs|studies
   paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
@@ -40,6 +41,7 @@ COMMANDS = {
     "eval": "evaluating",
     "export": "exporting",
     "study": "studying",
+    "wandb": "wandb_sync",
     "list": "listing",
     "bench": "benching",
     "cards": "cards",

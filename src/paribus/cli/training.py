@@ -17,6 +17,7 @@ from paribus.cli.compose import Recipe, building, evaluation_from, method_from, 
 from paribus.cli.facts import Size, facts_of, size_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.cli.panel import Screen, brief
+from paribus.cli.pictures import show_inputs
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
@@ -77,6 +78,7 @@ def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop:
         resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
         if world.is_main:
+            show_inputs(recipe, data, loader, run.total)
             screen.begin(lambda: facts_of(recipe, rules, run, data, method, size, loader.steps_per_epoch, start))
         tracker = _trackers(recipe, start, run.total, screen.quiet) if world.is_main else Trackers([])
         try:
