@@ -3,69 +3,50 @@
 Imports nothing heavy, so that `paribus --help` answers at once.
 """
 
+import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
 from paribus import __version__
 from paribus.core.errors import ConfigError, RunFailed
 
-OK, FAILED, BAD_CONFIG, REQUEUE = 0, 1, 2, 75
+OK, FAILED, BAD_CONFIG, STUDY_FAILED, REQUEUE = 0, 1, 2, 3, 75
 
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
 
-  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
+  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume; -q for less
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
+  paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
-  paribus list techniques|models|experiments|data|runs    what there is
+  paribus list techniques|models|experiments|data|runs|studies
+  paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
+  paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
+  paribus completion bash|zsh|fish                        a script for the Tab key
 
-Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
+Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 75 stopped with a
+checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
 
 
-def _train(arguments: list[str]) -> int:
-    from paribus.cli.hydra_app import run
-
-    return run(arguments)
-
-
-def _eval(arguments: list[str]) -> int:
-    from paribus.cli.evaluating import run
-
-    return run(arguments)
-
-
-def _export(arguments: list[str]) -> int:
-    from paribus.cli.exporting import run
-
-    return run(arguments)
-
-
-def _list(arguments: list[str]) -> int:
-    from paribus.cli.listing import run
-
-    return run(arguments)
-
-
-def _wandb(arguments: list[str]) -> int:
-    from paribus.cli.wandb_sync import run
-
-    return run(arguments)
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "train": _train,
-    "eval": _eval,
-    "export": _export,
-    "list": _list,
-    "wandb": _wandb,
+# the subcommand, and the file of paribus.cli whose `run`, or other function, takes its arguments
+COMMANDS = {
+    "train": "hydra_app",
+    "eval": "evaluating",
+    "export": "exporting",
+    "study": "studying",
+    "wandb": "wandb_sync",
+    "list": "listing",
+    "bench": "benching",
+    "cards": "cards",
+    "completion": "completion",
+    "_complete": "completion:run_complete",  # what the shells' scripts call
 }
 
 
@@ -94,13 +75,12 @@ def dispatch(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"paribus {__version__}")
         return OK
-    command = COMMANDS.get(arguments[0])
-    if command is None:
-        return complain(
-            f"{arguments[0]}: no such command; there are {', '.join(COMMANDS)} (paribus --help)", BAD_CONFIG
-        )
+    if arguments[0] not in COMMANDS:
+        there = ", ".join(name for name in COMMANDS if name[0] != "_")
+        return complain(f"{arguments[0]}: no such command; there are {there} (paribus --help)", BAD_CONFIG)
     try:
-        return command(arguments[1:])
+        module, _, function = COMMANDS[arguments[0]].partition(":")
+        return getattr(importlib.import_module(f"paribus.cli.{module}"), function or "run")(arguments[1:])
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:

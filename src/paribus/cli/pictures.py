@@ -36,7 +36,7 @@ def show_inputs(recipe: Recipe, data: DataSets, loader: Loader, total: int) -> N
     for transform in recipe.transforms.values():
         if transform is not None:
             batch = transform(batch, at)
-    weights = soft(batch.targets, batch.classes, batch.inputs)[:count]
+    weights = soft(batch.targets, batch.classes, torch.float32)[:count]
     pictures = [*visible(batch.inputs[:count], data.mean, data.std)]
     try:
         grid(pictures, [caption(w.tolist(), data.names) for w in weights], path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import wandb
 
 from paribus.core import runfolder
-from paribus.tracking.events import event_in
+from paribus.core.events import event_in
 from paribus.tracking.wandb import GRACE, INPUTS
 
 if TYPE_CHECKING:
