@@ -186,6 +186,7 @@ def test_after_kills_the_record_holds_each_step_once(victims: tuple[str, ...], t
     assert (summary["state"], summary["summary"]["state"]) == ("finished", "finished")
 
 
+@pytest.mark.slow
 def test_a_killed_follower_is_started_again_at_the_end(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "paribus.cli", *SMOKE, *LONG],
@@ -215,7 +216,8 @@ def test_a_broken_service_costs_a_warning_and_leaves_a_local_record(how: str, tm
         done = paribus(tmp_path, *SMOKE, "tracker.wandb.sync_timeout=2", **variables)
         assert done.returncode == 0
         (warning,) = done.stderr.splitlines()
-        assert warning.startswith("warning: W&B")
+        assert warning.startswith("warning: ")
+        assert "W&B" in warning
         assert "paribus wandb sync runs/" in warning
         run = settled(tmp_path)
         assert "the service cannot be reached" in told(run)["why"]
