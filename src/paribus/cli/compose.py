@@ -123,13 +123,18 @@ class Recipe:
         return {key: value for key, value in describe(self).items() if key != "_target_"}
 
     @functools.cached_property
-    def id(self) -> str:
-        """12 hex digits of a hash of what is computed: not of paths, trackers, device or cadence."""
+    def computed(self) -> dict[str, Any]:
+        """What is computed: the config without paths, trackers, device or cadence."""
         core = {key: value for key, value in self.config.items() if key not in _NOT_RECIPE}
         core["data"] = {key: value for key, value in core["data"].items() if key not in _NOT_RECIPE_OF_DATA}
         # the order of transforms is part of the recipe, the order of all other keys is not
         core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
-        text = json.dumps({"protocol": PROTOCOL, **core}, sort_keys=True, separators=(",", ":"))
+        return {"protocol": PROTOCOL, **core}
+
+    @functools.cached_property
+    def id(self) -> str:
+        """12 hex digits of a hash of what is computed."""
+        text = json.dumps(self.computed, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property

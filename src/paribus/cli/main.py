@@ -14,7 +14,7 @@ from typing import NoReturn
 from paribus import __version__
 from paribus.core.errors import ConfigError, RunFailed
 
-OK, FAILED, BAD_CONFIG, REQUEUE = 0, 1, 2, 75
+OK, FAILED, BAD_CONFIG, STUDY_FAILED, REQUEUE = 0, 1, 2, 3, 75
 
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
@@ -23,9 +23,11 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
+  paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
   paribus list techniques|models|experiments|data|runs    what there is
 
-Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 75 stopped with a checkpoint, run again to go on.
+Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 75 stopped with a
+checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
 
 
@@ -47,13 +49,25 @@ def _export(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _study(arguments: list[str]) -> int:
+    from paribus.cli.studying import run
+
+    return run(arguments)
+
+
 def _list(arguments: list[str]) -> int:
     from paribus.cli.listing import run
 
     return run(arguments)
 
 
-COMMANDS: dict[str, Callable[[list[str]], int]] = {"train": _train, "eval": _eval, "export": _export, "list": _list}
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "train": _train,
+    "eval": _eval,
+    "export": _export,
+    "study": _study,
+    "list": _list,
+}
 
 
 def main() -> NoReturn:

@@ -18,6 +18,7 @@ from paribus.cli.main import OK, REQUEUE
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.events import read_events
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Method, Tracker
 from paribus.engine import checkpoint, distributed
@@ -28,7 +29,8 @@ from paribus.engine.loop import train as train_loop
 from paribus.engine.provenance import fingerprint, record_segment
 from paribus.engine.runtime import prepare
 from paribus.engine.stop import StopRequest
-from paribus.tracking.events import Events, read_events
+from paribus.models.macs import count_macs
+from paribus.tracking.events import Events
 
 
 def train(cfg: Any, asked: list[str], stop: StopRequest | None = None) -> int:
@@ -56,6 +58,7 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
         evaluators = evaluation_from(recipe, data)
     with building("model, optimizer or transforms"):
         method = method_from(recipe, data, place)
+    model = _size_of(method, data)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -83,14 +86,14 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
                     why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
-                    summary = _finish(recipe, run, data, "FAILED", why)
+                    summary = _finish(recipe, run, data, model, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
                 raise RunFailed(f"{run.folder}: {failure}; {_last_good(run.folder)}") from error
             raise
         if world.is_main:
-            tracker.close(_finish(recipe, run, data, state))
+            tracker.close(_finish(recipe, run, data, model, state))
             print(f"{'done' if state == 'DONE' else 'stopped with a checkpoint'}: {result_line(run.folder)}")
             print(f"record: {run.folder}" + ("" if state == "DONE" else "; the same command again goes on"))
     return OK if state == "DONE" else REQUEUE
@@ -207,7 +210,20 @@ def _announce(recipe: Recipe, run: Run, data: DataSets, method: Method, start: i
         print(f"  resumed after step {start} of {run.total}")
 
 
-def _finish(recipe: Recipe, run: Run, data: DataSets, state: str, why: str = "") -> dict[str, Any]:
+def _size_of(method: Method, data: DataSets) -> dict[str, int | None]:
+    """Parameters, and multiply-accumulates of one image; None for what cannot be counted."""
+    model = getattr(method, "model", None)
+    if model is None:
+        return {"parameters": None, "macs": None}
+    macs = None
+    with suppress(Exception):  # a user's own network may do what shapes alone do not tell
+        macs = count_macs(model, data.spec)
+    return {"parameters": sum(p.numel() for p in model.parameters()), "macs": macs}
+
+
+def _finish(
+    recipe: Recipe, run: Run, data: DataSets, model: dict[str, int | None], state: str, why: str = ""
+) -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}
     events = read_events(run.folder / runfolder.EVENTS)
@@ -225,6 +241,7 @@ def _finish(recipe: Recipe, run: Run, data: DataSets, state: str, why: str = "")
         "sizes": dict(data.sizes),
         "data_checksum": data.checksum,
         "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
+        "model": model,
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)

@@ -93,9 +93,13 @@ def _git() -> tuple[str | None, str]:
         return None, ""
     try:
         commit = git("rev-parse", "HEAD").strip() or None
-        new = git("ls-files", "--others", "--exclude-standard").splitlines()
+        # a study's rows change while it runs, and are no code
+        code = ("--", ".", ":(exclude)experiments")
+        new = git("ls-files", "--others", "--exclude-standard", *code).splitlines()
         # --no-index shows a new file as a diff against nothing
-        return commit, git("diff", "HEAD") + "".join(git("diff", "--no-index", "/dev/null", str(root / f)) for f in new)
+        return commit, git("diff", "HEAD", *code) + "".join(
+            git("diff", "--no-index", "/dev/null", str(root / f)) for f in new
+        )
     except OSError:
         return None, ""
 

@@ -24,6 +24,11 @@ class Accuracy:
     splits: tuple[str, ...] = ("val",)
     batch_size: Annotated[int, Field(ge=1)] = 512
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What is measured, for whoever plans on one of them."""
+        return tuple(f"{split}/{name}" for split in self.splits for name in ("acc1", "acc5", "loss"))
+
     def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums:
         if not isinstance(method, Predicts):
             raise ConfigError(f"evaluators: Accuracy needs a method that predicts; {type(method).__name__} does not")

@@ -7,23 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from paribus.core.build import schema
+from paribus.core.events import read_events
 from paribus.core.runfolder import EVENTS, write_atomically
-
-
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a file, up to the first line that is torn or damaged."""
-    if not path.exists():
-        return []
-    events: list[dict[str, Any]] = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut short
-        try:
-            event = json.loads(line)
-            if not (isinstance(event["step"], int) and isinstance(event["values"], dict)):
-                break
-        except (ValueError, KeyError, TypeError):
-            break
-        events.append(event)
-    return events
 
 
 def rewind(path: Path, step: int) -> None:

@@ -1,0 +1,27 @@
+"""events.jsonl, the record of a run, as it is read: a line that a crash or a full disk tore ends it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The events of a file, up to the first line that is torn or damaged."""
+    if not path.exists():
+        return []
+    events: list[dict[str, Any]] = []
+    for line in path.read_bytes().split(b"\n")[:-1]:  # what follows the last newline was cut short
+        event = event_in(line)
+        if event is None:
+            break
+        events.append(event)
+    return events
+
+
+def event_in(line: bytes) -> dict[str, Any] | None:
+    """The event of a whole line; None if it is damaged."""
+    try:
+        event = json.loads(line)
+        return event if isinstance(event["step"], int) and isinstance(event["values"], dict) else None
+    except (ValueError, KeyError, TypeError):
+        return None

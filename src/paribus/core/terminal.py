@@ -1,0 +1,34 @@
+"""Whether standard output is a terminal worth a bar and colours, and how times are written there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def terminal(file: IO[str] | None = None) -> Console | None:
+    """rich's console where a bar and colours make sense; None where plain lines do: a file, a pipe, CI, TERM=dumb.
+
+    rich by itself would also take a file for a terminal, when FORCE_COLOR is set.
+    """
+    out = sys.stdout if file is None else file
+    ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
+    if ci or not out.isatty() or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+        return None
+    from rich.console import Console
+
+    return Console(file=out, force_terminal=True, force_interactive=True, highlight=False, markup=False, emoji=False)
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(7), clock(754.6), clock(93784)
+    ('0:07', '12:35', '26:03:04')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

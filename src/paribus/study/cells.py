@@ -1,0 +1,173 @@
+"""A cell seen from outside: its state by its run folder and log, and how its process is started.
+
+Beside the run folder NAME lies NAME.log with all that the cell's processes printed. It begins with `== start`, and what
+can be copied to do the same by hand; a launcher that outlives the cell adds `== ended with CODE`.
+
+The kernel's lock on the log says whether a process of the cell lives. The launcher takes it and hands it down with the
+open file, so it is held from before the process exists until its end, whatever becomes of the launcher; a restarted or
+second launcher sees it at once, while the run folder's own lock comes seconds later, when torch has been imported.
+"""
+
+import fcntl
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Literal
+
+from paribus.core.lock import LOCK, holder
+from paribus.study.plan import Cell
+
+State = Literal["done", "running", "failed", "waiting"]
+_START, _END = "== start ", "== ended with "
+_TAIL = 8192  # bytes of a log in which its last lines are looked for
+_AGAIN = (0, 75)  # exit codes after which a cell that is not done just goes on
+
+
+@dataclass(frozen=True)
+class Standing:
+    """host and process: of the one that trains, "" and 0 where it is not known yet. since: UNIX time of the start, 0
+    where nobody noted it. device: its CUDA_VISIBLE_DEVICES. why: it failed."""
+
+    state: State
+    host: str = ""
+    process: int = 0
+    since: float = 0.0
+    device: str = ""
+    why: str = ""
+
+
+def log_of(runs: Path, cell: Cell) -> Path:
+    return runs / f"{cell.folder}.log"
+
+
+def standing(runs: Path, cell: Cell, recorded: bool = False) -> Standing:
+    """What a cell's folder and log say. recorded: its row is there, from this machine or another.
+
+    Only names, locks and the end of a log are read: a tenth of a millisecond.
+    """
+    folder, log = runs / cell.folder, log_of(runs, cell)
+    try:
+        names = set(os.listdir(folder))
+    except OSError:
+        names = set[str]()
+    if "DONE" in names:
+        return Standing("done")
+    held = holder(folder) if LOCK in names else None
+    if held or claimed(log):
+        since, device = _start_in(log)
+        return Standing("running", held.host if held else "", held.process if held else 0, since, device)
+    if recorded:
+        return Standing("done")
+    if "FAILED" in names:
+        return Standing("failed", why=_first_line(folder / "FAILED"))
+    *_, before, last = ["", "", *last_lines(log, 2)]
+    code = last.removeprefix(_END).split(" ")[0] if last.startswith(_END) else "0"
+    if code.lstrip("-").isdecimal() and int(code) not in _AGAIN:
+        return Standing("failed", why=before or last)
+    return Standing("waiting")
+
+
+def claimed(log: Path) -> bool:
+    """Whether a process of this log's cell lives on this machine."""
+    try:
+        with open(log, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none
+        return False
+
+
+def start(runs: Path, cell: Cell, threads: int, device: str | None) -> subprocess.Popen[bytes] | None:
+    """Start a cell in a session and process group of its own, out of reach of this terminal and its end.
+
+    None, and nothing is started, if another process has it or it has been done meanwhile.
+    device: for CUDA_VISIBLE_DEVICES; None leaves it alone. Raises OSError if the log cannot be written.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    with open(log_of(runs, cell), "ab") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return None
+        folder = runs / cell.folder
+        if (folder / "DONE").exists() or holder(folder):
+            return None
+        ours = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": device} if device is not None else {})
+        command = [sys.executable, "-m", "paribus.cli", "train", *cell.overrides, f"paths.runs={quoted(str(runs))}"]
+        _note(log, f"{_START}{_now()} {shlex.join([*(f'{k}={v}' for k, v in ours.items()), *command])}")
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={**os.environ, **ours},
+        )
+
+
+def note_end(runs: Path, cell: Cell, code: int) -> None:
+    """Write into a cell's log how its process ended; a negative code is the signal that killed it."""
+    with open(log_of(runs, cell), "ab") as log:
+        _note(log, f"{_END}{code} {_now()}")
+
+
+def last_lines(log: Path, count: int) -> list[str]:
+    """The last lines of a log that are not empty; [] if there is none."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-count:]
+
+
+def told_last(log: Path, count: int) -> list[str]:
+    """The last lines that a cell itself printed in its last start."""
+    lines = last_lines(log, 200)
+    begin = max((i + 1 for i, line in enumerate(lines) if line.startswith(_START)), default=0)
+    return [line for line in lines[begin:] if not line.startswith(_END)][-count:]
+
+
+def quoted(text: str) -> str:
+    """A value for a Hydra override, in quotes where Hydra's grammar would take it apart."""
+    if re.fullmatch(r"[\w./+-]+", text):
+        return text
+    # in Hydra's quotes a backslash stands for itself, but for \' and where it comes right before a quote
+    return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
+
+
+def _start_in(log: Path) -> tuple[float, str]:
+    """When the last start was and on which device, by the log; (0, "") if it does not say."""
+    found = [line for line in last_lines(log, 200) if line.startswith(_START)]
+    if not found:
+        return 0.0, ""
+    stamp, *words = found[-1].removeprefix(_START).split(" ")
+    device = next((w.partition("=")[2] for w in words if w.startswith("CUDA_VISIBLE_DEVICES=")), "")
+    try:
+        return datetime.fromisoformat(stamp).timestamp(), device
+    except ValueError:
+        return 0.0, device
+
+
+def _first_line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _note(log: IO[bytes], text: str) -> None:
+    log.write(text.encode() + b"\n")
+    log.flush()

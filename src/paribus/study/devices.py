@@ -1,0 +1,33 @@
+"""Which GPU a cell runs on: one cell a GPU unless told otherwise."""
+
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+
+def gpus() -> list[str]:
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; [] without any. Asks the driver, not torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in (part.strip() for part in visible.split(",")) if name and name != "-1"]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))]
+
+
+def free(names: Sequence[str], per_gpu: int, in_use: Iterable[str]) -> str | None:
+    """The GPU with the fewest cells that has room for one more, the first of equals; None if all are full.
+
+    in_use: the GPU of each running cell; names that are not ours count for nothing.
+    """
+    cells = Counter(in_use)
+    best = min(names, key=lambda name: cells[name], default=None)
+    return best if best is not None and cells[best] < per_gpu else None
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,170 @@
+"""plan.jsonl: every cell of a study, composed once and frozen. Committed, so that rows can be held against it later.
+
+The first line is the head: {"schema", "study", "arms": {arm: {"device", "recipe"}}}, where recipe is what an arm
+computes but for the seed. A line for each cell follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides",
+"title"}. `overrides` is what `paribus train` is given; the launcher adds where runs lie.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paribus.core.errors import ConfigError
+from paribus.core.runfolder import write_atomically
+from paribus.study.lines import read_lines
+from paribus.study.record import Row
+from paribus.study.spec import PLAN, RESULTS, Study
+
+SCHEMA = 1
+HEAD = {"schema", "study", "arms"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a study. id: of its recipe. folder: the name of its run folder."""
+
+    arm: str
+    seed: int
+    id: str
+    folder: str
+    overrides: tuple[str, ...]
+    title: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm}/s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device."""
+
+    study: str
+    recipes: Mapping[str, Mapping[str, Any]]
+    devices: Mapping[str, str]
+    cells: tuple[Cell, ...]
+
+    def by_name(self) -> dict[str, Cell]:
+        return {cell.name: cell for cell in self.cells}
+
+    def by_id(self) -> dict[str, Cell]:
+        return {cell.id: cell for cell in self.cells}
+
+
+def read(path: Path) -> Plan | None:
+    """The plan in a file, None if there is no file. Raises ConfigError if it is damaged or of a newer schema."""
+    if not path.is_file():
+        return None
+    again = f"delete it; paribus study plan {path.parent} makes it again"
+    head, *lines = read_lines(path, SCHEMA, again) or [{}]
+    try:
+        cells = tuple(
+            Cell(line["arm"], line["seed"], line["id"], line["folder"], tuple(line["overrides"]), line["title"])
+            for line in lines
+        )
+        arms = head["arms"]
+        recipes, devices = ({arm: arms[arm][key] for arm in arms} for key in ("recipe", "device"))
+        return Plan(head["study"], recipes, devices, cells)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged: {error!r}; {again}") from error
+
+
+def needed(study: Study) -> Plan:
+    """The frozen plan. Raises ConfigError if there is none yet."""
+    found = read(study.plan_path)
+    if found is None:
+        raise ConfigError(f"{study.folder} has no {PLAN} yet; paribus study plan {study.folder} makes it")
+    return found
+
+
+def text_of(plan: Plan) -> str:
+    arms = {arm: {"device": plan.devices[arm], "recipe": plan.recipes[arm]} for arm in plan.recipes}
+    cells = (
+        {
+            "schema": SCHEMA,
+            "cell": cell.name,
+            "arm": cell.arm,
+            "seed": cell.seed,
+            "id": cell.id,
+            "folder": cell.folder,
+            "overrides": list(cell.overrides),
+            "title": cell.title,
+        }
+        for cell in plan.cells
+    )
+    return "".join(json.dumps(line) + "\n" for line in ({"schema": SCHEMA, "study": plan.study, "arms": arms}, *cells))
+
+
+def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> None:
+    """Write the plan, unless it is there already. Raises ConfigError, and writes nothing, where rows were recorded of
+    other recipes, or the disk is full."""
+    check_cells(plan)
+    check_rows(study, plan, read(study.plan_path), rows)
+    text = text_of(plan)
+    try:
+        if not study.plan_path.is_file() or study.plan_path.read_text() != text:
+            write_atomically(study.plan_path, text)
+    except OSError as error:
+        raise ConfigError(f"{study.plan_path} cannot be written: {error.strerror}") from error
+
+
+def check_cells(plan: Plan) -> None:
+    """Raises ConfigError if two cells are the same run."""
+    seen: dict[str, Cell] = {}
+    for cell in plan.cells:
+        if other := seen.get(cell.id):
+            raise ConfigError(
+                f"arms.{cell.arm}: computes the same as arm {other.arm} (recipe {cell.id} at seed {cell.seed}); "
+                "leave one of them out"
+            )
+        seen[cell.id] = cell
+
+
+def check_rows(study: Study, plan: Plan, before: Plan | None, rows: Iterable[Row]) -> None:
+    """Raises ConfigError if rows are on record that this plan does not have, or has with another recipe.
+
+    before: the plan that they were recorded under, to tell which keys have changed.
+    """
+    cells = plan.by_name()
+    advice = f"put it back, or move {RESULTS} and {PLAN} away to start the study anew"
+    for row in rows:
+        cell = cells.get(row.cell)
+        if cell is None:
+            raise ConfigError(f"{study.results_path}: has a row of {row.cell}, which is no longer planned; {advice}")
+        if cell.id == row.id:
+            continue
+        known = before is not None and before.by_id().get(row.id)
+        changes = differences(before.recipes[row.arm], plan.recipes[row.arm]) if before and known else []
+        told = (
+            ", ".join(f"{key} was {was}, is {now}" for key, was, now in changes[:6])
+            or "what, is not known, since the plan of that time is not there"
+        )
+        raise ConfigError(
+            f"arms.{row.arm}: the recipe has changed since its rows were recorded: {told} "
+            f"({row.cell} was {row.id}, is {cell.id}); {advice}"
+        )
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """The keys in which two recipes differ, each with both values."""
+    before, after = flat(old), flat(new)
+    keys = [*before, *(key for key in after if key not in before)]
+    gone = "not there"
+    both = [(key, before.get(key, gone), after.get(key, gone)) for key in keys]
+    return [(key, one, other) for key, one, other in both if one != other]
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Dotted key -> value. A list of [name, value] pairs counts as a mapping: so transforms keep their order."""
+    if (
+        isinstance(node, list)
+        and node
+        and all(isinstance(i, list) and len(i) == 2 and isinstance(i[0], str) for i in node)
+    ):
+        order = {f"{path} (order)": [name for name, _ in node]} if len(node) > 1 else {}
+        return order | flat(dict(node), path)
+    if not isinstance(node, Mapping):
+        return {path: node}
+    return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}" if path else key).items()}

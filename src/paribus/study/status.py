@@ -1,0 +1,58 @@
+"""How a study stands, arm by arm, by its plan, its rows and the names in its run folders: no torch, no composing."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paribus.study import cells
+from paribus.study.cells import Standing
+from paribus.study.pace import Pace
+from paribus.study.plan import Cell, Plan
+from paribus.study.record import Row
+
+STATES = ("done", "running", "failed", "waiting")
+
+
+@dataclass(frozen=True)
+class Status:
+    """standings: one for each planned cell, in order. left: seconds until all is done with as many workers as run now
+    (or `workers`), None where nothing is known."""
+
+    study: str
+    standings: tuple[tuple[Cell, Standing], ...]
+    left: float | None
+
+    def counts(self, arm: str | None = None) -> dict[str, int]:
+        """State -> cells, of an arm or of all."""
+        found = Counter(now.state for cell, now in self.standings if arm in (None, cell.arm))
+        return {state: found[state] for state in STATES}
+
+
+def status_of(plan: Plan, rows: Iterable[Row], runs: Path, now: float, workers: int = 0) -> Status:
+    """now: UNIX time. workers: at a time, from here on; 0 for as many as run now."""
+    rows = list(rows)
+    recorded = {row.cell for row in rows if row.state == "done"}
+    standings = tuple((cell, cells.standing(runs, cell, cell.name in recorded)) for cell in plan.cells)
+    running = [(cell.arm, now - s.since if s.since else 0.0) for cell, s in standings if s.state == "running"]
+    missing = Counter(cell.arm for cell, s in standings if s.state in ("waiting", "failed"))
+    left = Pace(rows).left(missing, running, workers or len(running))
+    return Status(plan.study, standings, left)
+
+
+def as_json(status: Status, arms: Iterable[str]) -> dict[str, Any]:
+    """Plain data, with one entry a cell."""
+
+    def entry(cell: Cell, now: Standing) -> Mapping[str, Any]:
+        return {"cell": cell.name, "id": cell.id, "folder": cell.folder, "state": now.state} | {
+            key: value for key in ("host", "process", "why") if (value := getattr(now, key))
+        }
+
+    return {
+        "study": status.study,
+        "counts": status.counts(),
+        "arms": {arm: status.counts(arm) for arm in arms},
+        "seconds_left": status.left,
+        "cells": [entry(cell, now) for cell, now in status.standings],
+    }

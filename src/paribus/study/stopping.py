@@ -1,0 +1,33 @@
+"""Leaving a launcher without touching its cells: Ctrl-C, SIGTERM, and the end of the terminal."""
+
+import os
+import signal
+from pathlib import Path
+from types import FrameType
+
+
+class Leave:
+    """asked: Ctrl-C or SIGTERM came. hung_up: the terminal is gone (logout); the launcher goes on without it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.hung_up = False
+
+    def listen(self, log: Path) -> None:
+        """log: where output goes on to when the terminal is gone. Its folder must be there."""
+        outputs = [number for number in (1, 2) if os.isatty(number)]
+
+        def leave(number: int, frame: FrameType | None) -> None:
+            self.asked = True
+
+        def hang_up(number: int, frame: FrameType | None) -> None:
+            self.hung_up = True
+            if outputs:  # whoever writes to a terminal that is gone gets an error
+                descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+                for output in outputs:
+                    os.dup2(descriptor, output)
+                os.close(descriptor)
+
+        signal.signal(signal.SIGINT, leave)
+        signal.signal(signal.SIGTERM, leave)
+        signal.signal(signal.SIGHUP, hang_up)
