@@ -1,0 +1,52 @@
+"""report.html: one file that opens from disk, with everything in it and nothing loaded. The same report and figures give
+the same bytes. What it looks like is in templates/report.html.j2.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paribus.study.report import KINDS, Report
+from paribus.study.verdict import Verdict
+
+TEMPLATE = "report.html.j2"
+
+
+def html_of(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """figures: key that a section names -> (what it fits: wide, narrow or "" for both; <svg>)."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["kind"] = kind
+    safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}  # noqa: S704 — our own
+    return environment.get_template(TEMPLATE).render(report=report, figures=safe)
+
+
+def kind(cell: str) -> str:
+    """The kind of verdict that a table's cell says; "" for any other cell."""
+    if cell in ("sooner", "later"):
+        return {"sooner": "better", "later": "worse"}[cell]
+    if cell in ("failed", "missing"):
+        return "worse" if cell == "failed" else "open"
+    said = next((v for v in Verdict if cell == v.value), None)
+    return KINDS[said] if said else "open" if cell.startswith(f"{Verdict.UNDECIDED} (") else ""
+
+
+def svgs(plots: Sequence[object]) -> dict[str, list[tuple[str, str]]]:
+    """The <svg>s of plots, as `html_of` takes them."""
+    from paribus.study import drawing
+    from paribus.study.plots import Plot
+
+    found: dict[str, list[tuple[str, str]]] = {}
+    with drawing.styled():
+        for plot in plots:
+            assert isinstance(plot, Plot)
+            drawn = found.setdefault(plot.key, [])
+            drawn.append((plot.fits, drawing.svg(plot.figure, f"{plot.key} {len(drawn)}", plot.title)))
+    return found
