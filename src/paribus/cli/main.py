@@ -24,6 +24,8 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
+  paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
+  paribus compare RUN... --against RUN...                 the same statistics for any finished runs
   paribus list techniques|models|experiments|data|runs    what there is
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 75 stopped with a
@@ -55,6 +57,12 @@ def _study(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _compare(arguments: list[str]) -> int:
+    from paribus.cli.comparing import run
+
+    return run(arguments)
+
+
 def _list(arguments: list[str]) -> int:
     from paribus.cli.listing import run
 
@@ -66,6 +74,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "eval": _eval,
     "export": _export,
     "study": _study,
+    "compare": _compare,
     "list": _list,
 }
 

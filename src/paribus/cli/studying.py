@@ -30,9 +30,13 @@ def run(arguments: list[str]) -> int:
     if arguments[:1] in (["-h"], ["--help"], []):
         parser().print_help()
         return OK
+    if arguments[0] == "report":
+        from paribus.cli.reporting import run as report
+
+        return report(arguments[1:])
     known = {"plan": plan, "run": run_cells, "status": status, "import": import_rows}
     if arguments[0] not in known:
-        raise ConfigError(f"study {arguments[0]}: no such command; there are {', '.join(known)}")
+        raise ConfigError(f"study {arguments[0]}: no such command; there are {', '.join([*known, 'report'])}")
     try:
         asked = parser().parse_args(arguments)
     except SystemExit as done:  # how argparse ends --help

@@ -4,86 +4,28 @@ and of the rows, so that the same rows give the same numbers to the last bit, in
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from paribus.study.curves import Band, Curves, bands, gaps, runs_of
+from paribus.study.asked import Asked
+from paribus.study.costs import COSTS, Overhead, Target, cost_of, overhead_of, target_of
+from paribus.study.curves import Band, Curves, bands, gaps, points, runs_of
 from paribus.study.record import Row
-from paribus.study.spec import Reported, Study, Tuned
+from paribus.study.spec import Reported
 from paribus.study.stats import (
     ArmSummary,
-    ArrivalSummary,
     Comparison,
     Effect,
     Pairing,
     Robustness,
-    Rule,
     SelectionBias,
-    TimeComparison,
     Values,
-    common_horizon,
     compare_all,
-    compare_times,
     factorial,
-    first_reach,
     pairing,
     robustness,
     selection_bias,
     summarise,
-    summarise_arrivals,
 )
-
-COSTS = ("train_s", "eval_s", "samples_per_sec", "peak_gb", "parameters", "macs")
-Pair = tuple[str, str]  # (arm, what it is compared with)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is analysed, whether a study.yaml says it or a command line.
-
-    arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
-    stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. again: commands that make it once more.
-    """
-
-    name: str
-    question: str
-    arms: Mapping[str, tuple[str, ...]]
-    pairs: tuple[Pair, ...]
-    metric: str
-    higher_is_better: bool = True
-    margin: float = 0.0
-    seeds: tuple[int, ...] = ()
-    factors: Mapping[str, tuple[str, ...]]
-    targets: tuple[float, ...] = ()
-    settings: str = ""
-    paper: tuple[Reported, ...] = ()
-    recipe: tuple[str, ...] = ()
-    again: tuple[str, ...] = ()
-
-    @property
-    def rule(self) -> Rule:
-        return Rule(margin=self.margin, higher_is_better=self.higher_is_better)
-
-
-def asked_by(study: Study) -> Asked:
-    """A study's own question. Its commands name the folder from its parent on: not where it lies on this machine."""
-    spec, folder = study.spec, study.folder.absolute()
-    place = f"{folder.parent.name}/{folder.name}"
-    return Asked(
-        name=study.name,
-        question=spec.question,
-        arms=spec.arms,
-        pairs=tuple((pair.arm, pair.against) for pair in spec.comparisons),
-        metric=spec.metric,
-        higher_is_better=spec.higher_is_better,
-        margin=spec.smallest_effect,
-        seeds=spec.seeds,
-        factors=spec.factors,
-        targets=spec.targets,
-        settings=f"tuned: {spec.settings.tuned}" if isinstance(spec.settings, Tuned) else "as in the paper",
-        paper=spec.paper,
-        recipe=spec.recipe,
-        again=(f"paribus study run {place}", f"paribus study report {place}"),
-    )
 
 
 @dataclass(frozen=True)
@@ -96,34 +38,11 @@ class Compared:
 
 
 @dataclass(frozen=True)
-class Target:
-    """Time, in steps, until the metric reaches a value. arms, comparisons: in the order of what was asked."""
-
-    value: float
-    horizon: float
-    arms: Mapping[str, ArrivalSummary]
-    comparisons: tuple[TimeComparison, ...]
-
-
-@dataclass(frozen=True)
-class Overhead:
-    """Training time of an arm over that of its baseline on the same seeds: geometric mean and 95 % t interval of the
-    ratio, from logarithms; NaN where it is not known."""
-
-    arm: str
-    baseline: str
-    n: int
-    paired: bool
-    ratio: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Analysis:
     """See the fields' own classes. missing: planned cells without a row; failed: cell -> why, in one line; mixed: cells
     whose segments may differ in the last bits; numerics: what differs between the fingerprints of the runs, key ->
-    values. costs: arm -> kind of cost -> summary over its runs. gaps: (arm, baseline) -> difference at each step.
+    values. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm ->
+    difference at each step.
     reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     """
 
@@ -141,7 +60,7 @@ class Analysis:
     overheads: tuple[Overhead, ...]
     bias: Mapping[str, SelectionBias]
     curves: Mapping[str, Mapping[str, Band]]
-    gaps: Mapping[Pair, Band]
+    gaps: Mapping[str, Mapping[str, Band]]
     reported: tuple[tuple[Reported, Comparison | None], ...]
 
     @property
@@ -149,6 +68,10 @@ class Analysis:
         """The arm that most comparisons are made against."""
         against = [baseline for _, baseline in self.asked.pairs]
         return max(self.asked.arms, key=against.count)
+
+    def values(self, arm: str) -> Values:
+        """seed -> value of the metric at the last step; NaN where the cell failed."""
+        return _values(self.rows, arm, self.asked)
 
 
 def analysed(asked: Asked, rows: Iterable[Row]) -> Analysis:
@@ -170,12 +93,17 @@ def analysed(asked: Asked, rows: Iterable[Row]) -> Analysis:
         arms={arm: summarise(values[arm], asked.seeds) for arm in asked.arms},
         comparisons=tuple(_beside(c, values, asked) for c in compared),
         effects=_effects(asked, values),
-        targets=tuple(_target(asked, curves, value) for value in asked.targets),
-        costs={arm: {kind: _cost(done, arm, kind) for kind in COSTS} for arm in asked.arms},
-        overheads=tuple(_overhead(done, pair) for pair in asked.pairs),
+        targets=tuple(target_of(asked, curves, value) for value in asked.targets),
+        costs={arm: {kind: cost_of(done, arm, kind) for kind in COSTS} for arm in asked.arms},
+        overheads=tuple(overhead_of(done, pair) for pair in asked.pairs),
         bias={arm: _bias(curves[arm], asked) for arm in asked.arms},
         curves={key: bands(curves, key) for key in _plotted(asked, curves)},
-        gaps={pair: gaps(curves[pair[0]], curves[pair[1]], asked.metric) for pair in asked.pairs},
+        gaps={
+            baseline: {
+                arm: gaps(curves[arm], curves[baseline], asked.metric) for arm, b in asked.pairs if b == baseline
+            }
+            for _, baseline in asked.pairs
+        },
         reported=tuple((said, _same(said, compared, values, asked)) for said in asked.paper),
     )
 
@@ -190,7 +118,8 @@ def _values(rows: Sequence[Row], arm: str, asked: Asked) -> Values:
 
 def _why(row: Row, metric: str) -> str:
     if row.state != "done":
-        return row.why or "no reason on record"
+        printable = "".join(c if c.isprintable() else " " for c in row.why)
+        return " ".join(printable.split()) or "no reason on record"
     return f"done, but {metric} is {row.metrics[metric]}" if metric in row.metrics else f"done, but has no {metric}"
 
 
@@ -214,48 +143,8 @@ def _effects(asked: Asked, values: Mapping[str, Values]) -> tuple[Effect, ...]:
     return factorial(list(asked.factors), {on[arm]: {**planned, **values[arm]} for arm in asked.arms}, asked.rule)
 
 
-def _target(asked: Asked, curves: Mapping[str, Curves], value: float) -> Target:
-    arrivals = {
-        arm: {
-            seed: first_reach(*_points(run.get(asked.metric, [])), value, higher_is_better=asked.higher_is_better)
-            for seed, run in runs.items()
-        }
-        for arm, runs in curves.items()
-    }
-    horizon = common_horizon(arrivals)
-    return Target(
-        value,
-        horizon,
-        {arm: summarise_arrivals(runs, horizon) for arm, runs in arrivals.items()},
-        compare_times(arrivals, asked.pairs, replace(asked.rule, margin=0.0)),
-    )
-
-
-def _points(curve: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
-    return [point[0] for point in curve], [point[1] for point in curve]
-
-
-def _cost(rows: Sequence[Row], arm: str, kind: str) -> ArmSummary:
-    known = {row.seed: row.cost.get(kind) for row in rows if row.arm == arm}
-    return summarise({seed: math.nan if cost is None else float(cost) for seed, cost in known.items()})
-
-
-def _overhead(rows: Sequence[Row], pair: Pair) -> Overhead:
-    logs = {
-        name: {
-            row.seed: math.log(seconds)
-            for row in rows
-            if row.arm == name and (seconds := row.cost.get("train_s")) is not None and seconds > 0
-        }
-        for name in pair
-    }
-    found = compare_all(logs, [pair], Rule())[0]
-    e = found.estimate
-    return Overhead(*pair, e.n, found.paired, math.exp(e.mean), math.exp(e.low), math.exp(e.high))
-
-
 def _bias(curves: Curves, asked: Asked) -> SelectionBias:
-    seen = {seed: _points(run.get(asked.metric, []))[1] for seed, run in curves.items()}
+    seen = {seed: points(run.get(asked.metric, []))[1] for seed, run in curves.items()}
     return selection_bias(seen, higher_is_better=asked.higher_is_better)
 
 

@@ -67,3 +67,7 @@ def _finite(curve: Sequence[Sequence[float]]) -> dict[float, float]:
 
 def _shared(curves: Sequence[Mapping[float, float]]) -> list[float]:
     return sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+
+
+def points(curve: Sequence[Sequence[float]]) -> tuple[list[float], list[float]]:
+    return [point[0] for point in curve], [point[1] for point in curve]

@@ -1,6 +1,6 @@
 """How figures are drawn: colours, type, and an SVG that takes both from the page around it.
 
-Only this file and plots.py know matplotlib. The same numbers give the same bytes: a fixed salt for ids, no date, text
+Only this file and plots*.py know matplotlib. The same numbers give the same bytes: a fixed salt for ids, no date, text
 kept as text. Inside a page, colours are CSS variables, so that one drawing serves light and dark.
 """
 
@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from paribus.study.analysis import Analysis
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -19,12 +21,13 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which people with any colour vision can tell apart, darkened where they would be too pale on
 # white. The first is for the arm that others are compared with. The template has their twins for dark pages.
 ARMS = ("#5b6470", "#0b6fb3", "#c6540a", "#0a8a67", "#b0508f", "#8a6d00", "#2b9fd0", "#7a3e9d")
+PANEL = 400  # points wide: as a phone is
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 INK, FAINT, GRID, MARGIN, PAPER = "#1b2026", "#5f6873", "#d9dde2", "#e8ebef", "#fefefe"
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", MARGIN: "--margin", PAPER: "--paper"} | {
     colour: f"--arm-{i}" for i, colour in enumerate(ARMS)
 }
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -71,6 +74,20 @@ class Style:
 
     def marker(self, arm: str) -> str:
         return MARKERS[self._place(arm)]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """key: that a section names. fits: wide or narrow, the page that it is made for; "" for both."""
+
+    key: str
+    title: str
+    figure: Figure
+    fits: str = ""
+
+
+def style_of(a: Analysis) -> Style:
+    return Style(tuple(a.asked.arms), a.reference)
 
 
 def new(width: float, height: float) -> Figure:

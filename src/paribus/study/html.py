@@ -1,5 +1,5 @@
-"""report.html: one file that opens from disk, with everything in it and nothing loaded. The same report and figures give
-the same bytes. What it looks like is in templates/report.html.j2.
+"""report.html: one file that opens from disk, with everything in it and nothing loaded. The same report and figures
+give the same bytes. What it looks like is in templates/report.html.j2.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def html_of(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) ->
         lstrip_blocks=True,
     )
     environment.filters["kind"] = kind
-    safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}  # noqa: S704 — our own
+    safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
     return environment.get_template(TEMPLATE).render(report=report, figures=safe)
 
 
@@ -41,7 +41,7 @@ def kind(cell: str) -> str:
 def svgs(plots: Sequence[object]) -> dict[str, list[tuple[str, str]]]:
     """The <svg>s of plots, as `html_of` takes them."""
     from paribus.study import drawing
-    from paribus.study.plots import Plot
+    from paribus.study.drawing import Plot
 
     found: dict[str, list[tuple[str, str]]] = {}
     with drawing.styled():

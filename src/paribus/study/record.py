@@ -30,7 +30,8 @@ class Row:
     metrics: as of the last step, without clocks. curves: key -> (step, value) at every evaluation; a training metric is
     taken from the log line at or before it. cost: train_s, eval_s (seconds), samples_per_sec (median over log windows),
     peak_gb, parameters, macs; None where it is not known. segments: how often it was started; mixed: whether two of
-    them may differ in the last bits. dirty: whether the checkout had changes that were not committed. started: ISO 8601.
+    them may differ in the last bits. dirty: whether the checkout had changes that were not committed.
+    started: in ISO 8601.
     """
 
     study: str
@@ -169,7 +170,7 @@ def _lost_something(row: Row, recorded: Row | None) -> bool:
 
 @contextmanager
 def _alone(study: Study) -> Iterator[None]:
-    """One process at a time on results.jsonl. What is locked is study.yaml, which is there and which we never replace."""
+    """One process at a time on results.jsonl. The lock is on study.yaml, which is there and which we never replace."""
     with open(study.folder / SPEC, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

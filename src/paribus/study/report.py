@@ -1,6 +1,6 @@
-"""The report as data: an analysis put into sentences, tables and sections, in the order in which they are read. Markdown
-(markdown.py) and HTML (html.py) only set it in type; the figures that a section names are drawn by plots.py.
+"""The report as data: an analysis put into sentences, tables and sections, in the order in which they are read.
 
+Markdown (markdown.py) and HTML (html.py) only set it in type; the figures that a section names are drawn by plots.py.
 What each number means is said here in the words of docs/statistics.md.
 """
 
@@ -102,9 +102,7 @@ def report_of(analysis: Analysis) -> Report:
         question=asked.question,
         facts=_facts(analysis, unit),
         verdicts=tuple(
-            Sentence(
-                KINDS[c.comparison.judgement.verdict], *verdict_sentence(c.comparison, unit, asked.margin)
-            )
+            Sentence(KINDS[c.comparison.judgement.verdict], *verdict_sentence(c.comparison, unit, asked.margin))
             for c in analysis.comparisons
         ),
         cautions=_cautions(analysis),
@@ -115,7 +113,9 @@ def report_of(analysis: Analysis) -> Report:
 
 def unit_for(analysis: Analysis) -> Unit:
     sds = [arm.sd for arm in analysis.arms.values()]
-    return unit_of(analysis.asked.metric, [analysis.asked.margin, *sds, *(c.comparison.estimate.sd for c in analysis.comparisons)])
+    return unit_of(
+        analysis.asked.metric, [analysis.asked.margin, *sds, *(c.comparison.estimate.sd for c in analysis.comparisons)]
+    )
 
 
 def _troubles(a: Analysis) -> tuple[str, ...]:
@@ -150,7 +150,9 @@ def _cautions(a: Analysis) -> tuple[str, ...]:
     """The troubles at length: which runs, and what it means for the numbers."""
     told: list[str] = []
     if a.missing:
-        told.append(f"Missing: {listed(a.missing)}. They take their pairs along; the numbers are of the runs that are there.")
+        told.append(
+            f"Missing: {listed(a.missing)}. They take their pairs along; the numbers are of the runs that are there."
+        )
     if a.failed:
         told.append(
             f"Failed: {listed(f'{cell} ({why})' for cell, why in a.failed.items())}. If an arm fails because it is "
@@ -163,7 +165,8 @@ def _cautions(a: Analysis) -> tuple[str, ...]:
         )
     for key, values in a.numerics.items():
         told.append(
-            f"Numerically mixed: runs differ in {key} ({listed(values, 4)}). Each repeats bit for bit where it was made; "
+            f"Numerically mixed: runs differ in {key} ({listed(values, 4)}). Each repeats bit for bit where it was "
+            f"made; "
             "a difference between arms may hold a trace of it."
         )
     return tuple(told)

@@ -43,9 +43,10 @@ def differences(a: Analysis, unit: Unit) -> Section:
     notes = [
         f"Point and line: mean paired difference over seeds and its 95 % t interval ({_better(a)}). "
         + (f"Shaded: ± {margin}, the smallest effect of interest. " if a.asked.margin else "")
-        + "Each interval is for its own comparison, not widened for the others, so one without 0 in it may stand beside "
+        + "Each interval is for its own comparison, not widened for the others, so one without 0 in it may stand "
+        "beside "
         "“undecided”.",
-        f"p (difference) asks whether the true difference is 0"
+        "p (difference) asks whether the true difference is 0"
         + (f"; p (equivalence) whether it is {margin} or more, up or down (TOST)" if a.asked.margin else "")
         + f". Both are adjusted by Holm's rule over the study's {family} and decide at 0.05. “Better” means that the "
         "difference is not 0; how large it is, the interval shows.",
@@ -56,9 +57,7 @@ def differences(a: Analysis, unit: Unit) -> Section:
             "them for independent."
         )
     head = ("comparison", "seeds", d, "95 % interval", "p (difference)", "p (equivalence)", "verdict")
-    return Section(
-        "differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 6})),), ("forest",)
-    )
+    return Section("differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 6})),), ("forest",))
 
 
 def arms(a: Analysis, unit: Unit) -> Section:
@@ -106,11 +105,14 @@ def beside(a: Analysis, unit: Unit) -> Section:
         "same seed (%)",
     )
     notes = (
-        "Detectable: the true difference that this many seeds, with this spread, would find in 80 % of studies. d: mean "
+        "Detectable: the true difference that this many seeds, with this spread, would find in 80 % of studies. d: "
+        "mean "
         "difference over the sd of the differences.",
-        "Pairing: correlation of the two arms over shared seeds, and var(difference) / (var(arm) + var(baseline)). At 1, "
+        "Pairing: correlation of the two arms over shared seeds, and var(difference) / (var(arm) + var(baseline)). At "
+        "1, "
         "sharing seeds was worth nothing; at 0.5, half the seeds.",
-        "P(arm better): in so many of all pairs of one run each, the arm is the better one, ties counting half; beside it "
+        "P(arm better): in so many of all pairs of one run each, the arm is the better one, ties counting half; "
+        "beside it "
         "the same over runs with equal seeds.",
     )
     return Section("beside", "What these seeds can show", notes, (Table(head, rows),))
@@ -133,7 +135,8 @@ def robustness(a: Analysis, unit: Unit) -> Section | None:
     notes = [
         "The same question without assuming normal differences, not adjusted for the number of comparisons. No verdict "
         "depends on these rows; where they disagree with it, look at the differences. Sign-flip: the share of all "
-        "patterns of signs with as large a mean. It cannot fall below 2^(1 − n): with fewer than 6 seeds never to 0.05.",
+        "patterns of signs with as large a mean. It cannot fall below 2^(1 − n): with fewer than 6 seeds never to "
+        "0.05.",
         f"BCa bootstrap interval: only from {BCA_FROM} seeds on, because with few it is too narrow (at n = 5 it covers "
         "84 % in place of 95 %)." + (f" Here n is at most {most}." if most < BCA_FROM else ""),
     ]
@@ -145,18 +148,20 @@ def curves(a: Analysis, unit: Unit) -> Section | None:
     keys = [f"curve {key}" for key, arms in a.curves.items() if arms]
     if not keys:
         return None
-    figures = [keys[0], "gap", *keys[1:]] if any(gap.n for gap in a.gaps.values()) else keys
+    figures = [keys[0], "gap", *keys[1:]] if any(gap.n for gaps in a.gaps.values() for gap in gaps.values()) else keys
     single = all(arm.n <= 1 for arm in a.arms.values())
     notes = (
         "Mean over the finished runs of an arm"
         + (" (one run each)." if single else "; band: ± one standard deviation over seeds.")
         + (
-            " Difference: the mean paired difference at each evaluation with its 95 % t interval, each point for itself;"
+            " Difference: the mean paired difference at each evaluation with its 95 % t interval, each point for "
+            "itself;"
             " the verdict looks at the last one alone."
             if "gap" in figures
             else ""
         )
-        + " The training loss is the arm's own objective, on mixed targets where a technique mixes them, so it compares "
+        + " The training loss is the arm's own objective, on mixed targets where a technique mixes them, so it "
+        "compares "
         "within an arm only.",
     )
     return Section("curves", "Learning curves", notes, (), tuple(figures), short=False)
@@ -179,13 +184,25 @@ def factors(a: Analysis, unit: Unit) -> Section | None:
     )
     left_out = a.effects[0].left_out
     notes = (
-        "Main effect: mean of the arms with it minus mean of those without, within a seed. Interaction (×): what the one "
-        "adds with the other on minus what it adds with the other off; below 0, where higher is better, the two do less "
+        "Main effect: mean of the arms with it minus mean of those without, within a seed. Interaction (×): what the "
+        "one "
+        "adds with the other on minus what it adds with the other off; below 0, where higher is better, the two do "
+        "less "
         "together than apart suggests. All of them are one family."
         + (f" Left out, for want of a cell: seeds {', '.join(map(str, left_out))}." if left_out else ""),
     )
-    head = ("effect", "seeds", _in(unit.differences, "size"), "95 % interval", "p (effect)", "p (equivalence)", "verdict")
-    return Section("factors", "Main effects and interactions", notes, (Table(head, rows, frozenset({0, 6})),), ("effects",))
+    head = (
+        "effect",
+        "seeds",
+        _in(unit.differences, "size"),
+        "95 % interval",
+        "p (effect)",
+        "p (equivalence)",
+        "verdict",
+    )
+    return Section(
+        "factors", "Main effects and interactions", notes, (Table(head, rows, frozenset({0, 6})),), ("effects",)
+    )
 
 
 def paper(a: Analysis, unit: Unit) -> Section | None:
@@ -202,8 +219,10 @@ def paper(a: Analysis, unit: Unit) -> Section | None:
         for said, ours in a.reported
     )
     notes = (
-        "Beside, not against: the paper's figure comes from its own data, network and schedule, named under source, and "
-        "mostly from a single run or a few without an interval. Agreement is no proof, and disagreement is no refutation.",
+        "Beside, not against: the paper's figure comes from its own data, network and schedule, named under source, "
+        "and "
+        "mostly from a single run or a few without an interval. Agreement is no proof, and disagreement is no "
+        "refutation.",
     )
     head = ("comparison", _in(unit.differences, "paper"), _in(unit.differences, "here"), "95 % interval here", "source")
     return Section("paper", "The paper's figure and ours", notes, (Table(head, rows, frozenset({0, 4})),), ("paper",))
@@ -218,7 +237,8 @@ def selection(a: Analysis, unit: Unit) -> Section | None:
     if not rows:
         return None
     notes = (
-        "A diagnostic, not a result: how much each arm would gain if every run reported its best evaluation in place of "
+        "A diagnostic, not a result: how much each arm would gain if every run reported its best evaluation in place "
+        "of "
         "its last one. Choosing on the evaluation split makes every arm look better, the noisiest curve most.",
     )
     head = ("arm", "n", _in(unit.differences, "best − last"), "95 % interval")
@@ -226,5 +246,14 @@ def selection(a: Analysis, unit: Unit) -> Section | None:
 
 
 __all__ = [
-    "arms", "beside", "curves", "differences", "factors", "named", "paper", "robustness", "selection", "verdict_sentence",
+    "arms",
+    "beside",
+    "curves",
+    "differences",
+    "factors",
+    "named",
+    "paper",
+    "robustness",
+    "selection",
+    "verdict_sentence",
 ]

@@ -2,7 +2,8 @@
 
 import math
 
-from paribus.study.analysis import Analysis, Target
+from paribus.study.analysis import Analysis
+from paribus.study.costs import Target
 from paribus.study.report import Section, Table
 from paribus.study.stats import ArmSummary
 from paribus.study.words import DASH, Unit, count, large, number, p_value, quantity
@@ -47,10 +48,13 @@ def time_to_target(a: Analysis, unit: Unit) -> Section | None:
         return None
     tables = tuple(table for target in a.targets for table in _of_target(a, target, unit))
     notes = (
-        "Steps until the metric first reaches the target, known to the spacing of evaluations. A run that never does is "
-        "censored: known to take longer than it was watched, and not dropped, which would favour the arm that fails more "
+        "Steps until the metric first reaches the target, known to the spacing of evaluations. A run that never does "
+        "is "
+        "censored: known to take longer than it was watched, and not dropped, which would favour the arm that fails "
+        "more "
         "often. Median: Kaplan-Meier's, none if fewer than half arrived.",
-        "Arms are compared on min(steps, horizon), where the horizon is the shortest time for which any run was watched in "
+        "Arms are compared on min(steps, horizon), where the horizon is the shortest time for which any run was "
+        "watched in "
         "vain; shorter is better, p values are Holm-adjusted. Beside it the sign test over seeds: who arrived sooner.",
     )
     return Section("targets", "Time to accuracy", notes, tables, tuple(f"target {t.value}" for t in a.targets))
@@ -105,10 +109,11 @@ def overheads(a: Analysis, unit: Unit) -> Section | None:
         return None
     resumed = sum(row.segments > 1 for row in a.rows)
     notes = (
-        "Seconds of training over those of the baseline, paired by seed: geometric mean of the ratio and its 95 % t interval "
-        "(on logarithms). 1.05 × means 5 % longer. It holds for this machine and this load: cells that run side by side "
-        "take time from each other."
-        + (f" {count(resumed, 'run')} went on after an interruption." if resumed else ""),
+        "Seconds of training over those of the baseline, paired by seed: geometric mean of the ratio and its 95 % t "
+        "interval "
+        "(on logarithms). 1.05 × means 5 % longer. It holds for this machine and this load: cells that run side by "
+        "side "
+        "take time from each other." + (f" {count(resumed, 'run')} went on after an interruption." if resumed else ""),
     )
     head = ("arms", "seeds", "training time", "95 % interval")
     return Section("overhead", "Overhead", notes, (Table(head, rows),))

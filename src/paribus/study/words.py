@@ -117,7 +117,9 @@ def verdict_sentence(c: Comparison, unit: Unit, margin: float) -> tuple[str, str
         Verdict.WORSE: f"{c.arm} is worse than {c.baseline}",
         Verdict.EQUIVALENT: f"{c.arm} and {c.baseline} are equivalent: if they differ, then by less than {size}",
         Verdict.UNDECIDED: f"Whether {c.arm} differs from {c.baseline} is undecided",
-    }.get(verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest")
+    }.get(
+        verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest"
+    )
     return f"{said}.", f"{_numbers(c, unit)}{_more(c)}"
 
 
