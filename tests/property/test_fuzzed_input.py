@@ -148,9 +148,9 @@ def check(arguments: list[str], folder: Path) -> None:
     assert sorted(folder.rglob("*")) == before
 
 
-QUICK = settings(
-    max_examples=int(os.environ.get("PARIBUS_FUZZ", "150")), deadline=None, suppress_health_check=list(HealthCheck)
-)
+FUZZ = int(os.environ.get("PARIBUS_FUZZ", "100"))  # PARIBUS_FUZZ=2000 for a long campaign
+QUICK = settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
+pytestmark = pytest.mark.timeout(300 + FUZZ)
 
 
 @QUICK
@@ -169,3 +169,38 @@ def test_config_files(content: str | bytes, head: bool) -> None:
         mine.parent.mkdir(parents=True)
         mine.write_bytes((b"# @package _global_\n" if head else b"") + raw)
         check(["train", "--config-dir", "lab", "experiment=mine", "tracker=events", "data=synthetic"], Path(folder))
+
+
+@pytest.fixture(scope="module")
+def trained(paribus: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    assert paribus("train", "experiment=smoke", "steps=3ba", "tracker=events", cwd=folder).returncode == 0
+    (run,) = (folder / "runs").iterdir()
+    return run
+
+
+def replaced(node: Any, path: list[str], value: Any) -> Any:
+    """The tree with this value put where the path leads, as far as it leads anywhere."""
+    if not path or not isinstance(node, dict):
+        return value
+    return {**node, path[0]: replaced(node.get(path[0]), path[1:], value)}
+
+
+@settings(parent=QUICK, max_examples=FUZZ // 2)
+@given(
+    where=st.one_of(st.sampled_from(KEYS), st.text(max_size=4)), value=tree, command=st.sampled_from(["eval", "export"])
+)
+def test_the_config_of_a_run_folder(trained: Path, where: str, value: Any, command: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        shutil.copytree(trained, run)
+        config = replaced(yaml.safe_load((run / "config.yaml").read_text()), where.split("."), value)
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+        before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+        code, err = told([command, "run"], Path(folder))
+        written = {p for p in run.rglob("*") if p.is_file()} - set(before)
+        assert all(p.read_bytes() == content for p, content in before.items())
+        if code == 0:
+            assert {p.name for p in written} <= {"model.json", "model.safetensors"}
+        else:
+            assert (code, err.count("\n"), written) == (2, 1, set()), err

@@ -123,6 +123,7 @@ def run_cells(asked: argparse.Namespace) -> int:
 
     study, leave = load(asked.study), Leave()
     runs = _runs(asked, study)
+    print(f"{study.name}: {study.spec.question}", flush=True)
     # a process of its own composes, so that this one stays small for as long as the cells run
     code = subprocess.call([sys.executable, "-m", "paribus.cli", "study", "plan", str(asked.study), "--quiet"])
     if code != OK:
@@ -152,6 +153,10 @@ def run_cells(asked: argparse.Namespace) -> int:
         )
         return REQUEUE
     print(f"{len(launch.done)} of {len(made.cells)} done in {clock(time.monotonic() - began)}: {study.results_path}")
+    equal, different = launch.repeated()
+    if equal or different:
+        print(f"repeated what was on record: {len(equal)} cells equal it bit for bit, {len(different)} do not", end="")
+        print(f" ({', '.join(different[:8])})" if different else "")
     if launch.failed:
         _list_failed(launch.failed, made, runs)
         return STUDY_FAILED
@@ -206,7 +211,7 @@ def import_rows(asked: argparse.Namespace) -> int:
         else:
             raise ConfigError(f"{path}: nothing there; a run folder or a {RESULTS} is needed")
     new = importing.accepted(study, made, found, rows)
-    record.update(study, new, [cell.name for cell in made.cells])
+    record.update(study, new, made.ids())
     print(f"{len(new)} of {len(found)} rows are new: {study.results_path}")
     return OK
 

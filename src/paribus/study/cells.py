@@ -100,7 +100,7 @@ def start(runs: Path, cell: Cell, threads: int, device: str | None) -> subproces
         if (folder / "DONE").exists() or holder(folder):
             return None
         ours = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": device} if device is not None else {})
-        command = [sys.executable, "-m", "paribus.cli", "train", *cell.overrides, f"paths.runs={quoted(str(runs))}"]
+        command = command_of(runs, cell)
         _note(log, f"{_START}{_now()} {shlex.join([*(f'{k}={v}' for k, v in ours.items()), *command])}")
         return subprocess.Popen(
             command,
@@ -110,6 +110,11 @@ def start(runs: Path, cell: Cell, threads: int, device: str | None) -> subproces
             start_new_session=True,
             env={**os.environ, **ours},
         )
+
+
+def command_of(runs: Path, cell: Cell) -> list[str]:
+    """What trains a cell; by hand as well."""
+    return [sys.executable, "-m", "paribus.cli", "train", *cell.overrides, f"paths.runs={quoted(str(runs))}"]
 
 
 def note_end(runs: Path, cell: Cell, code: int) -> None:
@@ -138,7 +143,8 @@ def told_last(log: Path, count: int) -> list[str]:
 
 def quoted(text: str) -> str:
     """A value for a Hydra override, in quotes where Hydra's grammar would take it apart."""
-    if re.fullmatch(r"[\w./+-]+", text):
+    # a word on its own could be null, true or inf, so what is left alone has a slash, as paths do
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and "/" in text:
         return text
     # in Hydra's quotes a backslash stands for itself, but for \' and where it comes right before a quote
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"

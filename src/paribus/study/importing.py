@@ -80,5 +80,5 @@ def _why(one: Found, plan: Plan) -> str:
 
 
 def _apart(a: Row, b: Row) -> str:
-    keys = [key for key in sorted({*a.metrics, *b.metrics}) if a.metrics.get(key) != b.metrics.get(key)]
-    return ", ".join(f"{key} {a.metrics.get(key)} and {b.metrics.get(key)}" for key in keys[:2]) or "other curves"
+    both = [(key, value, b.metrics[key]) for key, value in a.metrics.items() if key in b.metrics]
+    return ", ".join(f"{key} {one} and {other}" for key, one, other in both if one != other) or "other curves"

@@ -1,7 +1,7 @@
 """`paribus study run`: every cell that is not done gets a process, at most so many at a time, until all have ended.
 
-The launcher keeps nothing that it would miss: what is done, running or failed stands in the run folders and logs. So one
-that was killed just goes on when started again, two side by side share the work, and cells notice neither. No torch.
+The launcher keeps nothing that it would miss: what is done, running or failed stands in the run folders and logs. So
+one that was killed just goes on when started again, two side by side share the work; cells notice neither. No torch.
 """
 
 import subprocess
@@ -69,6 +69,7 @@ class Launch:
 
     def __post_init__(self) -> None:
         self.rows = {row.cell: row for row in record.read_rows(self.study.results_path)}
+        self.before = self.rows
         self.cells = self.plan.by_name()
         self.pace = Pace(self.rows.values())
 
@@ -79,6 +80,8 @@ class Launch:
         """
         self._sort_out()
         while (self.waiting or self.mine or self.theirs) and not self.leave.asked:
+            if self.leave.hung_up:
+                self.board.detach()
             self._reap()
             if time.monotonic() - self.looked > LOOK_S:
                 self._look()
@@ -93,6 +96,15 @@ class Launch:
     def counts(self) -> tuple[int, int, int, int]:
         """Done, running, failed, all."""
         return len(self.done), len(self.mine) + len(self.theirs), len(self.failed), len(self.plan.cells)
+
+    def repeated(self) -> tuple[list[str], list[str]]:
+        """Cells that were on record before and have been run anew: with equal numbers, bit for bit, and with others."""
+        anew = [
+            (name, (row.metrics, row.curves) == (was.metrics, was.curves))
+            for name, row in self.rows.items()
+            if (was := self.before.get(name)) and was.id == row.id and was != row and was.state == row.state == "done"
+        ]
+        return [name for name, equal in anew if equal], [name for name, equal in anew if not equal]
 
     def _sort_out(self) -> None:
         """What is done already, what runs though we did not start it, and what is missing."""
@@ -242,5 +254,5 @@ class Launch:
         return self.pace.left(Counter(cell.arm for cell in self.waiting), [*mine, *theirs], self.settings.workers)
 
     def _write(self, new: Sequence[Row]) -> None:
-        after = record.update(self.study, new, [cell.name for cell in self.plan.cells])
+        after = record.update(self.study, new, self.plan.ids())
         self.rows = {row.cell: row for row in after}

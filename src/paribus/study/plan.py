@@ -49,6 +49,10 @@ class Plan:
     def by_name(self) -> dict[str, Cell]:
         return {cell.name: cell for cell in self.cells}
 
+    def ids(self) -> dict[str, str]:
+        """Name -> recipe id, in order."""
+        return {cell.name: cell.id for cell in self.cells}
+
     def by_id(self) -> dict[str, Cell]:
         return {cell.id: cell for cell in self.cells}
 
@@ -129,14 +133,17 @@ def check_rows(study: Study, plan: Plan, before: Plan | None, rows: Iterable[Row
     """
     cells = plan.by_name()
     advice = f"put it back, or move {RESULTS} and {PLAN} away to start the study anew"
+    known = before.by_id() if before else {}
     for row in rows:
+        if row.state != "done":  # nothing is lost by changing what failed
+            continue
         cell = cells.get(row.cell)
         if cell is None:
             raise ConfigError(f"{study.results_path}: has a row of {row.cell}, which is no longer planned; {advice}")
         if cell.id == row.id:
             continue
-        known = before is not None and before.by_id().get(row.id)
-        changes = differences(before.recipes[row.arm], plan.recipes[row.arm]) if before and known else []
+        old = known.get(row.id)
+        changes = differences(before.recipes[old.arm], plan.recipes[row.arm]) if before and old else []
         told = (
             ", ".join(f"{key} was {was}, is {now}" for key, was, now in changes[:6])
             or "what, is not known, since the plan of that time is not there"

@@ -27,11 +27,11 @@ _NOT_EVALUATED = {"train", "lr", "time", "throughput", "memory"}  # first parts 
 class Row:
     """One run. id: of its recipe. state: done or failed, and then `why` says it in one line.
 
-    metrics: as of the last step, without clocks. curves: key -> (step, value) at every evaluation; a training metric is
-    taken from the log line at or before it. cost: train_s, eval_s (seconds), samples_per_sec (median over log windows),
-    peak_gb, parameters, macs; None where it is not known. segments: how often it was started; mixed: whether two of
-    them may differ in the last bits. dirty: whether the checkout had changes that were not committed.
-    started: in ISO 8601.
+    metrics: as of the last step, without clocks; {} where that was not reached. curves: key -> (step, value) at every
+    evaluation; a training metric is taken from the log line at or before it. cost: train_s, eval_s (seconds),
+    samples_per_sec (median over log windows), peak_gb, parameters, macs; None where it is not known. segments: how
+    often it was started; mixed: whether two of them may differ in the last bits. dirty: whether the checkout had
+    changes that were not committed. started: in ISO 8601.
     """
 
     study: str
@@ -92,7 +92,7 @@ def row_of(folder: Path, study: str, arm: str) -> Row | None:
         seed=summary["seed"],
         id=summary["id"],
         state=state.lower(),
-        metrics={key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCKS)},
+        metrics=_timeless(values) if state == "DONE" else {},
         curves=curves_of(events),
         cost=_cost(values, events, summary.get("model", {})),
         steps=summary["steps"],
@@ -107,6 +107,10 @@ def row_of(folder: Path, study: str, arm: str) -> Row | None:
         why=first_line if state == "FAILED" else "",
         started=segments[0].get("time"),
     )
+
+
+def _timeless(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCKS)}
 
 
 def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
@@ -136,17 +140,18 @@ def _cost(values: Mapping[str, float], events: list[dict[str, Any]], model: Mapp
     }
 
 
-def update(study: Study, new: Iterable[Row], order: Iterable[str]) -> list[Row]:
+def update(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list[Row]:
     """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
 
-    order: the names of the planned cells, which is how the file is sorted. Raises ConfigError, and leaves the file as
+    planned: name -> recipe id of every cell, in the order of the file. A failure of another recipe than the planned one
+    is dropped, since what failed was changed. Raises ConfigError, and leaves the file as
     it was, if it is damaged or newer, or the disk is full.
     """
-    place = {name: i for i, name in enumerate(order)}
+    place = {name: i for i, name in enumerate(planned)}
     try:
         with _alone(study):
             before = read_rows(study.results_path)
-            rows = {row.cell: row for row in before}
+            rows = {row.cell: row for row in before if row.state == "done" or planned.get(row.cell, row.id) == row.id}
             rows |= {row.cell: row for row in new if not _lost_something(row, rows.get(row.cell))}
             after = sorted(rows.values(), key=lambda row: (place.get(row.cell, len(place)), row.arm, row.seed))
             if after != before:

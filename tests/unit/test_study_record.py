@@ -1,0 +1,327 @@
+"""Rows, plans and what is refused: recipes that changed, rows that do not belong, files of a newer paribus."""
+
+import json
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paribus.core.errors import ConfigError
+from paribus.study import devices, importing, plan, record
+from paribus.study.cells import log_of, quoted, standing
+from paribus.study.pace import START_S, Pace
+from paribus.study.status import as_json, status_of
+from studies import finished, made_up_plan, row, written
+
+
+def test_a_row_from_a_run_folder(tmp_path: Path) -> None:
+    cell = made_up_plan(written(tmp_path / "study")).cells[1]
+    finished(tmp_path / "run", cell, 0.75)
+    made = record.row_of(tmp_path / "run", "study", cell.arm)
+    assert made is not None
+    assert (made.cell, made.id, made.state, made.why, made.segments, made.mixed) == (
+        cell.name,
+        cell.id,
+        "done",
+        "",
+        1,
+        False,
+    )
+    assert made.metrics == {"lr": 0.0, "train/loss": 1.0, "val/acc1": 0.75}  # no clocks
+    # the loss of step 10 is that of the log line before it
+    assert made.curves == {"train/loss": [[10, 3.0], [20, 1.0]], "val/acc1": [[10, 0.375], [20, 0.75]]}
+    assert made.cost == {
+        "train_s": 7.0, "eval_s": 1.0, "samples_per_sec": 300.0, "peak_gb": 0.5, "parameters": 1000, "macs": 5000,
+    }  # fmt: skip
+    assert made.commit == "c0ffee"
+
+
+def test_segments_with_other_numerics_are_mixed(tmp_path: Path) -> None:
+    cell = made_up_plan(written(tmp_path / "study")).cells[0]
+    finished(tmp_path / "run", cell)
+    finished(tmp_path / "run", cell)
+    path = tmp_path / "run" / "provenance.json"
+    same = record.row_of(tmp_path / "run", "study", cell.arm)
+    segments = json.loads(path.read_text())["segments"]
+    segments[0]["fingerprint"] = {"threads": 2}
+    path.write_text(json.dumps({"segments": segments}))
+    other = record.row_of(tmp_path / "run", "study", cell.arm)
+    assert same is not None
+    assert other is not None
+    assert (same.segments, same.mixed) == (2, False)
+    assert (other.segments, other.mixed) == (2, True)
+
+
+def test_a_run_that_is_not_finished_has_no_row_and_a_failed_one_says_why(tmp_path: Path) -> None:
+    cell = made_up_plan(written(tmp_path / "study")).cells[0]
+    assert record.row_of(tmp_path / "run", "study", cell.arm) is None
+    finished(tmp_path / "run", cell, state="FAILED", why="the loss is not finite")
+    made = record.row_of(tmp_path / "run", "study", cell.arm)
+    assert made is not None
+    assert (made.state, made.why, made.metrics) == ("failed", "the loss is not finite", {})
+    assert made.curves["val/acc1"] == [[10, 0.25], [20, 0.5]]
+
+
+@pytest.mark.parametrize("lost", [1, 30, "line"])
+def test_a_damaged_tail_of_the_events_is_recovered(lost: int | str, tmp_path: Path) -> None:
+    cell = made_up_plan(written(tmp_path / "study")).cells[0]
+    finished(tmp_path / "run", cell)
+    whole = record.row_of(tmp_path / "run", "study", cell.arm)
+    events = tmp_path / "run" / "events.jsonl"
+    lines = events.read_bytes().splitlines(keepends=True)
+    events.write_bytes(b"".join(lines[:-1]) + (b"" if lost == "line" else lines[-1][: -int(lost)]))
+    again = record.row_of(tmp_path / "run", "study", cell.arm)
+    assert whole is not None
+    assert again is not None
+    assert (again.metrics, again.curves) == (whole.metrics, whole.curves)
+
+
+def test_a_row_on_record_is_not_given_up_for_less(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    cell = made_up_plan(study).cells[0]
+    whole = row(cell)
+    record.update(study, [whole], {})
+    for less in (
+        replace(whole, state="failed", metrics={}, curves={}),
+        replace(whole, curves={"val/acc1": [[20, 0.5]]}),
+    ):
+        assert record.update(study, [less], {}) == [whole]
+    other = replace(whole, metrics={"val/acc1": 0.6}, curves={"val/acc1": [[20, 0.6]]})
+    assert record.update(study, [other], {}) == [other]  # the run itself says something else
+
+
+def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) -> None:
+    study = written(tmp_path, seeds=[10, 9])
+    cells = made_up_plan(study).cells
+    rows = [row(cell, 0.1 + 0.2 * i) for i, cell in enumerate(cells)]
+    ids = {cell.name: cell.id for cell in cells}
+    for one in rows[::-1]:
+        record.update(study, [one], ids)
+    assert record.read_rows(study.results_path) == rows
+    assert list(ids) == ["baseline/s10", "baseline/s9", "cutmix/s10", "cutmix/s9"]
+    before = study.results_path.stat().st_ino
+    record.update(study, rows, ids)
+    assert study.results_path.stat().st_ino == before, "nothing new: not written again"
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "plan.jsonl"])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('{"schema": 2}', "line 2 is of schema 2; this paribus reads up to 1; install a newer one"),
+        ('{"schema": 1, "arm": "a"', "line 2 is damaged"),
+        ('{"arm": "a"}', "line 2 is damaged"),
+        ("[]", "line 2 is damaged"),
+        ('{"schema": 1, "arm": "a"}', "line 2 is not a row|is damaged"),
+    ],
+)
+def test_a_newer_or_damaged_file_is_refused_and_left_alone(name: str, line: str, told: str, tmp_path: Path) -> None:
+    study = written(tmp_path)
+    made = made_up_plan(study)
+    record.update(study, [row(made.cells[0])], {})
+    path = tmp_path / name
+    first = path.read_text().splitlines()[0]
+    path.write_text(f"{first}\n{line}\n")
+    writes = {
+        "results.jsonl": lambda: record.update(study, [row(made.cells[1])], {}),
+        "plan.jsonl": lambda: plan.freeze(study, made, []),
+    }
+    with pytest.raises(ConfigError, match=told):
+        writes[name]()
+    assert path.read_text() == f"{first}\n{line}\n"
+
+
+def test_a_recipe_that_changed_since_its_rows_were_recorded(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    first = made_up_plan(study, lr=0.1)
+    before = study.plan_path.read_text()
+    later = made_up_plan(study, lr=0.2)
+    study.plan_path.write_text(before)
+    rows = [row(first.cells[2])]
+    with pytest.raises(
+        ConfigError, match=r"^arms.cutmix: the recipe has changed .*: optimizer.lr was 0.1, is 0.2 \(cutmix/s0"
+    ):
+        plan.freeze(study, later, rows)
+    assert study.plan_path.read_text() == before
+    plan.freeze(study, later, [])  # nothing was recorded yet
+    assert plan.read(study.plan_path) == later
+    with pytest.raises(ConfigError, match="what, is not known"):
+        plan.freeze(study, later, rows)
+
+
+def test_what_failed_may_be_changed(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    first = made_up_plan(study, lr=0.1)
+    record.update(study, [row(cell, state="failed") for cell in first.cells[:2]], first.ids())
+    later = made_up_plan(study, lr=0.2)
+    plan.freeze(study, later, record.read_rows(study.results_path))
+    assert record.update(study, [row(later.cells[0])], later.ids()) == [row(later.cells[0])]
+
+
+def test_a_cell_that_has_rows_stays_in_the_study(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    made = made_up_plan(study)
+    shorter = replace(made, cells=made.cells[:3])
+    with pytest.raises(ConfigError, match="has a row of cutmix/s1, which is no longer planned; put it back"):
+        plan.freeze(study, shorter, [row(made.cells[3])])
+    plan.freeze(study, made, [row(shorter.cells[0])])  # more seeds are welcome
+
+
+def test_two_arms_that_are_the_same_run(tmp_path: Path) -> None:
+    study = written(tmp_path)
+    made = made_up_plan(study)
+    twin = replace(made, cells=(made.cells[0], replace(made.cells[2], id=made.cells[0].id)))
+    with pytest.raises(ConfigError, match=r"arms.cutmix: computes the same as arm baseline"):
+        plan.freeze(study, twin, [])
+
+
+def test_differences_name_keys_and_see_the_order_of_transforms() -> None:
+    one = {"a": {"b": 1, "c": [1, 2]}, "transforms": [["x", {"p": 1}], ["y", {"q": 2}]]}
+    other = {"a": {"b": 2, "c": [1, 2]}, "transforms": [["y", {"q": 2}], ["x", {"p": 3}]]}
+    assert plan.differences(one, other) == [
+        ("a.b", 1, 2),
+        ("transforms (order)", ["x", "y"], ["y", "x"]),
+        ("transforms.x.p", 1, 3),
+    ]
+    assert plan.differences({"transforms": []}, {"transforms": [["x", {"p": 1}]]})[-1] == (
+        "transforms.x.p",
+        "not there",
+        1,
+    )
+
+
+def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_path: Path) -> None:
+    study = written(tmp_path / "here")
+    made = made_up_plan(study)
+    cell, other = made.cells[2], made.cells[3]
+    finished(tmp_path / "run", cell)
+    found = importing.folder_found(tmp_path / "run", made.recipes["cutmix"])
+    (new,) = importing.accepted(study, made, [found, found], [])
+    assert (new.study, new.cell, new.id) == ("here", "cutmix/s0", cell.id)
+    assert importing.accepted(study, made, [found], [new]) == []
+
+    def refused(row_id: str, computed: dict[str, object] | None, seed: int = 0) -> str:
+        with pytest.raises(ConfigError) as error:
+            importing.accepted(study, made, [importing.Found("x", replace(new, id=row_id, seed=seed), computed)], [])
+        return str(error.value)
+
+    assert "its nearest arm is cutmix: optimizer.lr is 0.1 in the plan, 0.3 here" in refused(
+        "other", {"arm": "cutmix", "optimizer": {"lr": 0.3}}
+    )
+    assert "it is arm cutmix at seed 9, which is not planned" in refused("other", dict(made.recipes["cutmix"]), 9)
+    assert "import that" in refused("other", None)
+    with pytest.raises(
+        ConfigError, match=r"cutmix/s0 is on record already, with other numbers \(val/acc1 0.25 and 0.5\)"
+    ):
+        importing.accepted(study, made, [found], [row(cell, 0.25)])
+    finished(tmp_path / "failed", other, state="FAILED")
+    with pytest.raises(ConfigError, match="the run is not done"):
+        importing.folder_found(tmp_path / "failed", {})
+
+
+def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -> None:
+    there = written(tmp_path / "there")
+    other = made_up_plan(there, lr=0.7)
+    record.update(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
+    study = written(tmp_path / "here")
+    made = made_up_plan(study)
+    found = importing.file_found(there.results_path)
+    assert len(found) == 1
+    with pytest.raises(ConfigError, match=r"baseline/s0: recipe .* optimizer.lr is 0.1 in the plan, 0.7 here"):
+        importing.accepted(study, made, found, [])
+    made_up_plan(there)
+    record.update(there, [row(made.cells[0])], {})
+    assert [r.cell for r in importing.accepted(study, made, importing.file_found(there.results_path), [])] == [
+        "baseline/s0"
+    ]
+
+
+def test_gpus_are_shared_out() -> None:
+    assert devices.free(["0", "1"], 1, []) == "0"
+    assert devices.free(["0", "1"], 1, ["0"]) == "1"
+    assert devices.free(["0", "1"], 1, ["0", "1"]) is None
+    assert devices.free(["0", "1"], 2, ["0", "1", "1"]) == "0"
+    assert devices.free(["0", "1"], 2, ["0", "1"]) == "0"
+    assert devices.free(["GPU-a"], 1, ["GPU-b", ""]) == "GPU-a"
+    assert devices.free([], 1, []) is None
+
+
+def test_gpus_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, names in {"0,3": ["0", "3"], "": [], "-1": [], "GPU-a, GPU-b": ["GPU-a", "GPU-b"]}.items():
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+        assert devices.gpus() == names
+
+
+def test_the_pace_is_what_was_seen_here_before_what_is_on_record(tmp_path: Path) -> None:
+    made = made_up_plan(written(tmp_path))
+    assert Pace().left({"baseline": 1}, [], 2) is None
+    pace = Pace([row(made.cells[0]), row(made.cells[1], cost={"train_s": 9.0, "eval_s": 1.0})])
+    assert pace.of("baseline") == START_S + 9
+    assert pace.of("cutmix") == START_S + 9, "nothing of its own yet"
+    assert pace.left({"baseline": 4}, [], 2) == 2 * (START_S + 9)
+    pace.saw("cutmix", 20.0)
+    assert pace.of("cutmix") == 20
+    assert pace.of("baseline") == START_S + 9
+    assert pace.left({"cutmix": 1}, [("cutmix", 5.0)], 2) == 20, "never less than the longest cell"
+    assert pace.left({}, [("cutmix", 50.0)], 2) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["a b", "x=y", "it's", "a\\", "b\\'c", "runs/ü", "a,b", "[x]", "5", "null", "/tmp/x-1.2"]
+)
+def test_values_survive_hydras_grammar(text: str) -> None:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
+    assert getattr(value, "text", value) == text
+
+
+def test_the_states_of_a_cell(tmp_path: Path) -> None:
+    cell = made_up_plan(written(tmp_path / "study")).cells[0]
+    folder, log = tmp_path / cell.folder, log_of(tmp_path, cell)
+    assert standing(tmp_path, cell).state == "waiting"
+    assert standing(tmp_path, cell, recorded=True).state == "done"
+    log.write_text("== start 2026-01-01T00:00:00+00:00 CUDA_VISIBLE_DEVICES=1 x\n")
+    assert standing(tmp_path, cell).state == "waiting", "it was started, and nobody runs it"
+    log.write_text(log.read_text() + "paribus: no good\n== ended with 2 now\n")
+    failed = standing(tmp_path, cell)
+    assert (failed.state, failed.why) == ("failed", "paribus: no good")
+    log.write_text("== start\n== ended with 75 now\n")
+    assert standing(tmp_path, cell).state == "waiting"
+    finished(folder, cell, state="FAILED", why="the loss\n\nTraceback")
+    assert standing(tmp_path, cell).why == "the loss"
+    assert standing(tmp_path, cell, recorded=True).state == "done"
+    (folder / "DONE").touch()
+    assert standing(tmp_path, cell).state == "done"
+
+
+def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> None:
+    study = written(tmp_path / "study", arms={f"arm{i}": [f"x={i}"] for i in range(10)}, seeds=100)
+    made = made_up_plan(study)
+    runs = tmp_path / "runs"
+    for i, cell in enumerate(made.cells):
+        log_of(runs, cell).parent.mkdir(exist_ok=True)
+        if i % 10 < 8:
+            finished(runs / cell.folder, cell, state="DONE" if i % 10 < 7 else "FAILED")
+            (runs / cell.folder / "lock").touch()
+            log_of(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
+    record.update(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
+    began = time.perf_counter()
+    found = status_of(made, record.read_rows(study.results_path), runs, time.time())
+    seconds = time.perf_counter() - began
+    assert found.counts() == {"done": 700, "running": 0, "failed": 100, "waiting": 200}
+    assert as_json(found, study.spec.arms)["arms"]["arm3"] == {"done": 70, "running": 0, "failed": 10, "waiting": 20}
+    assert seconds < 1
+    code = (
+        "import sys; from paribus.cli.main import dispatch; code = dispatch(sys.argv[1:]); "
+        "heavy = {'torch', 'hydra', 'numpy', 'scipy'} & set(sys.modules); print(heavy or 'light'); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, "study", "status", str(study.folder), "--runs", str(runs)]
+    before = time.process_time()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "light"
+    assert time.process_time() - before < 1

@@ -1,0 +1,119 @@
+"""study.yaml: what it may say, and one line for everything that it may not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paribus.core.errors import ConfigError
+from paribus.study.spec import Pair, Tuned, load, merged
+from studies import written
+
+
+def refusal(folder: Path, **changes: Any) -> str:
+    with pytest.raises(ConfigError) as refused:
+        written(folder, **changes)
+    assert str(refused.value).startswith(f"{folder / 'study.yaml'}: ")
+    assert "\n" not in str(refused.value)
+    return str(refused.value).removeprefix(f"{folder / 'study.yaml'}: ")
+
+
+def test_what_is_left_out_has_a_meaning(tmp_path: Path) -> None:
+    study = written(tmp_path / "any", arms={"a": [], "b": ["x=1"], "c": ["x=2"]})
+    assert study.name == "any"
+    assert study.spec.seeds == (0, 1)
+    assert study.spec.comparisons == (Pair(arm="b", against="a"), Pair(arm="c", against="a"))
+    assert study.spec.arms["b"] == ("x=1",)
+    assert (study.spec.threads, study.spec.retries, study.spec.higher_is_better) == (1, 1, True)
+    assert load(tmp_path / "any" / "study.yaml") == study
+
+
+def test_everything_said(tmp_path: Path) -> None:
+    pair = {"arm": "cutmix", "against": "baseline"}
+    study = written(
+        tmp_path,
+        seeds=[3, 1],
+        comparisons=[pair],
+        factors={"cutmix": ["cutmix"]},
+        targets=[0.9, 1],
+        settings={"tuned": "20 trials on minival for each arm"},
+        paper=[{**pair, "difference": 0.022, "source": "arXiv 1905.04899 table 5"}],
+        threads=2,
+        retries=0,
+    )
+    assert study.spec.seeds == (3, 1)
+    assert study.spec.settings == Tuned(tuned="20 trials on minival for each arm")
+    assert study.spec.paper[0].difference == 0.022
+
+
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"smallest_efect": 1}, "smallest_efect: no such key (did you mean smallest_effect?)"),
+    ({"question": None}, "question: missing"),
+    ({"question": ""}, "question: found ''"),
+    ({"settings": None}, "settings: missing"),
+    ({"settings": "guessed"}, "settings: found 'guessed'"),
+    ({"settings": {"tunned": "x"}}, "settings.tunned: no such key (did you mean tuned?)"),
+    ({"smallest_effect": 0}, "smallest_effect: found 0; should be greater than 0"),
+    ({"smallest_effect": float("nan")}, "smallest_effect: found nan"),
+    ({"metric": "accuracy"}, "metric: found 'accuracy'"),
+    ({"recipe": "experiment=smoke"}, "recipe: found 'experiment=smoke'"),
+    ({"recipe": ["smoke"]}, "recipe: found 'smoke'; an override is key=value"),
+    ({"recipe": ["seed=3"]}, "recipe: found 'seed=3'; a study says this by seeds"),
+    ({"arms": {"a": [], "b": ["++runtime.threads=2"]}}, "arms.b: found '++runtime.threads=2'; a study says this by"),
+    ({"arms": {"a": [], "b": ["paths.runs=x"]}}, "arms.b: found 'paths.runs=x'; a study says this by the option"),
+    ({"arms": {"a": []}}, "arms: found 1; a comparison needs two"),
+    ({"arms": {"a": [], "b/c": []}}, "arms: found 'b/c'"),
+    ({"arms": {"a": [], "b": None}}, "arms: found None"),
+    ({"arms": ["a", "b"]}, "arms: found ('a', 'b')"),
+    ({"seeds": 0}, "seeds: found 0; should be at least one seed"),
+    ({"seeds": []}, "seeds: found none"),
+    ({"seeds": [0, 1, 0]}, "seeds: 0 is there twice"),
+    ({"seeds": [-1]}, "seeds.0: found -1"),
+    ({"seeds": ["a"]}, "seeds.0: found 'a'"),
+    ({"seeds": True}, "seeds: found True"),
+    ({"comparisons": [{"arm": "cutmx", "against": "baseline"}]}, "0.arm: found cutmx (did you mean cutmix?)"),
+    ({"comparisons": [{"arm": "cutmix", "agianst": "x"}]}, "0.agianst: no such key (did you mean against?)"),
+    ({"comparisons": [{"arm": "cutmix", "against": "cutmix"}]}, "comparisons.0: cutmix against itself"),
+    ({"comparisons": [{"arm": "cutmix", "against": "baseline"}] * 2}, "cutmix against baseline is there twice"),
+    ({"comparisons": []}, "comparisons: found none"),
+    ({"comparisons": ["cutmix"]}, "comparisons.0: found 'cutmix'"),
+    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 1.0}]}, "paper.0.source: missing"),
+    ({"paper": [{"arm": "x", "against": "baseline", "difference": 1.0, "source": "s"}]}, "paper.0.arm: found x"),
+    ({"factors": {"f": ["nobody"]}}, "factors.f: found nobody; the arms are baseline, cutmix"),
+    ({"factors": {"f": ["cutmix", "cutmix"]}}, "factors.f: cutmix is there twice"),
+    ({"factors": {"f": []}}, "factors: baseline and cutmix are both the arm with no factor"),
+    ({"factors": {"f": ["cutmix"], "g": ["cutmix"]}}, "factors: there is no arm with f alone"),
+    ({"threads": 0}, "threads: found 0"),
+    ({"retries": -1}, "retries: found -1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "told"), MISTAKES, ids=[told[:50] for _, told in MISTAKES])
+def test_a_mistake_is_one_line(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
+    assert told in refusal(tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("arms: {a: [], a: [x=1]}", "the key a stands there twice"),
+        ("question: [", "is not YAML"),
+        ("- a", "should be keys and values"),
+        ("", "should be keys and values"),
+        ("1: 2", "a key should be text, found 1"),
+    ],
+)
+def test_a_file_that_is_no_study(text: str, told: str, tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=told):
+        load(tmp_path)
+
+
+def test_a_folder_without_a_study(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no study there \(no study.yaml\)"):
+        load(tmp_path)
+
+
+def test_an_arm_takes_the_place_of_what_the_recipe_says() -> None:
+    assert merged(("technique=adamp", "steps=5ba"), ("technique=cutmix",)) == ("technique=cutmix", "steps=5ba")
+    assert merged(("+a.b=1",), ("++a.b=2",)) == ("++a.b=2",)
