@@ -33,6 +33,20 @@ class Asked:
     again: tuple[str, ...] = ()
 
     @property
+    def baseline(self) -> str:
+        """The arm that every other one is compared with; "" where there are several."""
+        against = {baseline for _, baseline in self.pairs}
+        return against.pop() if len(against) == 1 else ""
+
+    def named(self, arm: str, baseline: str) -> str:
+        """A comparison in a list of them: the arm alone where all have one baseline, which then stands at the top."""
+        return arm if self.baseline == baseline else f"{arm} – {baseline}"
+
+    @property
+    def list_head(self) -> str:
+        return f"against {self.baseline}" if self.baseline else "comparison"
+
+    @property
     def rule(self) -> Rule:
         return Rule(margin=self.margin, higher_is_better=self.higher_is_better)
 

@@ -2,6 +2,7 @@
 give the same bytes. What it looks like is in templates/report.html.j2.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def html_of(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["kind"] = kind
+    environment.filters |= {"kind": kind, "breakable": breakable}
     safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
     return environment.get_template(TEMPLATE).render(report=report, figures=safe)
 
@@ -36,6 +37,13 @@ def kind(cell: str) -> str:
         return "worse" if cell == "failed" else "open"
     said = next((v for v in Verdict if cell == v.value), None)
     return KINDS[said] if said else "open" if cell.startswith(f"{Verdict.UNDECIDED} (") else ""
+
+
+def breakable(name: str) -> str:
+    """A name that may go on in the next line after a joint: long_names-of_arms."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[\w.])([_+-])(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
 def svgs(plots: Sequence[object]) -> dict[str, list[tuple[str, str]]]:

@@ -72,7 +72,7 @@ def _bands(
         left=44 / PANEL,
         right=right / PANEL,
         top=1 - (24 if together else 40) / height,
-        bottom=34 / height,
+        bottom=30 / height,
         hspace=0.28,
         wspace=0.1,
     )
@@ -86,12 +86,11 @@ def _bands(
             axes.axhline(0, color=FAINT, lw=0.9, zorder=1)
         if logarithmic:
             axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
+            _plain_ticks(axes, high / low)
         axes.set_ylim(low, high)
         bare(axes, "y")
         if together:
-            _end_labels(axes, {arm: arms[arm] for arm in names}, style, unit, height - 58, logarithmic)
+            _end_labels(axes, {arm: arms[arm] for arm in names}, style, unit, height - 54, logarithmic)
         else:
             axes.set_title(short(names[0], 26), fontsize=8.5, color=style.colour(names[0]), pad=3)
     for axes in list(grid.flat)[len(panels) :]:
@@ -99,6 +98,15 @@ def _bands(
     figure.text(8 / PANEL, 1 - 8 / height, title, ha="left", va="top", weight="bold", size=9.5)
     figure.text(right / PANEL, 5 / height, "step", ha="right", va="bottom", color=FAINT, size=8.5)
     return figure
+
+
+def _plain_ticks(axes: Axes, span: float) -> None:
+    """1, 2, 5, 10 where few powers of ten are in sight, else these alone; never as 10²."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 60 else (1,)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
 
 
 def _range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:

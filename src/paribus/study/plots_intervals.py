@@ -33,12 +33,13 @@ class Line:
 def forests(a: Analysis, unit: Unit) -> list[Plot]:
     style = style_of(a)
     lines = [
-        Line(f"{c.arm} – {c.baseline}", e.mean, e.low, e.high, str(c.judgement), style.colour(c.arm))
+        Line(a.asked.named(c.arm, c.baseline), e.mean, e.low, e.high, str(c.judgement), style.colour(c.arm))
         for c in (x.comparison for x in a.comparisons)
         for e in (c.estimate,)
     ]
     better = "better →" if a.asked.higher_is_better else "← better"
-    label = f"difference in {a.asked.metric}{f', {unit.differences}' if unit.differences else ''} ({better})"
+    to = f" to {short(a.asked.baseline)}" if a.asked.baseline else ""
+    label = f"difference{to} in {a.asked.metric}{f', {unit.differences}' if unit.differences else ''} ({better})"
     return [
         Plot(
             "forest",

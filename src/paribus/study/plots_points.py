@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from paribus.study import drawing
 from paribus.study.analysis import Analysis
 from paribus.study.costs import Target
-from paribus.study.drawing import PANEL, PAPER, Plot, Style, apart, bare, short, style_of
+from paribus.study.drawing import FAINT, PANEL, PAPER, Plot, Style, apart, bare, short, style_of
 from paribus.study.sections_cost import target_value
-from paribus.study.stats import first_reach
+from paribus.study.stats import Arrival, first_reach
 from paribus.study.words import Unit
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _COST_NAMES = {"train_s": "training (s)", "peak_gb": "peak memory (GB)", "macs": "MACs of one image (M)"}
@@ -78,12 +80,12 @@ def _scatter(points: Mapping[str, tuple[float, float, float, float]], style: Sty
 
 
 def target_plot(a: Analysis, target: Target, unit: Unit) -> Plot:
-    """Steps to the target: a dot for each run that arrived, and the median; hollow, at its end, for others."""
+    """Steps to the target: dots with the number of runs; hollow, at their end, those that never arrived."""
     style, arms = style_of(a), list(a.asked.arms)
-    height = 52 + 30 * len(arms)
+    height = 52 + 32 * len(arms)
     figure = drawing.new(PANEL, height)
     left = 14 + 6.2 * max(len(short(arm, 18)) for arm in arms)
-    axes = figure.add_axes((left / PANEL, 34 / height, (PANEL - left - 10) / PANEL, (height - 62) / height))
+    axes = figure.add_axes((left / PANEL, 34 / height, (PANEL - left - 24) / PANEL, (height - 62) / height))
     bare(axes, "x")
     for i, arm in enumerate(arms):
         runs = [row.curves.get(a.asked.metric, []) for row in a.rows if row.arm == arm and row.state == "done"]
@@ -93,20 +95,24 @@ def target_plot(a: Analysis, target: Target, unit: Unit) -> Plot:
             )
             for run in runs
         ]
-        seen: dict[tuple[float, bool], int] = {}
-        for arrival in sorted(arrivals, key=lambda x: (x.time, x.reached)):
-            k = seen[arrival.time, arrival.reached] = seen.get((arrival.time, arrival.reached), -1) + 1
-            shift = (k + 1) // 2 * (0.09 if k % 2 else -0.09)  # equal times side by side
-            fill = style.colour(arm) if arrival.reached else PAPER
-            axes.plot(
-                [arrival.time], [i + max(-0.42, min(0.42, shift))], "o", color=style.colour(arm), mfc=fill, ms=4.5
-            )
-        if math.isfinite(target.arms[arm].median):
-            axes.plot([target.arms[arm].median] * 2, [i - 0.4, i + 0.4], color=style.colour(arm), lw=2, alpha=0.5)
+        _arrivals(axes, arrivals, i, style.colour(arm))
+        if math.isfinite(median := target.arms[arm].median):
+            axes.plot([median] * 2, [i - 0.42, i + 0.42], color=style.colour(arm), lw=1.4, alpha=0.6, zorder=1)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlim(left=0)
     axes.set_yticks(range(len(arms)), [short(arm, 18) for arm in arms])
-    axes.set_xlabel("step (bar: median; hollow: not reached by then)")
+    axes.set_xlabel("step (number of runs; bar: median; hollow: not reached)")
     title = f"steps until {a.asked.metric} reaches {target_value(target, unit)}"
     figure.text(8 / PANEL, 1 - 8 / height, title, ha="left", va="top", weight="bold", size=9.5)
     return Plot(f"target {target.value}", title, figure)
+
+
+def _arrivals(axes: Axes, arrivals: Iterable[Arrival], row: int, colour: str) -> None:
+    seen = Counter((arrival.time, arrival.reached) for arrival in arrivals if math.isfinite(arrival.time))
+    for (time, reached), n in sorted(seen.items()):
+        y = row if reached else row + 0.3
+        size = 3.5 + 1.6 * math.sqrt(n)  # an area by the number of runs
+        axes.plot([time], [y], "o", color=colour, mfc=colour if reached else PAPER, ms=size, clip_on=False, zorder=3)
+        if n > 1:
+            shift = (size / 2 + 2, 1)
+            axes.annotate(str(n), (time, y), shift, textcoords="offset points", va="center", color=FAINT, size=8)

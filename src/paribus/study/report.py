@@ -4,7 +4,7 @@ Markdown (markdown.py) and HTML (html.py) only set it in type; the figures that 
 What each number means is said here in the words of docs/statistics.md.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from paribus.study.analysis import Analysis
@@ -154,14 +154,11 @@ def _cautions(a: Analysis) -> tuple[str, ...]:
             f"Missing: {listed(a.missing)}. They take their pairs along; the numbers are of the runs that are there."
         )
     if a.failed:
-        told.append(
-            f"Failed: {listed(f'{cell} ({why})' for cell, why in a.failed.items())}. If an arm fails because it is "
-            "unstable, what is left flatters it."
-        )
+        told.append(f"Failed: {_failures(a.failed)}. If an arm fails because it is unstable, what is left flatters it.")
     if a.mixed:
         told.append(
-            f"Numerically mixed: {listed(a.mixed)} went on under another fingerprint than they began with, so they are "
-            "not promised to repeat bit for bit."
+            f"Numerically mixed within a run, resumed under another fingerprint: {listed(a.mixed)}. Such a run is not "
+            "promised to repeat bit for bit."
         )
     for key, values in a.numerics.items():
         told.append(
@@ -170,3 +167,11 @@ def _cautions(a: Analysis) -> tuple[str, ...]:
             "a difference between arms may hold a trace of it."
         )
     return tuple(told)
+
+
+def _failures(failed: Mapping[str, str]) -> str:
+    """Cells that failed for one reason together."""
+    by_reason: dict[str, list[str]] = {}
+    for cell, why in failed.items():
+        by_reason.setdefault(why, []).append(cell)
+    return "; ".join(f"{listed(cells)} ({why})" for why, cells in by_reason.items())

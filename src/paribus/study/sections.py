@@ -5,14 +5,7 @@ import math
 from paribus.study.analysis import Analysis
 from paribus.study.report import Section, Table
 from paribus.study.resampling import BCA_FROM
-from paribus.study.stats import Comparison
-from paribus.study.words import DASH, Unit, count, number, p_value, verdict_sentence
-
-_NUMBERS = frozenset({0})
-
-
-def named(c: Comparison) -> str:
-    return f"{c.arm} {DASH} {c.baseline}"
+from paribus.study.words import DASH, Unit, count, number, p_value
 
 
 def _in(unit: str, name: str) -> str:
@@ -28,7 +21,7 @@ def differences(a: Analysis, unit: Unit) -> Section:
     d = _in(unit.differences, "difference")
     rows = tuple(
         (
-            named(c),
+            a.asked.named(c.arm, c.baseline),
             str(c.estimate.n) if c.paired else f"{c.estimate.n}, unpaired",
             unit.difference(c.estimate.mean),
             unit.interval(c.estimate.low, c.estimate.high) or DASH,
@@ -56,7 +49,7 @@ def differences(a: Analysis, unit: Unit) -> Section:
             "Unpaired: the two arms share too few seeds, so Welch's t test takes over with all runs of both. It takes "
             "them for independent."
         )
-    head = ("comparison", "seeds", d, "95 % interval", "p (difference)", "p (equivalence)", "verdict")
+    head = (a.asked.list_head, "seeds", d, "95 % interval", "p (difference)", "p (equivalence)", "verdict")
     return Section("differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 6})),), ("forest",))
 
 
@@ -85,7 +78,7 @@ def arms(a: Analysis, unit: Unit) -> Section:
 def beside(a: Analysis, unit: Unit) -> Section:
     rows = tuple(
         (
-            named(x.comparison),
+            a.asked.named(x.comparison.arm, x.comparison.baseline),
             number(x.comparison.judgement.minimum_detectable * unit.scale, unit.digits),
             number(x.comparison.estimate.effect_size, 2, sign=True),
             number(x.pairing.correlation, 2, sign=True),
@@ -96,7 +89,7 @@ def beside(a: Analysis, unit: Unit) -> Section:
         for x in a.comparisons
     )
     head = (
-        "comparison",
+        a.asked.list_head,
         _in(unit.differences, "detectable"),
         "effect size d",
         "pairing correlation",
@@ -121,7 +114,7 @@ def beside(a: Analysis, unit: Unit) -> Section:
 def robustness(a: Analysis, unit: Unit) -> Section | None:
     rows = tuple(
         (
-            named(x.comparison),
+            a.asked.named(x.comparison.arm, x.comparison.baseline),
             p_value(x.robustness.sign_flip_p) + ("" if x.robustness.sign_flip_exact else " (sampled)"),
             p_value(x.robustness.sign_flip_floor),
             unit.interval(x.robustness.bca_low, x.robustness.bca_high) or DASH,
@@ -140,7 +133,7 @@ def robustness(a: Analysis, unit: Unit) -> Section | None:
         f"BCa bootstrap interval: only from {BCA_FROM} seeds on, because with few it is too narrow (at n = 5 it covers "
         "84 % in place of 95 %)." + (f" Here n is at most {most}." if most < BCA_FROM else ""),
     ]
-    head = ("comparison", "sign-flip p", "smallest possible", _in(unit.differences, "BCa 95 % interval"))
+    head = (a.asked.list_head, "sign-flip p", "smallest possible", _in(unit.differences, "BCa 95 % interval"))
     return Section("robustness", "Robustness", tuple(notes), (Table(head, rows),), short=False)
 
 
@@ -243,17 +236,3 @@ def selection(a: Analysis, unit: Unit) -> Section | None:
     )
     head = ("arm", "n", _in(unit.differences, "best − last"), "95 % interval")
     return Section("selection", "Selection bias (diagnostic)", notes, (Table(head, rows),), short=False)
-
-
-__all__ = [
-    "arms",
-    "beside",
-    "curves",
-    "differences",
-    "factors",
-    "named",
-    "paper",
-    "robustness",
-    "selection",
-    "verdict_sentence",
-]

@@ -68,7 +68,7 @@ def _of_target(a: Analysis, target: Target, unit: Unit) -> tuple[Table, Table]:
     )
     comparisons = tuple(
         (
-            f"{t.comparison.arm} {DASH} {t.comparison.baseline}",
+            a.asked.named(t.comparison.arm, t.comparison.baseline),
             number(t.comparison.estimate.mean, 0, sign=True),
             _steps(t.comparison.estimate.low, t.comparison.estimate.high),
             p_value(t.comparison.judgement.p_zero),
@@ -79,7 +79,7 @@ def _of_target(a: Analysis, target: Target, unit: Unit) -> tuple[Table, Table]:
         for t in target.comparisons
     )
     limit = f"horizon {number(target.horizon, 0)} steps" if math.isfinite(target.horizon) else "every run arrived"
-    head = ("comparison", "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p", "verdict")
+    head = (a.asked.list_head, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p", "verdict")
     return (
         Table(("arm", "arrived", "median (steps)", "restricted mean (steps)"), arms, caption=f"Until {said}; {limit}"),
         Table(head, comparisons, frozenset({0, 6})),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from paribus.study.paired import Comparison
 from paribus.study.verdict import Verdict
 
-MINUS, DASH = "\N{MINUS SIGN}", "–"
+MINUS, DASH, NBSP = "\N{MINUS SIGN}", "–", "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,9 @@ def p_value(p: float) -> str:
 
 
 def equals(p: float) -> str:
-    """= 0.03, or < 0.0001"""
+    """= 0.030, or < 0.0001; a line may not break in it."""
     text = p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+    return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
 
 
 def quantity(x: float, digits: int = 3) -> str:
@@ -130,7 +130,11 @@ def _numbers(c: Comparison, unit: Unit) -> str:
     interval = f", 95 % interval {interval}" if interval else ""
     seeds = count(e.n, "seed") if c.paired else f"unpaired, {count(e.n, 'run')} in the smaller arm"
     equivalent = c.judgement.verdict is Verdict.EQUIVALENT
-    p = f"p of equivalence {equals(c.judgement.p_beyond)}" if equivalent else f"p {equals(c.judgement.p_zero)}"
+    p = (
+        f"p of equivalence{NBSP}{equals(c.judgement.p_beyond)}"
+        if equivalent
+        else f"p{NBSP}{equals(c.judgement.p_zero)}"
+    )
     return f"Difference {unit.difference(e.mean)}{name}{interval}; {seeds}; {p}."
 
 
