@@ -64,7 +64,7 @@ def rows_for(levels: Mapping[str, float], seeds: Iterable[int], **changes: Any) 
     return [invented(arm, seed, level, **changes) for arm, level in levels.items() for seed in seeds]
 
 
-def question(arms: Iterable[str], seeds: Iterable[int], **changes: Any) -> Asked:
+def question(arms: Iterable[str], planned: Iterable[int], **changes: Any) -> Asked:
     """Every other arm against the first one, with a margin of one point."""
     first, *others = arms = list(arms)
     values: dict[str, Any] = {
@@ -74,7 +74,7 @@ def question(arms: Iterable[str], seeds: Iterable[int], **changes: Any) -> Asked
         "pairs": tuple((arm, first) for arm in others),
         "metric": "val/acc1",
         "margin": 0.01,
-        "seeds": tuple(seeds),
+        "seeds": tuple(planned),
         "factors": {},
         "settings": "as in the paper",
         "recipe": ("experiment=smoke",),

@@ -130,11 +130,8 @@ def _numbers(c: Comparison, unit: Unit) -> str:
     interval = f", 95 % interval {interval}" if interval else ""
     seeds = count(e.n, "seed") if c.paired else f"unpaired, {count(e.n, 'run')} in the smaller arm"
     equivalent = c.judgement.verdict is Verdict.EQUIVALENT
-    p = (
-        f"p of equivalence{NBSP}{equals(c.judgement.p_beyond)}"
-        if equivalent
-        else f"p{NBSP}{equals(c.judgement.p_zero)}"
-    )
+    name_of_p, of = ("p of equivalence", c.judgement.p_beyond) if equivalent else ("p", c.judgement.p_zero)
+    p = f"{name_of_p}{NBSP}{equals(of)}"
     return f"Difference {unit.difference(e.mean)}{name}{interval}; {seeds}; {p}."
 
 
