@@ -62,7 +62,8 @@ def send_summary(summary: Summary, home: Path) -> str:
             run.log({**tables, **images, "report": wandb.Html(summary.page.read_text(encoding="utf-8"), inject=False)})
             finite = {k: v for k, v in summary.numbers.items() if isinstance(v, str) or math.isfinite(v)}
             run.summary.update(finite)
-            offline, folder, url = run.offline, Path(run.dir).parent, run.url
+            offline, folder = run.offline, Path(run.dir).parent
+            url = None if offline else run.url
     except (OSError, wandb.Error) as error:
         raise ConfigError(f"--wandb: {error}; the report itself is written") from error
     return f"W&B: {folder} (wandb sync uploads it)" if offline else f"W&B: {url}"
