@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from paribus.techniques.mixup import mixup as mixup
     from paribus.techniques.pit import pit as pit
     from paribus.techniques.rexnet import rexnet as rexnet
+    from paribus.timm_models import register_with_timm as register_with_timm
     from paribus.timm_weights import load_timm_weights as load_timm_weights
+    from paribus.timm_weights import to_timm_state_dict as to_timm_state_dict
 
 __version__ = "0.1.0"
 
@@ -34,7 +36,9 @@ _HOMES = {  # name -> the file that owns it
     "load_timm_weights": "paribus.timm_weights",
     "mixup": "paribus.techniques.mixup",
     "pit": "paribus.techniques.pit",
+    "register_with_timm": "paribus.timm_models",
     "rexnet": "paribus.techniques.rexnet",
+    "to_timm_state_dict": "paribus.timm_weights",
 }
 __all__ = [
     "SGDP",
@@ -49,7 +53,9 @@ __all__ = [
     "load_timm_weights",
     "mixup",
     "pit",
+    "register_with_timm",
     "rexnet",
+    "to_timm_state_dict",
 ]
 
 

@@ -1,32 +1,110 @@
-"""timm's weights into our networks: one name for every network that has a counterpart there."""
+"""Weights between timm's networks and ours, both ways: one pair of names for every network that has a counterpart."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paribus.models.inverted import InvertedNet
 from paribus.models.vit import VisionTransformer
 
+# Our names to timm's, every rule in turn. timm calls ReXNet's head convolution one more block.
+_REXNET = (
+    (r"^head\.", "features.{blocks}."),
+    (r"^classifier\.", "head.fc."),
+    (r"^blocks\.", "features."),
+    (r"\.body\.expand\.", ".conv_exp."),
+    (r"\.body\.depthwise\.", ".conv_dw."),
+    (r"\.body\.excite\.squeeze\.", ".se.fc1."),
+    (r"\.body\.excite\.norm\.", ".se.bn."),
+    (r"\.body\.excite\.excite\.", ".se.fc2."),
+    (r"\.body\.project\.", ".conv_pwl."),
+    (r"\.norm\.", ".bn."),
+)
+_PIT = (
+    (r"^stem\.", "patch_embed.conv."),
+    (r"^position_map$", "pos_embed"),
+    (r"^class_tokens$", "cls_token"),
+    (r"^stages\.", "transformers."),
+    (r"^classifiers\.0\.", "head."),
+    (r"^classifiers\.1\.", "head_dist."),
+)
+
 
 def load_timm_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> None:
     """Copy timm's weights into a network made by `paribus.rexnet` or `paribus.pit`.
 
-    Takes the old and the new key layout of timm's PiT and the authors' own; resizes PiT's position map if the grid
-    differs. Raises ValueError, and leaves the model as it was, if the weights are of another network.
+    Takes timm's rexnet_* and, into a network of divisor 8 or 16, rexnetr_*; of PiT the old and the new layout of keys
+    and the authors' checkpoints. PiT's position map is resized if the grid differs (see `resized`). Raises ValueError,
+    and leaves the model as it was, if anything is missing, left over or of another shape.
 
     >>> import timm, paribus
     >>> net = paribus.pit("ti", num_classes=10)
     >>> paribus.load_timm_weights(net, timm.create_model("pit_ti_224", num_classes=10).state_dict())
     """
-    if isinstance(model, InvertedNet):
-        from paribus.techniques.rexnet import load_timm_rexnet
-
-        load_timm_rexnet(model, state_dict)
-    elif isinstance(model, VisionTransformer):
-        from paribus.techniques.pit import load_timm_pit
-
-        load_timm_pit(model, state_dict)
-    else:
+    own, name_of = model.state_dict(), _naming(model)
+    names = {name: name_of(name) for name in own}
+    found = {_in_the_new_layout(name): value for name, value in state_dict.items()}
+    if "position_map" in own and "pos_embed" in found:
+        found["pos_embed"] = resized(found["pos_embed"], own["position_map"].shape[2:])
+    wrong = [f"{theirs} is missing" for theirs in names.values() if theirs not in found]
+    wrong += [f"{theirs} has no place" for theirs in found if theirs not in set(names.values())]
+    for name, theirs in names.items():
+        if theirs in found and found[theirs].shape != own[name].shape:
+            wrong.append(f"{theirs} is {tuple(found[theirs].shape)}, should be {tuple(own[name].shape)}")
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(
-            f"load_timm_weights needs a network made by paribus.rexnet or paribus.pit, got {type(model).__name__}"
+            f"these weights do not fit: {'; '.join(wrong[:3])}{more}; make the model with the weights' own "
+            "width and divisor (ReXNet) or variant and distilled (PiT), num_classes and in_chans"
         )
+    model.load_state_dict({name: found[theirs] for name, theirs in names.items()})
+
+
+def to_timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network made by `paribus.rexnet` or `paribus.pit` under timm's names: load_state_dict of timm's
+    network of the same size, classes and image size takes them as they are. The tensors are the model's, not copies.
+
+    Raises ValueError for a network that timm does not have.
+    """
+    name_of = _naming(model)
+    return {name_of(name): value for name, value in model.state_dict().items()}
+
+
+def resized(position_map: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """(1, c, h, w) to (1, c, *grid), bicubic and antialiased; the same tensor where the grid is the same.
+
+    Neither PiT's authors nor timm do it for PiT; this is what timm does for its other ViTs. Bicubic keeps smooth maps
+    closer than bilinear does, and antialiasing keeps their mean when the grid shrinks.
+    """
+    if position_map.ndim != 4 or tuple(position_map.shape[2:]) == tuple(grid):
+        return position_map
+    return F.interpolate(position_map.float(), list(grid), mode="bicubic", antialias=True).to(position_map.dtype)
+
+
+def _naming(model: nn.Module) -> Callable[[str], str]:
+    """From our names to timm's."""
+    if isinstance(model, InvertedNet) and isinstance(model.neck, nn.Identity):
+        return lambda name: _renamed(name, _REXNET).format(blocks=len(model.blocks))
+    if isinstance(model, VisionTransformer) and next(model.pools.parameters(), None) is not None:
+        return lambda name: _renamed(_pool_in_its_stage(name), _PIT)
+    raise ValueError(
+        "timm's weights go with networks made by paribus.rexnet (but not lite) or paribus.pit; this "
+        f"{type(model).__name__} has no counterpart there"
+    )
+
+
+def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for own, theirs in rules:
+        name = re.sub(own, theirs, name)
+    return name
+
+
+def _pool_in_its_stage(name: str) -> str:
+    """We count pools from the stage before, timm from the stage after."""
+    return re.sub(r"^pools\.(\d+)\.", lambda found: f"transformers.{int(found[1]) + 1}.pool.", name)
+
+
+# The authors, and timm up to 0.4, count them as we do; no network of ours has a name of timm's that begins like this.
+_in_the_new_layout = _pool_in_its_stage

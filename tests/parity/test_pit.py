@@ -9,14 +9,18 @@ from timm.layers import calculate_drop_path_rates, resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import nn
 
+from paribus import load_timm_weights
+from paribus.core.build import checked
+from paribus.core.errors import ConfigError
+from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
-from paribus.models import vit
+from paribus.models.drop_path import DropPath, drop_path_rates
 from paribus.models.macs import count_macs
-from paribus.models.vit import NoPooling, Patches, ViT, drop_path_rates
+from paribus.models.vit import NoPooling, Patches, ViT
 from paribus.models.vit_matching import Size, on_meta
 from paribus.techniques import pit as pit_file
-from paribus.techniques.pit import VARIANTS, OverlappingStem, PiT, Pooling, load_timm_pit, pit
-from trainings import recipe_of
+from paribus.techniques.pit import VARIANTS, OverlappingStem, PiT, Pooling, pit
+from trainings import recipe_of, workbench
 
 TOLERANCE = 1e-5  # on logits of order 1
 
@@ -54,7 +58,7 @@ def difference(model: nn.Module, oracle: nn.Module, x: torch.Tensor) -> float:
 
 def copied(oracle: nn.Module, variant: str, **args: object) -> nn.Module:
     model = on_meta(lambda: pit(variant, **args)).to_empty(device="cpu").eval()  # type: ignore[arg-type]
-    load_timm_pit(model, oracle.state_dict())
+    load_timm_weights(model, oracle.state_dict())
     return model
 
 
@@ -171,8 +175,8 @@ def test_both_layouts_of_weights_give_the_same_network():
     old = in_the_old_layout(weights)
     assert set(old) != set(weights)
     first, second = (pit("ti", image_size=64) for _ in range(2))
-    load_timm_pit(first, weights)
-    load_timm_pit(second, old)
+    load_timm_weights(first, weights)
+    load_timm_weights(second, old)
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name]), name
 
@@ -181,7 +185,7 @@ def test_twin_pools_counted_one_off_are_refused():
     weights = timm_pit("ti", img_size=64).state_dict()
     shifted = {name.replace("transformers.1.pool", "pools.1"): value for name, value in weights.items()}
     with pytest.raises(ValueError, match="do not fit"):
-        load_timm_pit(pit("ti", image_size=64), shifted)
+        load_timm_weights(pit("ti", image_size=64), shifted)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +204,7 @@ def test_weights_of_another_network_are_refused_and_change_nothing(theirs, ours)
     model = pit("ti", image_size=64, **ours)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(ValueError, match="these weights do not fit"):
-        load_timm_pit(model, weights)
+        load_timm_weights(model, weights)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
@@ -426,25 +430,96 @@ def test_solving_draws_no_random_number():
 
 
 @torch.no_grad()
-def test_the_plain_vit_is_timms_vision_transformer():
+@pytest.mark.parametrize("global_pool", ["token", "avg"])
+def test_the_plain_vit_is_timms_vision_transformer(global_pool):
     """The counterfactual of every arm: stages with nothing between them are one stack."""
-    oracle = randomised(TimmViT(img_size=32, patch_size=8, num_classes=10, embed_dim=96, depth=4, num_heads=3)).eval()
+    sizes = {"img_size": 32, "patch_size": 8, "num_classes": 10, "embed_dim": 96, "depth": 4, "num_heads": 3}
+    oracle = randomised(TimmViT(**sizes, global_pool=global_pool)).eval()
     oracle.cls_token.normal_(generator=torch.Generator().manual_seed(2))
     oracle.pos_embed[:, 0] = 0  # timm's class token has a position, PiT's has none
-    model = ViT(patch=8, depths=(1, 2, 1), heads=3, head_dim=32)(CIFAR).eval()
+    model = ViT(patch=8, depths=(1, 2, 1), heads=3, head_dim=32, global_pool=global_pool)(CIFAR).eval()
+    norm = oracle.norm if global_pool == "token" else oracle.fc_norm
     weights = {
         "position_map": oracle.pos_embed[:, 1:].transpose(1, 2).unflatten(2, (4, 4)),
         "class_tokens": oracle.cls_token,
         **{f"stem.{k}": v for k, v in oracle.patch_embed.proj.state_dict().items()},
-        **{f"norm.{k}": v for k, v in oracle.norm.state_dict().items()},
+        **{f"norm.{k}": v for k, v in norm.state_dict().items()},
         **{f"classifiers.0.{k}": v for k, v in oracle.head.state_dict().items()},
     }
     for i, place in enumerate(("0.blocks.0", "1.blocks.0", "1.blocks.1", "2.blocks.0")):
         weights |= {f"stages.{place}.{k}": v for k, v in oracle.blocks[i].state_dict().items()}
     model.load_state_dict(weights)
     assert difference(model, oracle, images(32, 32, n=4)) <= TOLERANCE
+    model.global_pool = "avg" if global_pool == "token" else "token"
+    assert difference(model, oracle, images(32, 32, n=4)) > 100 * TOLERANCE
+    model.global_pool = global_pool
     model.stages[1].blocks[0].attn.heads = 6
     assert difference(model, oracle, images(32, 32, n=4)) > 100 * TOLERANCE
+
+
+# -- class tokens
+
+
+def test_a_distilled_net_trains_on_the_mean_if_asked_to_as_timms_does():
+    oracle = timm_pit("ti", distilled=True, img_size=64).train()
+    model = copied(oracle, "ti", image_size=64, distilled=True).train()
+    x = images(64, 64, n=2)
+    assert isinstance(model(x), tuple)
+    model.set_distilled_training(False)
+    assert difference(model, oracle, x) <= TOLERANCE
+    oracle.set_distilled_training(True)
+    model.set_distilled_training(True)
+    for mine, expected in zip(model(x), oracle(x), strict=True):
+        torch.testing.assert_close(mine, expected, atol=TOLERANCE, rtol=0)
+
+
+@pytest.mark.parametrize(("distilled", "pair"), [("none", False), ("mean", False), ("pair", True)])
+def test_the_config_says_what_a_distilled_net_gives_in_training(distilled, pair):
+    model = on_meta(lambda: PiT(distilled=distilled)(Spec(5, 3, 32, 32))).train()
+    assert model.class_tokens.shape[1] == (1 if distilled == "none" else 2)
+    out = model(torch.empty(2, 3, 32, 32, device="meta"))
+    assert [o.shape for o in (out if pair else [out])] == [(2, 5)] * (1 + pair)
+    assert model.eval()(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 5)
+
+
+def test_the_distilled_net_trains_with_any_objective_when_it_gives_the_mean():
+    recipe = recipe_of("experiment=smoke_vit", "model=pit", "model.distilled=mean", "data.size=32")
+    data, method, _ = workbench(recipe)
+    metrics = method.train_step(data.loader(8, 0).batch(0), Progress(0, 1, 0, 1))
+    assert metrics["train/loss"].isfinite()
+    assert all(p.grad is not None for p in method.model.parameters())
+
+
+def test_a_mean_over_patches_and_several_classifiers_do_not_go_together():
+    with pytest.raises(ValueError, match="needs global_pool='token'"):
+        pit("ti", distilled=True, global_pool="avg")
+    with pytest.raises(ConfigError, match=r"^model: global_pool is avg; the distilled networks classify"):
+        checked(PiT, {"distilled": "mean", "global_pool": "avg"}, "model")
+
+
+@pytest.mark.parametrize("arm", list(ARMS))
+def test_arms_that_classify_the_mean_of_the_patches_cost_the_same_too(arm):
+    plain = ViT(patch=8, depths=(1, 2, 1), heads=3, head_dim=32, global_pool="avg")
+    assert_matched(on_meta(lambda: plain(CIFAR)), {arm: on_meta(lambda: with_slots(plain, arm)(CIFAR))}, CIFAR)
+
+
+def test_every_parameter_of_a_net_that_classifies_the_mean_gets_a_gradient():
+    model = pit("ti", 32, num_classes=5, global_pool="avg")
+    model(images(32, 32, n=2)).square().sum().backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("side", "padded"), [(14, 1), (27, 2), (7, 2), (8, 1)])
+def test_pooling_sees_the_padded_border_on_both_sides_of_an_odd_grid_and_on_one_of_an_even(side, padded):
+    """A trait of the authors' layer that the card tells of, kept as it is."""
+    layer = Pooling().layer(1)
+    nn.init.ones_(layer.conv.weight)
+    nn.init.zeros_(layer.conv.bias)
+    (row, *_), _ = layer(torch.ones(1, 1, side, side), torch.zeros(1, 1, 1))
+    middle = row[0, row.shape[1] // 2]
+    assert int((middle < 9).sum()) == padded
+    assert middle[0] == 6
 
 
 def test_pooling_makes_two_outputs_of_each_channel():
@@ -462,4 +537,4 @@ def test_the_layer_norms_use_the_papers_epsilon():
     norms = [m for m in on_meta(lambda: pit("ti")).modules() if isinstance(m, nn.LayerNorm)]
     assert len(norms) == 25
     assert {norm.eps for norm in norms} == {1e-6}
-    assert vit.DropPath(0.5).eval()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]
+    assert DropPath(0.5).eval()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]

@@ -8,18 +8,18 @@ import pytest
 import timm
 import torch
 import torchvision
-from timm.models.rexnet import _block_cfg
+from timm.models.rexnet import RexNet, _block_cfg
 from torch import Tensor, nn
 
-from paribus import rexnet
+from paribus import load_timm_weights, rexnet, to_timm_state_dict
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 from paribus.models import inverted
-from paribus.models.inverted import InvertedNet
+from paribus.models.inverted import InvertedNet, divisible
 from paribus.models.macs import count_macs
-from paribus.models.mobile import STRIDES, Channels, MobileNet, StepwisePlan, describe_blocks, divisible
+from paribus.models.mobile import STRIDES, Channels, MobileNet, StepwisePlan, describe_blocks
 from paribus.techniques import rexnet as technique
-from paribus.techniques.rexnet import LinearPlan, ReXNet, linear_channels, load_timm_rexnet, rexnet_channels
+from paribus.techniques.rexnet import LinearPlan, ReXNet, linear_channels, rexnet_channels
 
 IMAGENET = Spec(classes=1000, channels=3, height=224, width=224)
 
@@ -41,11 +41,13 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
-def with_timm(width: int) -> tuple[nn.Module, nn.Module]:
+def with_timm(name: str = "rexnet_100") -> tuple[nn.Module, nn.Module]:
     """timm's net with random weights, and ours with the same."""
-    theirs = randomised(timm.create_model(f"rexnet_{width}", num_classes=10)).eval()
-    ours = rexnet(width / 100, num_classes=10).eval()
-    load_timm_rexnet(ours, theirs.state_dict())
+    theirs = randomised(timm.create_model(name, num_classes=10)).eval()
+    width = int(name[-3:]) / 100
+    divisor = 1 if "rexnet_" in name else 16 if width == 3 else 8
+    ours = rexnet(width, num_classes=10, divisor=divisor).eval()
+    load_timm_weights(ours, theirs.state_dict())
     return theirs, ours
 
 
@@ -57,9 +59,31 @@ def difference(theirs: nn.Module, ours: nn.Module, height: int, width: int) -> f
     return float((ours(x) - wanted).abs().max())
 
 
-@pytest.mark.parametrize(("width", "size"), [(100, (224, 224)), (130, (97, 65)), (150, (64, 64)), (200, (33, 96))])
-def test_logits_are_timms(width: int, size: tuple[int, int]) -> None:
-    assert difference(*with_timm(width), *size) <= 1e-5
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("rexnet_100", (224, 224)),
+        ("rexnet_130", (97, 65)),
+        ("rexnet_150", (64, 64)),
+        ("rexnet_200", (33, 96)),
+        ("rexnet_300", (65, 33)),
+        ("rexnetr_100", (97, 65)),
+        ("rexnetr_130", (33, 64)),
+        ("rexnetr_150", (65, 65)),
+        ("rexnetr_200", (31, 33)),
+        ("rexnetr_300", (65, 33)),
+    ],
+)
+def test_logits_are_timms(name: str, size: tuple[int, int]) -> None:
+    assert difference(*with_timm(name), *size) <= 1e-5
+
+
+@pytest.mark.parametrize("width", [0.5, 0.9, 2.2])
+def test_logits_are_timms_at_widths_it_has_no_name_for(width: float) -> None:
+    theirs = randomised(RexNet(width_mult=width, num_classes=10)).eval()
+    ours = rexnet(width, num_classes=10).eval()
+    load_timm_weights(ours, theirs.state_dict())
+    assert difference(theirs, ours, 65, 97) <= 1e-5
 
 
 def without_shortcuts(net: InvertedNet) -> None:
@@ -98,7 +122,7 @@ def with_relu6_in_the_stem(net: InvertedNet) -> None:
     ],
 )
 def test_twin_logits_differ_when_a_part_is_altered(alter: Callable[[InvertedNet], None]) -> None:
-    theirs, ours = with_timm(100)
+    theirs, ours = with_timm()
     assert difference(theirs, ours, 65, 97) <= 1e-5
     alter(ours)
     assert difference(theirs, ours, 65, 97) > 1e-2
@@ -107,40 +131,43 @@ def test_twin_logits_differ_when_a_part_is_altered(alter: Callable[[InvertedNet]
 def test_gradients_in_training_are_timms() -> None:
     theirs = randomised(timm.create_model("rexnet_100", num_classes=10, drop_rate=0.0)).double().train()
     ours = rexnet(num_classes=10, dropout=0.0).double().train()
-    load_timm_rexnet(ours, theirs.state_dict())
+    load_timm_weights(ours, theirs.state_dict())
     x = torch.randn(4, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     for net in (theirs, ours):
         nn.functional.cross_entropy(net(x), torch.arange(4)).backward()
-    wanted = dict(theirs.named_parameters())
+    wanted, their_name = (
+        dict(theirs.named_parameters()),
+        dict(zip(ours.state_dict(), to_timm_state_dict(ours), strict=True)),
+    )
     for name, parameter in ours.named_parameters():
-        their_gradient = wanted[technique.timm_name(name, 16)].grad
+        their_gradient = wanted[their_name[name]].grad
         assert parameter.grad is not None
         assert their_gradient is not None
         assert float((parameter.grad - their_gradient).abs().max()) <= 1e-9 * max(
             1.0, float(their_gradient.abs().max())
         )
     for name, statistic in ours.named_buffers():
-        assert torch.allclose(statistic, theirs.get_buffer(technique.timm_name(name, 16)), rtol=1e-12, atol=1e-12)
+        assert torch.allclose(statistic, theirs.get_buffer(their_name[name]), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("other", ["rexnet_130", "rexnetr_200"])
 def test_weights_of_another_network_are_refused_and_nothing_is_copied(other: str) -> None:
     ours = rexnet(num_classes=10)
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
-    with pytest.raises(ValueError, match="check the width"):
-        load_timm_rexnet(ours, timm.create_model(other, num_classes=10).state_dict())
+    with pytest.raises(ValueError, match="own width and divisor"):
+        load_timm_weights(ours, timm.create_model(other, num_classes=10).state_dict())
     assert all(torch.equal(tensor, before[name]) for name, tensor in ours.state_dict().items())
 
 
 def test_missing_and_surplus_weights_and_foreign_models_are_refused() -> None:
-    theirs, ours = with_timm(100)
+    theirs, ours = with_timm()
     state = theirs.state_dict()
     with pytest.raises(ValueError, match=r"stem\.bn\.weight is missing"):
-        load_timm_rexnet(ours, {k: v for k, v in state.items() if k != "stem.bn.weight"})
+        load_timm_weights(ours, {k: v for k, v in state.items() if k != "stem.bn.weight"})
     with pytest.raises(ValueError, match="extra has no place"):
-        load_timm_rexnet(ours, {**state, "extra": torch.zeros(1)})
-    with pytest.raises(ValueError, match="made by rexnet"):
-        load_timm_rexnet(nn.Linear(1, 1), state)
+        load_timm_weights(ours, {**state, "extra": torch.zeros(1)})
+    with pytest.raises(ValueError, match=r"made by paribus\.rexnet"):
+        load_timm_weights(nn.Linear(1, 1), state)
 
 
 # Published lists, as the authors' code gives them: width, blocks, lite, stem, channels.
@@ -176,6 +203,9 @@ def test_channel_lists_are_timms_at_every_width_and_depth() -> None:
         for depth in (0.5, 1.0, 1.4, 2.0):
             wanted = tuple(row[0] for row in _block_cfg(width, depth))
             assert rexnet_channels(width, len(wanted)).blocks == wanted
+            for divisor in (8, 16):
+                rounded = tuple(row[0] for row in _block_cfg(width, depth, ch_div=divisor))
+                assert rexnet_channels(width, len(wanted), divisor=divisor).blocks == rounded
 
 
 def half_up(x: float) -> int:
@@ -296,8 +326,8 @@ def test_twin_lite_with_silu_is_not_the_authors(monkeypatch: pytest.MonkeyPatch)
 
 
 NOTE = re.compile(
-    r"linear plan at width ([\d.]+): ([\d,]+) MACs, ([\d,]+) parameters; "
-    r"step-wise plan at width ([\d.]+): ([\d,]+) MACs, ([\d,]+) parameters; MACs differ by ([-+][\d.]+)%"
+    r"LinearPlan at width ([\d.]+): ([\d,]+) MACs, ([\d,]+) parameters; "
+    r"StepwisePlan at width ([\d.]+): ([\d,]+) MACs, ([\d,]+) parameters; MACs differ by ([-+][\d.]+)%"
 )
 
 
@@ -330,7 +360,7 @@ def test_the_linear_plan_costs_what_the_stepwise_plan_costs_and_says_so(width: f
 
 def test_twin_without_solving_the_costs_differ() -> None:
     net, spec = MobileNet(), pixels(32)
-    target, _ = net.cost(StepwisePlan().channels(net, spec), spec)
+    target, _ = net.cost(StepwisePlan().channels(net, 1.0), spec)
     unsolved = Channels(32, linear_channels(16, 180 / 17, 1.0, 17))
     assert abs(net.cost(unsolved, spec)[0] / target - 1) > 0.1
 
@@ -341,8 +371,10 @@ def test_a_net_too_thin_to_match_is_refused() -> None:
 
 
 def test_the_matched_arm_with_the_papers_blocks_follows_the_papers_plan() -> None:
-    net = MobileNet(repeats=(1, 2, 2, 3, 3, 5), steps=(16, 24, 32, 64, 96, 160), se=True, activation="silu")
-    solved = LinearPlan().channels(net, IMAGENET)
+    net = MobileNet(
+        plan=LinearPlan(), repeats=(1, 2, 2, 3, 3, 5), steps=(16, 24, 32, 64, 96, 160), se=True, activation="authors"
+    )
+    solved = net.channels(IMAGENET)
     width = numbers(solved.notes[0])[0]
     assert width < 1
     published = rexnet_channels(width)
@@ -358,15 +390,30 @@ def test_rexnet_for_small_images_keeps_a_grid_and_its_blocks() -> None:
         net = ReXNet()(pixels(size))
         assert isinstance(net, InvertedNet)
         stem_stride, halving = STRIDES[size]
-        wanted = describe_blocks(rexnet_channels(), technique.REPEATS, halving, 6, 2)
+        wanted = describe_blocks(rexnet_channels(), technique.REPEATS, halving, 6, range(2, 6))
         strides = [block.body.depthwise.conv.stride[0] for block in net.blocks]
         assert strides == [block.stride for block in wanted]
         assert size / (stem_stride * math.prod(strides)) == 4
         assert net(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 
+def test_twin_dividing_before_rounding_gives_other_lists() -> None:
+    line = linear_channels(16, 180 / 16, 1.3, 16)
+    assert tuple(divisible(c, 8) for c in line) == rexnet_channels(1.3, divisor=8).blocks
+    assert tuple(8 * round(c / 8) for c in line) != rexnet_channels(1.3, divisor=8).blocks  # without the 10 % guard
+
+
 @pytest.mark.parametrize(
-    "wrong", [{"width": 0.0}, {"depth": -1.0}, {"dropout": 1.0}, {"drop_path": -0.1}, {"strides": 48}]
+    "wrong",
+    [
+        {"divisor": 0},
+        {"divisor": 8, "lite": True},
+        {"width": 0.0},
+        {"depth": -1.0},
+        {"dropout": 1.0},
+        {"drop_path": -0.1},
+        {"strides": 48},
+    ],
 )
 def test_rexnet_refuses_what_it_cannot_build(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="rexnet needs"):

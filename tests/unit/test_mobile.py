@@ -18,8 +18,11 @@ from paribus.core.errors import ConfigError
 from paribus.core.protocols import ModelFactory, Spec
 from paribus.core.streams import drawing_from, stream
 from paribus.methods.optimizers import AdamW
-from paribus.models.inverted import Block, DropPath, InvertedBottleneck, InvertedNet, SqueezeExcite, Style
-from paribus.models.mobile import Channels, MobileNet, StepwisePlan, divisible, size_for
+from paribus.models.drop_path import DropPath
+from paribus.models.inverted import Block, InvertedBottleneck, InvertedNet, SqueezeExcite, Style, divisible
+from paribus.models.macs import count_macs
+from paribus.models.mobile import Channels, MobileNet, StepwisePlan, size_for
+from paribus.models.vit_matching import on_meta
 from paribus.techniques.rexnet import LinearPlan, ReXNet
 
 
@@ -67,7 +70,7 @@ def skeleton(net: nn.Module) -> list[Any]:
 
 
 @pytest.mark.parametrize("model", PRESETS)
-@pytest.mark.parametrize("options", [{}, {"se": True, "activation": "silu"}])
+@pytest.mark.parametrize("options", [{}, {"se": True, "activation": "authors"}])
 def test_both_arms_have_the_same_blocks_but_for_channels(model: str, options: dict[str, Any]) -> None:
     base, arm = (replace(net, **options) for net in (TINY if model == "mobile_tiny" else SMALL))
     assert describe(base)["plan"] != describe(arm)["plan"]
@@ -97,11 +100,11 @@ def test_solving_for_a_width_draws_nothing_so_the_shared_stem_starts_equal() -> 
 
 def test_the_linear_plan_widens_every_block_and_the_stepwise_plan_stays_in_steps() -> None:
     net = MobileNet()
-    linear = LinearPlan().channels(net, pixels(32)).blocks
+    linear = replace(net, plan=LinearPlan()).channels(pixels(32)).blocks
     steps = {b - a for a, b in pairwise(linear)}
     assert max(steps) - min(steps) <= 1
     assert min(steps) > 0
-    assert StepwisePlan().channels(net, pixels(32)) == Channels(
+    assert net.channels(pixels(32)) == Channels(
         32, (16, 24, 24, 32, 32, 32, 64, 64, 64, 64, 96, 96, 96, 160, 160, 160, 320)
     )
 
@@ -112,13 +115,16 @@ def test_the_linear_plan_widens_every_block_and_the_stepwise_plan_stays_in_steps
         (MobileNet(), pixels(224)),
         (MobileNet(width=0.35, se=True), pixels(32)),
         (MobileNet(expansion=1, se=True, steps=(2,) * 7, stem=3), pixels(33, 20)),
-        (MobileNet(strides=224, norm="none"), pixels(97, 65)),
+        (MobileNet(strides=224, norm="none", neck=100), pixels(97, 65)),
+        (MobileNet(norm="group", se=(0, 6), neck=100, divisor=4), pixels(97, 65)),
+        (MobileNet(norm="none", se=True, neck=7), pixels(97, 65)),
         (MobileNet(width=1.4, strides=16), Spec(classes=7, channels=1, height=8, width=8)),
     ],
 )
-def test_macs_of_the_description_are_those_of_the_net(net: MobileNet, spec: Spec) -> None:
-    channels = StepwisePlan().channels(net, spec)
-    assert net.macs(channels, spec) == net.cost(channels, spec)[0]
+def test_the_cost_of_the_description_is_that_of_the_net(net: MobileNet, spec: Spec) -> None:
+    channels = StepwisePlan().channels(net, net.width)
+    built = on_meta(lambda: net.assembled(channels, spec))
+    assert net.cost(channels, spec) == (count_macs(built, spec), sum(p.numel() for p in built.parameters()))
 
 
 @pytest.mark.parametrize(
@@ -235,12 +241,12 @@ def test_the_overlay_swaps_the_plan_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("model", ["convnet", "cifar_resnet", "resnet18", "rexnet"])
 def test_the_overlay_is_refused_on_other_models_and_names_those_it_fits(model: str) -> None:
-    with pytest.raises(ConfigError, match=r"technique=rexnet does not fit .* model=mobile and model=mobile_tiny"):
+    with pytest.raises(ConfigError, match=r"rexnet does not fit .* model=mobile, model=mobile_tiny and model=mobile_f"):
         recipe("experiment=smoke_mobile", f"model={model}", techniques=("rexnet",))
 
 
 @pytest.mark.parametrize("experiment", ["smoke_mobile", "cifar10_small_mobile"])
-@pytest.mark.parametrize("model", ["mobile", "mobile_tiny", "rexnet"])
+@pytest.mark.parametrize("model", ["mobile", "mobile_tiny", "mobile_factorial", "rexnet"])
 def test_every_mobile_preset_composes_and_is_described_and_built_again(experiment: str, model: str) -> None:
     factory = recipe(f"experiment={experiment}", f"model={model}").model
     assert build(describe(factory)) == factory

@@ -1,6 +1,8 @@
 """The launcher, with cells that only pretend: who starts what, what is tried again, what is left alone."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from paribus.core.errors import ConfigError
 from paribus.study import cells, record
@@ -237,3 +240,36 @@ def test_hanging_up_is_no_reason_to_leave(tmp_path: Path) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     assert leave.asked
     signal.signal(signal.SIGHUP, before)
+
+
+def test_a_log_that_cannot_be_written_is_one_line_too(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = made_up_plan(study)
+
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cells, "start", full)
+    with pytest.raises(
+        ConfigError, match="runs cannot be written: No space left on device; make room, or choose another"
+    ):
+        launched(study, plan)
+    assert starts(study, plan) == dict.fromkeys(starts(study, plan), 0)
+
+
+def test_on_a_terminal_there_is_a_bar_below_the_lines(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("paribus.study.board.terminal", lambda: Console(file=screen, force_terminal=True, width=90))
+    plan = made_up_plan(study)
+    board = Board()
+    board.begin(0, 0, 0, 4, 4)
+    board.tick(1, 2, 0, 4, 83.0)
+    board.started(plan.cells[0], 1, None)
+    board.done(plan.cells[0], "val/acc1", row(plan.cells[0]))
+    board.failed(plan.cells[1], "[the] loss is not finite", again=False)
+    board.tick(1, 2, 1, 4, 83.0)
+    board.detach()
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
+    assert "done     baseline/s0  val/acc1 0.5000" in text
+    assert "FAILED   baseline/s1: [the] loss is not finite" in text
+    assert "1/4 2 running, 1 failed, about 1:23 left" in text
+    assert "start" not in text

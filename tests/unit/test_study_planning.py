@@ -14,7 +14,7 @@ from paribus.study import plan as plans
 from paribus.study import record
 from paribus.study.spec import load
 from paribus.study.stats import seeds_to_decide
-from studies import row, written
+from studies import made_up_plan, row, written
 from trainings import composed, recipe_from
 
 ROOT = Path(__file__).parents[2]
@@ -163,6 +163,21 @@ def test_a_mistake_on_the_command_line_is_one_line(
     err = capfd.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["plan", "run", "status"])
+def test_rows_of_a_newer_paribus_are_refused_by_every_command(
+    command: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    study = written(tmp_path / "study")
+    made_up_plan(study)
+    study.results_path.write_text('{"schema": 2}\n')
+    before = {path: path.read_bytes() for path in study.folder.iterdir()}
+    assert dispatch(["study", command, str(study.folder)]) == 2
+    err = capfd.readouterr().err
+    assert "results.jsonl: line 1 is of schema 2; this paribus reads up to 1; install a newer one" in err
+    assert err.count("\n") == 1
+    assert {path: path.read_bytes() for path in study.folder.iterdir()} == before
 
 
 def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -267,6 +267,11 @@ def test_the_pace_is_what_was_seen_here_before_what_is_on_record(tmp_path: Path)
     assert pace.of("baseline") == START_S + 9
     assert pace.left({"cutmix": 1}, [("cutmix", 5.0)], 2) == 20, "never less than the longest cell"
     assert pace.left({}, [("cutmix", 50.0)], 2) == 0
+    pace.saw("baseline", 2 * (START_S + 9))
+    assert pace.of("baseline") == 2 * (START_S + 9)
+    slower = Pace([row(made.cells[0]), row(made.cells[2])])
+    slower.saw("baseline", 2 * (START_S + 8))
+    assert slower.of("cutmix") == 2 * (START_S + 8), "half as fast as on record"
 
 
 @pytest.mark.parametrize(

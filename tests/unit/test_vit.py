@@ -11,8 +11,9 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
 from paribus.engine.runtime import seed_modules
+from paribus.models.drop_path import DropPath
 from paribus.models.groups import decay_groups
-from paribus.models.vit import DropPath, NoPooling, Patches, ViT
+from paribus.models.vit import NoPooling, Patches, ViT
 from paribus.models.vit_matching import Size, matched, on_meta
 from paribus.techniques.pit import OverlappingStem, Pooling
 from trainings import recipe_of, workbench

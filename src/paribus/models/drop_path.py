@@ -1,6 +1,10 @@
 """Stochastic depth (Huang et al. 2016, arXiv 1603.09382), for residual branches of any shape."""
 
+from typing import Literal
+
 from torch import Tensor, nn
+
+DropPathRule = Literal["authors", "timm"]
 
 
 class DropPath(nn.Module):
@@ -21,3 +25,9 @@ class DropPath(nn.Module):
 
     def extra_repr(self) -> str:
         return f"rate={self.rate:.3f}"
+
+
+def drop_path_rates(rate: float, blocks: int, rule: DropPathRule) -> tuple[float, ...]:
+    """Of each block in turn. "authors", PiT's: rate·i / blocks, so the last one stays below `rate`; "timm": from 0 to
+    `rate` in equal steps."""
+    return tuple(rate * i / (blocks if rule == "authors" else max(1, blocks - 1)) for i in range(blocks))

@@ -14,24 +14,34 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paribus.models.classifier import classifier_like
 from paribus.models.convnet import Norm
-from paribus.models.drop_path import DropPath
+from paribus.models.drop_path import DropPath, drop_path_rates
+from paribus.models.recompute import recomputed
 
-Activation = Literal["relu6", "silu"]
+Activation = Literal["relu6", "silu", "authors"]
 Shortcut = Literal["partial", "equal"]
 
 SQUEEZE = 12  # squeeze-excitation keeps one in twelve of the expanded channels: half of the block's inputs
 
 
+def divisible(channels: float, by: int = 8) -> int:
+    """The multiple of `by` that MobileNets round to: the nearest, but never more than 10 % below, nor under `by`."""
+    rounded = max(by, int(channels + by / 2) // by * by)
+    return rounded + by if rounded < 0.9 * channels else rounded
+
+
 @dataclass(frozen=True)
 class Block:
-    """inputs → inputs · expansion → depthwise 3×3 → outputs; excite: with squeeze-excitation before the last."""
+    """inputs → inputs · expansion → depthwise 3×3 → outputs; excite: with squeeze-excitation before the last, whose
+    inner channels are a multiple of `divisor`."""
 
     inputs: int
     outputs: int
     expansion: int
     stride: int
     excite: bool
+    divisor: int = 1
 
     @property
     def expanded(self) -> int:
@@ -39,16 +49,16 @@ class Block:
 
     @property
     def squeezed(self) -> int:
-        return max(1, self.expanded // SQUEEZE) if self.excite else 0
+        return divisible(self.expanded // SQUEEZE, self.divisor) if self.excite else 0
 
 
 @dataclass(frozen=True)
 class Style:
     """What all blocks of a net have in common.
 
-    activation: of stem, expansions and head; after the depthwise convolution it is always ReLU6. norm "group": one
-    group, since a number of groups that depends on the channels would be a second difference between two plans; not
-    inside squeeze-excitation.
+    activation: ReLU6 or SiLU everywhere, or the mix of ReXNet's authors: SiLU after stem, expansions and head, ReLU6
+    after the depthwise convolution. norm "group": one group, since a number of groups that depends on the channels
+    would be a second difference between two plans; not inside squeeze-excitation.
     shortcut "partial": inputs are added to as many of the outputs, wherever stride is 1 and there are enough of those;
     "equal": only where there are exactly as many.
     """
@@ -57,12 +67,20 @@ class Style:
     norm: Norm = "batch"
     shortcut: Shortcut = "partial"
 
+    def outer_act(self) -> nn.Module:
+        """After stem, expansions and head."""
+        return nn.ReLU6() if self.activation == "relu6" else nn.SiLU()
+
+    def depthwise_act(self) -> nn.Module:
+        """After the depthwise convolution and squeeze-excitation."""
+        return nn.SiLU() if self.activation == "silu" else nn.ReLU6()
+
 
 def unit(
     inputs: int,
     outputs: int,
     norm: Norm,
-    activation: Activation | None = None,
+    act: nn.Module | None = None,
     kernel: int = 1,
     stride: int = 1,
     groups: int = 1,
@@ -73,8 +91,8 @@ def unit(
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv)
     if norm != "none":
         layers["norm"] = nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(1, outputs)
-    if activation is not None:
-        layers["act"] = nn.SiLU() if activation == "silu" else nn.ReLU6()
+    if act is not None:
+        layers["act"] = act
     return nn.Sequential(layers)
 
 
@@ -104,11 +122,11 @@ class InvertedBottleneck(nn.Module):
         expanded = block.expanded
         body: OrderedDict[str, nn.Module] = OrderedDict()
         if block.expansion != 1:
-            body["expand"] = unit(block.inputs, expanded, style.norm, style.activation)
+            body["expand"] = unit(block.inputs, expanded, style.norm, style.outer_act())
         body["depthwise"] = unit(expanded, expanded, style.norm, kernel=3, stride=block.stride, groups=expanded)
         if block.excite:
             body["excite"] = SqueezeExcite(expanded, block.squeezed, style.norm)
-        body["act"] = nn.ReLU6()
+        body["act"] = style.depthwise_act()
         body["project"] = unit(expanded, block.outputs, style.norm)
         self.body = nn.Sequential(body)
         fits = block.inputs == block.outputs or (style.shortcut == "partial" and block.inputs < block.outputs)
@@ -124,7 +142,8 @@ class InvertedBottleneck(nn.Module):
 class InvertedNet(nn.Module):
     """Stem, blocks, a 1×1 convolution to head[0] channels, average pool, perhaps a layer to head[1], classifier.
 
-    drop_path: rate of the last block; it grows linearly from 0 at the first. Initialised as torch's layers are.
+    drop_path: rate of the last block; it grows linearly from 0 at the first. checkpointing: activations inside blocks
+    are computed again in the backward pass and not kept. Initialised as torch's layers are.
     """
 
     notes: tuple[str, ...] = ()
@@ -140,18 +159,39 @@ class InvertedNet(nn.Module):
         head: Sequence[int],
         dropout: float,
         drop_path: float = 0.0,
+        checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        rates = [drop_path * i / max(1, len(blocks) - 1) for i in range(len(blocks))]
-        norm, activation = style.norm, style.activation
-        self.stem = unit(in_chans, blocks[0].inputs, norm, activation, kernel=3, stride=stem_stride)
+        rates = drop_path_rates(drop_path, len(blocks), "timm")
+        norm, act = style.norm, style.outer_act
+        self.checkpointing = checkpointing
+        self.num_features = head[-1]
+        self.stem = unit(in_chans, blocks[0].inputs, norm, act(), kernel=3, stride=stem_stride)
         self.blocks = nn.Sequential(*(InvertedBottleneck(b, style, r) for b, r in zip(blocks, rates, strict=True)))
-        self.head = unit(blocks[-1].outputs, head[0], norm, activation)
-        self.neck = nn.Identity() if len(head) == 1 else unit(head[0], head[1], norm, activation, bias=True)
+        self.head = unit(blocks[-1].outputs, head[0], norm, act())
+        self.neck = nn.Identity() if len(head) == 1 else unit(head[0], head[1], norm, act(), bias=True)
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(head[-1], classes)
+        self.classifier: nn.Module = nn.Linear(head[-1], classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(n, c, h, w) to the maps before pooling, (n, head[0], h', w')."""
+        x = self.stem(x)
+        for block in self.blocks:
+            x = recomputed(block, x) if self.checkpointing else block(x)
+        return self.head(x)
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, c, h, w) to (n, classes)."""
-        x = self.head(self.blocks(self.stem(x))).mean((2, 3), keepdim=True)
+        x = self.forward_features(x).mean((2, 3), keepdim=True)
         return self.classifier(self.dropout(self.neck(x).flatten(1)))
+
+    @property
+    def num_classes(self) -> int:
+        return self.classifier.out_features if isinstance(self.classifier, nn.Linear) else 0
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """A new classifier; none at all for 0 classes, and the net then gives the (n, num_features) before it."""
+        self.classifier = classifier_like(next(self.parameters()), self.num_features, num_classes)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.checkpointing = enable

@@ -24,7 +24,9 @@ def count_macs(model: nn.Module, spec: Spec) -> int:
     return counter.get_total_flops() // 2
 
 
-def match_cost(cost: Callable[[float], int], target: int, low: float, high: float, tolerance: float = 0.01) -> float:
+def match_cost(
+    cost: Callable[[float], int], target: int, low: float, high: float, tolerance: float = 0.01, unit: str = "MACs"
+) -> float:
     """The width in [low, high] whose cost is nearest to the target, by bisection; cost must not fall with width.
 
     Widths are rounded to channels inside `cost`, so it is a staircase: the best of the widths tried is returned.
@@ -39,6 +41,7 @@ def match_cost(cost: Callable[[float], int], target: int, low: float, high: floa
         low, high = (middle, high) if found < target else (low, middle)
     if error > tolerance:
         raise ConfigError(
-            f"model: no width comes within {tolerance:.0%} of {target:,} MACs; the nearest misses by {error:.1%}"
+            f"model: no width comes within {tolerance:.0%} of {target:,} {unit}; the nearest misses by {error:.1%}; "
+            "a wider net, or a smaller divisor, has finer steps"
         )
     return best

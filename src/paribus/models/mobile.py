@@ -6,27 +6,32 @@ plain numbers that can be compared and counted, then one module made from that l
 
 The default shortcut is the partial one. Under the step-wise plan at 224 pixels it adds two to MobileNetV2's ten, where
 a stage begins wider without a stride; under a plan in which every block widens, "equal" would leave none at all.
+
+What ReXNet changed at once (plan, squeeze-excitation, activations, shortcuts) are separate values here, and `match`
+makes what differs from the reference cost the same; configs/model/mobile_factorial.yaml lists the cells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
-import torch
 from pydantic import Field, ValidationInfo, field_validator
 from torch import nn
 
 from paribus.core.build import schema
 from paribus.core.protocols import Spec
 from paribus.models.convnet import Norm
-from paribus.models.inverted import Activation, Block, InvertedNet, Shortcut, Style
-from paribus.models.macs import count_macs
+from paribus.models.inverted import Activation, Block, InvertedNet, Shortcut, Style, divisible
+from paribus.models.inverted_cost import Cost, cost_of
+from paribus.models.macs import match_cost
 
 Size = Literal[16, 32, 64, 224]
 Strides = Size | Literal["auto"]
+Match = Literal["macs", "params", "off"]
 Count = Annotated[int, Field(ge=1)]
+Stage = Annotated[int, Field(ge=0)]
 
 # For images of about so many pixels: the stem's stride, and the stages that begin with stride 2. Small images lose the
 # stem's stride first and then the deepest ones, so that 4×4 positions are left, as 7×7 are of 224. With the strides
@@ -50,15 +55,9 @@ class Channels:
 
 @runtime_checkable
 class Plan(Protocol):
-    """Decides the channels of a net, and nothing else about it."""
+    """Decides the channels of a net at a width, and nothing else about it. The wider, the more channels."""
 
-    def channels(self, net: MobileNet, spec: Spec) -> Channels: ...
-
-
-def divisible(channels: float, by: int = 8) -> int:
-    """The multiple of `by` that MobileNets round to: the nearest, but never more than 10 % below, nor under `by`."""
-    rounded = max(by, int(channels + by / 2) // by * by)
-    return rounded + by if rounded < 0.9 * channels else rounded
+    def channels(self, net: MobileNet, width: float) -> Channels: ...
 
 
 def size_for(strides: Strides, spec: Spec) -> Size:
@@ -70,41 +69,57 @@ def size_for(strides: Strides, spec: Spec) -> Size:
 
 
 def describe_blocks(
-    channels: Channels, repeats: Sequence[int], halving: frozenset[int], expansion: int, excite_from: int | None
+    channels: Channels,
+    repeats: Sequence[int],
+    halving: Collection[int],
+    expansion: int,
+    excited: Collection[int],
+    divisor: int = 1,
 ) -> tuple[Block, ...]:
-    """The blocks of a net. The first stage does not expand; stages from `excite_from` on have squeeze-excitation."""
+    """The blocks of a net. The first stage does not expand; stages in `halving` begin with stride 2, those in `excited`
+    have squeeze-excitation, its inner channels a multiple of `divisor`."""
     blocks: list[Block] = []
     inputs = channels.stem
     for stage, repeat in enumerate(repeats):
         for index in range(repeat):
             outputs = channels.blocks[len(blocks)]
             stride = 2 if index == 0 and stage in halving else 1
-            excite = excite_from is not None and stage >= excite_from
-            blocks.append(Block(inputs, outputs, expansion if stage else 1, stride, excite))
+            blocks.append(Block(inputs, outputs, expansion if stage else 1, stride, stage in excited, divisor))
             inputs = outputs
     return tuple(blocks)
 
 
 @schema
 class StepwisePlan:
-    """MobileNetV2's: all blocks of a stage are as wide as its step, times the net's width, in multiples of 8."""
+    """MobileNetV2's: all blocks of a stage are as wide as its step, times the width, in multiples of 8.
 
-    def channels(self, net: MobileNet, spec: Spec) -> Channels:
-        del spec
-        steps = zip(net.steps, net.repeats, strict=True)
-        blocks = [divisible(step * net.width) for step, repeat in steps for _ in range(repeat)]
-        return Channels(divisible(net.stem * net.width), tuple(blocks))
+    At another width than the net's own, stem and first stage stay as they are at that one: the ends of nets that are
+    compared are the same.
+    """
+
+    def channels(self, net: MobileNet, width: float) -> Channels:
+        by = net.divisor or 8
+        wide = [divisible(step * (width if stage else net.width), by) for stage, step in enumerate(net.steps)]
+        blocks = [channels for channels, repeat in zip(wide, net.repeats, strict=True) for _ in range(repeat)]
+        return Channels(divisible(net.stem * net.width, by), tuple(blocks))
 
 
 @schema
 class MobileNet:
     """An inverted-bottleneck net. Two of them that differ in `plan` alone have the same blocks but for channels.
 
-    plan: decides the channels. width: multiplies the step-wise plan's channels; a plan that matches cost matches that.
+    plan: decides the channels. width: multiplies the channels, of the reference's step-wise plan if they are matched.
     repeats, steps: blocks in each stage, and their channels at width 1 under the step-wise plan. stem, head: channels
-    of the first convolution at width 1, and of the last one at any width. expansion: in all stages but the first.
-    se: squeeze-excitation from the third stage on. activation, shortcut, norm: see Style. strides: for images of about
-    so many pixels, see STRIDES. dropout: before the classifier, 0–1.
+    of the first convolution at width 1, and of the last one at any width. neck: channels of one more layer after the
+    average pool, as ReXNet-lite has it. expansion: in all stages but the first.
+    se: squeeze-excitation, in the third stage and all later ones or in the stages listed (the first is 0).
+    activation, shortcut, norm: see Style. divisor: channels are rounded to multiples of it; null takes the plan's own,
+    8 in steps and 1 in a line.
+    match: what must be as much as in the reference, within 1 %, by another width; "off" takes `width` as it stands.
+    reference: the same net under the step-wise plan, with squeeze-excitation as in this one ("same") or without any
+    ("plain": its cost is then paid for in channels, under either plan).
+    strides: for images of about so many pixels, see STRIDES. dropout: before the classifier, 0–1. drop_path: stochastic
+    depth of the last block, 0–1, growing linearly. checkpointing: less memory for more time, same gradients.
     """
 
     plan: Plan = StepwisePlan()
@@ -113,13 +128,19 @@ class MobileNet:
     steps: tuple[Count, ...] = (16, 24, 32, 64, 96, 160, 320)
     stem: Count = 32
     head: Count = 1280
+    neck: Count | None = None
     expansion: Count = 6
-    se: bool = False
+    se: bool | tuple[Stage, ...] = False
     activation: Activation = "relu6"
     shortcut: Shortcut = "partial"
     norm: Norm = "batch"
+    divisor: Count | None = None
+    match: Match = "macs"
+    reference: Literal["same", "plain"] = "same"
     strides: Strides = "auto"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    checkpointing: bool = False
 
     @field_validator("steps")
     @classmethod
@@ -129,10 +150,19 @@ class MobileNet:
             raise ValueError(f"should have one number for each of the {stages} stages of repeats")
         return steps
 
+    @field_validator("se")
+    @classmethod
+    def _stages_there_are(cls, se: bool | tuple[int, ...], info: ValidationInfo) -> bool | tuple[int, ...]:
+        stages = len(info.data.get("repeats", ()))
+        if not isinstance(se, bool) and stages and max(se, default=0) >= stages:
+            raise ValueError(f"should be true, false or a list of stages, of which the last is {stages - 1}")
+        return se
+
     def blocks(self, channels: Channels, spec: Spec) -> tuple[Block, ...]:
         """The net's blocks under any plan's channels."""
         _, halving = STRIDES[size_for(self.strides, spec)]
-        return describe_blocks(channels, self.repeats, halving, self.expansion, 2 if self.se else None)
+        excited = (range(2, len(self.repeats)) if self.se else ()) if isinstance(self.se, bool) else self.se
+        return describe_blocks(channels, self.repeats, halving, self.expansion, excited, self.divisor or 1)
 
     def assembled(self, channels: Channels, spec: Spec) -> InvertedNet:
         """The module under any plan's channels."""
@@ -142,39 +172,51 @@ class MobileNet:
             in_chans=spec.channels,
             classes=spec.classes,
             stem_stride=STRIDES[size_for(self.strides, spec)][0],
-            head=(self.head,),
+            head=self._head,
             dropout=self.dropout,
+            drop_path=self.drop_path,
+            checkpointing=self.checkpointing,
         )
 
-    def macs(self, channels: Channels, spec: Spec) -> int:
-        """Multiply-accumulates of one image, from the description alone: what `count_macs` finds, without the tenth of
-        a second, since a plan may try many widths."""
-        height, width, inputs = spec.height, spec.width, spec.channels
-        total = 0
+    def cost(self, channels: Channels, spec: Spec) -> Cost:
+        """Under any plan's channels, from the description: nothing is built and no weights are drawn."""
+        stem_stride, _ = STRIDES[size_for(self.strides, spec)]
+        blocks = self.blocks(channels, spec)
+        return cost_of(blocks, spec, stem_stride=stem_stride, head=self._head, norm=self.norm)
 
-        def convolve(cost: int, stride: int = 1) -> None:
-            nonlocal height, width, total
-            height, width = -(-height // stride), -(-width // stride)
-            total += cost * height * width
+    def channels(self, spec: Spec) -> Channels:
+        """The plan's, at the width that matches the reference; `notes` has what both cost.
 
-        convolve(9 * inputs * channels.stem, STRIDES[size_for(self.strides, spec)][0])
-        for block in self.blocks(channels, spec):
-            if block.expansion != 1:
-                convolve(block.inputs * block.expanded)
-            convolve(9 * block.expanded, block.stride)
-            convolve(block.expanded * block.outputs)
-            total += 2 * block.expanded * block.squeezed
-        convolve(channels.blocks[-1] * self.head)
-        return total + self.head * spec.classes
-
-    def cost(self, channels: Channels, spec: Spec) -> tuple[int, int]:
-        """Multiply-accumulates of one image and parameters, counted on a net of shapes: no weights are drawn."""
-        with torch.device("meta"):
-            shapes = self.assembled(channels, spec)
-        return count_macs(shapes, spec), sum(p.numel() for p in shapes.parameters())
+        Raises ConfigError if no width comes within 1 %, which happens to nets of a few channels.
+        """
+        reference = replace(self, plan=StepwisePlan(), se=self.se if self.reference == "same" else False)
+        own, theirs = self.plan.channels(self, self.width), reference.plan.channels(reference, self.width)
+        if self.match == "off" or self.blocks(own, spec) == reference.blocks(theirs, spec):
+            return own
+        what, unit = (0, "MACs") if self.match == "macs" else (1, "parameters")
+        width = match_cost(
+            lambda tried: self.cost(self.plan.channels(self, tried), spec)[what],
+            reference.cost(theirs, spec)[what],
+            low=0.01 * self.width,
+            high=4 * self.width,
+            unit=unit,
+        )
+        solved = self.plan.channels(self, width)
+        found, wanted = self.cost(solved, spec), reference.cost(theirs, spec)
+        plain = " without squeeze-excitation" if self.se and not reference.se else ""
+        note = (
+            f"{type(self.plan).__name__} at width {width:.4f}: {found.macs:,} MACs, {found.parameters:,} parameters; "
+            f"StepwisePlan{plain} at width {self.width:g}: {wanted.macs:,} MACs, {wanted.parameters:,} parameters; "
+            f"{unit} differ by {found[what] / wanted[what] - 1:+.2%}"
+        )
+        return replace(solved, notes=(note,))
 
     def __call__(self, spec: Spec) -> nn.Module:
-        chosen = self.plan.channels(self, spec)
+        chosen = self.channels(spec)
         net = self.assembled(chosen, spec)
         net.notes = chosen.notes
         return net
+
+    @property
+    def _head(self) -> tuple[int, ...]:
+        return (self.head,) if self.neck is None else (self.head, self.neck)

@@ -7,24 +7,24 @@ so `ViT` then solves for the shape whose cost is that of the plain network (mode
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
-from paribus.models.drop_path import DropPath
+from paribus.models.classifier import classifier_like
+from paribus.models.drop_path import DropPathRule, drop_path_rates
+from paribus.models.vit_blocks import Block, Stage
 from paribus.models.vit_matching import Size, matched, on_meta, plain_note
 
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["trunc_normal", "authors"]
-DropPathRule = Literal["authors", "timm"]
+GlobalPool = Literal["token", "avg"]
 
 
 @runtime_checkable
@@ -71,67 +71,12 @@ class Untouched(nn.Module):
         return maps, tokens
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention with biases on all four projections."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, t, width) to the same shape."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
-
-
-class Mlp(nn.Module):
-    def __init__(self, width: int, hidden: int, dropout: float) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-        self.drop = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.drop(F.gelu(self.fc1(x))))
-
-
-class Block(nn.Module):
-    """x + attention(norm x), then x + mlp(norm x)."""
-
-    def __init__(self, size: Size, dropout: float, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(size.width, eps=1e-6)
-        self.attn = Attention(size.width, size.heads)
-        self.norm2 = nn.LayerNorm(size.width, eps=1e-6)
-        self.mlp = Mlp(size.width, size.hidden, dropout)
-        self.drop = nn.Dropout(dropout)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.drop_path(self.drop(self.attn(self.norm1(x))))
-        return x + self.drop_path(self.drop(self.mlp(self.norm2(x))))
-
-
-class Stage(nn.Module):
-    """Blocks on the class tokens followed by the map's cells, row by row."""
-
-    def __init__(self, blocks: Iterable[Block]) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(*blocks)
-
-    def forward(self, maps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """maps (n, c, h, w) and tokens (n, k, c) to the same shapes."""
-        grid, k = maps.shape[2:], tokens.shape[1]
-        x = self.blocks(torch.cat((tokens, maps.flatten(2).transpose(1, 2)), dim=1))
-        return x[:, k:].unflatten(1, grid).permute(0, 3, 1, 2), x[:, :k]
-
-
 @dataclass(frozen=True)
 class Shape:
     """depths: blocks of each stage. first: the size of those of the first stage. tokens: class tokens, each with its
-    own classifier. drop_rate: dropout of the embedding and in the blocks, 0–1. drop_path: of each block."""
+    own classifier. global_pool: what is classified, the class tokens or the mean of the patches'; there must be one
+    token for the latter. drop_rate: dropout of the embedding and in the blocks, 0–1. drop_path: of each block.
+    checkpointing: activations inside blocks are computed again in the backward pass and not kept."""
 
     patch: int
     stride: int
@@ -140,6 +85,8 @@ class Shape:
     tokens: int = 1
     drop_rate: float = 0.0
     drop_path: tuple[float, ...] | None = None
+    global_pool: GlobalPool = "token"
+    checkpointing: bool = False
 
 
 class VisionTransformer(nn.Module):
@@ -155,7 +102,10 @@ class VisionTransformer(nn.Module):
                 f"model: images of {spec.height}×{spec.width} pixels are smaller than a patch of {shape.patch}; "
                 "choose a smaller patch or larger images"
             )
+        if shape.global_pool == "avg" and shape.tokens != 1:
+            raise ValueError("a ViT with a classifier for each of several class tokens needs global_pool='token'")
         self.image = (spec.height, spec.width)
+        self.global_pool: GlobalPool = shape.global_pool
         first, rates = shape.first, shape.drop_path or (0.0,) * sum(shape.depths)
         grid = [(side - shape.patch) // shape.stride + 1 for side in self.image]
         self.stem = nn.Conv2d(spec.channels, first.width, shape.patch, shape.stride)
@@ -168,16 +118,18 @@ class VisionTransformer(nn.Module):
             here, done = first.times(pooling.growth**i), sum(shape.depths[:i])
             if i > 0:
                 self.pools.append(pooling.layer(first.times(pooling.growth ** (i - 1)).width))
-            self.stages.append(Stage(Block(here, shape.drop_rate, rate) for rate in rates[done : done + depth]))
-        width = first.width * pooling.growth ** (len(shape.depths) - 1)
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.classifiers = nn.ModuleList(nn.Linear(width, spec.classes) for _ in range(shape.tokens))
+            blocks = (Block(here, shape.drop_rate, rate) for rate in rates[done : done + depth])
+            self.stages.append(Stage(blocks, shape.checkpointing))
+        self.num_features = first.width * pooling.growth ** (len(shape.depths) - 1)
+        self.norm = nn.LayerNorm(self.num_features, eps=1e-6)
+        self.classifiers = nn.ModuleList(nn.Linear(self.num_features, spec.classes) for _ in range(shape.tokens))
         self.notes: tuple[str, ...] = ()
+        self.pair_in_training = True
         initialise(self, init)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """(n, c, h, w) to (n, classes) logits. With several class tokens, training gives each classifier's logits,
-        evaluation their mean."""
+    def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, c, h, w) to what the last stage gives, before any norm: maps (n, d, h', w') and class tokens (n, k, d)
+        with d = num_features."""
         if x.shape[2:] != self.image:
             raise ValueError(f"this ViT was built for images of {self.image} pixels, got {tuple(x.shape[2:])}")
         maps = self.drop(self.stem(x) + self.position_map)
@@ -186,11 +138,40 @@ class VisionTransformer(nn.Module):
             if i > 0:
                 maps, tokens = self.pools[i - 1](maps, tokens)
             maps, tokens = stage(maps, tokens)
-        # LayerNorm is per token, and only class tokens are classified
+        return maps, tokens
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """(n, c, h, w) to (n, classes) logits. With several class tokens, training gives each classifier's logits (see
+        `set_distilled_training`), evaluation their mean."""
+        maps, tokens = self.forward_features(x)
+        if self.global_pool == "avg":
+            tokens = maps.mean((2, 3)).unsqueeze(1)
+        # LayerNorm is per token, and only what is classified needs it
         logits = tuple(c(t) for c, t in zip(self.classifiers, self.norm(tokens).unbind(1), strict=True))
         if len(logits) == 1:
             return logits[0]
-        return logits if self.training else torch.stack(logits).mean(0)
+        return logits if self.training and self.pair_in_training else torch.stack(logits).mean(0)
+
+    def set_distilled_training(self, enable: bool = True) -> None:
+        """Whether training gives the logits of every class token, for an objective with a teacher, or their mean, for
+        any other. As built: of every one, as PiT's and DeiT's authors do (timm: the mean)."""
+        self.pair_in_training = enable
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            stage.checkpointing = enable
+
+    @property
+    def num_classes(self) -> int:
+        first = self.classifiers[0]
+        return first.out_features if isinstance(first, nn.Linear) else 0
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """New classifiers; none at all for 0 classes, and the net then gives the normalised features before them."""
+        self.classifiers = nn.ModuleList(
+            classifier_like(self.class_tokens, self.num_features, num_classes) for _ in self.classifiers
+        )
 
     def no_weight_decay(self) -> set[str]:
         return {"position_map", "class_tokens"}
@@ -210,12 +191,6 @@ def initialise(model: VisionTransformer, init: Init) -> None:
             nn.init.zeros_(module.bias)
 
 
-def drop_path_rates(rate: float, blocks: int, rule: DropPathRule) -> tuple[float, ...]:
-    """Of each block in turn. "authors": rate·i / blocks, so the last one stays below `rate`; "timm": from 0 to `rate`
-    in equal steps."""
-    return tuple(rate * i / (blocks if rule == "authors" else max(1, blocks - 1)) for i in range(blocks))
-
-
 @schema
 class ViT:
     """patch: pixels a side. depths: blocks of each stage. heads, head_dim: the width is their product.
@@ -223,6 +198,7 @@ class ViT:
     stem, pooling: the slots. Filling one changes heads, head_dim and mlp_ratio such that the network costs as many
     MACs as with both slots plain, within 1 %; `notes` of the module tells how.
     drop_rate: dropout, 0–1. drop_path: stochastic depth of the deepest block, 0–1, and the rule for the others.
+    global_pool, checkpointing: see Shape.
     """
 
     patch: Count = 4
@@ -236,6 +212,8 @@ class ViT:
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
     drop_path_rule: DropPathRule = "authors"
     init: Init = "trunc_normal"
+    global_pool: GlobalPool = "token"
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
         self.stem.stride(self.patch)  # a stem may refuse a patch; better before any data is read
@@ -255,5 +233,14 @@ class ViT:
     def network(self, spec: Spec, first: Size) -> VisionTransformer:
         """The network of this first stage, whatever it costs."""
         rates = drop_path_rates(self.drop_path, sum(self.depths), self.drop_path_rule)
-        shape = Shape(self.patch, self.stem.stride(self.patch), self.depths, first, 1, self.drop_rate, rates)
+        shape = Shape(
+            patch=self.patch,
+            stride=self.stem.stride(self.patch),
+            depths=self.depths,
+            first=first,
+            drop_rate=self.drop_rate,
+            drop_path=rates,
+            global_pool=self.global_pool,
+            checkpointing=self.checkpointing,
+        )
         return VisionTransformer(spec, shape, self.pooling, self.init)

@@ -187,6 +187,7 @@ class Launch:
         self.done.add(cell.name)
         row = self._row(cell)
         self._write([row] if row else [])
+        self.board.tick(*self.counts(), self._left())
         self.board.done(cell, self.study.spec.metric, row)
 
     def _has_failed(self, cell: Cell, why: str, final: bool = False) -> None:

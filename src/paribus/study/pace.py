@@ -28,18 +28,20 @@ class Pace:
     def saw(self, arm: str, seconds: float) -> None:
         self._seen.setdefault(arm, []).append(seconds)
 
-    @property
-    def known(self) -> int:
-        """How many cells the estimates rest on."""
-        return sum(map(len, (self._seen or self._recorded).values()))
-
     def of(self, arm: str) -> float | None:
         """Seconds of one cell of an arm; of the other arms where this one has none yet; None where nothing is known."""
-        for source in (self._seen, self._recorded):
-            if arm in source:
-                return fmean(source[arm])
+        if arm in self._seen:
+            return fmean(self._seen[arm])
+        if arm in self._recorded:
+            return fmean(self._recorded[arm]) * self._slowness()
         every = [s for known in (self._seen or self._recorded).values() for s in known]
         return fmean(every) if every else None
+
+    def _slowness(self) -> float:
+        """How much longer cells take here than their arms did on record: another machine, or a busier one."""
+        both = [arm for arm in self._seen if arm in self._recorded]
+        recorded = sum(fmean(self._recorded[arm]) for arm in both)
+        return sum(fmean(self._seen[arm]) for arm in both) / recorded if recorded else 1.0
 
     def left(self, waiting: Mapping[str, int], running: Sequence[tuple[str, float]], workers: int) -> float | None:
         """Seconds until all is done. waiting: cells of each arm; running: (arm, seconds since its start) of each.
