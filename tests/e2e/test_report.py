@@ -1,6 +1,8 @@
 """`paribus study report` and `paribus compare` from the command line: what they write, refuse, and exit with."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -289,3 +291,23 @@ def test_a_summary_goes_to_wandb_on_request(
     code, out, _ = run("study", "report", study.folder, "--wandb")
     assert code == 0
     assert "nothing was sent, since WANDB_MODE=disabled" in out
+
+
+def test_offline_the_summary_is_a_local_record_with_the_same_tables(
+    run: Run, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("WANDB_DIR", "WANDB_PROJECT", "WANDB_ENTITY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    call = [sys.executable, "-m", "paribus.cli", "study", "report", str(study.folder), "--wandb", "--runs", "w"]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert "wandb sync uploads it" in done.stdout
+    (record,) = (tmp_path / "w").rglob("run-*.wandb")
+    inspect = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(record)]
+    told = subprocess.run(inspect, capture_output=True, text=True, check=True).stdout
+    lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+    (started,) = [line["run"] for line in lines if line["type"] == "run"]
+    assert (started["project"], started["run_group"], started["job_type"]) == ("paribus", "made_up", "report")
+    assert "cutmix - baseline/verdict" in told
+    assert "media/table/tables/differences" in told
+    assert "media/images/figures/forest" in told

@@ -182,6 +182,16 @@ def test_overhead_is_the_ratio_of_training_times_on_equal_seeds() -> None:
     assert found.n == 3
 
 
+def test_runs_that_failed_or_never_arrived_are_not_dropped_from_the_time_to_a_target() -> None:
+    levels = {"baseline": 0.92, "cutmix": 0.90}
+    rows = [*rows_for(levels, range(5)), failed("cutmix", 5), invented("baseline", 5, 0.92)]
+    analysis = analysed(question(levels, range(6), targets=(0.91,)), rows)
+    (target,) = analysis.targets
+    assert (target.arms["cutmix"].reached, target.arms["cutmix"].n, target.arms["cutmix"].missing) == (0, 5, (5,))
+    assert target.horizon == STEPS
+    assert cells(report_of(analysis), "targets")["cutmix"][:2] == ("0 of 5, 1 failed", "–")
+
+
 def test_bands_hold_only_steps_that_every_run_of_an_arm_has() -> None:
     rows = rows_for({"baseline": 0.9, "cutmix": 0.92}, range(3))
     short_run = dict(rows[0].curves)

@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="paribus study",
         description="A study is a folder with a study.yaml: a question, its arms, seeds.",
-        epilog="paribus study report FOLDER makes tables, figures and verdicts of the rows; it has a --help of its own.",
+        epilog="paribus study report FOLDER makes verdicts, tables and figures of the rows; its --help says more.",
     )
     commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     each = {

@@ -93,7 +93,9 @@ def analysed(asked: Asked, rows: Iterable[Row]) -> Analysis:
         arms={arm: summarise(values[arm], asked.seeds) for arm in asked.arms},
         comparisons=tuple(_beside(c, values, asked) for c in compared),
         effects=_effects(asked, values),
-        targets=tuple(target_of(asked, curves, value) for value in asked.targets),
+        targets=tuple(
+            target_of(asked, curves, [row for row in kept if row.state != "done"], value) for value in asked.targets
+        ),
         costs={arm: {kind: cost_of(done, arm, kind) for kind in COSTS} for arm in asked.arms},
         overheads=tuple(overhead_of(done, pair) for pair in asked.pairs),
         bias={arm: _bias(curves[arm], asked) for arm in asked.arms},

@@ -9,6 +9,7 @@ from paribus.study.curves import Curves, points
 from paribus.study.record import Row
 from paribus.study.stats import (
     ArmSummary,
+    Arrival,
     ArrivalSummary,
     Rule,
     TimeComparison,
@@ -47,7 +48,8 @@ class Overhead:
     high: float
 
 
-def target_of(asked: Asked, curves: Mapping[str, Curves], value: float) -> Target:
+def target_of(asked: Asked, curves: Mapping[str, Curves], failed: Sequence[Row], value: float) -> Target:
+    """failed: runs that ended early; whether they would have arrived is not known."""
     arrivals = {
         arm: {
             seed: first_reach(*points(run.get(asked.metric, [])), value, higher_is_better=asked.higher_is_better)
@@ -55,6 +57,8 @@ def target_of(asked: Asked, curves: Mapping[str, Curves], value: float) -> Targe
         }
         for arm, runs in curves.items()
     }
+    for row in failed:
+        arrivals[row.arm][row.seed] = Arrival(math.nan, False)
     horizon = common_horizon(arrivals)
     return Target(
         value,

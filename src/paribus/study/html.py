@@ -5,9 +5,13 @@ give the same bytes. What it looks like is in templates/report.html.j2.
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paribus.study.report import KINDS, Report
 from paribus.study.verdict import Verdict
+
+if TYPE_CHECKING:
+    from paribus.study.drawing import Plot
 
 TEMPLATE = "report.html.j2"
 
@@ -46,15 +50,13 @@ def breakable(name: str) -> str:
     return Markup(re.sub(r"(?<=[\w.])([_+-])(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
-def svgs(plots: Sequence[object]) -> dict[str, list[tuple[str, str]]]:
+def svgs(plots: Sequence["Plot"]) -> dict[str, list[tuple[str, str]]]:
     """The <svg>s of plots, as `html_of` takes them."""
     from paribus.study import drawing
-    from paribus.study.drawing import Plot
 
     found: dict[str, list[tuple[str, str]]] = {}
     with drawing.styled():
         for plot in plots:
-            assert isinstance(plot, Plot)
             drawn = found.setdefault(plot.key, [])
             drawn.append((plot.fits, drawing.svg(plot.figure, f"{plot.key} {len(drawn)}", plot.title)))
     return found

@@ -14,8 +14,7 @@ from paribus.study.words import Unit, count, listed, unit_of, verdict_sentence
 
 @dataclass(frozen=True)
 class Table:
-    """Cells are text already. left: the columns that hold words; the others hold numbers. marks: row -> kind of
-    verdict, for a report that can colour it."""
+    """Cells are text already. left: the columns that hold words; the others hold numbers."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -25,14 +24,13 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """figures: keys of plots. folded: shown on demand, where that is possible. short: part of the README too."""
+    """figures: keys of plots. short: part of the README too."""
 
     key: str
     title: str
     notes: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[str, ...] = ()
-    folded: bool = False
     short: bool = True
 
 

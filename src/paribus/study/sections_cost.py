@@ -63,7 +63,12 @@ def time_to_target(a: Analysis, unit: Unit) -> Section | None:
 def _of_target(a: Analysis, target: Target, unit: Unit) -> tuple[Table, Table]:
     said = f"{a.asked.metric} of {target_value(target, unit)}"
     arms = tuple(
-        (name, f"{arm.reached} of {arm.n}", number(arm.median, 0), number(arm.restricted_mean, 0))
+        (
+            name,
+            f"{arm.reached} of {arm.n}" + (f", {len(arm.missing)} failed" if arm.missing else ""),
+            number(arm.median, 0),
+            number(arm.restricted_mean, 0),
+        )
         for name, arm in target.arms.items()
     )
     comparisons = tuple(
