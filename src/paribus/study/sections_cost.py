@@ -102,7 +102,7 @@ def _steps(low: float, high: float) -> str:
 def overheads(a: Analysis, unit: Unit) -> Section | None:
     rows = tuple(
         (
-            f"{o.arm} / {o.baseline}",
+            a.asked.named(o.arm, o.baseline),
             str(o.n) if o.paired else f"{o.n}, unpaired",
             f"{number(o.ratio, 2)} ×",
             DASH if math.isnan(o.low) else f"{number(o.low, 2)} × to {number(o.high, 2)} ×",
@@ -120,5 +120,5 @@ def overheads(a: Analysis, unit: Unit) -> Section | None:
         "side "
         "take time from each other." + (f" {count(resumed, 'run')} went on after an interruption." if resumed else ""),
     )
-    head = ("arms", "seeds", "training time", "95 % interval")
+    head = (a.asked.list_head, "seeds", "training time", "95 % interval")
     return Section("overhead", "Overhead", notes, (Table(head, rows),))

@@ -42,10 +42,10 @@ _FACTS: tuple[tuple[str, Callable[[Row], Any]], ...] = (
     ("processor", lambda r: r.hardware.get("cpu")),
     ("cores", lambda r: r.hardware.get("cores")),
     ("GPU", lambda r: r.hardware.get("gpu")),
-    ("numerics of", lambda r: r.fingerprint.get("device")),
+    ("capability", lambda r: r.fingerprint.get("device")),
     ("threads", lambda r: r.fingerprint.get("threads")),
     ("processes", lambda r: r.fingerprint.get("world_size")),
-    ("memory format, compile, deterministic, TF32", lambda r: _switches(r.fingerprint)),
+    ("switches", lambda r: _switches(r.fingerprint)),
     ("data checksum", lambda r: r.data_checksum[:16]),
     ("images", lambda r: ", ".join(f"{size:,} {split}" for split, size in r.sizes.items())),
     ("steps", lambda r: f"{r.steps:,}"),
@@ -56,8 +56,7 @@ _FACTS: tuple[tuple[str, Callable[[Row], Any]], ...] = (
 
 def _switches(fingerprint: Mapping[str, Any]) -> str | None:
     keys = ("channels_last", "compile", "deterministic", "tf32")
-    on = {True: "on", False: "off", None: DASH}
-    return ", ".join(on.get(fingerprint.get(key), DASH) for key in keys) if fingerprint else None
+    return ", ".join(f"{key} {'on' if fingerprint[key] else 'off'}" for key in keys if key in fingerprint) or None
 
 
 def provenance(a: Analysis, unit: Unit) -> Section | None:
