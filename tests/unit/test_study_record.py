@@ -1,6 +1,7 @@
 """Rows, plans and what is refused: recipes that changed, rows that do not belong, files of a newer paribus."""
 
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -314,19 +315,21 @@ def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> N
             (runs / cell.folder / "lock").touch()
             log_of(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
     record.update(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
-    began = time.perf_counter()
     found = status_of(made, record.read_rows(study.results_path), runs, time.time())
-    seconds = time.perf_counter() - began
     assert found.counts() == {"done": 700, "running": 0, "failed": 100, "waiting": 200}
     assert as_json(found, study.spec.arms)["arms"]["arm3"] == {"done": 70, "running": 0, "failed": 10, "waiting": 20}
-    assert seconds < 1
     code = (
         "import sys; from paribus.cli.main import dispatch; code = dispatch(sys.argv[1:]); "
         "heavy = {'torch', 'hydra', 'numpy', 'scipy'} & set(sys.modules); print(heavy or 'light'); sys.exit(code)"
     )
     command = [sys.executable, "-c", code, "study", "status", str(study.folder), "--runs", str(runs)]
-    before = time.process_time()
+    before = _seconds_of_children()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "light"
-    assert time.process_time() - before < 1
+    assert _seconds_of_children() - before < 1, "processor time, which a busy machine does not change"
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
