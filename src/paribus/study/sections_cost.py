@@ -83,7 +83,8 @@ def _of_target(a: Analysis, target: Target, unit: Unit) -> tuple[Table, Table]:
         )
         for t in target.comparisons
     )
-    limit = f"horizon {number(target.horizon, 0)} steps" if math.isfinite(target.horizon) else "every finished run arrived"
+    limited = math.isfinite(target.horizon)
+    limit = f"horizon {number(target.horizon, 0)} steps" if limited else "every finished run arrived"
     head = (a.asked.list_head, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p", "verdict")
     return (
         Table(("arm", "arrived", "median (steps)", "restricted mean (steps)"), arms, caption=f"Until {said}; {limit}"),
