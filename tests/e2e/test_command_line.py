@@ -164,7 +164,7 @@ def test_eval_takes_no_code_from_a_run_folder(paribus: Run, tmp_path: Path) -> N
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     last = str(folder / "checkpoints" / "last")
     assert paribus("eval", last, "runtime.threads=1", cwd=tmp_path).returncode == 0
-    assert "eval takes data.root" in paribus("eval", last, "seed=1", cwd=tmp_path).stderr
+    assert "seed: cannot be overridden here" in paribus("eval", last, "seed=1", cwd=tmp_path).stderr
 
 
 def test_a_tracker_that_fails_cannot_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:

@@ -90,9 +90,9 @@ _apply, _draw = module.apply, module.draw
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("apply", lambda x, y, px, py, mix: (_apply(x, y, px, py, mix)[0], y)),
-        ("apply", lambda x, y, px, py, mix: (_apply(x, y, px, py, mix)[0], _apply(py, py, y, y, mix)[1])),
-        ("apply", lambda x, y, px, py, mix: (_apply(x, y, px, py, mix)[0], _apply(x, y, px, py.flip(0), mix)[1])),
+        ("apply", lambda *a: (_apply(*a)[0], F.one_hot(a[1], CLASSES).float())),
+        ("apply", lambda x, y, px, py, *m: (_apply(x, y, px, py, *m)[0], _apply(px, py, x, y, *m)[1])),
+        ("apply", lambda x, y, px, py, *m: (_apply(x, y, px, py, *m)[0], _apply(x, y, px, py.flip(0), *m)[1])),
     ],
     ids=["targets not mixed", "shares swapped", "targets of other partners"],
 )

@@ -55,7 +55,7 @@ def run(arguments: list[str]) -> int:
         pass
     except SystemExit as done:  # how Hydra ends --help
         return int(done.code or OK)
-    except (ConfigError, RunFailed):
+    except (ConfigError, RunFailed, BrokenPipeError):
         raise
     except Exception as error:  # a job tells of its own; so this is Hydra at odds with a config or an override
         raise ConfigError(one_line(error, arguments)) from error

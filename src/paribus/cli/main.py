@@ -3,11 +3,11 @@
 Imports nothing heavy, so that `paribus --help` answers at once.
 """
 
+import importlib
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
@@ -27,55 +27,24 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
   paribus compare RUN... --against RUN...                 the same statistics for any finished runs
   paribus list techniques|models|experiments|data|runs    what there is
+  paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
+  paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 75 stopped with a
 checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
 
 
-def _train(arguments: list[str]) -> int:
-    from paribus.cli.hydra_app import run
-
-    return run(arguments)
-
-
-def _eval(arguments: list[str]) -> int:
-    from paribus.cli.evaluating import run
-
-    return run(arguments)
-
-
-def _export(arguments: list[str]) -> int:
-    from paribus.cli.exporting import run
-
-    return run(arguments)
-
-
-def _study(arguments: list[str]) -> int:
-    from paribus.cli.studying import run
-
-    return run(arguments)
-
-
-def _compare(arguments: list[str]) -> int:
-    from paribus.cli.comparing import run
-
-    return run(arguments)
-
-
-def _list(arguments: list[str]) -> int:
-    from paribus.cli.listing import run
-
-    return run(arguments)
-
-
-COMMANDS: dict[str, Callable[[list[str]], int]] = {
-    "train": _train,
-    "eval": _eval,
-    "export": _export,
-    "study": _study,
-    "compare": _compare,
-    "list": _list,
+# the subcommand and the file of paribus.cli whose `run` takes its arguments
+COMMANDS = {
+    "train": "hydra_app",
+    "eval": "evaluating",
+    "export": "exporting",
+    "study": "studying",
+    "compare": "comparing",
+    "list": "listing",
+    "bench": "benching",
+    "cards": "cards",
 }
 
 
@@ -104,13 +73,12 @@ def dispatch(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"paribus {__version__}")
         return OK
-    command = COMMANDS.get(arguments[0])
-    if command is None:
+    if arguments[0] not in COMMANDS:
         return complain(
             f"{arguments[0]}: no such command; there are {', '.join(COMMANDS)} (paribus --help)", BAD_CONFIG
         )
     try:
-        return command(arguments[1:])
+        return importlib.import_module(f"paribus.cli.{COMMANDS[arguments[0]]}").run(arguments[1:])
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:

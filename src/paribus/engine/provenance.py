@@ -26,7 +26,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World) -> dict[st
     """What can change bits without changing the recipe."""
     cuda = device.type == "cuda"
     return {
-        "paribus": _version("paribus"),
+        "paribus": version("paribus"),
         "code": code_digest(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
@@ -61,11 +61,11 @@ def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.d
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": cores(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "packages": {name: _version(name) for name in _PACKAGES},
+        "packages": {name: version(name) for name in _PACKAGES},
     }
     known = read_json(run / PROVENANCE)
     write_json(run / PROVENANCE, {"segments": [*known.get("segments", []), segment]})
@@ -73,7 +73,7 @@ def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.d
         write_atomically(run / "diff.patch", diff)
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -104,7 +104,7 @@ def _git() -> tuple[str | None, str]:
         return None, ""
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

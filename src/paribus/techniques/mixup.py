@@ -11,7 +11,7 @@ As the authors    one λ and one permutation for the whole batch, λ drawn first
 Deviations        numbers come from a named stream instead of the global generators, so seeds are not comparable with
                   theirs. The two cross entropies become one with soft targets, which is equal since the loss is
                   linear in them.
-Cost              one gather of the batch, two products and a sum.
+Cost              one gather of the batch, two products and a sum in place; no wait for the device.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.mixing import beta, check_batch, soft
+from paribus.core.mixing import betas, check_batch, label_type, mixed_targets, soft, told_ids
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
@@ -34,7 +34,7 @@ from paribus.core.streams import stream
 class Mix:
     """How each of n samples is mixed; row i belongs to place i of the global batch.
 
-    partners: (n,) int64 places. lam: (n,) float64, the share of the sample itself.
+    partners: (n,) int64 places. lam: float64, the share of the sample itself, (n,), or (1,) where all share one.
     """
 
     partners: Tensor
@@ -45,32 +45,30 @@ class Mix:
 
     def of(self, positions: Tensor) -> Mix:
         """The rows of these places."""
-        return Mix(self.partners[positions], self.lam[positions])
+        return Mix(self.partners[positions], self.lam if len(self.lam) == 1 else self.lam[positions])
 
 
 def draw(n: int, alpha: float, generator: torch.Generator) -> Mix | None:
     """The mix of a batch of n images, or None for alpha = 0, where λ = 1 always."""
     if alpha == 0:
         return None
-    lam = beta(alpha, generator)
-    partners = torch.randperm(n, generator=generator)
-    return Mix(partners, torch.tensor(lam, dtype=torch.float64).expand(n))
-
-
-def blend(own: Tensor, other: Tensor, lam: Tensor) -> Tensor:
-    """λ own + (1 − λ) other for (n, ...) floats and an (n,) float64 λ; both factors are rounded from float64 once, as
-    when they are Python numbers."""
-    lam = lam.reshape(-1, *[1] * (own.ndim - 1))
-    return lam.to(own.dtype) * own + (1 - lam).to(own.dtype) * other
+    lam = betas(alpha, 1, generator)
+    return Mix(torch.randperm(n, generator=generator), lam)
 
 
 def apply(
-    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: Mix
+    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: Mix, classes: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Equation 1. inputs (n, c, h, w) floats; targets (n, classes) weights; row i of each partner tensor belongs to
-    sample i. Returns new tensors of the same kinds. No draw, no branch on a value: it compiles.
+    """Equation 1. inputs (n, c, h, w) floats; targets (n, classes) weights, or (n,) ids with their number of `classes`;
+    row i of each partner tensor belongs to sample i. Returns new tensors, pixels in the inputs' memory format. No draw,
+    no branch on a value: it compiles.
+
+    λ and 1 − λ are rounded from float64 once each, as when they are Python numbers.
     """
-    return blend(inputs, partner_inputs, mix.lam), blend(targets, partner_targets, mix.lam)
+    share, rest = (part.to(inputs.dtype)[:, None, None, None] for part in (mix.lam, 1 - mix.lam))
+    mixed = (share * inputs).add_(rest * partner_inputs)
+    share, rest = (part.to(label_type(inputs, targets)) for part in (mix.lam, 1 - mix.lam))
+    return mixed, mixed_targets(targets, partner_targets, share, rest, classes)
 
 
 def mixup(
@@ -82,9 +80,10 @@ def mixup(
 ) -> tuple[Tensor, Tensor]:
     """Mixup of one batch, for any training loop; train with a cross entropy that takes soft targets.
 
-    inputs: (n, ...) floats, any device; not changed. targets: (n,) class ids, then num_classes is needed, or
+    inputs: (n, c, h, w) floats, any device; not changed. targets: (n,) class ids, then num_classes is needed, or
     (n, classes) weights. alpha >= 0. generator: a CPU generator; torch's global one if None.
-    Returns mixed inputs and (n, classes) float targets. Raises ValueError for anything else.
+    Returns mixed inputs in their memory format, or with alpha = 0 the inputs themselves, and (n, classes) targets: the
+    weights' type, or float32 (float64 for float64 inputs) for ids. Raises ValueError for anything else.
 
     >>> x, y = mixup(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]), num_classes=3)
     >>> x.shape, y.shape
@@ -95,12 +94,13 @@ def mixup(
     if not alpha >= 0:
         raise ValueError(f"Mixup needs alpha >= 0, got alpha={alpha}")
     check_batch("Mixup", inputs, targets, num_classes)
-    weights = soft(targets, num_classes or 0, inputs)
-    mix = draw(inputs.shape[0], alpha, generator or torch.default_generator)
-    if mix is None:
-        return inputs, weights
-    mix = mix.to(inputs.device)
-    return apply(inputs, weights, inputs[mix.partners], weights[mix.partners], mix)
+    classes = num_classes or 0
+    drawn = draw(inputs.shape[0], alpha, generator or torch.default_generator)
+    with told_ids("Mixup", targets, classes):
+        if drawn is None:
+            return inputs, soft(targets, classes, label_type(inputs, targets))
+        mix = drawn.to(inputs.device)
+        return apply(inputs, targets, inputs[mix.partners], targets[mix.partners], mix, classes)
 
 
 @schema
@@ -126,6 +126,5 @@ def mixed(part: Batch, mix: Mix) -> Batch:
     """Any part of a global batch, mixed with its partners from the whole of it."""
     here = mix.of(part.positions)
     partner = part.peers(here.partners)
-    own, others = (soft(b.targets, b.classes, b.inputs) for b in (part, partner))
-    inputs, targets = apply(part.inputs, own, partner.inputs, others, here)
+    inputs, targets = apply(part.inputs, part.targets, partner.inputs, partner.targets, here, part.classes)
     return replace(part, inputs=inputs, targets=targets)

@@ -1,0 +1,19 @@
+"""A paribus network made by timm's factory. timm learns their names only when it is asked to."""
+
+import timm
+import torch
+
+import paribus
+
+
+def main() -> torch.Size:
+    names = paribus.register_with_timm()
+    print("timm now makes", ", ".join(names))
+    model = timm.create_model("paribus_pit_ti", img_size=64, num_classes=10)
+    logits = model(torch.randn(2, 3, 64, 64))
+    print("logits", tuple(logits.shape))
+    return logits.shape
+
+
+if __name__ == "__main__":
+    main()

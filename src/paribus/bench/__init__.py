@@ -1,0 +1,1 @@
+"""How fast the techniques are here, beside the public implementations installed, each checked before it is timed."""

@@ -1,0 +1,106 @@
+"""The nouns of a comparison: implementations of one thing, what they are checked against, what is asked of them."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+Status = Literal["measured", "wrong", "failed", "not available", "not installed"]
+
+
+class Unavailable(Exception):
+    """An implementation cannot be had here, and that is no error: its row says why."""
+
+    def __init__(self, status: Status, reason: str = "") -> None:
+        super().__init__(reason)
+        self.status: Status = status
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An implementation ready to work.
+
+    error: how far its result is from the truth, in the case's measure (inf: not of the right kind at all); called once,
+    before any timing. call: one unit of work, to be timed. note: what a reader of its time should know.
+    """
+
+    error: Callable[[], float]
+    call: Callable[[], object]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One implementation. name: as a user would write it. package: the distribution it comes from.
+
+    prepare: makes it; raises Unavailable, or anything else, which the row will tell. kind: floor is what does less
+    work, as a lower bound; only `public` ones can be the fastest public implementation.
+    """
+
+    name: str
+    package: str
+    prepare: Callable[[], Prepared]
+    kind: Literal["ours", "public", "floor"] = "public"
+
+
+@dataclass(frozen=True)
+class Target:
+    """`subject` should take at most `at_most` times as long as `against`."""
+
+    subject: str
+    against: str
+    at_most: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """Implementations that do the same work.
+
+    title: one within a technique. work: what one call does. truth: what errors are measured against. baseline: the
+    contender whose time is 1; None is the fastest public one. samples: images a call, 0 where a rate means nothing.
+    numbers: properties of the case itself, such as parameters.
+    """
+
+    technique: str
+    title: str
+    work: str
+    truth: str
+    tolerance: float
+    contenders: tuple[Contender, ...]
+    baseline: str | None = None
+    targets: tuple[Target, ...] = ()
+    samples: int = 0
+    numbers: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Where and how much: quick takes the smallest case of each technique."""
+
+    device: torch.device
+    quick: bool = False
+
+    @property
+    def cuda(self) -> bool:
+        return self.device.type == "cuda"
+
+
+def version(package: str) -> str | None:
+    """Of an installed distribution; None where there is none."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def need(package: str) -> None:
+    """Raise Unavailable unless this package (distribution and module of one name) is installed."""
+    if version(package) is None or importlib.util.find_spec(package) is None:
+        raise Unavailable("not installed")

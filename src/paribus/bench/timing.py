@@ -1,0 +1,94 @@
+"""From callables to samples of their time, taken in turns so that whatever else the machine does falls on all alike."""
+
+from __future__ import annotations
+
+import gc
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from paribus.core.streams import stream
+
+Call = Callable[[], object]
+Clock = Callable[[Call, int], float]  # seconds that so many calls in a row take
+
+WARM_UP = 2
+MOST_CALLS = 1000
+
+
+def host_clock(call: Call, times: int) -> float:
+    """Wall time, for work that is done when the call returns."""
+    start = time.perf_counter()
+    for _ in range(times):
+        call()
+    return time.perf_counter() - start
+
+
+def cuda_clock(device: torch.device) -> Clock:
+    """Time between two events on the device's stream. It includes the host's share where the device waits for that."""
+
+    def clock(call: Call, times: int) -> float:
+        with torch.cuda.device(device):
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            torch.cuda.synchronize()
+            start.record()
+            for _ in range(times):
+                call()
+            end.record()
+            end.synchronize()
+        return start.elapsed_time(end) / 1e3
+
+    return clock
+
+
+def clock_of(device: torch.device) -> Clock:
+    return cuda_clock(device) if device.type == "cuda" else host_clock
+
+
+def interleaved(calls: Mapping[str, Call], clock: Clock, rounds: int, least: float) -> dict[str, tuple[float, ...]]:
+    """Seconds a call, one sample of each callable in each round; entry r of all of them is from round r.
+
+    The order is another in every round, so that nobody always runs in the same one's wake. A sample is as many calls as
+    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between.
+    """
+    times = {name: _calls_for(call, clock, least) for name, call in calls.items()}
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    with _no_collection():
+        for round_ in range(rounds):
+            for i in torch.randperm(len(names), generator=stream(0, "bench order", round_)).tolist():
+                name = names[i]
+                samples[name].append(clock(calls[name], times[name]) / times[name])
+    return {name: tuple(found) for name, found in samples.items()}
+
+
+def _calls_for(call: Call, clock: Clock, least: float) -> int:
+    clock(call, WARM_UP)
+    return min(MOST_CALLS, max(1, math.ceil(least / max(clock(call, 1), 1e-9))))
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    gc.collect()
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def peak_bytes(call: Call, device: torch.device) -> int | None:
+    """Device memory that one call needs at its peak, beyond what is allocated before it; None off CUDA."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.synchronize(device)
+    before = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    call()
+    torch.cuda.synchronize(device)
+    return torch.cuda.max_memory_allocated(device) - before

@@ -1,0 +1,148 @@
+"""`paribus cards`: the technique cards in docs/cards, checked against the code, or written anew.
+
+A card has two parts. Above the marker a person writes what to expect of the technique. Below it stands what is known
+elsewhere, once: the account in the technique's own docstring, its settings from the dataclass, the paper's values and
+figures from docs/cards/papers.yaml, and times from the last `paribus bench techniques --json` under experiments/bench.
+"""
+
+import argparse
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from paribus.core.errors import ConfigError, RunFailed
+
+BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, papers.yaml or experiments/bench instead. -->"
+CARDS, PAPERS, TIMES = Path("docs/cards"), Path("docs/cards/papers.yaml"), Path("experiments/bench")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"cards: {message} (paribus cards --help)")
+
+
+def run(arguments: list[str]) -> int:
+    """Check that every card is up to date, print one, or write them."""
+    parser = _Parser(prog="paribus cards", description="Run it from the top of a checkout.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="print this technique's card as it should be")
+    parser.add_argument("--write", action="store_true", help="write all cards anew; without it they are only checked")
+    try:
+        options = parser.parse_args(arguments)
+    except SystemExit:  # --help has printed
+        return 0
+    cards = up_to_date(Path.cwd())
+    if options.name is not None and options.name not in cards:
+        raise ConfigError(f"cards: there is no card {options.name}; there are {', '.join(cards)}")
+    if options.name is not None:
+        print(cards[options.name], end="")
+        return 0
+    stale = [name for name, text in cards.items() if (CARDS / f"{name}.md").read_text() != text]
+    if options.write:
+        for name in stale:
+            (CARDS / f"{name}.md").write_text(cards[name])
+        print(f"{len(stale)} of {len(cards)} cards written")
+        return 0
+    if stale:
+        raise RunFailed(f"cards not up to date: {', '.join(stale)}; paribus cards --write")
+    print(f"{len(cards)} cards are up to date")
+    return 0
+
+
+def up_to_date(root: Path) -> dict[str, str]:
+    """Every card of the checkout at `root` as it should be: what a person wrote, then what is generated."""
+    if not (root / PAPERS).is_file():
+        raise ConfigError(f"cards: no {PAPERS} here; run it from the top of a checkout")
+    papers = yaml.safe_load((root / PAPERS).read_text())
+    measured = list(_measured(root / TIMES))
+    cards: dict[str, str] = {}
+    for name, paper in papers.items():
+        path = root / CARDS / f"{name}.md"
+        if not path.is_file() or BEGIN not in path.read_text():
+            raise ConfigError(f"cards: {path.relative_to(root)} should have a part written by hand, then {BEGIN}")
+        by_hand = path.read_text().partition(BEGIN)[0]
+        cards[name] = f"{by_hand}{BEGIN}\n\n{generated(name, paper, measured)}\n"
+    return cards
+
+
+def generated(name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]]) -> str:
+    """The part below the marker. measured: (file, its data) of each bench that was kept."""
+    module = importlib.import_module(f"paribus.techniques.{paper['module']}")
+    source = f"[`{module.__name__}`](../../src/{module.__name__.replace('.', '/')}.py)"
+    parts = [f"## The technique\n\nFrom {source}, which is the reference:"]
+    if shared := paper.get("account"):
+        parts = [f"## The technique\n\n{source} is about [{shared}]({shared}.md) as well; the account stands there."]
+    else:
+        parts.append(f"```text\n{(module.__doc__ or '').strip()}\n```")
+    parts.append("## Settings")
+    parts += [_settings(getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
+    parts += ["## Time", *_times(name, measured)]
+    parts += ["## What was published, and what was found here", _figures(paper["figures"])]
+    return "\n\n".join(parts)
+
+
+def _settings(cls: Any, published: Mapping[str, str]) -> str:
+    """The fields of a config class: default here, value in the paper."""
+    rows = [(f"`{f.name}`", _default(f.default), published.get(f.name, "not in it")) for f in fields(cls)]
+    head = f"`{cls.__name__}`: {' '.join((cls.__doc__ or '').split())}"
+    return head if not rows else f"{head}\n\n{_table(('setting', 'default here', 'the paper and its code'), rows)}"
+
+
+def _default(value: Any) -> str:
+    if value is MISSING:
+        return "to be given"
+    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _times(name: str, measured: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+    kept = [(file, data, [c for c in data["cases"] if c["technique"] == name]) for file, data in measured]
+    kept = [entry for entry in kept if entry[2]]
+    if not kept:
+        yield "Not measured: `paribus bench techniques` has no times of it that were kept."
+    for file, data, cases in kept:
+        machine = ", ".join(f"{key} {value}" for key, value in data["machine"].items() if value is not None)
+        versions = ", ".join(f"{p} {v}" for p, v in data["packages"].items() if v is not None)
+        yield f"{data['date']}, {machine}; {versions} ([every sample](../../{TIMES.as_posix()}/{file}))."
+        rows = [_time_row(case, row) for case in cases for row in case["rows"] if row["seconds"] is not None]
+        yield _table(("case", "implementation", "time", "ratio"), rows)
+        yield from _targets(cases)
+
+
+def _time_row(case: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    from paribus.bench.table import duration
+
+    ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    return case["title"], f"`{row['name']}`", duration(row["seconds"]), ratio
+
+
+def _targets(cases: list[dict[str, Any]]) -> Iterator[str]:
+    from paribus.bench.table import targets_table
+
+    targets = [(case["title"], target) for case in cases for target in case["targets"]]
+    if targets:
+        yield targets_table(targets)
+
+
+def _figures(figures: list[dict[str, str]]) -> str:
+    columns = ("what", "published", "source", "here")
+    for figure in figures:
+        if set(figure) != set(columns):
+            raise ConfigError(f"{PAPERS}: a figure should have {', '.join(columns)}, found {', '.join(figure)}")
+    return _table(columns, [tuple(str(figure[column]) for column in columns) for figure in figures])
+
+
+def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    from paribus.bench.table import table
+
+    return table(titles, rows)
+
+
+def _measured(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted(folder.glob("*.json")):
+        data = json.loads(path.read_text())
+        if data.get("format") == 1:
+            yield path.name, data
