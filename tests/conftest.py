@@ -10,6 +10,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+os.environ["WANDB_MODE"] = "disabled"  # only the tests of W&B start it
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -16,8 +16,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from paribus.cli.configs import config_folder
 from paribus.cli.main import BAD_CONFIG, FAILED, OK, REQUEUE, complain
+from paribus.cli.panel import Screen
 from paribus.core.build import near
 from paribus.core.errors import ConfigError, RunFailed
+
+_QUIET = {"-q", "--quiet"}
 
 
 class JobEnded(Exception):
@@ -26,16 +29,21 @@ class JobEnded(Exception):
 
 def run(arguments: list[str]) -> int:
     """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
+    quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
+    arguments = [a for a in arguments if a not in _QUIET]
     codes: list[int] = []
     stops: list[Any] = []  # the process's one StopRequest, once there is one
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
 
     def job(cfg: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task) if sweeping else []
+        task = list(HydraConfig.get().overrides.task)
+        overrides = task if sweeping else []
+        alone = os.environ.get("WORLD_SIZE", "1") == "1"  # else torchrun's or srun's part of the command is missing
+        screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
         if REQUEUE in codes or (stops and stops[0].asked):  # starting the next job would not be leaving
             codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
         else:
-            codes.append(_one_job(cfg, overrides, stops))
+            codes.append(_one_job(cfg, overrides, stops, screen))
         code = codes[-1]
         if sweeping and code != OK:
             raise JobEnded(f"a job ended with exit code {code}")
@@ -66,7 +74,7 @@ def run(arguments: list[str]) -> int:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-    return _overall(codes) if codes else OK
+    return _overall(codes, quiet) if codes else OK
 
 
 def _check_flags(arguments: list[str]) -> None:
@@ -82,17 +90,27 @@ def _check_flags(arguments: list[str]) -> None:
     parser.parse_args(arguments)
 
 
-def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any]) -> int:
+def _config_dir(arguments: list[str]) -> list[str]:
+    """--config-dir as it was given, which a command for the same run needs again."""
+    for i, argument in enumerate(arguments):
+        if argument in ("--config-dir", "-cd"):
+            return arguments[i : i + 2]
+        if argument.startswith("--config-dir="):
+            return [argument]
+    return []
+
+
+def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:
     from paribus.cli.training import StopRequest, train  # torch comes with it, and only now
 
     if not stops:
         stops.append(StopRequest())
-    if overrides:
+    if overrides and not screen.quiet:
         print(f"\n== {' '.join(overrides)}", flush=True)
     choice: Any = HydraConfig.get().runtime.choices.get("technique")
     asked = [choice] if isinstance(choice, str) else list(choice or [])
     try:
-        return train(OmegaConf.to_container(cfg, resolve=True), asked, stops[0])
+        return train(OmegaConf.to_container(cfg, resolve=True), asked, stops[0], screen)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
@@ -106,9 +124,9 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any]) -> int:
         )
 
 
-def _overall(codes: list[int]) -> int:
+def _overall(codes: list[int], quiet: bool) -> int:
     """0 if every job ended well; else the gravest: failed before bad input before stopped."""
-    if len(codes) > 1:
+    if len(codes) > 1 and not (quiet and set(codes) == {OK}):
         print(
             f"\n{len(codes)} jobs: "
             + ", ".join(f"{n} ended with {c}" for c in sorted(set(codes)) if (n := codes.count(c)))

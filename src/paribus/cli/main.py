@@ -19,32 +19,37 @@ OK, FAILED, BAD_CONFIG, STUDY_FAILED, REQUEUE = 0, 1, 2, 3, 75
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
 
-  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume
+  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume; -q for less
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
   paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
   paribus compare RUN... --against RUN...                 the same statistics for any finished runs
-  paribus list techniques|models|experiments|data|runs    what there is
+  paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
+  paribus list techniques|models|experiments|data|runs|studies
   paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
+  paribus completion bash|zsh|fish                        a script for the Tab key
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 75 stopped with a
 checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
 
 
-# the subcommand and the file of paribus.cli whose `run` takes its arguments
+# the subcommand, and the file of paribus.cli whose `run`, or other function, takes its arguments
 COMMANDS = {
     "train": "hydra_app",
     "eval": "evaluating",
     "export": "exporting",
     "study": "studying",
     "compare": "comparing",
+    "wandb": "wandb_sync",
     "list": "listing",
     "bench": "benching",
     "cards": "cards",
+    "completion": "completion",
+    "_complete": "completion:run_complete",  # what the shells' scripts call
 }
 
 
@@ -74,11 +79,11 @@ def dispatch(arguments: list[str]) -> int:
         print(f"paribus {__version__}")
         return OK
     if arguments[0] not in COMMANDS:
-        return complain(
-            f"{arguments[0]}: no such command; there are {', '.join(COMMANDS)} (paribus --help)", BAD_CONFIG
-        )
+        there = ", ".join(name for name in COMMANDS if name[0] != "_")
+        return complain(f"{arguments[0]}: no such command; there are {there} (paribus --help)", BAD_CONFIG)
     try:
-        return importlib.import_module(f"paribus.cli.{COMMANDS[arguments[0]]}").run(arguments[1:])
+        module, _, function = COMMANDS[arguments[0]].partition(":")
+        return getattr(importlib.import_module(f"paribus.cli.{module}"), function or "run")(arguments[1:])
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:

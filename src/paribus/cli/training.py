@@ -14,13 +14,16 @@ import torch
 import yaml
 
 from paribus.cli.compose import Recipe, building, evaluation_from, method_from, place_of, recipe_from, steps_of
+from paribus.cli.facts import Size, facts_of, size_of
 from paribus.cli.main import OK, REQUEUE
+from paribus.cli.panel import Screen, brief
+from paribus.cli.pictures import show_inputs
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.events import read_events
 from paribus.core.lock import locked
-from paribus.core.protocols import DataSets, Method, Tracker
+from paribus.core.protocols import DataSets, Tracker
 from paribus.engine import checkpoint, distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
@@ -29,11 +32,11 @@ from paribus.engine.loop import train as train_loop
 from paribus.engine.provenance import fingerprint, record_segment
 from paribus.engine.runtime import prepare
 from paribus.engine.stop import StopRequest
-from paribus.models.macs import count_macs
+from paribus.tracking.console import ConsoleLines
 from paribus.tracking.events import Events
 
 
-def train(cfg: Any, asked: list[str], stop: StopRequest | None = None) -> int:
+def train(cfg: Any, asked: list[str], stop: StopRequest | None = None, screen: Screen | None = None) -> int:
     """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made.
 
     Joins the process group and stays in it: the jobs of a sweep share one, since torchrun's cannot be joined twice.
@@ -44,12 +47,13 @@ def train(cfg: Any, asked: list[str], stop: StopRequest | None = None) -> int:
     distributed.join(world, device)
     if distributed.from_main(world, lambda: runfolder.state(recipe.folder)) == "DONE":
         if world.is_main:
-            print(f"{recipe.folder} is done already: {result_line(recipe.folder)}; delete it to run again")
+            known = runfolder.read_json(recipe.folder / runfolder.SUMMARY).get("metrics", {})
+            print(f"{recipe.folder} is done already: {brief(known)}; delete it to run again")
         return OK
-    return _train(recipe, world, device, stop or StopRequest())
+    return _train(recipe, cfg.get("overlays") or {}, world, device, stop or StopRequest(), screen or Screen())
 
 
-def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest) -> int:
+def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop: StopRequest, screen: Screen) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
     with building("data"):
@@ -58,7 +62,7 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
         evaluators = evaluation_from(recipe, data)
     with building("model, optimizer or transforms"):
         method = method_from(recipe, data, place)
-    model = _size_of(method, data)
+    size = size_of(method, data.spec)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -73,9 +77,10 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
     with ExitStack() as held:
         resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
         start = resumed.step if resumed else 0
-        tracker = _trackers(recipe, start, run.total) if world.is_main else Trackers([])
         if world.is_main:
-            _announce(recipe, run, data, method, start)
+            show_inputs(recipe, data, loader, run.total)
+            screen.begin(lambda: facts_of(recipe, rules, run, data, method, size, loader.steps_per_epoch, start))
+        tracker = _trackers(recipe, start, run.total, screen.quiet) if world.is_main else Trackers([])
         try:
             state = train_loop(
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
@@ -86,16 +91,16 @@ def _train(recipe: Recipe, world: World, device: torch.device, stop: StopRequest
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
                     why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
-                    summary = _finish(recipe, run, data, model, "FAILED", why)
+                    summary = _finish(recipe, run, data, size, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
                 raise RunFailed(f"{run.folder}: {failure}; {_last_good(run.folder)}") from error
             raise
         if world.is_main:
-            tracker.close(_finish(recipe, run, data, model, state))
-            print(f"{'done' if state == 'DONE' else 'stopped with a checkpoint'}: {result_line(run.folder)}")
-            print(f"record: {run.folder}" + ("" if state == "DONE" else "; the same command again goes on"))
+            summary = _finish(recipe, run, data, size, state)
+            tracker.close(summary)
+            screen.end(summary, run.folder, start)
     return OK if state == "DONE" else REQUEUE
 
 
@@ -166,9 +171,10 @@ class Trackers:
                 print(f"warning: {type(tracker).__name__} failed and is dropped: {error!r}", file=sys.stderr)
 
 
-def _trackers(recipe: Recipe, start: int, total: int) -> Trackers:
+def _trackers(recipe: Recipe, start: int, total: int, quiet: bool) -> Trackers:
     """The local record first and always, then the others of the config."""
-    others = [t for t in recipe.tracker.values() if t is not None and not isinstance(t, Events)]
+    left_out = (Events, ConsoleLines) if quiet else Events
+    others = [t for t in recipe.tracker.values() if t is not None and not isinstance(t, left_out)]
     return Trackers([t(recipe.folder, start, total) for t in (Events(), *others)])
 
 
@@ -192,38 +198,7 @@ def _cadence(recipe: Recipe, steps_per_epoch: int) -> Every:
     return Every(log, evaluate, save)
 
 
-def _announce(recipe: Recipe, run: Run, data: DataSets, method: Method, start: int) -> None:
-    """What runs: the first lines of the console."""
-    model = getattr(method, "model", None)
-    parameters = sum(p.numel() for p in model.parameters()) if model is not None else 0
-    sizes = ", ".join(f"{name} {n:,}" for name, n in data.sizes.items())
-    print(f"{recipe.title}  techniques: {', '.join(recipe.techniques) or 'none (baseline)'}")
-    print(f"  data {type(recipe.data).__name__} ({sizes}), sha256 {data.checksum[:12]}; {parameters:,} parameters")
-    for note in getattr(model, "notes", ()):  # what a model factory solved for, e.g. a width at matched MACs
-        print(f"  {note}")
-    for group in getattr(method, "groups", []):
-        count = sum(p.numel() for p in group.parameters)
-        print(f"  weight decay {'on' if group.decays else 'off'}: {len(group.parameters)} tensors, {count:,} numbers")
-    precision = getattr(recipe.update, "precision", "fp32")
-    print(f"  {run.device}, {precision}, {torch.get_num_threads()} threads, {run.world.size} process(es); {run.folder}")
-    if start:
-        print(f"  resumed after step {start} of {run.total}")
-
-
-def _size_of(method: Method, data: DataSets) -> dict[str, int | None]:
-    """Parameters, and multiply-accumulates of one image; None for what cannot be counted."""
-    model = getattr(method, "model", None)
-    if model is None:
-        return {"parameters": None, "macs": None}
-    macs = None
-    with suppress(Exception):  # a user's own network may do what shapes alone do not tell
-        macs = count_macs(model, data.spec)
-    return {"parameters": sum(p.numel() for p in model.parameters()), "macs": macs}
-
-
-def _finish(
-    recipe: Recipe, run: Run, data: DataSets, model: dict[str, int | None], state: str, why: str = ""
-) -> dict[str, Any]:
+def _finish(recipe: Recipe, run: Run, data: DataSets, size: Size, state: str, why: str = "") -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}
     events = read_events(run.folder / runfolder.EVENTS)
@@ -241,16 +216,9 @@ def _finish(
         "sizes": dict(data.sizes),
         "data_checksum": data.checksum,
         "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
-        "model": model,
+        "model": {"parameters": size.parameters, "macs": size.macs if isinstance(size.macs, int) else None},
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
     runfolder.mark(run.folder, state, why)
     return summary
-
-
-def result_line(folder: Path) -> str:
-    """The result of a finished run in a few words."""
-    metrics = runfolder.read_json(folder / runfolder.SUMMARY).get("metrics", {})
-    accuracies = [f"{key} {value:.2%}" for key, value in sorted(metrics.items()) if key.endswith("/acc1")]
-    return ", ".join([*accuracies, f"{metrics.get('time/train_s', 0):.1f} s of training"])

@@ -52,7 +52,7 @@ class DataSets:
 
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
     checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
-    units of the 0–1 range.
+    units of the 0–1 range. names: of the classes, or () where the index says it all.
     """
 
     spec: Spec
@@ -62,6 +62,7 @@ class DataSets:
     checksum: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    names: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -86,6 +86,14 @@ def mark(folder: Path, name: str | None, why: str = "") -> None:
             (folder / other).unlink(missing_ok=True)
 
 
+def saved_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint, by its name; None if there is none."""
+    try:
+        return int((folder / CHECKPOINTS / "last").read_text().strip().removeprefix("step_").removesuffix(".pt"))
+    except (OSError, ValueError):
+        return None
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON file's object; {} if there is none. Raises ConfigError if it is damaged."""
     if not path.exists():

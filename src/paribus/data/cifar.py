@@ -38,6 +38,7 @@ _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     ),
 }
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are the authors' of CutMix, divided by 255
 _MOMENTS = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -79,7 +80,8 @@ class Cifar:
         mean, std = _MOMENTS[self.name]
         look = Look(self.mean or mean, self.std or std, self.pad, self.flip)
         classes = {"cifar10": 10, "cifar100": 100}[self.name]
-        return resident_sets(self.name, train, val, classes, look, place, self.train_size, self.minival)
+        names = _CIFAR10 if self.name == "cifar10" else ()
+        return resident_sets(self.name, train, val, classes, look, place, self.train_size, self.minival, names)
 
 
 def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:

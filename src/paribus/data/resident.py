@@ -122,6 +122,7 @@ def resident_sets(
     place: Place,
     train_size: int | None,
     minival: int,
+    names: tuple[str, ...] = (),
 ) -> DataSets:
     """Carve `minival` images for selection from the training set, then keep `train_size` of the rest."""
     splits = {"val": val}
@@ -148,6 +149,7 @@ def resident_sets(
         checksum=checksum(train.images, train.targets, train.ids),
         mean=look.mean,
         std=look.std,
+        names=names,
     )
 
 

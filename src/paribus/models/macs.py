@@ -1,25 +1,44 @@
 """What a network costs, in multiply-accumulates, and how to give two networks the same cost."""
 
 import copy
+import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 
 
-def count_macs(model: nn.Module, spec: Spec) -> int:
+class _Deadline(TorchDispatchMode):
+    """Raises TimeoutError at the first operation after so many seconds."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._end = time.monotonic() + seconds
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if time.monotonic() > self._end:
+            raise TimeoutError
+        return func(*args, **(kwargs or {}))
+
+
+def count_macs(model: nn.Module, spec: Spec, limit_s: float = float("inf")) -> int:
     """Multiply-accumulates of one image through convolutions, matrix products and attention, in evaluation mode.
 
     Counted by torch's FlopCounterMode on shapes alone (meta device), at 2 FLOPs each; normalisation, activations and
-    biases are not counted, as in the papers' tables.
+    biases are not counted, as in the papers' tables. Raises TimeoutError after limit_s seconds.
     """
-    shadow = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
+    # weights go to the meta device one by one instead of being copied with the model first
+    weights = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in model.parameters()}
+    buffers = {id(b): b.to("meta") for b in model.buffers()}
+    shadow = copy.deepcopy(model, {**weights, **buffers}).eval()
     counter = FlopCounterMode(display=False)
-    with counter:
+    with counter, _Deadline(limit_s):
         shadow(torch.empty(1, spec.channels, spec.height, spec.width, device="meta"))
     return counter.get_total_flops() // 2
 

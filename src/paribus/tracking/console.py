@@ -1,35 +1,186 @@
-"""One plain line for each entry of the record, for a terminal, CI and Slurm logs alike."""
+"""What a person sees while a run trains: a bar on a terminal, plain lines in CI, Slurm logs and pipes.
 
-from collections.abc import Mapping
+Values come only at log points, where training waits for the device anyway. `log` just keeps them; on a terminal a
+thread of rich's paints once a second, so between log points only the clocks move and a step never waits for a screen.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paribus.core.build import schema
+from paribus.core.terminal import clock, terminal
 
-_SHOWN = {  # key -> (label, format)
-    "train/loss": ("loss", "{:.4f}"),
-    "lr": ("lr", "{:.2e}"),
-    "val/acc1": ("val acc1", "{:.2%}"),
-    "minival/acc1": ("minival acc1", "{:.2%}"),
-    "throughput/samples_per_sec": ("img/s", "{:,.0f}"),
+if TYPE_CHECKING:
+    from rich.console import Console as Terminal
+    from rich.console import RenderableType
+    from rich.live import Live
+
+PAINTS_PER_SECOND = 1.0  # as often as the clocks move
+_PARTS = {  # of a log entry: key -> how it is told, the most wanted first
+    "train/loss": "loss {:.4f}",
+    "throughput/samples_per_sec": "{:>7,.0f} images/s",
+    "lr": "lr {:.2e}",
 }
 
 
+@dataclass(frozen=True)
+class Standing:
+    """Where a run stands, by its last log entry. Times are seconds of one monotonic clock.
+
+    opened: step and time at which this process began. since: what the pace is measured from: `opened`, and from the
+    second entry on the first one, which leaves the slow first steps (compilation, warming caches) out of the estimate.
+    accuracies: "val acc1" and so on -> (step, fraction) of the latest evaluation.
+    """
+
+    total: int
+    opened: tuple[int, float]
+    since: tuple[int, float]
+    latest: tuple[int, float]
+    values: Mapping[str, float] = field(default_factory=dict)
+    accuracies: Mapping[str, tuple[int, float]] = field(default_factory=dict)
+
+    @classmethod
+    def at(cls, step: int, total: int, now: float) -> Standing:
+        return cls(total, (step, now), (step, now), (step, now))
+
+    def after(self, step: int, values: Mapping[str, float], now: float) -> Standing:
+        """With one more entry."""
+        first = self.latest == self.opened
+        found = {key.replace("/", " "): (step, v) for key, v in values.items() if key.endswith("/acc1")}
+        return replace(
+            self,
+            since=self.since if first or self.since != self.opened else self.latest,
+            latest=(step, now),
+            values={**self.values, **values},
+            accuracies={**self.accuracies, **found},
+        )
+
+    def eta(self, now: float) -> str:
+        """What is left at the pace so far, evaluations and checkpoints included: "2:30".
+
+        "2:30+" before the first evaluation: how long one takes is not known yet. "?" before the first entry.
+        """
+        steps = self.latest[0] - self.since[0]
+        if not steps:
+            return "?"
+        left = (self.latest[1] - self.since[1]) / steps * (self.total - self.latest[0])
+        return clock(max(0.0, left - (now - self.latest[1]))) + ("" if self.accuracies else "+")
+
+
+def line(standing: Standing, new: Mapping[str, float], now: float) -> str:
+    """A log entry in plain text. An accuracy that is not of this step says of which it is."""
+    step, width = standing.latest[0], len(str(standing.total))
+    parts = [f"step {step:>{width}}/{standing.total}"]
+    parts += [form.format(new[key]) for key, form in _PARTS.items() if key in new]
+    if step < standing.total:
+        parts.append(f"ETA {standing.eta(now)}")
+    for name, (measured, accuracy) in standing.accuracies.items():
+        text = f"{name} {accuracy:.2%}"
+        parts.append(text if measured == step else f"({text} at {measured})")
+    return "  ".join(parts)
+
+
+def details(standing: Standing, width: int) -> str:
+    """The values under the bar, as many as fit, the most wanted first."""
+    values = {key: form.format(standing.values[key]).strip() for key, form in _PARTS.items() if key in standing.values}
+    loss = [values.pop("train/loss")] if "train/loss" in values else []
+    parts = [*loss, *(f"{name} {value:.2%}" for name, (_, value) in standing.accuracies.items()), *values.values()]
+    shown = ""
+    for part in parts or ["waiting for the first values"]:
+        longer = f"{shown}  {part}" if shown else part
+        if len(longer) > width:
+            break
+        shown = longer
+    return shown
+
+
+def bar(standing: Standing, width: int, now: float) -> RenderableType:
+    """Two lines and an empty one, where the cursor rests: whoever ends the process leaves a clean prompt."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    step = standing.latest[0]
+    numbers = f"{step:>{len(str(standing.total))}}/{standing.total}"
+    times = f"{clock(now - standing.opened[1])}  ETA {standing.eta(now)}"
+    first = Table.grid(padding=(0, 2), expand=True)
+    first.add_column(ratio=1)
+    first.add_column(no_wrap=True)
+    first.add_row(ProgressBar(total=max(1, standing.total), completed=step), Text(f"{numbers}  {times}"))
+    return Group(first, Text(details(standing, width), no_wrap=True, overflow="crop"), Text(""))
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals wait for the end of this block. Ctrl-C writes a line, and a line that is written while rich is opening or
+    closing the bar would leave half of it on the screen."""
+    if threading.current_thread() is not threading.main_thread():  # where Python handles no signals
+        yield
+        return
+    caught: list[tuple[int, Any]] = []
+    handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    ours = {n: handler for n, handler in handlers.items() if callable(handler)}
+    for number in ours:
+        signal.signal(number, lambda number, frame: caught.append((number, frame)))
+    try:
+        yield
+    finally:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
+        for number, frame in caught:
+            ours[signal.Signals(number)](number, frame)
+
+
 class Console:
-    def __init__(self, total: int) -> None:
-        self._total = total
+    """The tracker: keeps where the run stands, and shows it."""
+
+    def __init__(self, start: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._standing = Standing.at(start, total, now())
+        self._terminal = terminal()
+        self._live = None if self._terminal is None else self._painted(self._terminal)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        parts = [f"{label} {form.format(values[key])}" for key, (label, form) in _SHOWN.items() if key in values]
-        print(f"step {step:>{len(str(self._total))}}/{self._total}  {'  '.join(parts)}", flush=True)
+        now = self._now()
+        self._standing = self._standing.after(step, values, now)
+        if self._live is None:
+            print(line(self._standing, values, now), flush=True)
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        pass
+        if self._live is not None:
+            with undisturbed():
+                self._live.stop()
+
+    def _painted(self, terminal: Terminal) -> Live:
+        """The bar, until `stop` takes it away. Whatever is printed meanwhile appears above it."""
+        from rich.live import Live
+
+        live = Live(
+            console=terminal,
+            get_renderable=lambda: bar(self._standing, terminal.width, self._now()),
+            refresh_per_second=PAINTS_PER_SECOND,
+            transient=True,
+            redirect_stderr=sys.stderr.isatty(),  # a file that takes the errors shall have them
+        )
+        with undisturbed():
+            live.start(refresh=True)
+            terminal.show_cursor(True)  # rich hides it, and a process that is killed could not show it again
+        return live
 
 
 @schema
 class ConsoleLines:
-    """Step, loss, learning rate, accuracy and images per second on standard output."""
+    """Step, loss, accuracy, images per second, learning rate and remaining time on standard output."""
 
     def __call__(self, folder: Path, start: int, total: int) -> Console:
-        return Console(total)
+        return Console(start, total)

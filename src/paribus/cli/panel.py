@@ -1,0 +1,271 @@
+"""What a run says of itself: at first what runs, at last what came out and what can be done next.
+
+Pure functions from facts to lines. Standard output takes them as they are, a terminal in a frame.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paribus.core import runfolder
+from paribus.core.terminal import clock, terminal
+
+if TYPE_CHECKING:
+    from rich.panel import Panel
+
+WIDEST = 100  # columns of the frame, on terminals that have more
+_COST = ("train", "time", "throughput", "memory")  # first parts of metric names that are no evaluation
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What runs. techniques: name and settings of each. sizes: images of each split. image: channels, height, width.
+
+    macs: of one image, or why they are not known. decay: whether it decays, tensors and numbers of each parameter
+    group. others: further parts of the recipe that are not as usual. start: steps done before, by a run that goes on.
+    """
+
+    title: str
+    name: str
+    seed: int
+    techniques: tuple[Row, ...]
+    data: str
+    sizes: Mapping[str, int]
+    image: tuple[int, int, int]
+    classes: int
+    model: str
+    parameters: int
+    macs: int | str
+    notes: tuple[str, ...]
+    decay: tuple[tuple[bool, int, int], ...]
+    optimizer: str
+    schedule: str
+    others: tuple[Row, ...]
+    steps: int
+    steps_per_epoch: int
+    batch_size: int
+    device: str
+    precision: str
+    threads: int
+    processes: int
+    folder: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out. metrics: the latest of each. step: of the checkpoint. start: steps done before, by a run that went
+    on. seconds: of this start, all included.
+
+    command: the arguments of `paribus train` that run it; () where they are not known.
+    """
+
+    title: str
+    state: str
+    step: int
+    steps: int
+    start: int
+    metrics: Mapping[str, float]
+    seconds: float
+    folder: str
+    seed: int
+    command: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Screen:
+    """How much a run prints. command: as in Outcome. sweep: one of several runs, which say nothing of next commands.
+    since: when the command began, by time.perf_counter."""
+
+    command: tuple[str, ...] = ()
+    quiet: bool = False
+    sweep: bool = False
+    since: float = field(default_factory=time.perf_counter)
+
+    def begin(self, gather: Callable[[], Facts]) -> None:
+        """Say what runs. Facts that cannot be gathered or shown are no reason not to train."""
+        if self.quiet:
+            return
+        try:
+            self._begin(gather())
+        except Exception as error:
+            print(f"warning: what runs cannot be shown: {error!r}", file=sys.stderr)
+
+    def _begin(self, facts: Facts) -> None:
+        if (screen := terminal()) is not None:
+            screen.print(framed(facts, min(screen.width, WIDEST)))
+        else:
+            print("\n".join([facts.title, *aligned(rows(facts))]), flush=True)
+
+    def end(self, summary: Mapping[str, Any], folder: Path, start: int) -> None:
+        """Say what came out. summary: as in summary.json."""
+        outcome = Outcome(
+            title=summary["title"],
+            state=summary["state"],
+            step=runfolder.saved_step(folder) or summary["step"],
+            steps=summary["steps"],
+            start=start,
+            metrics=summary["metrics"],
+            seconds=time.perf_counter() - self.since,
+            folder=str(folder),
+            seed=summary["seed"],
+            command=self.command,
+        )
+        if self.quiet:
+            print(result_line(outcome), flush=True)
+            return
+        lines = [*result(outcome), *([] if self.sweep else following(outcome))]
+        if (screen := terminal()) is not None:
+            screen.print(lines[0], style="bold green" if outcome.state == "DONE" else "bold yellow", soft_wrap=True)
+            screen.print("\n".join(lines[1:]), soft_wrap=True)  # so that a long command can be copied whole
+        else:
+            print("\n".join(lines), flush=True)
+
+
+def count(n: int, word: str, plural: str = "") -> str:
+    """
+    >>> count(1, "process", "processes"), count(1200, "step")
+    ('1 process', '1,200 steps')
+    """
+    return f"{n:,} {word if n == 1 else plural or word + 's'}"
+
+
+def quantity(n: int) -> str:
+    """
+    >>> quantity(987), quantity(9880192), quantity(4519698176)
+    ('987', '9.88 M', '4.52 G')
+    """
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if n >= 0.9995 * size:
+            scaled = n / size
+            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {unit}"
+    return str(n)
+
+
+def rows(facts: Facts) -> list[Row]:
+    """Label and text, in the order in which a reader asks."""
+    sizes = ", ".join(f"{split} {n:,}" for split, n in facts.sizes.items())
+    image = "×".join(map(str, facts.image))
+    macs = f"{quantity(facts.macs)} MACs" if isinstance(facts.macs, int) else f"MACs {facts.macs}"
+    epochs = facts.steps / facts.steps_per_epoch
+    length = f"{count(facts.steps, 'step')} of {count(facts.batch_size, 'image')} "
+    length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {facts.steps_per_epoch:,})"
+    techniques = [f"{name}: {settings}" if settings else name for name, settings in facts.techniques]
+    where = [facts.device, facts.precision, count(facts.threads, "thread")]
+    if facts.processes > 1:
+        where[-1] += " each"
+    where.append(count(facts.processes, "process", "processes"))
+    return [
+        ("recipe", f"{facts.name}, seed {facts.seed}"),
+        *(("technique" if i == 0 else "", text) for i, text in enumerate(techniques or ["none (baseline)"])),
+        ("data", f"{facts.data}: {sizes} images of {image}, {count(facts.classes, 'class', 'classes')}"),
+        ("model", f"{facts.model}: {count(facts.parameters, 'parameter')}, {macs}"),
+        *(("", note) for note in facts.notes),
+        ("weight decay", _decay(facts.decay)),
+        ("optimizer", f"{facts.optimizer}; {facts.schedule}"),
+        *facts.others,
+        ("length", length),
+        ("runs on", ", ".join(where)),
+        ("folder", facts.folder),
+        *([("resumed", f"after step {facts.start:,} of {facts.steps:,}")] if facts.start else []),
+    ]
+
+
+def _decay(groups: Sequence[tuple[bool, int, int]]) -> str:
+    """Which share of the network decays. The rate is the optimizer's."""
+    on = [f"on {count(tensors, 'tensor')} ({count(n, 'number')})" for decays, tensors, n in groups if decays]
+    off = [f"not on {count(tensors, 'tensor')} ({count(n, 'number')})" for decays, tensors, n in groups if not decays]
+    return ", ".join(on + off)
+
+
+def aligned(table: Sequence[Row]) -> list[str]:
+    width = max(len(label) for label, _ in table)
+    return [f"  {label:<{width}}  {text}" for label, text in table]
+
+
+def framed(facts: Facts, width: int) -> Panel:
+    """The same in a frame of this width; what is longer than a line goes on under its own beginning."""
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(overflow="fold")
+    about = ""
+    for label, text in rows(facts):
+        about = label or about  # a row without a label goes on with the one before
+        table.add_row(label, Text(text, style="bold" if about == "technique" else ""))
+    return Panel(table, title=Text(facts.title, style="bold"), title_align="left", width=width, border_style="dim")
+
+
+def evaluations(metrics: Mapping[str, float]) -> dict[str, str]:
+    """Split -> its metrics in a line: {"val": "acc1 98.89%  acc5 100.00%  loss 0.0623"}. Accuracies are fractions."""
+    told: dict[str, str] = {}
+    for key, value in sorted(metrics.items()):
+        split, _, name = key.partition("/")
+        if name and split not in _COST:
+            text = f"{name} {value:.2%}" if name.startswith("acc") else f"{name} {value:.4f}"
+            told[split] = f"{told[split]}  {text}" if split in told else text
+    return told
+
+
+def result(outcome: Outcome) -> list[str]:
+    """What came out, first in a word."""
+    metrics, done = outcome.metrics, outcome.state == "DONE"
+    first = f"{'done' if done else 'stopped with a checkpoint'}: {outcome.title}, "
+    first += count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
+    times = f"{seconds(metrics.get('time/train_s', 0))} of training, "
+    times += f"{seconds(metrics.get('time/eval_s', 0))} of evaluation; {seconds(outcome.seconds)} "
+    times += f"since step {outcome.start:,}" if outcome.start else "in all"
+    table = [
+        *((split if done else f"last {split}", text) for split, text in evaluations(metrics).items()),
+        ("time", times),
+        ("folder", outcome.folder),
+    ]
+    return [first, *aligned(table)]
+
+
+def seconds(value: float) -> str:
+    """
+    >>> seconds(8.14), seconds(754.6)
+    ('8.1 s', '12:35')
+    """
+    return f"{value:.1f} s" if value < 60 else clock(value)
+
+
+def following(outcome: Outcome) -> list[str]:
+    """The commands that make sense next."""
+    folder, parent = shlex.quote(outcome.folder), str(Path(outcome.folder).parent)
+    table: list[Row] = []
+    if outcome.state != "DONE":
+        table = [("go on", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
+        return ["next", *aligned(table)] if table else ["next: the same command again goes on"]
+    table = [
+        ("evaluate again", f"paribus eval {folder}"),
+        ("take the weights", f"paribus export {folder}"),
+        ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
+    ]
+    if outcome.command:
+        other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]
+        table.append(("another seed", shlex.join(["paribus", "train", *other])))
+    return ["next", *aligned(table)]
+
+
+def result_line(outcome: Outcome) -> str:
+    """The result in one line."""
+    state = "done" if outcome.state == "DONE" else f"stopped with a checkpoint at step {outcome.step}"
+    return f"{state}: {brief(outcome.metrics)}; {outcome.folder}"
+
+
+def brief(metrics: Mapping[str, float]) -> str:
+    """The result in a few words."""
+    accuracies = [f"{key} {value:.2%}" for key, value in sorted(metrics.items()) if key.endswith("/acc1")]
+    return ", ".join([*accuracies, f"{seconds(metrics.get('time/train_s', 0))} of training"])

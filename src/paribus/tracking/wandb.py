@@ -1,0 +1,157 @@
+"""Weights & Biases as a mirror of the record that can neither lose data nor hold up training.
+
+Training writes events.jsonl and nothing else. Rank 0 starts one process beside it (wandb_follower.py), which reads that
+file and tells W&B; here is only what the training process does: start it when the run is a minute old or over, and at
+the end say so and wait a moment. W&B takes about a second of processor time to start, which a run of ten seconds would
+feel. It is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from paribus.core.build import schema
+
+MIRROR = "wandb"  # in a run folder: id, record, lock, status.json, follower.log, and W&B's own folder of the run
+STATUS, LOG = "status.json", "follower.log"
+FOLLOWER = "paribus.tracking.wandb_follower"
+INPUTS = "inputs.png"  # in a run folder, where images were asked for
+BUSY = 4  # exit code of a follower that was not needed
+GRACE = 240.0  # seconds for what needs no service, but perhaps a processor that others are using
+SHARE, LONGEST = 0.005, 2.0  # of the run's time, and in seconds: how long the end of training waits for the mirror
+
+
+@schema
+class WandB:
+    """Online when logged in to W&B, else a local record that `paribus wandb sync RUN` uploads.
+
+    Every W&B variable counts where its field is left at the default (WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP,
+    WANDB_JOB_TYPE, WANDB_NAME, WANDB_NOTES, WANDB_MODE), WANDB_TAGS are added, and WANDB_MODE=disabled always counts.
+
+    group, job_type: the recipe's name and its techniques unless given. tags: beside the names of the techniques.
+    images: how many inputs of the first training batch to show, after the transforms, with their targets.
+    after: seconds of training before W&B is started; a run that ends sooner is told when it has ended.
+    sync_timeout: seconds that W&B has after the run has ended, before the local record is written instead.
+    """
+
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
+    project: str = "paribus"
+    entity: str | None = None
+    group: str | None = None
+    job_type: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
+    images: Annotated[int, Field(ge=0, le=64)] = 0
+    after: Annotated[float, Field(ge=0)] = 60.0
+    sync_timeout: Annotated[float, Field(ge=1, le=3600)] = 60.0
+
+    @property
+    def wanted(self) -> str:
+        """The mode in effect: auto, online, offline or disabled."""
+        variable = {"dryrun": "offline", "run": "online"}.get(said := os.environ.get("WANDB_MODE", ""), said)
+        if variable == "disabled" or (self.mode == "auto" and variable in ("online", "offline")):
+            return variable
+        return self.mode
+
+    def __call__(self, folder: Path, start: int, total: int) -> "Mirror | Nothing":
+        return Nothing() if self.wanted == "disabled" else Mirror(folder, self.after)
+
+
+class Nothing:
+    """A tracker that is off."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def close(self, summary: Mapping[str, Any]) -> None: ...
+
+
+class Mirror:
+    """The training process's end of the pipe to the follower."""
+
+    def __init__(self, folder: Path, after: float) -> None:
+        self._folder, self._after, self._began = folder, after, time.monotonic()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log(0, {})
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Nothing, once the follower is there: it reads the record."""
+        if self._process is None and self._since() >= self._after:
+            self._follow()
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """Say that the end is reached and wait for a moment. The follower then goes on alone."""
+        patience = min(LONGEST, SHARE * self._since()) if self._process else 0.0  # not for one that is yet to start
+        if self._process is None:
+            self._follow()
+        if self._process is None:
+            return
+        self._let_go(patience)
+        code, told = self._process.returncode, status(self._folder, self._process.pid)
+        if code is not None and code < 0:
+            self._follow()
+            self._let_go(0.0)
+            self._warn(f"the process that tells W&B was killed (signal {-code}); another one starts over")
+        elif code or told.get("why"):
+            self._warn(f"W&B: {told.get('why') or f'its process ended with {code}'}")
+        elif code is None and told.get("state") != "offline":
+            online = told.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
+            self._warn("the record for W&B is still being made, in the background", "warning" if online else "note")
+        elif told.get("url"):
+            print(f"W&B: {told['url']}")
+
+    def _since(self) -> float:
+        return time.monotonic() - self._began
+
+    def _follow(self) -> None:
+        try:
+            self._process = follow(self._folder, stdin=subprocess.PIPE)
+        except OSError as error:
+            if self._after < float("inf"):
+                self._warn(f"W&B is left out: {error}")
+            self._after = float("inf")
+
+    def _let_go(self, patience: float) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as pipe:
+            pipe.write(b".")
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            # reaps it if this process lives on, as in a sweep
+            threading.Thread(target=self._process.wait, daemon=True).start()
+
+    def _warn(self, what: str, kind: str = "warning") -> None:
+        print(f"{kind}: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
+
+
+def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
+    """Start a follower for a run folder, away from this terminal and its signals."""
+    mirror = folder / MIRROR
+    mirror.mkdir(exist_ok=True)
+    with open(mirror / LOG, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", FOLLOWER, str(folder.resolve()), *options],
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def status(folder: Path, process: int) -> dict[str, Any]:
+    """What this follower last said: state (starting, connecting, online, offline, failed), and why, url or record."""
+    try:
+        told = json.loads((folder / MIRROR / STATUS).read_text())
+    except (OSError, ValueError):
+        return {}
+    return told if told["process"] == process else {}

@@ -1,0 +1,205 @@
+"""`python -m paribus.tracking.wandb_follower RUN`: follow the record of a run and tell it to W&B.
+
+Runs beside the training, as a process of its own. The rules:
+
+* One follower a run, held by the kernel's lock on RUN/wandb/lock. One that finds another still busy with a training
+  that is no longer there ends it, since it will tell everything again.
+* The end of training is a byte on standard input, or that it closes, or that the parent process is gone; how it ended
+  stands in the run folder. So a SIGKILL of the training ends the record too, with state "killed".
+* Online is tried at the start, every RETRY seconds, and once more at the end. What W&B has not taken `sync_timeout`
+  seconds after the end is left: the local record is written instead. After GRACE more seconds it ends in any case.
+* The local record is never added to. Each follower writes a new one from the first event on, and the folders of earlier
+  ones go when it is complete; what a killed one left is unreadable and goes at once. So each step is there once.
+
+Imports neither torch nor, before it is alone, wandb.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import secrets
+import select
+import shutil
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from paribus.core import runfolder
+from paribus.core.build import build
+from paribus.tracking.wandb import BUSY, GRACE, MIRROR, STATUS, WandB
+
+OK, FAILED = 0, 1
+RETRY = 600.0  # seconds between two tries to reach the service
+NICE = 10  # a tenth of a core's share: at 19 a machine full of trainings kept it from ever ending
+RECORD, ID, LOCK = "record", "id", "lock"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"  # what W&B's own ids are made of
+
+
+class Follower:
+    """A run folder, what W&B is to be told of it, and whether training has ended."""
+
+    def __init__(self, run: Path, patience: float | None) -> None:
+        self.run, self.mirror = run, run / MIRROR
+        self.config: dict[str, Any] = yaml.safe_load((run / runfolder.CONFIG).read_text())
+        self.options = options_of(self.config)
+        self.patience = self.options.sync_timeout if patience is None else patience
+        self.id = _id(self.mirror / ID)
+        self.trainer = os.getppid()
+        self.ended = threading.Event()
+        self._told: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid()}
+
+    def tell(self, **news: Any) -> None:
+        """Leave news for whoever looks into status.json."""
+        self._told |= news
+        with suppress(OSError):
+            (self.mirror / f"{STATUS}.new").write_text(json.dumps(self._told))
+            os.replace(self.mirror / f"{STATUS}.new", self.mirror / STATUS)
+
+    @property
+    def home(self) -> Path:
+        """The folder in which W&B makes its own: WANDB_DIR or the run folder."""
+        return Path(os.environ.get("WANDB_DIR") or self.run).expanduser()
+
+    def keep_only(self, record: Path | None) -> None:
+        """Remove what W&B has written of this run but for one record."""
+        for folder in (self.home / "wandb").glob(f"*run-*-{self.id}"):
+            if record is None or folder.name != record.name:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def complete(self) -> Path | None:
+        """W&B's folder of the last follower that came to an end."""
+        path = self.mirror / RECORD
+        return Path(path.read_text()) if path.exists() else None
+
+    def completed(self, record: Path) -> None:
+        runfolder.write_atomically(self.mirror / RECORD, str(record))
+        self.keep_only(record)
+
+
+def options_of(config: dict[str, Any]) -> WandB:
+    """The settings that the run was started with; the defaults if it had no such tracker."""
+    trackers = [t for t in (config.get("tracker") or {}).values() if t and t["_target_"].endswith("wandb.WandB")]
+    return build(trackers[0]) if trackers else WandB()
+
+
+def _id(path: Path) -> str:
+    """Random, since two people may run one recipe, and kept, since a run that is resumed stays one run."""
+    if not path.exists():
+        runfolder.write_atomically(path, "".join(secrets.choice(_ALPHABET) for _ in range(8)))
+    return path.read_text()
+
+
+def alone(mirror: Path, once: bool) -> IO[str] | None:
+    """Hold the lock, for as long as this process lives. None if a follower that is needed has it.
+
+    once: do not end another one but wait for it, unless it follows a training that goes on.
+    """
+    file = open(mirror / LOCK, "a+")  # noqa: SIM115 — the lock lives as long as the file is open
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline:
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"{socket.gethostname()} {os.getpid()}")
+            file.flush()
+            return file
+        if once and runfolder.state(mirror.parent) is None:
+            return None
+        if not once:
+            file.seek(0)
+            host, _, process = file.read().partition(" ")
+            with suppress(ProcessLookupError, PermissionError):
+                if host == socket.gethostname() and process.isdecimal():
+                    os.kill(int(process), signal.SIGKILL)
+        time.sleep(0.1)
+    return None
+
+
+def watch(follower: Follower) -> None:
+    """Wait for the end of training, then give W&B its time and no more."""
+    while os.getppid() == follower.trainer and not select.select([0], [], [], 1.0)[0]:
+        pass
+    follower.ended.set()
+    time.sleep(follower.patience + GRACE)
+    follower.tell(state="failed", why=f"W&B did not come to an end {follower.patience + GRACE:.0f} s after the run")
+    os._exit(FAILED)
+
+
+def mirror(follower: Follower, mode: str) -> None:
+    """Tell W&B everything, online if that can be, else in a local record. Raises what W&B raises on the latter."""
+    import wandb
+    from wandb.errors import AuthenticationError, UsageError
+
+    from paribus.tracking.wandb_session import session
+
+    while mode != "offline":
+        follower.tell(state="connecting")
+        last = follower.ended.is_set()
+        try:
+            return session(follower, online=True)
+        except (UsageError, AuthenticationError) as error:  # no key, or none that could be one
+            if mode == "online" or isinstance(error, AuthenticationError):
+                follower.tell(why=f"not logged in ({_first_line(error)}), so the record is local")
+            break
+        except Exception as error:
+            follower.tell(why=f"the service cannot be reached ({_first_line(error)}), so the record is local")
+            with suppress(Exception):  # W&B's own process holds the run's id until it ends
+                wandb.teardown()
+        if last or follower.ended.wait(RETRY):
+            break
+    session(follower, online=False)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _stay_out_of_the_way() -> None:
+    """Give way to trainings, and outlive what a terminal or a scheduler sends to this one."""
+    os.nice(NICE)
+    with suppress(OSError):  # a session of its own is a scheduling group of its own, whose weight counts first
+        Path("/proc/self/autogroup").write_text(str(NICE))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--once", action="store_true", help="tell what is there, for a run that nobody trains")
+    parser.add_argument("--mode", choices=("auto", "online", "offline"))
+    parser.add_argument("--patience", type=float, help="seconds for W&B, instead of the run's own sync_timeout")
+    asked = parser.parse_args()
+    if not asked.once:
+        _stay_out_of_the_way()
+    follower = Follower(asked.run, asked.patience)
+    threading.Thread(target=watch, args=(follower,), daemon=True).start()
+    held = alone(follower.mirror, asked.once)
+    if held is None:
+        return BUSY
+    follower.tell(state="starting")
+    try:
+        mirror(follower, asked.mode or follower.options.wanted)
+    except ImportError as error:
+        follower.tell(state="failed", why=f"wandb cannot be imported ({error}); pip install wandb")
+        return FAILED
+    except Exception as error:
+        follower.tell(state="failed", why=f"no record could be written ({_first_line(error)})")
+        raise
+    return OK
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # W&B's threads and exit handlers may wait for a service that does not answer

@@ -1,0 +1,168 @@
+"""`paribus list runs`: every state, every kind of damage, for eyes and for machines, at once."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+from paribus.cli.listing import found_runs, plain, table
+from paribus.cli.main import dispatch
+from paribus.core import runfolder
+from paribus.core.lock import locked
+
+METRICS = {"val/acc1": 0.98765, "time/train_s": 8.14, "train/loss": 0.1}
+
+
+def made(
+    folder: Path, name: str, marker: str | None = "DONE", why: str = "", steps: str = "60ba", summary: bool = True
+) -> Path:
+    run = folder / name
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text(f"name: x\nseed: 0\nsteps: {steps}\nbatch_size: 32\n")
+    (run / "provenance.json").write_text(json.dumps({"segments": [{"time": "2026-11-22T10:00:00+00:00"}]}))
+    (run / "events.jsonl").write_text('{"step": 10, "values": {"val/acc1": 0.5}}\n{"step": 20, "values": {"lr": 1}}\n')
+    if summary:
+        (run / "summary.json").write_text(json.dumps({"step": 60, "steps": 60, "metrics": METRICS}))
+    runfolder.mark(run, marker, why)
+    return run
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs"
+    made(folder, "a-s10-00")
+    made(folder, "a-s2-00")
+    made(folder, "b-failed", "FAILED", "the loss is not finite\n\nTraceback", summary=False)
+    stopped = made(folder, "c-preempted", "PREEMPTED", summary=False, steps="30ep")
+    (stopped / "checkpoints" / "last").write_text("step_00000037.pt\n")
+    made(folder, "d-killed", None, summary=False)
+    (folder / "no-run").mkdir()
+    (folder / "a file").write_text("")
+    return folder
+
+
+def test_every_state(runs: Path) -> None:
+    with locked(made(runs, "e-running", None, summary=False)):
+        rows = {row.run: row for row in found_runs(runs)}
+    assert list(rows) == ["a-s2-00", "a-s10-00", "b-failed", "c-preempted", "d-killed", "e-running"]
+    assert [row.state for row in rows.values()] == ["done", "done", "failed", "preempted", "stopped", "running"]
+    assert (rows["a-s2-00"].step, rows["a-s2-00"].total) == (60, 60)
+    assert rows["b-failed"].note == "the loss is not finite"
+    assert (rows["c-preempted"].step, rows["c-preempted"].total, rows["c-preempted"].length) == (37, None, "30ep")
+    assert (rows["d-killed"].step, rows["d-killed"].total) == (20, 60)
+    assert rows["d-killed"].metrics == {"val/acc1": 0.5, "lr": 1}
+    assert rows["e-running"].note.startswith("by process ")
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "summary.json is torn": lambda run: (run / "summary.json").write_text('{"step": 6'),
+    "summary.json is a list": lambda run: (run / "summary.json").write_text("[1]"),
+    "summary.json is binary": lambda run: (run / "summary.json").write_bytes(b"\xff\xfe\x00"),
+    "summary.json holds other types": lambda run: (run / "summary.json").write_text(
+        '{"step": "x", "steps": [], "metrics": {"val/acc1": "high", "time/train_s": null}}'
+    ),
+    "summary.json is a folder": lambda run: ((run / "summary.json").unlink(), (run / "summary.json").mkdir()),
+    "config.yaml is binary": lambda run: (run / "config.yaml").write_bytes(b"\xff\xfe\x00"),
+    "config.yaml is empty": lambda run: (run / "config.yaml").write_text(""),
+    "provenance.json is torn": lambda run: (run / "provenance.json").write_text("{"),
+    "provenance.json holds other types": lambda run: (run / "provenance.json").write_text(
+        '{"segments": [{"time": 3}]}'
+    ),
+    "provenance.json holds no objects": lambda run: (run / "provenance.json").write_text('{"segments": [3]}'),
+    "events.jsonl is damaged": lambda run: (run / "events.jsonl").write_bytes(b'\xff\n{"step": 1}\n[]\n"x"\n3\n'),
+    "events.jsonl holds other types": lambda run: (run / "events.jsonl").write_text('{"step": "x", "values": "y"}\n'),
+    "last is damaged": lambda run: (run / "checkpoints" / "last").write_bytes(b"\xff\n"),
+    "the marker is binary": lambda run: (run / "FAILED").write_bytes(b"\xff\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("marker", ["DONE", "FAILED", None])
+def test_a_damaged_run_does_not_stop_the_list(
+    damage: str, marker: str | None, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = made(runs, "broken", marker)
+    DAMAGE[damage](broken)
+    assert dispatch(["list", "runs", str(runs)]) == 0
+    shown = capsys.readouterr().out
+    assert "broken" in shown
+    assert "d-killed" in shown
+    assert dispatch(["list", "runs", str(runs), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 6
+
+
+def test_plain_columns_are_aligned_and_whole(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long = "a-name-that-is-much-longer-than-eighty-columns-would-ever-allow-for-in-a-table-that-cuts-s0-0123456789ab"
+    made(runs, long, steps="1200ba")
+    assert dispatch(["list", "runs", str(runs)]) == 0
+    head, *lines = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert head.split() == ["run", "state", "step", "val", "acc1", "train", "s", "started", "note"]
+    for line in lines:
+        assert line[head.index("state") - 1] == " "
+    (shown,) = [line for line in lines if line.startswith(long)]
+    assert shown.split()[1:5] == ["done", "60/60", "98.77%", "8.1"]
+    (failed,) = [line for line in lines if line.startswith("b-failed")]
+    assert failed.endswith("the loss is not finite")
+    assert plain(found_runs(runs))[0] == head
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_table_keeps_its_width_and_every_letter_of_a_name(width: int, runs: Path) -> None:
+    from rich.console import Console
+
+    page = Console(width=width, force_terminal=True, color_system=None)
+    with page.capture() as captured:
+        page.print(table(found_runs(runs), width))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= width
+    assert {"a-s2-00", "a-s10-00", "b-failed", "c-preempted"} <= {line.split()[0] for line in lines}
+    assert ("started" in lines[0]) is (width >= 80)
+
+
+def test_json_has_everything(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["list", "runs", "--json", str(runs)]) == 0
+    first = json.loads(capsys.readouterr().out)[0]
+    assert first == {
+        "run": "a-s2-00",
+        "folder": str(runs / "a-s2-00"),
+        "state": "done",
+        "step": 60,
+        "total": 60,
+        "length": "60ba",
+        "metrics": METRICS,
+        "started": "2026-11-22T10:00:00+00:00",
+        "note": "",
+    }
+
+
+def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["list", "runs", str(tmp_path / "nowhere")]) == 0
+    assert capsys.readouterr().out == f"no runs under {tmp_path / 'nowhere'}\n"
+    assert dispatch(["list", "runs", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert dispatch(["list", "runs", "--jsn"]) == 2
+    assert dispatch(["list", "models", "--json"]) == 2
+
+
+def test_200_runs_take_under_half_a_second_and_no_torch(
+    tmp_path: Path, paribus: Callable[..., CompletedProcess[str]]
+) -> None:
+    for i in range(200):
+        made(tmp_path / "runs", f"study-{i % 5}-s{i}", "DONE" if i % 4 else None)
+    seconds: list[float] = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = paribus("list", "runs", cwd=tmp_path)
+        seconds.append(time.perf_counter() - start)
+    assert done.stdout.count("\n") == 203
+    assert min(seconds) < 0.5
+    code = (
+        "import sys; from paribus.cli.main import dispatch; dispatch(['list', 'runs']); print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert shown.stdout.endswith("False\n")

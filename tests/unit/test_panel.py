@@ -1,0 +1,212 @@
+"""What a run says of itself, as lines: golden text from facts, and the facts of real recipes."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from paribus.cli.facts import described, facts_of, settings, size_of
+from paribus.cli.panel import Facts, Outcome, aligned, following, framed, quantity, result, result_line, rows
+from paribus.core.protocols import Spec
+from paribus.engine.distributed import World
+from paribus.engine.loop import Every, Run
+from paribus.models.macs import count_macs
+from trainings import composed, recipe_of, workbench
+
+FACTS = Facts(
+    title="cifar10_small_vit-pit+adamp-s3",
+    name="cifar10_small_vit",
+    seed=3,
+    techniques=(("pit", "model.stem=OverlappingStem"), ("adamp", "delta=0.1 wd_ratio=0.1")),
+    data="Cifar name=cifar10",
+    sizes={"train": 10000, "val": 10000, "minival": 1},
+    image=(3, 32, 32),
+    classes=10,
+    model="ViT depths=[1,2,1]",
+    parameters=470123,
+    macs=8038080,
+    notes=("at matched MACs (+0.13%)",),
+    decay=((True, 1, 469000), (False, 30, 1)),
+    optimizer="AdamP lr=0.001 weight_decay=0.05",
+    schedule="Cosine warmup=1ep",
+    others=(("ema", "Ema decay=0.999"),),
+    steps=780,
+    steps_per_epoch=78,
+    batch_size=128,
+    device="cuda:0 (NVIDIA H100)",
+    precision="bf16",
+    threads=1,
+    processes=2,
+    folder="runs/cifar10_small_vit-pit+adamp-s3-0123456789ab",
+    start=78,
+)
+LINES = """\
+  recipe        cifar10_small_vit, seed 3
+  technique     pit: model.stem=OverlappingStem
+                adamp: delta=0.1 wd_ratio=0.1
+  data          Cifar name=cifar10: train 10,000, val 10,000, minival 1 images of 3×32×32, 10 classes
+  model         ViT depths=[1,2,1]: 470,123 parameters, 8.04 M MACs
+                at matched MACs (+0.13%)
+  weight decay  on 1 tensor (469,000 numbers), not on 30 tensors (1 number)
+  optimizer     AdamP lr=0.001 weight_decay=0.05; Cosine warmup=1ep
+  ema           Ema decay=0.999
+  length        780 steps of 128 images (10 epochs of 78)
+  runs on       cuda:0 (NVIDIA H100), bf16, 1 thread each, 2 processes
+  folder        runs/cifar10_small_vit-pit+adamp-s3-0123456789ab
+  resumed       after step 78 of 780""".splitlines()
+
+DONE = Outcome(
+    title="quickstart-cutmix-s0",
+    state="DONE",
+    step=660,
+    steps=660,
+    start=0,
+    metrics={
+        "train/loss": 1.0,
+        "lr": 0.0,
+        "val/acc1": 0.98889,
+        "val/acc5": 1.0,
+        "val/loss": 0.06231,
+        "minival/acc1": 0.5,
+        "throughput/samples_per_sec": 1.0,
+        "memory/peak_gb": 1.0,
+        "time/train_s": 8.14,
+        "time/eval_s": 0.43,
+    },
+    seconds=3725.2,
+    folder="runs/quickstart-cutmix-s0-0123456789ab",
+    seed=0,
+    command=("experiment=quickstart", "technique=[cutmix,adamp]", "seed=0"),
+)
+
+
+def test_the_panel_as_lines() -> None:
+    assert aligned(rows(FACTS)) == LINES
+
+
+def test_the_panel_of_a_baseline_that_starts() -> None:
+    plain = dataclasses.replace(FACTS, techniques=(), notes=(), others=(), start=0, macs="not counted (ValueError)")
+    shown = aligned(rows(dataclasses.replace(plain, processes=1, threads=4, steps=100, steps_per_epoch=80)))
+    assert "  technique     none (baseline)" in shown
+    assert "  model         ViT depths=[1,2,1]: 470,123 parameters, MACs not counted (ValueError)" in shown
+    assert "  length        100 steps of 128 images (1.25 epochs of 80)" in shown
+    assert "  runs on       cuda:0 (NVIDIA H100), bf16, 4 threads, 1 process" in shown
+    assert not [line for line in shown if "resumed" in line]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100])
+def test_the_frame_keeps_its_width_and_every_word(width: int) -> None:
+    from rich.console import Console
+
+    page = Console(width=width, force_terminal=True, color_system=None)
+    with page.capture() as captured:
+        page.print(framed(FACTS, width))
+    lines = captured.get().splitlines()
+    assert {len(line) for line in lines} == {width}
+    assert FACTS.title in lines[0]
+    inside = "".join(line.strip("│╭╮╰╯─ ").replace(" ", "") for line in lines)
+    for _, text in rows(FACTS):
+        assert text.replace(" ", "") in inside
+
+
+def test_the_result_and_what_follows() -> None:
+    assert result(DONE) == [
+        "done: quickstart-cutmix-s0, 660 steps",
+        "  minival  acc1 50.00%",
+        "  val      acc1 98.89%  acc5 100.00%  loss 0.0623",
+        "  time     8.1 s of training, 0.4 s of evaluation; 1:02:05 in all",
+        "  folder   runs/quickstart-cutmix-s0-0123456789ab",
+    ]
+    assert following(DONE) == [
+        "next",
+        "  evaluate again    paribus eval runs/quickstart-cutmix-s0-0123456789ab",
+        "  take the weights  paribus export runs/quickstart-cutmix-s0-0123456789ab",
+        "  compare           paribus list runs",
+        "  another seed      paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=1",
+    ]
+    assert result_line(DONE) == (
+        "done: minival/acc1 50.00%, val/acc1 98.89%, 8.1 s of training; runs/quickstart-cutmix-s0-0123456789ab"
+    )
+    elsewhere = dataclasses.replace(DONE, folder="my runs/a-s0-01", command=())
+    assert following(elsewhere)[-1] == "  compare           paribus list runs 'my runs'"
+    assert following(elsewhere)[1] == "  evaluate again    paribus eval 'my runs/a-s0-01'"
+
+
+def test_the_result_of_a_stopped_run() -> None:
+    stopped = dataclasses.replace(DONE, state="PREEMPTED", step=1100, steps=6600, start=500)
+    assert result(stopped)[0] == "stopped with a checkpoint: quickstart-cutmix-s0, step 1,100 of 6,600"
+    assert "  last val      acc1 98.89%  acc5 100.00%  loss 0.0623" in result(stopped)
+    assert result(stopped)[-2].endswith("; 1:02:05 since step 500")
+    assert following(stopped) == [
+        "next",
+        "  go on  paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=0",
+    ]
+    assert following(dataclasses.replace(stopped, command=())) == ["next: the same command again goes on"]
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0"), (999, "999"), (1000, "1.00 k"), (999_499_999, "999 M"), (999_500_000, "1.00 G")]
+)
+def test_quantities_have_three_digits(n: int, text: str) -> None:
+    assert quantity(n) == text
+
+
+@pytest.mark.parametrize(
+    ("overrides", "techniques", "told"),
+    [
+        ([], ("cutmix",), {"cutmix": "alpha=1 prob=1"}),
+        (["transforms.cutmix.prob=0.5"], ("cutmix", "mixup"), {"cutmix": "alpha=1 prob=0.5", "mixup": "alpha=1"}),
+        (["optimizer.delta=0.2"], ("adamp",), {"adamp": "optimizer=AdamP delta=0.2 wd_ratio=0.1"}),
+        (["optimizer.nesterov=true"], ("adamp",), {"adamp": "optimizer=AdamP delta=0.1 wd_ratio=0.1 nesterov=true"}),
+        (["transforms.cutmix.box=timm"], ("cutmix",), {"cutmix": "alpha=1 prob=1 box=timm"}),
+        (["optimizer=sgd"], ("sgdp",), {"sgdp": "optimizer=SGDP delta=0.1 wd_ratio=0.1"}),
+        (["experiment=smoke_mobile"], ("rexnet",), {"rexnet": "model.plan=LinearPlan"}),
+        (["experiment=smoke_vit"], ("pit",), {"pit": "model.stem=OverlappingStem model.pooling=Pooling"}),
+        (["experiment=smoke_vit"], ("pit_pooling",), {"pit_pooling": "model.pooling=Pooling"}),
+    ],
+)
+def test_techniques_are_told_with_what_they_brought(
+    overrides: list[str], techniques: tuple[str, ...], told: dict[str, str]
+) -> None:
+    recipe = recipe_of("experiment=smoke", *overrides, techniques=techniques)
+    rules = composed(f"technique=[{','.join(techniques)}]")["overlays"]
+    assert {name: settings(recipe, rules[name]) for name in recipe.techniques} == told
+
+
+def test_the_facts_of_a_recipe_are_those_of_what_was_built() -> None:
+    recipe = recipe_of("experiment=smoke", "model.norm=batch", "ema.decay=0.9", "update.clip_norm=1.0")
+    data, method, _ = workbench(recipe)
+    run = Run(Path("runs/x"), recipe.id, 60, 0, Every(10, 20, 20), 2, World(), torch.device("cpu"))
+    facts = facts_of(recipe, {}, run, data, method, size_of(method, data.spec), 8, 0)
+    model: nn.Module = method.model  # type: ignore[attr-defined]
+    assert facts.parameters == sum(p.numel() for p in model.parameters())
+    assert facts.macs == count_macs(model, data.spec)
+    assert [decays for decays, _, _ in facts.decay] == [True, False]
+    assert sum(tensors for _, tensors, _ in facts.decay) == len(list(model.parameters()))
+    assert sum(numbers for _, _, numbers in facts.decay) == facts.parameters
+    assert dict(facts.others) == {"ema": "Ema decay=0.9", "update": "GradientStep clip_norm=1"}
+    assert all(not p.is_meta and p.requires_grad for p in model.parameters()), "counting leaves the network alone"
+    assert described(recipe.optimizer) == "AdamW lr=0.01 weight_decay=0.05"
+
+
+def test_a_network_that_cannot_be_counted_is_told_so() -> None:
+    class Reads(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * x.sum().item()
+
+    class Slow(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for _ in range(100_000):
+                x = x + 1
+            return x
+
+    class Around:
+        def __init__(self, model: nn.Module | None) -> None:
+            self.model = model
+
+    spec = Spec(10, 3, 8, 8)
+    assert str(size_of(Around(Reads()), spec).macs).startswith("not counted (")  # type: ignore[arg-type]
+    assert size_of(Around(Slow()), spec, limit_s=0.05).macs == "not counted (it takes more than 0.05 s)"  # type: ignore[arg-type]
+    assert size_of(Around(None), spec).macs == "not counted (no single network)"  # type: ignore[arg-type]

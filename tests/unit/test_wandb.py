@@ -1,0 +1,164 @@
+"""The parts of the W&B mirror that need no training: settings, captions, pictures, what a run is called."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from paribus.cli.pictures import caption, grid, visible
+from paribus.cli.wandb_sync import runs_under
+from paribus.core.errors import ConfigError
+from paribus.tracking.wandb import Mirror, Nothing, WandB
+from paribus.tracking.wandb_follower import options_of
+from trainings import composed
+
+
+@pytest.mark.parametrize(
+    ("field", "variable", "wanted"),
+    [
+        ("auto", None, "auto"),
+        ("auto", "offline", "offline"),
+        ("auto", "dryrun", "offline"),
+        ("auto", "online", "online"),
+        ("auto", "run", "online"),
+        ("offline", "online", "offline"),
+        ("online", None, "online"),
+        ("online", "disabled", "disabled"),
+        ("disabled", "online", "disabled"),
+    ],
+)
+def test_a_mode_that_is_chosen_beats_the_variable_but_for_disabled(
+    field: str, variable: str | None, wanted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    if variable is not None:
+        monkeypatch.setenv("WANDB_MODE", variable)
+    assert WandB(mode=field).wanted == wanted  # type: ignore[arg-type]
+
+
+def test_the_defaults_of_the_class_are_those_of_the_file() -> None:
+    """A run without this tracker is synced with the class's, one with it shows the file's."""
+    assert options_of({"tracker": composed("tracker=wandb")["tracker"]}) == WandB() == options_of({"tracker": {}})
+
+
+def test_disabled_starts_nothing(tmp_path: Path) -> None:
+    assert isinstance(WandB()(tmp_path, 0, 1), Nothing)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_takes_no_files_costs_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    (tmp_path / "wandb").write_text("in the way")
+    tracker = WandB()(tmp_path, 0, 1)
+    assert isinstance(tracker, Mirror)
+    tracker.log(1, {})
+    tracker.close({})
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("warning: W&B is left out")
+    assert f"paribus wandb sync {tmp_path}" in line
+
+
+@pytest.mark.parametrize(
+    ("weights", "names", "text"),
+    [
+        ([0.0, 1.0, 0.0], (), "#1"),
+        ([0.0, 1.0, 0.0], ("cat", "dog", "ship"), "dog"),
+        ([0.63, 0.0, 0.37], ("cat", "dog", "ship"), "cat 0.63 + ship 0.37"),
+        ([0.37, 0.0, 0.63], (), "#2 0.63 + #0 0.37"),
+        ([0.25, 0.25, 0.2, 0.3], (), "#3 0.30 + #0 0.25 + #1 0.25 + …"),
+    ],
+)
+def test_captions_name_the_heaviest_classes_first(weights: list[float], names: tuple[str, ...], text: str) -> None:
+    assert caption(weights, names) == text
+
+
+def test_visible_undoes_a_normalisation() -> None:
+    pixels = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
+    inputs = (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    assert torch.equal(visible(inputs, mean, std), pixels.permute(0, 2, 3, 1))
+    assert visible(torch.zeros(2, 1, 4, 4), (0.5,), (0.5,)).shape == (2, 4, 4, 1)
+    assert visible(torch.zeros(2, 7, 4, 4), (0.5,) * 7, (0.5,) * 7).shape == (2, 4, 4, 1)
+
+
+def test_the_grid_shows_each_image_enlarged(tmp_path: Path) -> None:
+    from PIL import Image
+
+    colours = [torch.full((8, 8, 3), value, dtype=torch.uint8) for value in (40, 90, 200)]
+    grid(colours, ["a", "b", "a long caption that widens the cells of all the images"], tmp_path / "x.png")
+    picture = Image.open(tmp_path / "x.png").convert("L")
+    counts = picture.histogram()
+    for value in (40, 90, 200):
+        assert counts[value] >= 128 * 128
+
+
+def test_runs_are_found_alone_in_a_folder_and_in_its_folders(tmp_path: Path) -> None:
+    for name in ("a/r1", "a/r2", "b/r3"):
+        (tmp_path / name).mkdir(parents=True)
+        for file in ("config.yaml", "events.jsonl"):
+            (tmp_path / name / file).touch()
+    assert runs_under(tmp_path / "a" / "r1") == [tmp_path / "a" / "r1"]
+    assert [r.name for r in runs_under(tmp_path / "a")] == ["r1", "r2"]
+    assert [r.name for r in runs_under(tmp_path)] == ["r1", "r2", "r3"]
+    with pytest.raises(ConfigError, match="no run there"):
+        runs_under(tmp_path / "c")
+
+
+def _told(tmp_path: Path, **options: object) -> dict[str, object]:
+    from paribus.tracking.wandb_follower import Follower
+    from paribus.tracking.wandb_session import _told
+
+    run = tmp_path / "smoke-cutmix-s3-0123456789ab"
+    (run / "wandb").mkdir(parents=True, exist_ok=True)
+    config = {
+        "name": "smoke",
+        "seed": 3,
+        "techniques": ["cutmix"],
+        "tracker": {"wandb": {"_target_": "paribus.tracking.wandb.WandB", **options}},
+    }
+    (run / "config.yaml").write_text(json.dumps(config))
+    return _told(Follower(run, None))
+
+
+def test_what_w_and_b_is_told_of_a_run(tmp_path: Path) -> None:
+    told = _told(tmp_path)
+    config = told.pop("config")
+    assert isinstance(config, dict)
+    assert (config["recipe"], config["techniques"]) == ("0123456789ab", ["cutmix"])
+    assert told == {
+        "project": "paribus",
+        "entity": None,
+        "group": "smoke",
+        "job_type": "cutmix",
+        "name": "smoke-cutmix-s3",
+        "notes": None,
+        "tags": ["cutmix"],
+    }
+
+
+def test_a_setting_beats_a_variable_and_a_variable_beats_a_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {
+        "PROJECT": "project",
+        "ENTITY": "entity",
+        "RUN_GROUP": "group",
+        "JOB_TYPE": "job_type",
+        "NOTES": "notes",
+    }
+    for variable in (*variables, "NAME"):
+        monkeypatch.setenv(f"WANDB_{variable}", "mine")
+    monkeypatch.setenv("WANDB_TAGS", "x,cutmix")
+    left = _told(tmp_path)
+    assert [left[key] for key in (*variables.values(), "name")] == [None] * 6, "W&B reads its own variables"
+    given = _told(tmp_path, **dict.fromkeys(variables.values(), "given"), tags=["y"])
+    assert [given[key] for key in variables.values()] == ["given"] * 5
+    assert given["tags"] == ["cutmix", "y", "x"]
+
+
+def test_conftest_keeps_w_and_b_out_of_all_other_tests() -> None:
+    assert os.environ["WANDB_MODE"] == "disabled"
