@@ -6,7 +6,7 @@ set -euo pipefail
 # --repeat: the rows on record come with the clone; here they are made again
 paribus study run experiments/quickstart --workers 2 --repeat
 echo
-paribus study status experiments/quickstart
+paribus study report experiments/quickstart
 echo
 echo "rows:           experiments/quickstart/results.jsonl"
 echo "one run:        paribus train experiment=quickstart technique=cutmix seed=1"

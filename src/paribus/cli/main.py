@@ -24,6 +24,8 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
   paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
+  paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
+  paribus compare RUN... --against RUN...                 the same statistics for any finished runs
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
   paribus list techniques|models|experiments|data|runs|studies
   paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
@@ -41,6 +43,7 @@ COMMANDS = {
     "eval": "evaluating",
     "export": "exporting",
     "study": "studying",
+    "compare": "comparing",
     "wandb": "wandb_sync",
     "list": "listing",
     "bench": "benching",

@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from paribus.cli.main import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
+from paribus.cli.parsing import Parser, parsed
 from paribus.core.errors import ConfigError
 from paribus.core.terminal import clock
 from paribus.study import cells, devices, importing, record
@@ -21,31 +21,31 @@ from paribus.study.status import STATES, Status, as_json, status_of
 LOG_LINES = 8  # of a failed cell's log that are shown
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog}: {message}; {self.prog} --help names the options")
-
-
 def run(arguments: list[str]) -> int:
     if arguments[:1] in (["-h"], ["--help"], []):
         parser().print_help()
         return OK
+    if arguments[0] == "report":
+        from paribus.cli.reporting import run as report
+
+        return report(arguments[1:])
     known = {"plan": plan, "run": run_cells, "status": status, "import": import_rows}
     if arguments[0] not in known:
-        raise ConfigError(f"study {arguments[0]}: no such command; there are {', '.join(known)}")
-    try:
-        asked = parser().parse_args(arguments)
-    except SystemExit as done:  # how argparse ends --help
-        return int(done.code or OK)
+        raise ConfigError(f"study {arguments[0]}: no such command; there are {', '.join([*known, 'report'])}")
+    asked = parsed(parser(), arguments)
+    if asked is None:
+        return OK
     command: Callable[[argparse.Namespace], int] = known[arguments[0]]
     return command(asked)
 
 
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(
-        prog="paribus study", description="A study is a folder with a study.yaml: a question, its arms, seeds."
+    top = Parser(
+        prog="paribus study",
+        description="A study is a folder with a study.yaml: a question, its arms, seeds.",
+        epilog="paribus study report FOLDER makes verdicts, tables and figures of the rows; its --help says more.",
     )
-    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    commands = top.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser)
     each = {
         "plan": "compose and check every cell, freeze plan.jsonl, say what would run and for how long",
         "run": "run every cell that is not done; the same command again goes on",

@@ -31,7 +31,7 @@ class Row:
     evaluation; a training metric is taken from the log line at or before it. cost: train_s, eval_s (seconds),
     samples_per_sec (median over log windows), peak_gb, parameters, macs; None where it is not known. segments: how
     often it was started; mixed: whether two of them may differ in the last bits. dirty: whether the checkout had
-    changes that were not committed.
+    changes that were not committed. started: in ISO 8601.
     """
 
     study: str
@@ -52,6 +52,7 @@ class Row:
     dirty: bool
     hardware: Mapping[str, Any]
     why: str = ""
+    started: str | None = None
 
     @property
     def cell(self) -> str:
@@ -104,6 +105,7 @@ def row_of(folder: Path, study: str, arm: str) -> Row | None:
         dirty=bool(last.get("dirty")),
         hardware={key: last.get(key) for key in ("cpu", "cores", "gpu")},
         why=first_line if state == "FAILED" else "",
+        started=segments[0].get("time"),
     )
 
 

@@ -1,0 +1,73 @@
+"""What a report is asked for: a study's question, or one that a command line puts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paribus.study.spec import Reported, Study, Tuned
+from paribus.study.stats import Rule
+
+Pair = tuple[str, str]  # (arm, what it is compared with)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is analysed, whether a study.yaml says it or a command line.
+
+    arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
+    stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. again: commands that make it once more.
+    """
+
+    name: str
+    question: str
+    arms: Mapping[str, tuple[str, ...]]
+    pairs: tuple[Pair, ...]
+    metric: str
+    higher_is_better: bool = True
+    margin: float = 0.0
+    seeds: tuple[int, ...] = ()
+    factors: Mapping[str, tuple[str, ...]]
+    targets: tuple[float, ...] = ()
+    settings: str = ""
+    paper: tuple[Reported, ...] = ()
+    recipe: tuple[str, ...] = ()
+    again: tuple[str, ...] = ()
+
+    @property
+    def baseline(self) -> str:
+        """The arm that every other one is compared with; "" where there are several."""
+        against = {baseline for _, baseline in self.pairs}
+        return against.pop() if len(against) == 1 else ""
+
+    def named(self, arm: str, baseline: str) -> str:
+        """A comparison in a list of them: the arm alone where all have one baseline, which then stands at the top."""
+        return arm if self.baseline == baseline else f"{arm} – {baseline}"
+
+    @property
+    def list_head(self) -> str:
+        return f"against {self.baseline}" if self.baseline else "comparison"
+
+    @property
+    def rule(self) -> Rule:
+        return Rule(margin=self.margin, higher_is_better=self.higher_is_better)
+
+
+def asked_by(study: Study) -> Asked:
+    """A study's own question. Its commands name the folder from its parent on: not where it lies on this machine."""
+    spec, folder = study.spec, study.folder.absolute()
+    place = f"{folder.parent.name}/{folder.name}"
+    return Asked(
+        name=study.name,
+        question=spec.question,
+        arms=spec.arms,
+        pairs=tuple((pair.arm, pair.against) for pair in spec.comparisons),
+        metric=spec.metric,
+        higher_is_better=spec.higher_is_better,
+        margin=spec.smallest_effect,
+        seeds=spec.seeds,
+        factors=spec.factors,
+        targets=spec.targets,
+        settings=f"tuned: {spec.settings.tuned}" if isinstance(spec.settings, Tuned) else "as in the paper",
+        paper=spec.paper,
+        recipe=spec.recipe,
+        again=(f"paribus study run {place}", f"paribus study report {place}"),
+    )
