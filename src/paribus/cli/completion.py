@@ -60,7 +60,8 @@ _FLAGS = {
     "eval": ("--help",),
     "export": ("--help", "--out"),
     "list": ("--help",),
-    "study": ("--help",),
+    "compare": ("--against", "--fail-if", "--help", "--json", "--junit", "--margin", "--metric"),
+    "study": ("--fail-if", "--help", "--json", "--junit", "--margin", "--power", "--repeat", "--workers"),
     "bench": ("--help",),
     "cards": ("--write",),
     "wandb": ("--help", "--offline"),
@@ -99,7 +100,7 @@ def candidates(words: list[str]) -> list[str]:
         return _starting(last, [*_FLAGS.get(command, ()), *(["--json"] if words[:2] == ["list", "runs"] else [])])
     if command == "train":
         return ["job"] if words[-2] == "--cfg" else _override(last)
-    if command in ("eval", "export"):
+    if command in ("eval", "export", "compare"):
         other_data = command == "eval" and last.startswith("data")
         return _override(last, ("data",)) if other_data else _folders(last, runs=True)
     if command == "list":
