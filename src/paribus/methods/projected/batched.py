@@ -2,23 +2,25 @@
 
 Adam's and SGD's own part is torch's fused kernel, pointed at a tensor of zeros instead of the weight: what it leaves
 there is the update. The row sums follow, tensor by tensor; the decisions of all tensors of a batch are made together
-on the concatenated sums, on the device. On a CPU a batch is small, so that the row sums find its tensors in the cache.
+on the concatenated sums, on the device. On a CPU a batch is gone through in bites that stay in the cache, and a large
+tensor is cut into bites by rows.
 
-Not MKL's dot products, which depend on where a tensor happens to lie; torch's sums do not.
+Not with dot products of MKL, which depend on where a tensor happens to lie; torch's sums do not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from paribus.methods.projected.leaves import Adam, Leaf, Momentum, Options, Rule, Seen, in_memory, threshold
 
-_BATCH = {"cpu": 1 << 18}  # elements; measured best from 2¹⁷ to 2¹⁹ on a CPU with 1 MiB of second-level cache a core
-_LARGE_BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
+_CPU_BATCH, _CPU_BITE = 1 << 20, 1 << 16  # elements
+_BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
 
 
 @dataclass(frozen=True)
@@ -31,82 +33,161 @@ class Plan:
     layer_threshold: Tensor  # (tensors,)
 
 
-Plans = dict[object, Plan]
+Kept = dict[object, Any]
 
 
-def move(rule: Rule, options: Options, leaves: list[Leaf], plans: Plans) -> list[Seen]:
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of a leaf, or all: (rows, inner), or (outer, rows, inner), as they lie in memory."""
+
+    weight: Tensor
+    gradient: Tensor
+    states: list[Tensor]
+    change: Tensor  # −rate·u
+    step: Tensor | None
+
+
+def move(rule: Rule, options: Options, leaves: list[Leaf], kept: Kept) -> list[Seen]:
     """One step of dense leaves on one device and in one dtype; weights and states change in place.
 
-    plans: kept by the caller from step to step, so that nothing is copied to the device in a captured step.
+    kept: a dict that lives from step to step; in a captured step nothing is copied to the device.
     """
+    device = leaves[0].weight.device
     if isinstance(rule, Adam):
-        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], 1)
-    seen: list[Seen] = []
-    for batch in _batches([leaf for leaf in leaves if not leaf.projects and leaf.weight.numel()]):
-        _move_plain(rule, options, batch)
-    for batch in _batches([leaf for leaf in leaves if leaf.projects]):
-        seen.append(_move_projected(rule, options, batch, plans))
-    return seen
+        # on the CPU a wrapped number would be wrapped again for every counter
+        one = torch.ones((), device="cpu") if device.type == "cpu" else 1
+        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], one)  # pyright: ignore
+    lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
+    plain = [leaf for leaf in leaves if not leaf.projects and leaf.weight.numel()]
+    if plain:
+        _move_plain(rule, options, lr, plain)
+    size = _CPU_BATCH if device.type == "cpu" else _BATCH
+    return [_move_batch(rule, options, lr, batch, kept) for batch in _batches(leaves, size)]
 
 
-def _batches(leaves: list[Leaf]) -> Iterator[list[Leaf]]:
+def _batches(leaves: list[Leaf], size: int) -> Iterator[list[Leaf]]:
     batch: list[Leaf] = []
     elements = 0
     for leaf in leaves:
-        batch.append(leaf)
-        elements += leaf.weight.numel()
-        if elements >= _BATCH.get(leaf.weight.device.type, _LARGE_BATCH):
+        if leaf.projects:
+            batch.append(leaf)
+            elements += leaf.weight.numel()
+        if elements >= size:
             yield batch
             batch, elements = [], 0
     if batch:
         yield batch
 
 
-def _move_plain(rule: Rule, options: Options, leaves: list[Leaf]) -> None:
+def _move_plain(rule: Rule, options: Options, lr: float | Tensor, leaves: list[Leaf]) -> None:
     """w ← w(1 − lr·decay) − lr·u."""
     weights = [leaf.weight for leaf in leaves]
-    lr = _lr(options, leaves)
-    changes = _changes(rule, options, leaves, 1.0 if isinstance(lr, Tensor) else lr)
     if options.decay:
         torch._foreach_mul_(weights, 1 - lr * options.decay)  # pyright: ignore[reportArgumentType, reportCallIssue]
-    if isinstance(lr, Tensor):
-        torch._foreach_mul_(changes, lr)
-    torch._foreach_add_(weights, changes)
+    later = isinstance(lr, Tensor)
+    changes = [torch.zeros_like(weight) for weight in weights] if later else weights
+    pieces = [Piece(x.weight, x.gradient, list(x.states), c, x.step) for x, c in zip(leaves, changes, strict=True)]
+    _subtract_update(rule, options.eps, 1.0 if isinstance(lr, Tensor) else lr, pieces)
+    if later:
+        torch._foreach_add_(weights, torch._foreach_mul(changes, lr))
 
 
-def _move_projected(rule: Rule, options: Options, leaves: list[Leaf], plans: Plans) -> Seen:
+def _move_batch(rule: Rule, options: Options, lr: float | Tensor, leaves: list[Leaf], kept: Kept) -> Seen:
     """w ← w(1 − lr·decay·ratio) − lr·(u − along·w), as w + (change + w·factor), which rounds less."""
-    shapes = [in_memory(leaf) for leaf in leaves]
-    weights = [_rows(leaf.weight, shape) for leaf, shape in zip(leaves, shapes, strict=True)]
-    gradients = [_rows(leaf.gradient, shape) for leaf, shape in zip(leaves, shapes, strict=True)]
-    lr, rows = _lr(options, leaves), [shape[1] for shape in shapes]
     aliased = isinstance(rule, Momentum) and rule.alias and not rule.nesterov
-    later = aliased or isinstance(lr, Tensor)  # the update is multiplied with lr at the end, at the cost of a pass
-    made = _changes(rule, options, leaves, 1.0 if later else lr)
-    changes = [_rows(x, shape) for x, shape in zip(made, shapes, strict=True)]
+    later = aliased or isinstance(lr, Tensor)  # then the update is multiplied with lr at the end, in one more pass
+    shapes = [in_memory(leaf) for leaf in leaves]
+    pieces = _pieces(leaves, shapes, kept)
+    sums = [_sums(rule, options.eps, lr if not later else 1.0, bite, kept) for bite in _bites(pieces)]
+    gw, uw, g, w = (torch.cat([x for bite in sums for x in bite[i]]) for i in range(4))
 
-    plan = _plan(shapes, leaves, options.delta, plans)
-    gw, uw = _products(gradients, weights), _products(changes, weights)
-    along, seen = _decide(gw, uw, _norms(gradients), _norms(weights), plan, options.eps)
+    plan = _plan(shapes, leaves, options.delta, kept)
+    along, seen = _decide(gw, uw, g, w, plan, options.eps)
     ratio = torch.ones_like(seen.norm).masked_fill_(seen.channel | seen.layer, options.wd_ratio)
     decay = (ratio * (lr * options.decay)).index_select(0, plan.owner)
-
+    factor = -decay - (along * lr if later else along)
+    rows = [piece.weight.shape[-2] for piece in pieces]
     if aliased:  # a change is −u here, and so is what is along the weight
-        for leaf, weight, a, shape in zip(leaves, weights, along.split(rows), shapes, strict=True):
-            _rows(leaf.states[0], shape).addcmul_(weight, a.unsqueeze(-1))
-    if later:
-        torch._foreach_mul_(changes, lr)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        along = along * lr
-    factors = (-decay - along).split(rows)
-    for weight, change, factor in zip(weights, changes, factors, strict=True):
-        weight.add_(change.addcmul_(weight, factor.unsqueeze(-1)))
+        for piece, share in zip(pieces, along.split(rows), strict=True):
+            piece.states[0].addcmul_(piece.weight, share.unsqueeze(-1))
+    for piece, f in zip(pieces, factor.split(rows), strict=True):
+        change = piece.change.mul_(lr) if later else piece.change
+        piece.weight.add_(change.addcmul_(piece.weight, f.unsqueeze(-1)))
     return seen
 
 
-def _lr(options: Options, leaves: list[Leaf]) -> float | Tensor:
-    if isinstance(options.lr, Tensor):
-        return options.lr.to(leaves[0].weight.device, non_blocking=True)
-    return options.lr
+def _pieces(leaves: list[Leaf], shapes: list[tuple[int, int, int]], kept: Kept) -> list[Piece]:
+    weight = leaves[0].weight
+    room = _zeros(sum(leaf.weight.numel() for leaf in leaves), weight, kept)
+    pieces: list[Piece] = []
+    start = 0
+    for leaf, (outer, rows, inner) in zip(leaves, shapes, strict=True):
+        shape, strides = ((rows, inner), (inner, 1)) if outer == 1 else ((outer, rows, inner), (rows * inner, inner, 1))
+        all_ = [x.as_strided(shape, strides) for x in (leaf.weight, leaf.gradient, *leaf.states)]
+        all_.append(room.as_strided(shape, strides, start))
+        start += leaf.weight.numel()
+        cut = max(1, _CPU_BITE // inner)
+        if outer == 1 and rows > cut and weight.device.type == "cpu":
+            parts = zip(*(x.split(cut) for x in all_), strict=True)
+        else:
+            parts = [tuple(all_)]
+        pieces += [Piece(w, g, states, change, leaf.step) for w, g, *states, change in parts]
+    return pieces
+
+
+def _zeros(size: int, weight: Tensor, kept: Kept) -> Tensor:
+    """On the CPU in memory that is kept: what is new every step would have to be mapped page by page."""
+    if weight.device.type != "cpu":
+        return torch.zeros(size, dtype=weight.dtype, device=weight.device)
+    return _kept(size, "changes", weight, kept).zero_()
+
+
+def _kept(size: int, name: str, weight: Tensor, kept: Kept) -> Tensor:
+    room = kept.get((name, weight.dtype))
+    if room is None or room.numel() < size:
+        room = kept[name, weight.dtype] = torch.empty(size, dtype=weight.dtype, device=weight.device)
+    return room[:size]
+
+
+def _bites(pieces: list[Piece]) -> Iterator[list[Piece]]:
+    if pieces[0].weight.device.type != "cpu":
+        yield pieces
+        return
+    bite: list[Piece] = []
+    elements = 0
+    for piece in pieces:
+        size = piece.weight.numel()
+        if bite and elements + size > _CPU_BITE:
+            yield bite
+            bite, elements = [], 0
+        bite.append(piece)
+        elements += size
+    yield bite
+
+
+def _sums(rule: Rule, eps: float, rate: Any, bite: list[Piece], kept: Kept) -> tuple[list[Tensor], ...]:
+    """Makes the update of each piece, and takes ⟨g,w⟩, ⟨−rate·u,w⟩, ‖g‖, ‖w‖ of its rows."""
+    _subtract_update(rule, eps, rate, bite)
+    weights, gradients, changes = ([getattr(p, n) for p in bite] for n in ("weight", "gradient", "change"))
+    if weights[0].device.type != "cpu":
+        gw = [_sum(x) for x in torch._foreach_mul(gradients, weights)]
+        uw = [_sum(x) for x in torch._foreach_mul(changes, weights)]
+    else:
+        room = _kept(max(x.numel() for x in weights), "products", weights[0], kept)
+        gw, uw = [], []
+        for g, w, change in zip(gradients, weights, changes, strict=True):
+            product = room.as_strided(w.shape, w.stride())
+            gw.append(_sum(torch.mul(g, w, out=product)))
+            uw.append(_sum(torch.mul(change, w, out=product)))
+    return gw, uw, [_norm(x) for x in gradients], [_norm(x) for x in weights]
+
+
+def _sum(x: Tensor) -> Tensor:
+    return x.sum(1) if x.ndim == 2 else x.sum((0, 2))
+
+
+def _norm(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=1 if x.ndim == 2 else (0, 2))
 
 
 def _decide(gw: Tensor, uw: Tensor, g: Tensor, w: Tensor, plan: Plan, eps: float) -> tuple[Tensor, Seen]:
@@ -129,32 +210,26 @@ def _of_each(x: Tensor, reduction: str, plan: Plan) -> Tensor:
     return torch.segment_reduce(x, reduction, lengths=plan.lengths, unsafe=True)
 
 
-def _changes(rule: Rule, options: Options, leaves: list[Leaf], rate: float) -> list[Tensor]:
-    """−rate·u of each leaf; its states are brought up to date."""
-    changes = [torch.zeros_like(leaf.weight) for leaf in leaves]
-    if isinstance(rule, Adam):
-        _adam_changes(rule, options.eps, rate, leaves, changes)
-    else:
-        _momentum_changes(rule, rate, leaves, changes)
-    return changes
-
-
-def _adam_changes(adam: Adam, eps: float, rate: float, leaves: list[Leaf], changes: list[Tensor]) -> None:
-    gradients = [leaf.gradient for leaf in leaves]
-    ms, vs = ([leaf.states[i] for leaf in leaves] for i in (0, 1))
-    if adam.nesterov:  # the kernel's own m, from one more step of m, is then the look-ahead
-        torch._foreach_lerp_(ms, gradients, 1 - adam.beta1)
-        ms = torch._foreach_clone(ms)
+def _subtract_update(rule: Rule, eps: float, rate: float, pieces: list[Piece]) -> None:
+    """change ← change − rate·u; the states are brought up to date."""
+    changes, gradients = [p.change for p in pieces], [p.gradient for p in pieces]
+    states = [p.states[0] for p in pieces]
+    if isinstance(rule, Momentum):
+        _subtract_momentum(rule, rate, changes, gradients, states)
+        return
+    if rule.nesterov:  # the kernel's own m, from one more step of m, is then the look-ahead
+        torch._foreach_lerp_(states, gradients, 1 - rule.beta1)
+        states = torch._foreach_clone(states)
     torch._fused_adamw_(
         changes,
         gradients,
-        ms,
-        vs,
+        states,
+        [p.states[1] for p in pieces],
         [],
-        [leaf.step for leaf in leaves],  # pyright: ignore[reportArgumentType]
+        [p.step for p in pieces],  # pyright: ignore[reportArgumentType]
         lr=rate,
-        beta1=adam.beta1,
-        beta2=adam.beta2,
+        beta1=rule.beta1,
+        beta2=rule.beta2,
         weight_decay=0.0,
         eps=eps,
         amsgrad=False,
@@ -162,8 +237,9 @@ def _adam_changes(adam: Adam, eps: float, rate: float, leaves: list[Leaf], chang
     )
 
 
-def _momentum_changes(sgd: Momentum, rate: float, leaves: list[Leaf], changes: list[Tensor]) -> None:
-    gradients, buffers = [leaf.gradient for leaf in leaves], [leaf.states[0] for leaf in leaves]
+def _subtract_momentum(
+    sgd: Momentum, rate: float, changes: list[Tensor], gradients: list[Tensor], buffers: list[Tensor]
+) -> None:
     if sgd.momentum == 0:  # torch's kernel keeps no buffer then
         for change, gradient, buffer in zip(changes, gradients, buffers, strict=True):
             torch.mul(gradient, 1 - sgd.dampening, out=buffer)
@@ -183,30 +259,10 @@ def _momentum_changes(sgd: Momentum, rate: float, leaves: list[Leaf], changes: l
     )
 
 
-def _rows(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """A dense tensor as it lies in memory: (rows, inner), or (outer, rows, inner)."""
-    outer, rows, inner = shape
-    if outer == 1:
-        return x.as_strided((rows, inner), (inner, 1))
-    return x.as_strided(shape, (rows * inner, inner, 1))
-
-
-def _dims(x: Tensor) -> tuple[int, ...]:
-    return (1,) if x.ndim == 2 else (0, 2)
-
-
-def _norms(xs: list[Tensor]) -> Tensor:
-    return torch.cat([torch.linalg.vector_norm(x, dim=_dims(x)) for x in xs])
-
-
-def _products(xs: list[Tensor], ys: list[Tensor]) -> Tensor:
-    return torch.cat([(x * y).sum(_dims(x)) for x, y in zip(xs, ys, strict=True)])
-
-
-def _plan(shapes: list[tuple[int, int, int]], leaves: list[Leaf], delta: float, plans: Plans) -> Plan:
+def _plan(shapes: list[tuple[int, int, int]], leaves: list[Leaf], delta: float, kept: Kept) -> Plan:
     weight = leaves[0].weight
     key = (tuple(shapes), delta, weight.device, weight.dtype)
-    if key not in plans:
+    if key not in kept:
         rows = [shape[1] for shape in shapes]
         sizes = [leaf.weight.numel() for leaf in leaves]
         lengths = torch.tensor(rows)
@@ -216,5 +272,5 @@ def _plan(shapes: list[tuple[int, int, int]], leaves: list[Leaf], delta: float, 
             torch.tensor([threshold(delta, n // r) for n, r in zip(sizes, rows, strict=True)], dtype=weight.dtype),
             torch.tensor([threshold(delta, n) for n in sizes], dtype=weight.dtype),
         )
-        plans[key] = Plan(*(x.to(weight.device, non_blocking=True) for x in numbers))
-    return plans[key]
+        kept[key] = Plan(*(x.to(weight.device, non_blocking=True) for x in numbers))
+    return kept[key]

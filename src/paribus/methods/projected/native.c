@@ -1,8 +1,9 @@
 /* One projecting step for many tensors on a CPU. Compiled by native.py with -DREAL=float or -DREAL=double.
 
-   Two passes over a tensor. The first brings the states up to date and takes, of every row, <g,w>, <g,g>, <w,w> and
-   <u,w>; then it is known whether to project; the second makes u again from the states (cheaper than writing it down)
-   and moves the weight. The second pass goes backwards, since the end of a large tensor is still in the cache.
+   The first pass reads gradients and weights only and takes <g,w>, <g,g> and <w,w> of every row; then it is known whether
+   to project, and how. The second pass is the step itself, row by row: states, update u, <u,w>, weight, while the row is
+   in the first-level cache. That is 9 reads and writes of every element, where Adam alone needs 7. Only the layer view,
+   which is rare, and rows longer than LONG need <u,w> from more than is at hand: they make u a second time.
 
    The bits do not depend on the number of threads: work is cut by position only, and every sum has a fixed order. They
    do not depend on the CPU either, as long as the compiler forms no fused multiply-adds. */
@@ -11,12 +12,16 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define SPAN 4096            /* elements of one piece of work: its u, g and w fit the first-level cache */
+#define SPAN 1024            /* elements of one piece of work, in whole rows where they are shorter */
+#define LONG 16384           /* elements of a row that are kept at hand */
 #define BATCH (1 << 18)      /* elements between two joins of the threads, unless one tensor has more */
 #define WORTHWHILE (1 << 15) /* elements below which one thread is faster than several */
-#define LANES (64 / sizeof(REAL))
+#define LANES ((int64_t)(64 / sizeof(REAL)))
 
 typedef REAL lanes __attribute__((vector_size(64), aligned(sizeof(REAL))));
+
+enum { NONE, CHANNEL, LAYER };
+enum { GW, GG, WW, UW };
 
 typedef struct {
     REAL *w, *g, *a, *b;    /* a: Adam's m or SGD's buffer; b: Adam's v */
@@ -31,18 +36,19 @@ typedef struct {
 } Rule;
 
 typedef struct {            /* of one leaf, during one step */
-    int64_t spans, first_span, first_slot, first_row;
+    int64_t length, unit, units, first_unit, first_row;
     REAL rate, root;        /* lr/(1-beta1^t), 1/sqrt(1-beta2^t); SGD: lr, unused */
     REAL scale;             /* 1; lr where rate is 1, for an aliased buffer is to be projected whatever lr is */
+    double decay, along;    /* along: how much of w is in a change of the layer, over the squared length */
+    int32_t view;
 } Place;
 
 typedef struct {
     const Rule *rule;
     const Leaf *leaf;
     Place *place;
-    double (*slot)[4];      /* partial row sums; row r of span s (both from 0) is in slot r + s */
-    REAL *factor, *along;   /* what to multiply every row of w with, to be added to w; to an aliased buffer */
-    int64_t begin, end, spans, next;
+    double (*sums)[4];      /* of every row */
+    int64_t begin, end, units, next;
     int pass;
 } Job;
 
@@ -67,7 +73,7 @@ static void update_states(const Job *job, const Leaf *x, int64_t from, int64_t n
 }
 
 /* change = -rate * u */
-static void changes(const Job *job, const Leaf *x, const Place *at, int64_t from, int64_t n, REAL *restrict change)
+static void make_changes(const Job *job, const Leaf *x, const Place *at, int64_t from, int64_t n, REAL *restrict change)
 {
     const REAL *restrict g = x->g + from, *restrict a = x->a + from;
     const REAL rate = -at->rate;
@@ -91,69 +97,142 @@ static void changes(const Job *job, const Leaf *x, const Place *at, int64_t from
     }
 }
 
-static void row_sums(const REAL *g, const REAL *w, const REAL *u, int64_t n, double *sums)
+/* <x,y> of at most SPAN elements, in REAL. */
+static double dot(const REAL *x, const REAL *y, int64_t n)
 {
-    lanes gw = {0}, gg = {0}, ww = {0}, uw = {0};
+    lanes many = {0};
+    REAL few = 0;
     int64_t i = 0;
-    for (; i + (int64_t)LANES <= n; i += LANES) {
-        const lanes x = *(const lanes *)(g + i), y = *(const lanes *)(w + i), z = *(const lanes *)(u + i);
+    for (; i + LANES <= n; i += LANES)
+        many += *(const lanes *)(x + i) * *(const lanes *)(y + i);
+    for (; i < n; i++)
+        few += x[i] * y[i];
+    double sum = few;
+    if (n >= LANES)
+        for (int l = 0; l < LANES; l++)
+            sum += many[l];
+    return sum;
+}
+
+static double long_dot(const REAL *x, const REAL *y, int64_t n)
+{
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += SPAN)
+        sum += dot(x + i, y + i, n - i < SPAN ? n - i : SPAN);
+    return sum;
+}
+
+/* What dot gives for <g,w>, <g,g> and <w,w>, reading once. */
+static void test_sums(const REAL *g, const REAL *w, int64_t n, double *sums)
+{
+    lanes gw = {0}, gg = {0}, ww = {0};
+    REAL few[3] = {0, 0, 0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        const lanes x = *(const lanes *)(g + i), y = *(const lanes *)(w + i);
         gw += x * y;
         gg += x * x;
         ww += y * y;
-        uw += z * y;
-    }
-    double s[4] = {0, 0, 0, 0};
-    for (unsigned l = 0; l < LANES; l++) {
-        s[0] += gw[l];
-        s[1] += gg[l];
-        s[2] += ww[l];
-        s[3] += uw[l];
     }
     for (; i < n; i++) {
-        s[0] += (double)g[i] * w[i];
-        s[1] += (double)g[i] * g[i];
-        s[2] += (double)w[i] * w[i];
-        s[3] += (double)u[i] * w[i];
+        few[GW] += g[i] * w[i];
+        few[GG] += g[i] * g[i];
+        few[WW] += w[i] * w[i];
     }
-    for (int k = 0; k < 4; k++)
-        sums[k] = s[k];
+    for (int k = 0; k < 3; k++)
+        sums[k] += few[k];
+    if (n >= LANES)
+        for (int l = 0; l < LANES; l++) {
+            sums[GW] += gw[l];
+            sums[GG] += gg[l];
+            sums[WW] += ww[l];
+        }
 }
 
-static void move_row(REAL *restrict w, const REAL *restrict change, REAL scale, REAL factor, int64_t n)
+/* w += scale * change + factor * w, and the momentum buffer loses what is along w if it is aliased */
+static void move(const Job *job, const Leaf *x, const Place *at, int64_t from, int64_t n, const REAL *restrict change,
+                 double along)
 {
+    REAL *restrict w = x->w + from;
+    const REAL scale = at->scale, factor = -at->decay - at->scale * along, share = along;
+    if (job->rule->alias && along != 0)
+        for (int64_t i = 0; i < n; i++)
+            x->a[from + i] += share * w[i];
     for (int64_t i = 0; i < n; i++)
         w[i] += scale * change[i] + factor * w[i];
 }
 
-static void one_span(const Job *job, int64_t leaf, int64_t span)
+static double share(double uw, double ww, double eps)
 {
-    const Leaf *x = &job->leaf[leaf];
-    const Place *at = &job->place[leaf];
-    const int64_t from = span * SPAN, to = from + SPAN < x->size ? from + SPAN : x->size;
-    const int64_t length = x->rows ? x->size / x->rows : x->size;
+    const double length = sqrt(ww) + eps;
+    return uw / length / length;
+}
+
+/* A row too long to keep its update, or a piece of a tensor whose update's share of w is known only after all rows. */
+static double states_and_product(const Job *job, const Leaf *x, const Place *at, int64_t from, int64_t n)
+{
     REAL change[SPAN];
-    if (job->pass == 0)
-        update_states(job, x, from, to - from);
-    if (job->pass == 0 || x->rows)
-        changes(job, x, at, from, to - from, change);
-    if (!x->rows) {
-        if (job->pass == 0)
-            move_row(x->w + from, change, at->scale, -(REAL)(job->rule->lr * job->rule->decay), to - from);
+    double sum = 0;
+    for (int64_t i = 0; i < n; i += SPAN) {
+        const int64_t m = n - i < SPAN ? n - i : SPAN;
+        update_states(job, x, from + i, m);
+        make_changes(job, x, at, from + i, m, change);
+        sum += dot(change, x->w + from + i, m);
+    }
+    return sum;
+}
+
+static void again_and_move(const Job *job, const Leaf *x, const Place *at, int64_t from, int64_t n, double along)
+{
+    REAL change[SPAN];
+    for (int64_t i = 0; i < n; i += SPAN) {
+        const int64_t m = n - i < SPAN ? n - i : SPAN;
+        make_changes(job, x, at, from + i, m, change);
+        move(job, x, at, from + i, m, change, along);
+    }
+}
+
+static void step_of_unit(const Job *job, const Leaf *x, const Place *at, int64_t from, int64_t n)
+{
+    REAL change[LONG];
+    const double eps = job->rule->eps;
+    double(*sums)[4] = job->sums + at->first_row + (x->rows ? from / at->length : 0);
+    if (at->view == LAYER) {
+        for (int64_t i = 0; i < n; i += at->length)
+            (*sums++)[UW] = states_and_product(job, x, at, from + i, at->length);
         return;
     }
-    for (int64_t begin = from, row = from / length; begin < to; row++) {
-        const int64_t end = (row + 1) * length < to ? (row + 1) * length : to, n = end - begin;
-        if (job->pass == 0) {
-            row_sums(x->g + begin, x->w + begin, change + begin - from, n, job->slot[at->first_slot + row + span]);
-        } else {
-            const REAL along = job->along[at->first_row + row];
-            if (job->rule->alias)
-                for (int64_t i = begin; i < end; i++)
-                    x->a[i] += along * x->w[i];
-            move_row(x->w + begin, change + begin - from, at->scale, job->factor[at->first_row + row], n);
-        }
-        begin = end;
+    if (n > LONG) { /* one row */
+        const double uw = states_and_product(job, x, at, from, n);
+        again_and_move(job, x, at, from, n, at->view == CHANNEL ? share(uw, (*sums)[WW], eps) : 0);
+        return;
     }
+    update_states(job, x, from, n);
+    make_changes(job, x, at, from, n, change);
+    if (at->view == NONE) {
+        move(job, x, at, from, n, change, 0);
+        return;
+    }
+    for (int64_t i = 0; i < n; i += at->length, sums++) {
+        const double uw = long_dot(change + i, x->w + from + i, at->length);
+        move(job, x, at, from + i, at->length, change + i, share(uw, (*sums)[WW], eps));
+    }
+}
+
+static void one_unit(const Job *job, const Leaf *x, const Place *at, int64_t unit)
+{
+    const int64_t from = unit * at->unit, n = from + at->unit < x->size ? at->unit : x->size - from;
+    if (job->pass == 1)
+        step_of_unit(job, x, at, from, n);
+    else if (job->pass == 2 && at->view == LAYER)
+        again_and_move(job, x, at, from, n, at->along);
+    else if (job->pass == 0 && x->rows)
+        for (int64_t i = 0; i < n; i += at->length) {
+            double *sums = job->sums[at->first_row + (from + i) / at->length];
+            sums[GW] = sums[GG] = sums[WW] = 0;
+            for (int64_t j = i; j < i + at->length; j += SPAN)
+                test_sums(x->g + from + j, x->w + from + j, i + at->length - j < SPAN ? i + at->length - j : SPAN, sums);
+        }
 }
 
 static void work(void *given)
@@ -161,68 +240,57 @@ static void work(void *given)
     Job *job = given;
     for (;;) {
         const int64_t taken = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
-        if (taken >= job->spans)
+        if (taken >= job->units)
             return;
-        const int64_t number = job->place[job->begin].first_span + (job->pass ? job->spans - 1 - taken : taken);
-        int64_t low = job->begin, high = job->end - 1; /* the last leaf that starts at or before this span */
+        const int64_t number = job->place[job->begin].first_unit + taken;
+        int64_t low = job->begin, high = job->end - 1; /* the last leaf that starts at or before this unit */
         while (low < high) {
             const int64_t middle = (low + high + 1) / 2;
-            if (job->place[middle].first_span <= number)
+            if (job->place[middle].first_unit <= number)
                 low = middle;
             else
                 high = middle - 1;
         }
-        one_span(job, low, number - job->place[low].first_span);
+        one_unit(job, &job->leaf[low], &job->place[low], number - job->place[low].first_unit);
     }
-}
-
-/* The sums of a row over its spans, which lie in slots one after the other. */
-static void whole_row(const Job *job, const Leaf *x, const Place *at, int64_t row, double *sums)
-{
-    const int64_t length = x->size / x->rows;
-    sums[0] = sums[1] = sums[2] = sums[3] = 0;
-    for (int64_t span = row * length / SPAN; span <= ((row + 1) * length - 1) / SPAN; span++)
-        for (int k = 0; k < 4; k++)
-            sums[k] += job->slot[at->first_slot + row + span][k];
 }
 
 static double cosine(const double *sums, double eps)
 {
-    const double g = sqrt(sums[1]), w = sqrt(sums[2]);
-    return fabs(sums[0]) / ((g > eps ? g : eps) * (w > eps ? w : eps));
+    const double g = sqrt(sums[GG]), w = sqrt(sums[WW]);
+    return fabs(sums[GW]) / ((g > eps ? g : eps) * (w > eps ? w : eps));
 }
 
-static void decide(Job *job, int64_t leaf, int32_t *view, double *norm)
+static void decide(const Job *job, const Leaf *x, Place *at, int32_t *view, double *norm)
 {
-    const Leaf *x = &job->leaf[leaf];
-    const Place *at = &job->place[leaf];
     const Rule *rule = job->rule;
-    if (!x->rows)
-        return;
-    const double row_limit = rule->delta / sqrt((double)(x->size / x->rows)), limit = rule->delta / sqrt((double)x->size);
-    double sums[4], total[4] = {0, 0, 0, 0};
+    const double(*sums)[4] = (const double(*)[4])job->sums + at->first_row;
+    double total[4] = {0, 0, 0, 0};
     int by_channel = 1;
     for (int64_t row = 0; row < x->rows; row++) {
-        whole_row(job, x, at, row, sums);
-        by_channel &= cosine(sums, rule->eps) < row_limit; /* not so for NaN */
-        for (int k = 0; k < 4; k++)
-            total[k] += sums[k];
+        by_channel &= cosine(sums[row], rule->eps) < rule->delta / sqrt((double)at->length); /* not so for NaN */
+        for (int k = 0; k < 3; k++)
+            total[k] += sums[row][k];
     }
-    const int by_layer = !by_channel && cosine(total, rule->eps) < limit;
-    const double decay = rule->lr * rule->decay * (by_channel || by_layer ? rule->wd_ratio : 1);
-    for (int64_t row = 0; row < x->rows; row++) {
-        double along = 0; /* of a change */
-        if (by_channel || by_layer) {
-            if (by_channel)
-                whole_row(job, x, at, row, sums);
-            const double *of = by_channel ? sums : total, length = sqrt(of[2]) + rule->eps;
-            along = of[3] / length / length;
-        }
-        job->factor[at->first_row + row] = -decay - at->scale * along;
-        job->along[at->first_row + row] = along;
+    if (x->rows && by_channel)
+        at->view = CHANNEL;
+    else if (x->rows && cosine(total, rule->eps) < rule->delta / sqrt((double)x->size))
+        at->view = LAYER;
+    at->decay = rule->lr * rule->decay * (at->view == NONE ? 1 : rule->wd_ratio);
+    *view = at->view;
+    *norm = sqrt(total[WW]);
+}
+
+/* For the layer view, once <u,w> of every row is known. Returns whether there is anything left to do. */
+static int sum_up(const Job *job, const Leaf *x, Place *at)
+{
+    double uw = 0, ww = 0;
+    for (int64_t row = at->first_row; row < at->first_row + x->rows; row++) {
+        uw += job->sums[row][UW];
+        ww += job->sums[row][WW];
     }
-    view[leaf] = by_channel ? 1 : by_layer ? 2 : 0;
-    norm[leaf] = sqrt(total[2]);
+    at->along = share(uw, ww, job->rule->eps);
+    return at->view == LAYER;
 }
 
 static void run(Job *job, int pass, int64_t elements, Parallel parallel)
@@ -235,48 +303,59 @@ static void run(Job *job, int pass, int64_t elements, Parallel parallel)
         work(job);
 }
 
-/* view and norm: of every leaf, 1 or 2 if it was projected by channel or as a layer, else 0, and ||w|| before the step.
-   parallel: GOMP_parallel of the OpenMP library that torch has loaded, or NULL. Returns 0, or 1 if memory is short. */
+static Place place_of(const Rule *rule, const Leaf *x)
+{
+    Place at = {.length = x->rows ? x->size / x->rows : SPAN, .rate = rule->lr, .scale = 1};
+    at.unit = at.length < SPAN ? SPAN / at.length * at.length : at.length;
+    at.units = (x->size + at.unit - 1) / at.unit;
+    if (rule->alias) {
+        at.rate = 1;
+        at.scale = rule->lr;
+    }
+    if (rule->is_adam) {
+        const double step = *x->step += 1;
+        at.rate = rule->lr / (1 - pow(rule->beta1, step));
+        at.root = 1 / sqrt(1 - pow(rule->beta2, step));
+    }
+    return at;
+}
+
+/* view and norm: of every leaf, how it was projected, and ||w|| before the step. parallel: GOMP_parallel of the OpenMP
+   library that torch has loaded, or NULL. Returns 0, or 1 if memory is short. */
 int projecting_step(const Rule *rule, const Leaf *leaf, int64_t leaves, int32_t *view, double *norm, Parallel parallel)
 {
-    Job job = {.rule = rule, .leaf = leaf};
-    int64_t slots = 0, rows = 0, spans = 0;
-    job.place = malloc(sizeof(Place) * (leaves + 1));
-    if (!job.place)
-        return 1;
-    for (int64_t i = 0; i < leaves; i++) {
-        Place *at = &job.place[i];
-        *at = (Place){(leaf[i].size + SPAN - 1) / SPAN, spans, slots, rows, rule->alias ? 1 : rule->lr, 1, 1};
-        at->scale = rule->alias ? rule->lr : 1;
-        spans += at->spans;
-        slots += leaf[i].rows ? leaf[i].rows + at->spans : 0;
+    int64_t rows = 0, units = 0;
+    for (int64_t i = 0; i < leaves; i++)
         rows += leaf[i].rows;
-    }
-    job.slot = malloc(sizeof(double[4]) * (slots + 1));
-    job.factor = malloc(sizeof(REAL) * (rows + 1));
-    job.along = malloc(sizeof(REAL) * (rows + 1));
-    const int short_of_memory = !job.slot || !job.factor || !job.along;
+    Job job = {.rule = rule, .leaf = leaf};
+    job.place = malloc(sizeof(Place) * (leaves + 1));
+    job.sums = malloc(sizeof(double[4]) * (rows + 1));
+    const int short_of_memory = !job.place || !job.sums;
+    rows = 0;
     for (job.begin = 0; job.begin < leaves && !short_of_memory; job.begin = job.end) {
         int64_t elements = 0;
-        job.spans = 0;
+        job.units = 0;
         for (job.end = job.begin; job.end < leaves && elements < BATCH; job.end++) {
-            Place *at = &job.place[job.end];
-            if (rule->is_adam) {
-                const double step = *leaf[job.end].step += 1;
-                at->rate = rule->lr / (1 - pow(rule->beta1, step));
-                at->root = 1 / sqrt(1 - pow(rule->beta2, step));
-            }
+            Place at = place_of(rule, &leaf[job.end]);
+            at.first_unit = units;
+            at.first_row = rows;
+            units += at.units;
+            job.units += at.units;
+            rows += leaf[job.end].rows;
             elements += leaf[job.end].size;
-            job.spans += at->spans;
+            job.place[job.end] = at;
         }
         run(&job, 0, elements, parallel);
         for (int64_t i = job.begin; i < job.end; i++)
-            decide(&job, i, view, norm);
+            decide(&job, &leaf[i], &job.place[i], &view[i], &norm[i]);
         run(&job, 1, elements, parallel);
+        int left = 0;
+        for (int64_t i = job.begin; i < job.end; i++)
+            left |= sum_up(&job, &leaf[i], &job.place[i]);
+        if (left)
+            run(&job, 2, elements, parallel);
     }
     free(job.place);
-    free(job.slot);
-    free(job.factor);
-    free(job.along);
+    free(job.sums);
     return short_of_memory;
 }

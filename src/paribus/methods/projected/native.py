@@ -28,7 +28,6 @@ from paribus.methods.projected.leaves import Adam, Leaf, Options, Rule, Seen, in
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _KINDS = {torch.float32: ("float", "sqrtf"), torch.float64: ("double", "sqrt")}
-_FIELDS = ("w", "g", "a", "b", "step", "size", "rows")
 # no fused multiply-adds: with them another CPU would give other bits; the rest changes none
 _FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 # levels and not -march=native: the cache folder may be shared by unlike machines
