@@ -195,7 +195,8 @@ class AdamP(torch.optim.Optimizer):
         loss = evaluated(closure)
         seen: list[Seen] = []
         for group, leaves in leaves_of(self, ("exp_avg", "exp_avg_sq"), counts=True):
-            rule = Adam(*group["betas"], group["nesterov"])
+            beta1, beta2 = group["betas"]
+            rule = Adam(beta1, beta2, group["nesterov"])
             seen += ways.move(self, adamp, rule, options_of(group, group["weight_decay"]), leaves, group)
         self._seen = seen
         return loss
@@ -293,6 +294,9 @@ class AdamPOptimizer:
     delta: Delta = 0.1
     wd_ratio: Ratio = 0.1
     nesterov: bool = False
+    foreach: bool | None = None
+    fused: bool | None = None
+    diagnostics: bool = False
 
     def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
         return AdamP(
@@ -303,6 +307,9 @@ class AdamPOptimizer:
             delta=self.delta,
             wd_ratio=self.wd_ratio,
             nesterov=self.nesterov,
+            foreach=self.foreach,
+            fused=self.fused,
+            diagnostics=self.diagnostics,
         )
 
 
@@ -318,6 +325,9 @@ class SGDPOptimizer:
     decay: Decay = "matrices"
     delta: Delta = 0.1
     wd_ratio: Ratio = 0.1
+    foreach: bool | None = None
+    fused: bool | None = None
+    diagnostics: bool = False
 
     def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
         return SGDP(
@@ -328,4 +338,7 @@ class SGDPOptimizer:
             nesterov=self.nesterov,
             delta=self.delta,
             wd_ratio=self.wd_ratio,
+            foreach=self.foreach,
+            fused=self.fused,
+            diagnostics=self.diagnostics,
         )

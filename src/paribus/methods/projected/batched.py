@@ -8,18 +8,21 @@ tensor is cut into bites by rows.
 Not with dot products of MKL, which depend on where a tensor happens to lie; torch's sums do not.
 """
 
+# torch's operations on lists have no public names
+# pyright: reportPrivateImportUsage=false, reportCallIssue=false, reportArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from paribus.methods.projected.leaves import Adam, Leaf, Momentum, Options, Rule, Seen, in_memory, threshold
 
-_CPU_BATCH, _CPU_BITE = 1 << 20, 1 << 16  # elements
+_CPU_BATCH, _CPU_BITE = 1 << 20, 1 << 17  # elements; smaller bites cost more calls than they save misses
 _BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
 
 
@@ -36,13 +39,12 @@ class Plan:
 Kept = dict[object, Any]
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
     """Some rows of a leaf, or all: (rows, inner), or (outer, rows, inner), as they lie in memory."""
 
     weight: Tensor
     gradient: Tensor
-    states: list[Tensor]
+    states: tuple[Tensor, ...]
     change: Tensor  # −rate·u
     step: Tensor | None
 
@@ -56,7 +58,7 @@ def move(rule: Rule, options: Options, leaves: list[Leaf], kept: Kept) -> list[S
     if isinstance(rule, Adam):
         # on the CPU a wrapped number would be wrapped again for every counter
         one = torch.ones((), device="cpu") if device.type == "cpu" else 1
-        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], one)  # pyright: ignore
+        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], one)
     lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
     plain = [leaf for leaf in leaves if not leaf.projects and leaf.weight.numel()]
     if plain:
@@ -83,10 +85,10 @@ def _move_plain(rule: Rule, options: Options, lr: float | Tensor, leaves: list[L
     """w ← w(1 − lr·decay) − lr·u."""
     weights = [leaf.weight for leaf in leaves]
     if options.decay:
-        torch._foreach_mul_(weights, 1 - lr * options.decay)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        torch._foreach_mul_(weights, 1 - lr * options.decay)
     later = isinstance(lr, Tensor)
     changes = [torch.zeros_like(weight) for weight in weights] if later else weights
-    pieces = [Piece(x.weight, x.gradient, list(x.states), c, x.step) for x, c in zip(leaves, changes, strict=True)]
+    pieces = [Piece(x.weight, x.gradient, x.states, c, x.step) for x, c in zip(leaves, changes, strict=True)]
     _subtract_update(rule, options.eps, 1.0 if isinstance(lr, Tensor) else lr, pieces)
     if later:
         torch._foreach_add_(weights, torch._foreach_mul(changes, lr))
@@ -131,7 +133,7 @@ def _pieces(leaves: list[Leaf], shapes: list[tuple[int, int, int]], kept: Kept) 
             parts = zip(*(x.split(cut) for x in all_), strict=True)
         else:
             parts = [tuple(all_)]
-        pieces += [Piece(w, g, states, change, leaf.step) for w, g, *states, change in parts]
+        pieces += [Piece(w, g, tuple(states), change, leaf.step) for w, g, *states, change in parts]
     return pieces
 
 
@@ -139,7 +141,7 @@ def _zeros(size: int, weight: Tensor, kept: Kept) -> Tensor:
     """On the CPU in memory that is kept: what is new every step would have to be mapped page by page."""
     if weight.device.type != "cpu":
         return torch.zeros(size, dtype=weight.dtype, device=weight.device)
-    return _kept(size, "changes", weight, kept).zero_()
+    return _kept(size, "changes", weight, kept)  # zeroed bite by bite
 
 
 def _kept(size: int, name: str, weight: Tensor, kept: Kept) -> Tensor:
@@ -167,8 +169,10 @@ def _bites(pieces: list[Piece]) -> Iterator[list[Piece]]:
 
 def _sums(rule: Rule, eps: float, rate: Any, bite: list[Piece], kept: Kept) -> tuple[list[Tensor], ...]:
     """Makes the update of each piece, and takes ⟨g,w⟩, ⟨−rate·u,w⟩, ‖g‖, ‖w‖ of its rows."""
-    _subtract_update(rule, eps, rate, bite)
     weights, gradients, changes = ([getattr(p, n) for p in bite] for n in ("weight", "gradient", "change"))
+    if weights[0].device.type == "cpu":
+        torch._foreach_zero_(changes)
+    _subtract_update(rule, eps, rate, bite)
     if weights[0].device.type != "cpu":
         gw = [_sum(x) for x in torch._foreach_mul(gradients, weights)]
         uw = [_sum(x) for x in torch._foreach_mul(changes, weights)]
@@ -226,7 +230,7 @@ def _subtract_update(rule: Rule, eps: float, rate: float, pieces: list[Piece]) -
         states,
         [p.states[1] for p in pieces],
         [],
-        [p.step for p in pieces],  # pyright: ignore[reportArgumentType]
+        [p.step for p in pieces],
         lr=rate,
         beta1=rule.beta1,
         beta2=rule.beta2,

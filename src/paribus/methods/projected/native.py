@@ -43,7 +43,11 @@ class _Rule(ctypes.Structure):
 
 def takes(leaf: Leaf) -> bool:
     """Whether the kernel can move this leaf: on a CPU, with channels on the outermost axis in memory."""
-    return leaf.weight.device.type == "cpu" and leaf.weight.dtype in _KINDS and (not leaf.projects or in_memory(leaf)[0] == 1)
+    return (
+        leaf.weight.device.type == "cpu"
+        and leaf.weight.dtype in _KINDS
+        and (not leaf.projects or in_memory(leaf)[0] == 1)
+    )
 
 
 def move(rule: Rule, options: Options, leaves: list[Leaf]) -> list[Seen]:
@@ -86,9 +90,7 @@ def _told(rule: Rule, options: Options) -> _Rule:
         own = (rule.beta1, rule.beta2, True, rule.nesterov, False)
     else:
         own = (rule.momentum, rule.dampening, False, rule.nesterov, rule.alias and not rule.nesterov)
-    return _Rule(
-        lr, options.decay, options.delta, options.wd_ratio, options.eps, *own, threads=torch.get_num_threads()
-    )
+    return _Rule(lr, options.decay, options.delta, options.wd_ratio, options.eps, *own, threads=torch.get_num_threads())
 
 
 @functools.cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -9,7 +11,7 @@ import torch
 from torch import Tensor
 
 from paribus.methods.projected import batched, native
-from paribus.methods.projected.leaves import Leaf, Options, Rule, Seen, is_dense
+from paribus.methods.projected.leaves import Leaf, Options, Rule, Seen, in_memory, is_dense
 
 # Where torch has the fused kernels that the batched form starts from and where it was tested; others get the reference.
 _BATCHED = ("cpu", "cuda", "meta")
@@ -55,9 +57,21 @@ def _way(leaf: Leaf, group: dict[str, Any]) -> str:
     if group["fused"]:
         if native.takes(leaf) and native.kernel(leaf.weight.dtype) is not None:
             return "native"
+        if (
+            device == "cuda"
+            and leaf.weight.dtype == torch.float32
+            and (not leaf.projects or in_memory(leaf)[0] == 1)
+            and _has_triton()
+        ):
+            return "triton"
     elif group["foreach"] is False:
         return "reference"
     return "batched"
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
 
 
 def told(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
