@@ -1,7 +1,7 @@
 """A projecting step in operations on whole lists of tensors, for CPU and CUDA. The default.
 
-Adam's and SGD's own part is torch's fused kernel, pointed at a tensor of zeros instead of the weight: what it leaves
-there is the update. The row sums follow, tensor by tensor; the decisions of all tensors of a batch are made together
+Adam's own part is torch's fused kernel, pointed at a tensor of zeros instead of the weight: what it leaves there is the
+update. The row sums follow, tensor by tensor; the decisions of all tensors of a batch are made together
 on the concatenated sums, on the device. On a CPU a batch is gone through in bites that stay in the cache, and a large
 tensor is cut into bites by rows.
 
@@ -56,9 +56,9 @@ def move(rule: Rule, options: Options, leaves: list[Leaf], kept: Kept) -> list[S
     """
     device = leaves[0].weight.device
     if isinstance(rule, Adam):
-        # on the CPU a wrapped number would be wrapped again for every counter
-        one = torch.ones((), device="cpu") if device.type == "cpu" else 1
-        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], one)
+        steps = [leaf.step for leaf in leaves if leaf.step is not None]
+        # on the CPU a number would become a tensor for every counter anew
+        torch._foreach_add_(steps, [torch.ones(())] * len(steps) if device.type == "cpu" else 1)
     lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
     plain = [leaf for leaf in leaves if not leaf.projects and leaf.weight.numel()]
     if plain:
@@ -244,23 +244,11 @@ def _subtract_update(rule: Rule, eps: float, rate: float, pieces: list[Piece]) -
 def _subtract_momentum(
     sgd: Momentum, rate: float, changes: list[Tensor], gradients: list[Tensor], buffers: list[Tensor]
 ) -> None:
-    if sgd.momentum == 0:  # torch's kernel keeps no buffer then
-        for change, gradient, buffer in zip(changes, gradients, buffers, strict=True):
-            torch.mul(gradient, 1 - sgd.dampening, out=buffer)
-            change.add_(gradient if sgd.nesterov else buffer, alpha=-rate)
-        return
-    torch._fused_sgd_(
-        changes,
-        gradients,
-        buffers,
-        weight_decay=0.0,
-        momentum=sgd.momentum,
-        lr=rate,
-        dampening=sgd.dampening,
-        nesterov=sgd.nesterov,
-        maximize=False,
-        is_first_step=False,
-    )
+    # torch's fused SGD keeps no buffer without momentum, and cannot be traced
+    torch._foreach_mul_(buffers, sgd.momentum)
+    torch._foreach_add_(buffers, gradients, alpha=1 - sgd.dampening)
+    u = torch._foreach_add(gradients, buffers, alpha=sgd.momentum) if sgd.nesterov else buffers
+    torch._foreach_add_(changes, u, alpha=-rate)
 
 
 def _plan(shapes: list[tuple[int, int, int]], leaves: list[Leaf], delta: float, kept: Kept) -> Plan:

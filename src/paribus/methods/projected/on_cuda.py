@@ -10,7 +10,7 @@ A step can be captured in a CUDA graph: nothing is allocated on the host and no 
 """
 
 # Triton's own language has no types that a checker could follow
-# pyright: reportPrivateImportUsage=false, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from paribus.methods.projected.leaves import Adam, Leaf, Options, Rule, Seen
 
 _TILE = 2048  # elements of a program's tile, in 4 warps: 16 a thread
 _WIDTHS = (16, 128, 1024)  # columns of a tile; rows longer than the last are gone through in turns
+_PLAIN = {"num_warps": 4, "enable_fp_fusion": False}  # sums as on a CPU; memory is what costs
 _FIELDS = 8  # of a leaf in the table: w, g, a, b, rows, length, size, first row in the sums; rows < 0: never projected
 
 
@@ -172,8 +173,8 @@ def _step(
                 tl.store(w + at, y + (scale * change - decay * y), inside)
     if view == 2:
         tl.store(sums + place * 4 + 3, uw, here)
-    if not ONE:
-        if view == 1:  # noqa: SIM102  # one is known when compiled, the other is not
+    if not ONE:  # noqa: SIM102  # known when compiled, the view is not
+        if view == 1:
             tl.debug_barrier()  # the states just written may be read by another thread of this program
             along = _share(uw, ww, eps)
             for start in range(0, length, WIDTH):
@@ -282,17 +283,17 @@ def move(rule: Rule, options: Options, leaves: list[Leaf], kept: dict[object, An
     for width, _, tested in plan["classes"]:
         if len(tested):
             tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
-            _test_sums[(len(tested),)](tested, table, sums, **tile)
-    _decide[(len(leaves),)](table, sums, rates, views, norms, *test, BLOCK=1024)
+            _test_sums[(len(tested),)](tested, table, sums, **tile, **_PLAIN)
+    _decide[(len(leaves),)](table, sums, rates, views, norms, *test, BLOCK=1024, **_PLAIN)
     for width, units, _ in plan["classes"]:
         tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
         one = width <= _WIDTHS[-1]
-        _step[(len(units),)](units, table, sums, rates, views, *numbers, eps, ONE=one, **tile, **switches)
+        _step[(len(units),)](units, table, sums, rates, views, *numbers, eps, ONE=one, **tile, **switches, **_PLAIN)
     for width, _, tested in plan["classes"]:
         if len(tested):
             tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
             own = (tested, table, sums, rates, views, *numbers[:2], eps)
-            _layer[(len(tested),)](*own, BLOCK=1024, **tile, **switches)
+            _layer[(len(tested),)](*own, BLOCK=1024, **tile, **switches, **_PLAIN)
     if not options.watched:
         return []
     index = plan["tested"]
