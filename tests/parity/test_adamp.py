@@ -1,8 +1,8 @@
 """AdamP and SGDP against the authors' package, and with delta = 0 against torch's own AdamW and SGD.
 
 The readable reference is held to them here, and so are the faster forms; test_adamp_ways.py holds the forms to each
-other. In float64 two networks train side by side for 200 steps. In float32 they would drift apart by rounding, so there ours
-starts every step from the authors' weights and state.
+other. In float64 two networks train side by side for 200 steps. In float32 they would drift apart by rounding, so there
+ours starts every step from the authors' weights and state.
 """
 
 import functools

@@ -262,6 +262,8 @@ def _layer(
 
 def move(rule: Rule, options: Options, leaves: list[Leaf], kept: dict[object, Any]) -> list[Seen]:
     """One step of float32 leaves whose rows lie outermost in memory. kept: a dict that lives from step to step."""
+    if isinstance(rule, Adam):
+        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], 1)
     leaves = [leaf for leaf in leaves if leaf.weight.numel()]
     if not leaves:
         return []
@@ -307,9 +309,7 @@ def _rates(rule: Rule, options: Options, leaves: list[Leaf], device: torch.devic
     made = torch.ones(len(leaves), 4, dtype=torch.float64, device=device)
     lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
     if isinstance(rule, Adam):
-        steps = [leaf.step for leaf in leaves if leaf.step is not None]
-        torch._foreach_add_(steps, 1)
-        t = torch.stack(steps).double()
+        t = torch.stack([leaf.step for leaf in leaves if leaf.step is not None]).double()
         made[:, 0] = lr / (1 - rule.beta1**t)
         made[:, 1] = (1 - rule.beta2**t).rsqrt()
     else:
