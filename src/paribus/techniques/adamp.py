@@ -13,9 +13,9 @@ all rows w[k] one by one (channel view: the largest cosine counts), then for the
 What it changes   the update of tensors with two or more axes that pass the test, and their weight decay, which is
                   multiplied by wd_ratio. All other tensors are updated as by AdamW or SGD.
 Hyperparameters   delta = 0.1, wd_ratio = 0.1, nesterov = False, eps = 1e-8, as in the authors' package. Beware of
-                  "AdamP" runs made with timm's factory (--opt adamp): wd_ratio = 0.01, nesterov = True; AdamP(…, **TIMM)
-                  is that. channel_axis = 0: rows are w[k]; 1 for transposed convolutions, whose output channels come
-                  second (models.groups.channel_axis_groups finds them; one with groups > 1 mixes its groups).
+                  "AdamP" runs made with timm's factory (--opt adamp): wd_ratio = 0.01, nesterov = True, which is
+                  AdamP(…, **TIMM). channel_axis = 0: rows are w[k]; 1 for transposed convolutions, whose output
+                  channels come second (models.groups.channel_axis_groups finds them; groups > 1 are mixed).
 As the authors    eps is one number in three places: Adam's denominator, the floor of both norms in the cosine, and an
                   offset on ‖w‖. nesterov is β₁m + (1−β₁)g over the usual denominator, which is not torch's NAdam.
                   SGDP's buffer starts at 0 (torch.optim.SGD's at g; different under dampening). SGDP's decay is

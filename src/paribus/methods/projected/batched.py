@@ -22,7 +22,7 @@ from torch import Tensor
 
 from paribus.methods.projected.leaves import Adam, Leaf, Momentum, Options, Rule, Seen, in_memory, threshold
 
-_CPU_BATCH, _CPU_BITE = 1 << 20, 1 << 17  # elements; smaller bites cost more calls than they save misses
+_CPU_BATCH, _CPU_BITE = 1 << 21, 1 << 18  # elements; smaller bites cost more calls than they save misses
 _BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
 
 
@@ -95,7 +95,7 @@ def _move_plain(rule: Rule, options: Options, lr: float | Tensor, leaves: list[L
 
 
 def _move_batch(rule: Rule, options: Options, lr: float | Tensor, leaves: list[Leaf], kept: Kept) -> Seen:
-    """w ← w(1 − lr·decay·ratio) − lr·(u − along·w), as w + (change + w·factor), which rounds less."""
+    """w ← w(1 − lr·decay·ratio) − lr·(u − along·w), as w·factor + change with one factor for each row."""
     aliased = isinstance(rule, Momentum) and rule.alias and not rule.nesterov
     later = aliased or isinstance(lr, Tensor)  # then the update is multiplied with lr at the end, in one more pass
     shapes = [in_memory(leaf) for leaf in leaves]
@@ -107,14 +107,14 @@ def _move_batch(rule: Rule, options: Options, lr: float | Tensor, leaves: list[L
     along, seen = _decide(gw, uw, g, w, plan, options.eps)
     ratio = torch.ones_like(seen.norm).masked_fill_(seen.channel | seen.layer, options.wd_ratio)
     decay = (ratio * (lr * options.decay)).index_select(0, plan.owner)
-    factor = -decay - (along * lr if later else along)
+    factor = 1 - decay - (along * lr if later else along)
     rows = [piece.weight.shape[-2] for piece in pieces]
     if aliased:  # a change is −u here, and so is what is along the weight
         for piece, share in zip(pieces, along.split(rows), strict=True):
             piece.states[0].addcmul_(piece.weight, share.unsqueeze(-1))
     for piece, f in zip(pieces, factor.split(rows), strict=True):
         change = piece.change.mul_(lr) if later else piece.change
-        piece.weight.add_(change.addcmul_(piece.weight, f.unsqueeze(-1)))
+        piece.weight.mul_(f.unsqueeze(-1)).add_(change)
     return seen
 
 
@@ -169,21 +169,23 @@ def _bites(pieces: list[Piece]) -> Iterator[list[Piece]]:
 
 def _sums(rule: Rule, eps: float, rate: Any, bite: list[Piece], kept: Kept) -> tuple[list[Tensor], ...]:
     """Makes the update of each piece, and takes ⟨g,w⟩, ⟨−rate·u,w⟩, ‖g‖, ‖w‖ of its rows."""
-    weights, gradients, changes = ([getattr(p, n) for p in bite] for n in ("weight", "gradient", "change"))
-    if weights[0].device.type == "cpu":
-        torch._foreach_zero_(changes)
-    _subtract_update(rule, eps, rate, bite)
-    if weights[0].device.type != "cpu":
+    if bite[0].weight.device.type != "cpu":
+        weights, gradients, changes = ([getattr(p, n) for p in bite] for n in ("weight", "gradient", "change"))
+        _subtract_update(rule, eps, rate, bite)
         gw = [_sum(x) for x in torch._foreach_mul(gradients, weights)]
         uw = [_sum(x) for x in torch._foreach_mul(changes, weights)]
-    else:
-        room = _kept(max(x.numel() for x in weights), "products", weights[0], kept)
-        gw, uw = [], []
-        for g, w, change in zip(gradients, weights, changes, strict=True):
-            product = room.as_strided(w.shape, w.stride())
-            gw.append(_sum(torch.mul(g, w, out=product)))
-            uw.append(_sum(torch.mul(change, w, out=product)))
-    return gw, uw, [_norm(x) for x in gradients], [_norm(x) for x in weights]
+        return gw, uw, [_norm(x) for x in gradients], [_norm(x) for x in weights]
+    torch._foreach_zero_([piece.change for piece in bite])
+    _subtract_update(rule, eps, rate, bite)
+    room = _kept(max(piece.weight.numel() for piece in bite), "products", bite[0].weight, kept)
+    gw, uw, g, w = [], [], [], []
+    for piece in bite:
+        product = room.as_strided(piece.weight.shape, piece.weight.stride())
+        uw.append(_sum(torch.mul(piece.change, piece.weight, out=product)))
+        gw.append(_sum(torch.mul(piece.gradient, piece.weight, out=product)))
+        w.append(_norm(piece.weight))
+        g.append(_norm(piece.gradient))
+    return gw, uw, g, w
 
 
 def _sum(x: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,12 +46,12 @@ class Options:
     watched: bool  # whether a form should tell what it saw
 
 
-@dataclass(frozen=True, slots=True)
-class Leaf:
+class Leaf(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
     """One parameter's tensors, in the working dtype and the parameter's own strides.
 
     weight: the parameter itself, or a copy if that is of half precision. states: (m, v) or (b,). step: float32, no
-    axes, on the parameter's device; None for Momentum. axis: which axis counts the channels.
+    axes, on the parameter's device; None for Momentum. axis: which axis counts the channels. projects: whether it is
+    tested at all. dense: whether its elements fill one stretch of memory, in any order of the axes.
     """
 
     parameter: Tensor
@@ -60,10 +60,8 @@ class Leaf:
     states: tuple[Tensor, ...]
     step: Tensor | None
     axis: int
-
-    @property
-    def projects(self) -> bool:
-        return self.weight.ndim > 1 and self.weight.numel() > 0
+    projects: bool
+    dense: bool
 
 
 @dataclass(frozen=True)
@@ -95,24 +93,30 @@ def leaves_of(
 
 def _leaf(p: Tensor, state: dict[str, Any], names: tuple[str, ...], counts: bool, group: dict[str, Any]) -> Leaf:
     """Its state is made at the first step, and takes the parameter's layout."""
-    kind = working(p.dtype)
+    gradient, kind = p.grad, working(p.dtype)
+    assert gradient is not None
     if state.get(names[-1]) is None:
         if counts:
             state["step"] = counter(p)
         for name in names:
             state[name] = torch.zeros_like(p, dtype=kind)
-    assert p.grad is not None
-    weight = p if p.dtype == kind else p.to(kind)
-    gradient = p.grad if p.grad.dtype == kind else p.grad.to(kind)
+    weight = p
+    if p.dtype != kind:
+        weight, gradient = p.to(kind), gradient.to(kind)
+    elif gradient.dtype != kind:
+        gradient = gradient.to(kind)
     if group["maximize"]:
         gradient = -gradient
-    states = tuple(state[name] for name in names)
-    if not (weight.is_contiguous() and gradient.is_contiguous() and all(s.is_contiguous() for s in states)):
+    states = tuple([state[name] for name in names])
+    dense = weight.is_contiguous()
+    if not dense or not gradient.is_contiguous() or not all([s.is_contiguous() for s in states]):
         gradient = _like(weight, gradient)
         for name, old in zip(names, states, strict=True):
             state[name] = _like(weight, old)
-        states = tuple(state[name] for name in names)
-    return Leaf(p, weight, gradient, states, state["step"] if counts else None, group["channel_axis"])
+        states = tuple([state[name] for name in names])
+        dense = is_dense(weight)
+    projects = weight.ndim > 1 and weight.numel() > 0
+    return Leaf(p, weight, gradient, states, state.get("step"), group["channel_axis"], projects, dense)
 
 
 def _like(weight: Tensor, x: Tensor) -> Tensor:

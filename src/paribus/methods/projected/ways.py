@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from paribus.methods.projected import batched, native
-from paribus.methods.projected.leaves import Leaf, Options, Rule, Seen, in_memory, is_dense
+from paribus.methods.projected.leaves import Leaf, Options, Rule, Seen, in_memory
 
 # Where torch has the fused kernels that the batched form starts from and where it was tested; others get the reference.
 _BATCHED = ("cpu", "cuda", "meta")
@@ -31,7 +31,8 @@ def move(
     kept: Kept = vars(optimizer).setdefault("_kept", {})  # neither saved nor copied with the optimizer
     alike: dict[tuple[str, torch.device, torch.dtype], list[Leaf]] = {}
     for leaf in leaves:
-        alike.setdefault((_way(leaf, group), leaf.weight.device, leaf.weight.dtype), []).append(leaf)
+        weight = leaf.weight
+        alike.setdefault((_way(leaf, group), weight.device, weight.dtype), []).append(leaf)
     seen: list[Seen] = []
     for (way, _, _), members in alike.items():
         if way == "reference":
@@ -52,7 +53,7 @@ def move(
 
 def _way(leaf: Leaf, group: dict[str, Any]) -> str:
     device = leaf.weight.device.type
-    if device not in _BATCHED or not is_dense(leaf.weight):
+    if device not in _BATCHED or not leaf.dense:
         return "reference"
     if group["fused"]:
         if native.takes(leaf) and native.kernel(leaf.weight.dtype) is not None:
