@@ -19,6 +19,7 @@ from paribus.core.streams import stream
 from paribus.methods.projected import native
 from paribus.models.groups import channel_axis_groups
 from paribus.techniques.adamp import SGDP, TIMM, AdamP
+from trainings import trained as trained_run
 
 COMPILER = native.kernel(torch.float32) is not None
 both = pytest.mark.parametrize("kind", [AdamP, SGDP])
@@ -80,6 +81,19 @@ def test_diagnostics_tell_what_was_projected_and_change_nothing(kind: Any, switc
     if not float(seen[f"{name}/projected_layer"]):
         torch.testing.assert_close(seen[f"{name}/weight_norm"], norm)
     assert quiet.diagnostics() == {}
+
+
+@pytest.mark.parametrize(("technique", "optimizer"), [("adamp", "adamw"), ("sgdp", "sgd")])
+def test_a_run_logs_them_when_asked_and_is_the_same_run(technique: str, optimizer: str, tmp_path: Path) -> None:
+    common = ("experiment=smoke", f"optimizer={optimizer}", "optimizer.lr=0.01", "steps=8ba", "every.log=4ba")
+    on = trained_run(tmp_path / "on", *common, "optimizer.diagnostics=true", techniques=(technique,)).events
+    off = trained_run(tmp_path / "off", *common, techniques=(technique,)).events
+    for with_them, without in zip(on, off, strict=True):
+        assert with_them["values"]["train/loss"] == without["values"]["train/loss"]
+        told = {key for key in with_them["values"] if key.startswith(technique)}
+        assert told == {f"{technique}/{n}" for n in ("projected_channel", "projected_layer", "weight_norm")}
+        assert not any(key.startswith(technique) for key in without["values"])
+        assert 0 < with_them["values"][f"{technique}/projected_channel"] <= 1
 
 
 # Other parts of torch

@@ -34,8 +34,9 @@ Worth knowing     a matrix that is not scale-invariant still passes the layer vi
                   FSDP2 shards rows, and ranks would decide apart. diagnostics=True tells what is projected.
 Forms             written out below (foreach=False); batched torch operations (the default); fused=True, a C kernel on a
                   CPU and Triton kernels on CUDA (methods/projected/). They agree to rounding, not bit for bit.
-Cost              state as AdamW or SGD. Time of a step over torch's fused AdamW, on two shared cores of an AMD EPYC:
-                  COSTS
+Cost              state as AdamW or SGD. A step on one thread of an AMD EPYC over torch's fused AdamW, for the shapes
+                  of ResNet-18, PiT-S and ReXNet-1.0 with every matrix projected (with none, much the same): fused 1.7,
+                  1.6, 1.8; batched 3.5, 3.7, 3.9; reference 16, 15, 9; authors' package 23, 19, 8 (with none 8, 6, 5).
 """
 
 from __future__ import annotations

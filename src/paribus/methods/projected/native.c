@@ -235,23 +235,23 @@ static void one_unit(const Job *job, const Leaf *x, const Place *at, int64_t uni
         }
 }
 
+/* Threads take runs of units, since each run is read in one stream. */
 static void work(void *given)
 {
     Job *job = given;
+    const int64_t run = job->units / (4 * job->rule->threads) + 1;
     for (;;) {
-        const int64_t taken = __atomic_fetch_add(&job->next, 1, __ATOMIC_RELAXED);
-        if (taken >= job->units)
+        const int64_t first = __atomic_fetch_add(&job->next, run, __ATOMIC_RELAXED);
+        if (first >= job->units)
             return;
-        const int64_t number = job->place[job->begin].first_unit + taken;
-        int64_t low = job->begin, high = job->end - 1; /* the last leaf that starts at or before this unit */
-        while (low < high) {
-            const int64_t middle = (low + high + 1) / 2;
-            if (job->place[middle].first_unit <= number)
-                low = middle;
-            else
-                high = middle - 1;
+        int64_t number = job->place[job->begin].first_unit + first;
+        const int64_t after = job->place[job->begin].first_unit + (first + run < job->units ? first + run : job->units);
+        int64_t leaf = job->begin;
+        for (; number < after; number++) {
+            while (number >= job->place[leaf].first_unit + job->place[leaf].units)
+                leaf++;
+            one_unit(job, &job->leaf[leaf], &job->place[leaf], number - job->place[leaf].first_unit);
         }
-        one_unit(job, &job->leaf[low], &job->place[low], number - job->place[low].first_unit);
     }
 }
 
