@@ -85,7 +85,7 @@ def test_diagnostics_tell_what_was_projected_and_change_nothing(kind: Any, switc
 
 @pytest.mark.parametrize(("technique", "optimizer"), [("adamp", "adamw"), ("sgdp", "sgd")])
 def test_a_run_logs_them_when_asked_and_is_the_same_run(technique: str, optimizer: str, tmp_path: Path) -> None:
-    common = ("experiment=smoke", f"optimizer={optimizer}", "optimizer.lr=0.01", "steps=8ba", "every.log=4ba")
+    common = ("experiment=quickstart", f"optimizer={optimizer}", "optimizer.lr=0.01", "steps=8ba", "every.log=4ba")
     on = trained_run(tmp_path / "on", *common, "optimizer.diagnostics=true", techniques=(technique,)).events
     off = trained_run(tmp_path / "off", *common, techniques=(technique,)).events
     for with_them, without in zip(on, off, strict=True):
