@@ -36,9 +36,8 @@ Forms             written out below (foreach=False); batched torch operations (t
                   CPU and Triton kernels on CUDA (methods/projected/). They agree to rounding, not bit for bit.
 Cost              state as AdamW or SGD. A step on one thread of an AMD EPYC over torch's fused AdamW, for the shapes
                   of ResNet-18, PiT-S and ReXNet-1.0 with every matrix projected (with none, much the same): fused 1.7,
-                  1.6, 1.8; batched 3.5, 3.7, 3.9. The reference 14 to 16, 8 to 17, 7 to 9 and the authors' package 20 to
-                  23, 7 to 22, 5 to 9, by how the allocator takes their temporaries (with none projected 7 to 17, 6 to 13,
-                  5 to 8).
+                  1.6, 1.8; batched 3.5, 3.7, 3.9. The reference 14-16, 8-17, 7-9 and the authors' package 20-23, 7-22,
+                  5-9, by how the allocator takes their temporaries (with none projected 7-17, 6-13, 5-8).
 """
 
 from __future__ import annotations
