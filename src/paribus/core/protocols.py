@@ -114,6 +114,13 @@ class OptimizerFactory(Protocol):
 
 
 @runtime_checkable
+class Diagnoses(Protocol):
+    """Capability of an optimizer: metrics of its last step, as tensors without axes; empty while it is switched off."""
+
+    def diagnostics(self) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
 class Schedule(Protocol):
     """The factor on the learning rate, a pure function of progress."""
 

@@ -18,7 +18,9 @@ RATES: Mapping[str, Range] = {
     "eps": ("above 0", lambda x: 0 < x < float("inf")),
     "weight_decay": ("0 or more", lambda x: 0 <= x < float("inf")),
 }
-NOT_YET = ("foreach", "fused", "capturable")
+# These belong to the optimizer that runs, not to the state it goes on from.
+SWITCHES = ("foreach", "fused", "capturable", "diagnostics")
+_ON_DEVICE = ("cpu", "cuda", "meta")  # where a step is counted beside the parameter; elsewhere there may be no float64
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -38,7 +40,8 @@ def check_newest_group(optimizer: torch.optim.Optimizer, ranges: Mapping[str, Ra
         for key, (allowed, fits) in ranges.items()
         if not _fits(fits, group[key])
     ]
-    wrong += [f"{key}=True is not available yet; leave it out" for key in NOT_YET if group.get(key)]
+    if group["foreach"] and group["fused"]:
+        wrong.append("foreach and fused cannot both be True; fused is the faster one")
     wrong += [
         "parameters should be dense and of float16, bfloat16, float32 or float64, "
         f"found {p.dtype}, {p.layout}, shape {tuple(p.shape)}"
@@ -65,24 +68,22 @@ def evaluated(closure: Callable[[], Any] | None) -> Any:
         return closure()
 
 
-def with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[Tensor, Tensor, dict[str, Any]]]:
-    """(parameter, gradient to descend, group) of all that have a gradient; the gradient in the working dtype.
-
-    Raises ValueError for a sparse gradient, before any parameter is changed.
-    """
-    found: list[tuple[Tensor, Tensor, dict[str, Any]]] = []
-    for group in optimizer.param_groups:
-        for p in group["params"]:
-            if p.grad is None:
-                continue
-            if p.grad.layout is not torch.strided:
-                raise ValueError(
-                    f"{type(optimizer).__name__}: gradients should be dense, found {p.grad.layout} for a parameter of "
-                    f"shape {tuple(p.shape)}; nn.Embedding gives dense ones with sparse=False"
-                )
-            gradient = p.grad.to(working(p.dtype))
-            found.append((p, -gradient if group["maximize"] else gradient, group))
+def with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any], list[Tensor]]]:
+    """(group, its parameters that have a gradient) of all groups. Raises ValueError for a sparse gradient."""
+    found = [(group, [p for p in group["params"] if p.grad is not None]) for group in optimizer.param_groups]
+    for p in (p for _, members in found for p in members):
+        if p.grad is not None and p.grad.layout is not torch.strided:
+            raise ValueError(
+                f"{type(optimizer).__name__}: gradients should be dense, found {p.grad.layout} for a parameter of "
+                f"shape {tuple(p.shape)}; nn.Embedding gives dense ones with sparse=False"
+            )
     return found
+
+
+def counter(p: Tensor, value: Any = 0) -> Tensor:
+    """The count of steps of a parameter: float32, without axes, on the device, so that a CUDA graph can count."""
+    device = p.device if p.device.type in _ON_DEVICE else torch.device("cpu")
+    return torch.as_tensor(value, dtype=torch.float32).reshape(()).to(device, copy=True)
 
 
 def scalar(lr: float | Tensor) -> float | Tensor:
@@ -90,15 +91,13 @@ def scalar(lr: float | Tensor) -> float | Tensor:
     return lr.reshape(()) if isinstance(lr, Tensor) else lr
 
 
-def decay_and_move(p: Tensor, weight: Tensor, u: Tensor, rate: float | Tensor, decay: float | Tensor) -> None:
-    """p ← weight·(1 − decay) − rate·u. weight is p in the working dtype: p itself unless that is of half precision."""
+def decay_and_move(weight: Tensor, u: Tensor, rate: float | Tensor, decay: float | Tensor) -> None:
+    """weight ← weight·(1 − decay) − rate·u."""
     weight.mul_(1 - decay)
     if isinstance(rate, Tensor):
         weight.sub_(rate * u)  # as `alpha`, a tensor would make the host wait
     else:
         weight.add_(u, alpha=-rate)  # rounds once, like torch.optim.SGD
-    if weight is not p:
-        p.copy_(weight)
 
 
 def settle(
@@ -116,14 +115,15 @@ def settle(
     for group, own in zip(optimizer.param_groups, before, strict=True):
         for key, value in own.items():
             group.setdefault(key, value)
-        group.update({key: own[key] for key in NOT_YET if key in own})
+        group.update({key: own[key] for key in SWITCHES if key in own})
     ids = chain.from_iterable(group["params"] for group in loaded["param_groups"])
     parameters = chain.from_iterable(group["params"] for group in optimizer.param_groups)
     for i, p in zip(ids, parameters, strict=True):
         for key, value in loaded["state"].get(i, {}).items():
             state = optimizer.state[p]
-            if key == "step":  # on the CPU unless capturable; the authors of some optimizers keep an int
-                state[key] = torch.as_tensor(value, dtype=torch.float32).to("cpu", copy=True)
+            if key == "step":  # other optimizers keep it on the CPU, or as an int
+                state[key] = counter(p, value)
             elif isinstance(value, Tensor):
                 state.pop(key)
-                state[(renamed or {}).get(key, key)] = value.to(p.device, working(p.dtype), copy=True)
+                own = torch.empty_like(p, dtype=working(p.dtype))  # in the parameter's strides
+                state[(renamed or {}).get(key, key)] = own.copy_(value)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
-from paribus.core.protocols import Slots, Workshop
+from paribus.core.protocols import Diagnoses, Slots, Workshop
 
 
 class SupervisedTraining:
@@ -43,7 +43,8 @@ class SupervisedTraining:
         )
         if self._average is not None:
             self._average.update(self.model)
-        return {**metrics, "lr": self._lrs[0] * factor}
+        seen = self.optimizer.diagnostics() if isinstance(self.optimizer, Diagnoses) else {}
+        return {**metrics, **seen, "lr": self._lrs[0] * factor}
 
     @property
     def best_guess(self) -> nn.Module:

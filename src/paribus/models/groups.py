@@ -27,3 +27,15 @@ def decay_groups(model: nn.Module, rule: str) -> list[ParameterGroup]:
         for decays, members in chosen.items()
         if members
     ]
+
+
+def channel_axis_groups(model: nn.Module) -> list[dict[str, Any]]:
+    """Groups for AdamP and SGDP that name the axis of the output channels: 1 for the weights of transposed
+    convolutions, which are (in, out/groups, ...), and 0 for the rest. Add other options to each as you like.
+    """
+    transposed = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    second = {id(m.weight) for m in model.modules() if isinstance(m, transposed)}
+    chosen: dict[int, list[nn.Parameter]] = {0: [], 1: []}
+    for parameter in model.parameters():
+        chosen[int(id(parameter) in second)].append(parameter)
+    return [{"params": members, "channel_axis": axis} for axis, members in chosen.items() if members]

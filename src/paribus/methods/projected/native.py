@@ -1,0 +1,156 @@
+"""A projecting step as a C kernel, for float32 and float64 on a CPU: compiled at first use, called through ctypes.
+
+The compiled file is kept in the user's cache folder (PARIBUS_CACHE, else XDG_CACHE_HOME or ~/.cache, under paribus),
+named by a hash of all that it depends on. It is written aside and renamed, so processes that start together do no harm.
+The threads are torch's own, where torch's OpenMP library can be called from outside, and else there is one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paribus.methods.projected.leaves import Adam, Leaf, Options, Rule, Seen, in_memory
+
+_SOURCE = Path(__file__).with_suffix(".c")
+_KINDS = {torch.float32: ("float", "sqrtf"), torch.float64: ("double", "sqrt")}
+# no fused multiply-adds: with them another CPU would give other bits; the rest changes none
+_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+# levels and not -march=native: the cache folder may be shared by unlike machines
+_LEVELS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_double) for name in ("lr", "decay", "delta", "wd_ratio", "eps", "beta1", "beta2")),
+        *((name, ctypes.c_int32) for name in ("is_adam", "nesterov", "alias", "threads")),
+    ]
+
+
+def takes(leaf: Leaf) -> bool:
+    """Whether the kernel can move this leaf: on a CPU, with channels on the outermost axis in memory."""
+    return (
+        leaf.weight.device.type == "cpu"
+        and leaf.weight.dtype in _KINDS
+        and (not leaf.projects or in_memory(leaf)[0] == 1)
+    )
+
+
+def move(rule: Rule, options: Options, leaves: list[Leaf]) -> list[Seen]:
+    """One step of leaves of one dtype that `takes` accepts and for which `kernel` has been found."""
+    dtype = leaves[0].weight.dtype
+    step = kernel(dtype)
+    assert step is not None
+    numbers: list[int] = []
+    for leaf in leaves:
+        states = [s.data_ptr() for s in leaf.states]
+        counter = leaf.step.data_ptr() if leaf.step is not None else 0
+        weight = leaf.weight
+        rows = weight.shape[leaf.axis] if leaf.projects else 0
+        numbers += (weight.data_ptr(), leaf.gradient.data_ptr(), states[0], states[-1], counter, weight.numel(), rows)
+    view = torch.empty(len(leaves), dtype=torch.int32)
+    norm = torch.empty(len(leaves), dtype=torch.float64)
+    status = step(
+        ctypes.byref(_told(rule, options)),
+        (ctypes.c_int64 * len(numbers))(*numbers),
+        ctypes.c_int64(len(leaves)),
+        ctypes.c_void_p(view.data_ptr()),
+        ctypes.c_void_p(norm.data_ptr()),
+        _parallel(),
+    )
+    if status:
+        raise MemoryError("AdamP/SGDP, fused=True: no memory for the row sums")
+    if not options.watched:
+        return []
+    tested = torch.tensor([leaf.projects for leaf in leaves])
+    view = view[tested]
+    return [Seen(view == 1, view == 2, norm[tested].to(dtype))]
+
+
+def _told(rule: Rule, options: Options) -> _Rule:
+    lr = options.lr
+    if isinstance(lr, Tensor):  # read without asking torch for a number
+        there = lr.to("cpu", torch.float64)
+        lr = ctypes.c_double.from_address(there.data_ptr()).value
+    if isinstance(rule, Adam):
+        own = (rule.beta1, rule.beta2, True, rule.nesterov, False)
+    else:
+        own = (rule.momentum, rule.dampening, False, rule.nesterov, rule.alias and not rule.nesterov)
+    return _Rule(lr, options.decay, options.delta, options.wd_ratio, options.eps, *own, threads=torch.get_num_threads())
+
+
+@functools.cache
+def kernel(dtype: torch.dtype) -> Callable[..., int] | None:
+    """The compiled step for this dtype, or None after one warning that says why there is none."""
+    try:
+        library = ctypes.CDLL(str(_built(*_KINDS[dtype])))
+    except (OSError, subprocess.SubprocessError) as error:
+        _warn_once(_reason(error))
+        return None
+    step: Any = library.projecting_step
+    step.restype = ctypes.c_int
+    return step
+
+
+@functools.cache
+def _warn_once(reason: str) -> None:
+    warnings.warn(
+        f"fused=True on a CPU needs a C compiler and a folder for what it makes: {reason}; "
+        "the default (foreach) is used instead, with the same results to rounding",
+        stacklevel=2,
+    )
+
+
+def _reason(error: Exception) -> str:
+    told = getattr(error, "stderr", None) or str(error)
+    return told.strip().splitlines()[-1] if told.strip() else type(error).__name__
+
+
+def _built(real: str, root: str) -> Path:
+    """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
+    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
+    if not compiler:
+        raise OSError("found neither cc, gcc nor clang, and CC is not set")
+    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
+    level = _LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()) if platform.machine() == "x86_64" else ()
+    flags = (*_FLAGS, *level, f"-DREAL={real}", f"-DSQRT={root}")
+    facts = (_SOURCE.read_text(), *flags, version, platform.machine(), platform.system())
+    name = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:24]
+    made = _folder() / f"projected-{real}-{name}.so"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
+            aside = Path(scratch) / made.name
+            command = [*compiler, *flags, str(_SOURCE), "-o", str(aside), "-lm"]
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+            aside.replace(made)
+    return made
+
+
+def _folder() -> Path:
+    own = os.environ.get("PARIBUS_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paribus"
+
+
+@functools.cache
+def _parallel() -> Any:
+    """GOMP_parallel of the OpenMP library in this process: torch's team of threads, warm from the backward pass."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
+    except (AttributeError, OSError, TypeError):
+        return None
