@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from every_overlay import run_overlay
 
-from paribus.core.runfolder import locked
+from paribus.core.lock import locked
 from trainings import OVERLAYS, Result, recipe_of, result_in, stopping_after, timeless, trained
 
 COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device=cpu", "data.val_n=101", "seed=4"]

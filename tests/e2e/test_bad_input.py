@@ -100,7 +100,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 def test_a_disk_that_is_full_at_the_start(small_disk: Callable[[str], Path], paribus: Run) -> None:
-    disk = small_disk("16k")
+    disk = small_disk("8k")
     done = paribus(*SMOKE, "steps=5ba", f"paths.runs={disk}/a/runs")
     assert done.returncode == 2
     assert "No space left on device; make room or choose another with paths.runs=DIR" in done.stderr

@@ -36,7 +36,8 @@ def run(arguments: list[str]) -> int:
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
 
     def job(cfg: DictConfig) -> None:
-        task = list(HydraConfig.get().overrides.task)
+        # unresolved: `seed=${nowhere}` is to be refused where it is used, not where it is told
+        task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
         overrides = task if sweeping else []
         alone = os.environ.get("WORLD_SIZE", "1") == "1"  # else torchrun's or srun's part of the command is missing
         screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
