@@ -101,7 +101,7 @@ def test_what_stops_rank_0_stops_all_with_its_line(tmp_path: Path) -> None:
         code, err = torchrun(2, "-m", "paribus.cli", "train", *COMMON, f"paths.runs={tmp_path}")
     assert code != 0
     assert "paribus: " in err
-    assert err.count("is in use by host") == 2, "each rank says so, none waits"
+    assert err.count("is in use by process") == 2, "each rank says so, none waits"
     assert "paribus/cli/training.py" not in err
 
 
