@@ -53,6 +53,11 @@ MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
     "seed": "seed",
     "seed=[": "'['",
     "seed=${nowhere}": "seed: Interpolation key 'nowhere' not found",
+    "runtime.threads=100000": "runtime.threads: found 100000; should be less than or equal to 1024",
+    "packages=[nopackage]": "packages: found nopackage; no Python package of that name can be imported",
+    "tracker=[events,foo]": "tracker=foo: there is no such tracker; there are console, events, wandb",
+    "name=ü": "goes in two pairs of quotes",
+    "+experiment.lr=1": "experiment",
     "--colour": "unrecognized arguments: --colour; an override is key=value",
     "+=": "cannot be composed",
     "data=digits data.sizee=8": "data.sizee: no such key (did you mean data.",
@@ -165,6 +170,40 @@ def test_a_checkpoint_of_another_recipe(paribus: Run, tmp_path: Path) -> None:
         other = paribus(command, str(second), cwd=tmp_path)
         assert other.returncode == 2
         assert "the checkpoint is of recipe" in other.stderr
+
+
+def test_a_record_that_does_not_reach_the_checkpoint_is_refused(paribus: Run, tmp_path: Path) -> None:
+    command = (*SMOKE, "steps=20ba", "every.log=2ba", "every.checkpoint=10ba")
+    assert paribus(*command, cwd=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    (folder / "DONE").unlink()
+    whole = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    for damaged in (whole[:3] + whole[6:], []):
+        (folder / "events.jsonl").write_text("".join(damaged))
+        refused = paribus(*command, cwd=tmp_path)
+        assert refused.returncode == 2
+        assert f"holds {len(damaged)} of the {len(whole)} lines up to the checkpoint at step 20" in refused.stderr
+    (folder / "events.jsonl").write_text("".join(whole))
+    assert paribus(*command, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("outlet", [">/dev/full", ">&-", "| head -1"])
+def test_a_training_does_not_end_because_nobody_reads_it(tmp_path: Path, outlet: str) -> None:
+    overrides = f"{' '.join(SMOKE[:3])} tracker=[events,console] steps=6ba every.log=1ba"
+    command = f"{sys.executable} -m paribus.cli {overrides} {outlet}"
+    done = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("\n") == (outlet == ">/dev/full")
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "DONE").exists()
+
+
+def test_a_path_with_odd_letters(paribus: Run, tmp_path: Path) -> None:
+    done = paribus(*SMOKE, "steps=2ba", "paths.runs=my rüns (x)", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["my rüns (x)"]
 
 
 def test_a_corrupt_data_file(cifar10_root: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

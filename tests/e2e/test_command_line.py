@@ -171,7 +171,7 @@ def test_a_tracker_that_fails_cannot_stop_training(tmp_path: Path, monkeypatch: 
     from paribus.tracking.console import Console
 
     def broken(self, step, values):
-        raise BrokenPipeError
+        raise RuntimeError("no ink")
 
     monkeypatch.setattr(Console, "log", broken)
     monkeypatch.chdir(tmp_path)

@@ -304,7 +304,7 @@ def test_sync_leaves_a_run_alone_that_is_being_trained(tmp_path: Path) -> None:
     process.send_signal(signal.SIGCONT)
     process.kill()
     process.wait()
-    assert done.returncode == 1
+    assert done.returncode == 0
     assert "another process is telling it to W&B" in done.stdout
     settled(tmp_path)
 

@@ -5,6 +5,7 @@ Everything a user can get wrong in a config is found here, before any data is re
 
 import functools
 import hashlib
+import importlib.util
 import inspect
 import json
 import re
@@ -157,6 +158,11 @@ def recipe_again(config: Mapping[str, Any]) -> Recipe:
     packages = config.get("packages") or ()
     if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
         raise ConfigError(f"packages: found {packages!r}; should be a list of package names")
+    for package in packages:
+        if not package.isidentifier() or importlib.util.find_spec(package) is None:
+            raise ConfigError(f"packages: found {package}; no Python package of that name can be imported")
+    if isinstance(config.get("experiment"), Mapping):
+        raise ConfigError("experiment: an experiment's file needs `# @package _global_` as its first line")
     values = build(config, packages=tuple(packages))
     for key, cls in {"every": EveryConfig, "checkpoints": CheckpointsConfig, "paths": PathsConfig}.items():
         if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose

@@ -3,6 +3,7 @@ codes are ours.
 """
 
 import os
+import re
 import sys
 import tempfile
 from typing import Any, NoReturn, cast
@@ -15,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.cli.configs import config_folder
+from paribus.cli.configs import options as shipped
 from paribus.cli.main import BAD_CONFIG, FAILED, OK, REQUEUE, complain
 from paribus.cli.panel import Screen
 from paribus.core.build import near
@@ -30,7 +32,10 @@ class JobEnded(Exception):
 def run(arguments: list[str]) -> int:
     """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
     quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
-    arguments = [a for a in arguments if a not in _QUIET]
+    arguments = [_quoted(a) for a in arguments if a not in _QUIET]
+    several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place
+    arguments = [*several, *(a for a in arguments if a not in several)]
+    process = os.getpid()
     codes: list[int] = []
     stops: list[Any] = []  # the process's one StopRequest, once there is one
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
@@ -46,7 +51,7 @@ def run(arguments: list[str]) -> int:
         else:
             codes.append(_one_job(cfg, overrides, stops, screen))
         code = codes[-1]
-        if sweeping and code != OK:
+        if sweeping and code != OK and os.getpid() != process:  # here `codes` tells
             raise JobEnded(f"a job ended with exit code {code}")
 
     _check_flags(arguments)
@@ -76,6 +81,15 @@ def run(arguments: list[str]) -> int:
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     return _overall(codes, quiet) if codes else OK
+
+
+def _quoted(argument: str) -> str:
+    """A path as a shell hands it over, in the quotes that Hydra's grammar wants around spaces, ~ and letters like ü."""
+    key, _, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
+    if key not in ("paths.runs", "data.root") or plain or re.search(r"['\"\\,]|\$\{", value):
+        return argument
+    return f"{key}='{value}'"
 
 
 def _check_flags(arguments: list[str]) -> None:
@@ -139,7 +153,7 @@ def one_line(error: BaseException, arguments: list[str]) -> str:
     """What Hydra says over several lines, as where, what and what to do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
-        options = list(error.options or [])
+        options = list(error.options or shipped(group))
         group = group or "config"
         return f"{group}={name}: there is no such {group}{near(name, options)}; there are {', '.join(options)}"
     causes = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
@@ -155,6 +169,8 @@ def one_line(error: BaseException, arguments: list[str]) -> str:
         return f"{error.full_key}: {next(iter(str(error).splitlines()), 'cannot be resolved')}"
     if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
         advice = "; an override is key=value" if "parsing override" in text else ""
+        if "LexerNoViableAlt" in text or "mismatched input" in text:
+            advice = "; a value with special characters goes in two pairs of quotes: \"key='value'\""
         return text.split(" See https://")[0] + advice
     # what Hydra did not expect itself: an assertion, an empty name, a file that is not text
     return f"{' '.join(arguments)}: cannot be composed: {type(error).__name__}: {text[:300]}"

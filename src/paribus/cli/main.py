@@ -3,16 +3,18 @@
 Imports nothing heavy, so that `paribus --help` answers at once.
 """
 
+import errno
 import importlib
 import os
 import signal
 import sys
 import traceback
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, TextIO, cast
 
 from paribus import __version__
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.terminal import Tolerant
 
 OK, FAILED, BAD_CONFIG, STUDY_FAILED, REQUEUE = 0, 1, 2, 3, 75
 
@@ -55,12 +57,20 @@ COMMANDS = {
 
 def main() -> NoReturn:
     signal.signal(signal.SIGINT, _leave)
-    try:
-        code = dispatch(sys.argv[1:])
-        sys.stdout.flush()
-    except BrokenPipeError:  # `paribus train --help | head`: nobody reads on, and that is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = OK
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 — as long as the process
+        getattr(sys, name).reconfigure(errors="replace")  # a locale without × is no reason to fail
+    out = Tolerant(sys.stdout)
+    sys.stdout = cast(TextIO, out)
+    code = dispatch(sys.argv[1:])
+    out.flush()
+    # `paribus list runs | head`: that nobody reads on is no error
+    if out.failure is not None and out.failure.errno != errno.EPIPE:
+        training = sys.argv[1:2] == ["train"]  # has its result in the run folder
+        code = complain(
+            f"standard output cannot be written: {out.failure.strerror}", code if training else code or FAILED
+        )
     sys.exit(code)
 
 

@@ -1,5 +1,7 @@
 """A run that was trained before, as `paribus eval` and `paribus export` find it: recipe, checkpoint, summary."""
 
+import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,12 +39,22 @@ def saved(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> Saved:
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
     recipe = recipe_again(with_overrides(read_config(folder), overrides, allowed, usage))
-    found = checkpoint.newest(folder) if path.is_dir() else checkpoint.load(path)
+    found = newest(folder) if path.is_dir() else checkpoint.load(path)
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
     if found.recipe != recipe.id:
         raise ConfigError(f"{path}: the checkpoint is of recipe {found.recipe}, config.yaml of {recipe.id}")
     return Saved(folder, recipe, found, runfolder.read_json(folder / runfolder.SUMMARY))
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest sound checkpoint of a run; a damaged one is passed over with a line on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = checkpoint.newest(folder)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def run_cells(asked: argparse.Namespace) -> int:
     runs = _runs(asked, study)
     print(f"{study.name}: {study.spec.question}", flush=True)
     # a process of its own composes, so that this one stays small for as long as the cells run
-    code = subprocess.call([sys.executable, "-m", "paribus.cli", "study", "plan", str(asked.study), "--quiet"])
+    code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", "study", "plan", str(asked.study), "--quiet"])
     if code != OK:
         return code if code > 0 else BAD_CONFIG
     made = plans.needed(study)

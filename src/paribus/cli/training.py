@@ -18,6 +18,7 @@ from paribus.cli.facts import Size, facts_of, size_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.cli.panel import Screen, brief
 from paribus.cli.pictures import show_inputs
+from paribus.cli.saved import newest
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
@@ -179,14 +180,20 @@ def _trackers(recipe: Recipe, start: int, total: int, quiet: bool) -> Trackers:
 
 
 def _resumable(run: Run) -> checkpoint.Checkpoint | None:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = checkpoint.newest(run.folder)
-    for warning in caught:
-        print(f"warning: {warning.message}", file=sys.stderr)
-    if found is not None and found.recipe != run.recipe:
+    """The checkpoint to go on from. Raises ConfigError if it is another recipe's, or the record does not reach it."""
+    found = newest(run.folder)
+    if found is None:
+        return None
+    if found.recipe != run.recipe:
         raise ConfigError(
             f"{run.folder} holds a checkpoint of recipe {found.recipe}, not {run.recipe}; delete it to start over"
+        )
+    path = run.folder / runfolder.EVENTS
+    lines = sum(event["step"] <= found.step for event in read_events(path))
+    if lines < (recorded := found.loop.get("recorded", 0)):
+        raise ConfigError(
+            f"{path} holds {lines} of the {recorded} lines up to the checkpoint at step {found.step}; put the file "
+            f"back, or delete {run.folder} to start over"
         )
     return found
 

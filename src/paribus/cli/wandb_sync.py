@@ -5,6 +5,7 @@ from pathlib import Path
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.lock import holder
 from paribus.tracking.wandb import BUSY, follow, status
 
 PATIENCE = 600  # seconds for a run to be uploaded
@@ -45,13 +46,16 @@ def runs_under(path: Path) -> list[Path]:
 
 def _sync(folder: Path, offline: bool) -> int:
     """Have a follower tell what is there, and say how that ended. Returns 0, or 1 if W&B lacks something."""
+    if (trainer := holder(folder)) is not None:
+        print(f"{folder}: left alone, it is being trained by {trainer}")
+        return 0
     mode = "offline" if offline else "auto"
     process = follow(folder, subprocess.DEVNULL, "--once", "--mode", mode, "--patience", str(PATIENCE))
     code = process.wait()
     told = status(folder, process.pid)
     if code == BUSY:
         print(f"{folder}: left alone, another process is telling it to W&B")
-        return 1
+        return 0
     if code or told.get("why"):
         print(f"{folder}: {told.get('why') or f'W&B ended with {code}; see {folder}/wandb/follower.log'}")
         return 1

@@ -72,6 +72,7 @@ def train(
             values |= finite(evaluate(), done) | window.evaluated()
         if values:
             tracker.log(done, values)
+            window.recorded()
         stopping = stop.agreed(run.world, run.device, now=bool(values)) and not last
         if last or stopping or done % run.every.checkpoint == 0:
             window.check(done)

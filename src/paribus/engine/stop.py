@@ -1,4 +1,5 @@
-"""Leaving at a step boundary when asked to: SIGTERM and SIGUSR1 from a scheduler, Ctrl-C from a person."""
+"""Leaving at a step boundary when asked to: SIGTERM and SIGUSR1 from a scheduler, Ctrl-C from a person, SIGHUP
+from a terminal that closes."""
 
 import os
 import signal
@@ -22,8 +23,9 @@ class StopRequest:
         return self._asked
 
     def listen(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-            signal.signal(number, self._on_signal)
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it is ignored
+                signal.signal(number, self._on_signal)
 
     def agreed(self, world: World, device: torch.device, now: bool) -> bool:
         """Whether to stop after this step. Ranks agree on it where they wait for each other anyway (`now`)."""

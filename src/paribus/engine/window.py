@@ -21,6 +21,7 @@ class Window:
         self._sums: dict[str, Tensor] = {}
         self._plain: dict[str, float] = {}
         self._count, self._samples = 0, 0
+        self._recorded = 0
         self._train_s, self._eval_s, self._window_s = 0.0, 0.0, 0.0
         self._since = time.perf_counter()
         if device.type == "cuda":
@@ -64,6 +65,10 @@ class Window:
         self._since = now
         return {"time/eval_s": self._eval_s}
 
+    def recorded(self) -> None:
+        """A line went into the record. A checkpoint knows how many there were, so that a lost record is noticed."""
+        self._recorded += 1
+
     def paused(self) -> None:
         """The time since `check` belongs to neither (a checkpoint was written)."""
         self._since = time.perf_counter()
@@ -74,6 +79,7 @@ class Window:
             "sums": dict(zip(self._sums, each.unbind(1), strict=True)),  # of every rank
             "plain": dict(self._plain),
             "counts": [self._count, self._samples],
+            "recorded": self._recorded,
             "seconds": [self._train_s, self._eval_s, self._window_s],
         }
 
@@ -84,6 +90,7 @@ class Window:
         self._sums = {name: value[self._world.rank] if same else value.mean(0) for name, value in sums.items()}
         self._plain = dict(state["plain"])
         self._count, self._samples = state["counts"]
+        self._recorded = state.get("recorded", 0)
         self._train_s, self._eval_s, self._window_s = state["seconds"]
         self._since = time.perf_counter()
 

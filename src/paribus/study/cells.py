@@ -114,7 +114,7 @@ def start(runs: Path, cell: Cell, threads: int, device: str | None) -> subproces
 
 def command_of(runs: Path, cell: Cell) -> list[str]:
     """What trains a cell; by hand as well."""
-    return [sys.executable, "-m", "paribus.cli", "train", *cell.overrides, f"paths.runs={quoted(str(runs))}"]
+    return [sys.executable, "-P", "-m", "paribus.cli", "train", *cell.overrides, f"paths.runs={quoted(str(runs))}"]
 
 
 def note_end(runs: Path, cell: Cell, code: int) -> None:

@@ -27,6 +27,7 @@ FOLLOWER = "paribus.tracking.wandb_follower"
 INPUTS = "inputs.png"  # in a run folder, where images were asked for
 BUSY = 4  # exit code of a follower that was not needed
 GRACE = 240.0  # seconds for what needs no service, but perhaps a processor that others are using
+_MODES = {"", "online", "offline", "disabled", "shared", "dryrun", "run"}
 SHARE, LONGEST = 0.005, 2.0  # of the run's time, and in seconds: how long the end of training waits for the mirror
 
 
@@ -58,12 +59,30 @@ class WandB:
     def wanted(self) -> str:
         """The mode in effect: auto, online, offline or disabled."""
         variable = {"dryrun": "offline", "run": "online"}.get(said := os.environ.get("WANDB_MODE", ""), said)
+        if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
+            variable = "disabled"
         if variable == "disabled" or (self.mode == "auto" and variable in ("online", "offline")):
             return variable
         return self.mode
 
     def __call__(self, folder: Path, start: int, total: int) -> "Mirror | Nothing":
-        return Nothing() if self.wanted == "disabled" else Mirror(folder, self.after)
+        wrong = _unusable()
+        if wrong:
+            print(f"warning: W&B is left out: {wrong}", file=sys.stderr)
+        return Nothing() if wrong or self.wanted == "disabled" else Mirror(folder, self.after)
+
+
+def _unusable() -> str:
+    """What is wrong with the variables that W&B would only complain of in the background."""
+    mode, home = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DIR")
+    if mode not in _MODES:
+        return f"WANDB_MODE is {mode!r}; it should be one of {', '.join(sorted(_MODES - {''}))}"
+    try:
+        if home:
+            (Path(home).expanduser() / "wandb").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        return f"WANDB_DIR={home} cannot be written: {error.strerror}"
+    return ""
 
 
 class Nothing:
@@ -140,7 +159,7 @@ def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
     mirror.mkdir(exist_ok=True)
     with open(mirror / LOG, "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", FOLLOWER, str(folder.resolve()), *options],
+            [sys.executable, "-P", "-m", FOLLOWER, str(folder.resolve()), *options],
             stdin=stdin,
             stdout=log,
             stderr=log,
