@@ -36,8 +36,8 @@ Forms             written out below (foreach=False); batched torch operations (t
                   CPU and Triton kernels on CUDA (methods/projected/). They agree to rounding, not bit for bit.
 Cost              state as AdamW or SGD. A step on one thread of an AMD EPYC over torch's fused AdamW, for the shapes
                   of ResNet-18, PiT-S and ReXNet-1.0 with every matrix projected (with none, much the same): fused 1.7,
-                  1.6, 1.8; batched 3.5, 3.7, 3.9. The reference 14-16, 8-17, 7-9 and the authors' package 20-23, 7-22,
-                  5-9, by how the allocator takes their temporaries (with none projected 7-17, 6-13, 5-8).
+                  1.5, 1.9; batched 3.7, 3.6, 3.9, where torch's own batched AdamW, which projects nothing, takes 3.5,
+                  3.5, 3.7; the reference 6.9, 6.0, 8.5; the authors' package 6.9, 6.0, 6.3 (experiments/bench).
 """
 
 from __future__ import annotations
