@@ -33,9 +33,9 @@ Deviations        numbers come from a named stream instead of NumPy's global gen
                   and timm draws for each rank.
 Cost              one copy of the batch and one gather of the box, no wait for the device. One thread of an AMD EPYC,
                   torch 2.15, everything included: 0.12 ms for 128 images of 32 pixels and 17 ms for 64 of 224
-                  (torchvision 0.15 and 33; timm, which overwrites the batch, 0.10 and 18: experiments/bench), and 0.02 %
-                  of the step of a ResNet-18 at 32 pixels. A box for each sample takes seven times as long at 32 pixels
-                  and 1.1 times at 224.
+                  (torchvision 0.15 and 33; timm, which overwrites the batch, 0.10 and 18: experiments/bench), which is
+                  0.02 % of the step of a ResNet-18 at 32 pixels. A box for each sample takes seven times as long at 32
+                  pixels and 1.1 times at 224.
 Good to know      Boxes are clipped, so at 32 pixels 29.9 % of an image is pasted on average, not 50 %; pixels in the
                   middle are pasted more often than those at the border. Training accuracy against either label means
                   little, so none is logged. The published numbers are the best epoch on the test set, about a point
