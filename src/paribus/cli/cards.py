@@ -2,7 +2,7 @@
 
 A card has two parts. Above the marker a person writes what to expect of the technique. Below it stands what is known
 elsewhere, once: the account in the technique's own docstring, its settings from the dataclass, the paper's values and
-figures from docs/cards/papers.yaml, and times from the last `paribus bench techniques --json` under experiments/bench.
+figures from docs/cards/NAME.yaml, and times from the last `paribus bench techniques --json` under experiments/bench.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import yaml
 
 from paribus.core.errors import ConfigError, RunFailed
 
-BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, papers.yaml or experiments/bench instead. -->"
-CARDS, PAPERS, TIMES = Path("docs/cards"), Path("docs/cards/papers.yaml"), Path("experiments/bench")
+BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, NAME.yaml or experiments/bench instead. -->"
+CARDS, TIMES = Path("docs/cards"), Path("experiments/bench")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -53,11 +53,17 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
+def papers_under(root: Path) -> dict[str, Any]:
+    """What the papers say, technique by technique: docs/cards/NAME.yaml."""
+    found = sorted((root / CARDS).glob("*.yaml"))
+    if not found:
+        raise ConfigError(f"cards: no {CARDS}/NAME.yaml here; run it from the top of a checkout")
+    return {path.stem: yaml.safe_load(path.read_text()) for path in found}
+
+
 def up_to_date(root: Path) -> dict[str, str]:
     """Every card of the checkout at `root` as it should be: what a person wrote, then what is generated."""
-    if not (root / PAPERS).is_file():
-        raise ConfigError(f"cards: no {PAPERS} here; run it from the top of a checkout")
-    papers = yaml.safe_load((root / PAPERS).read_text())
+    papers = papers_under(root)
     measured = list(_measured(root / TIMES))
     cards: dict[str, str] = {}
     for name, paper in papers.items():
@@ -131,7 +137,7 @@ def _figures(figures: list[dict[str, str]]) -> str:
     columns = ("what", "published", "source", "here")
     for figure in figures:
         if set(figure) != set(columns):
-            raise ConfigError(f"{PAPERS}: a figure should have {', '.join(columns)}, found {', '.join(figure)}")
+            raise ConfigError(f"{CARDS}: a figure should have {', '.join(columns)}, found {', '.join(figure)}")
     return _table(columns, [tuple(str(figure[column]) for column in columns) for figure in figures])
 
 
