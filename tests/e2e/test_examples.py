@@ -44,7 +44,6 @@ def test_timms_factory_makes_our_adamp_with_the_authors_values(caplog: pytest.Lo
     assert {(g["wd_ratio"], g["nesterov"]) for g in theirs.param_groups} == {(0.01, True)}
 
 
-@pytest.mark.skipif(not hasattr(paribus, "register_with_timm"), reason="this paribus does not register with timm yet")
 def test_timms_factory_makes_our_networks_once_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert example("timm_model").main() == (2, 10)
     assert "paribus_pit_ti" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from paribus.cli.pictures import caption, grid, visible
 from paribus.cli.wandb_sync import runs_under
 from paribus.core.errors import ConfigError
-from paribus.tracking.wandb import Mirror, Nothing, WandB
+from paribus.tracking.wandb import Mirror, Nothing, WandB, follow
 from paribus.tracking.wandb_follower import options_of
 from trainings import composed
 
@@ -162,3 +163,15 @@ def test_a_setting_beats_a_variable_and_a_variable_beats_a_default(
 
 def test_conftest_keeps_w_and_b_out_of_all_other_tests() -> None:
     assert os.environ["WANDB_MODE"] == "disabled"
+
+
+def test_the_follower_runs_no_file_of_the_folder_it_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("random.py", "wandb.py", "secrets.py"):
+        (tmp_path / name).write_text("open('EVIL', 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    assert follow(run, subprocess.DEVNULL, "--help").wait(60) == 0
+    assert not (tmp_path / "EVIL").exists()

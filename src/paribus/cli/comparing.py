@@ -104,7 +104,7 @@ def _parser() -> Parser:
 def side_of(paths: Sequence[Path]) -> Side:
     """Raises ConfigError for what is no finished run, another recipe among them, or a seed that is there twice."""
     folders = [path.expanduser() for path in paths if not _is_log(path, paths)]
-    configs = {folder: _config(folder) for folder in folders}
+    configs = {folder: runfolder.read_config(folder) for folder in folders}
     recipes = {folder: _recipe(config) for folder, config in configs.items()}
     first = folders[0]
     for folder in folders[1:]:
@@ -130,19 +130,6 @@ def side_of(paths: Sequence[Path]) -> Side:
 def _is_log(path: Path, paths: Sequence[Path]) -> bool:
     """NAME.log beside the run folder NAME, which a shell's `*` names too."""
     return path.suffix == ".log" and path.is_file() and path.with_suffix("") in paths
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / runfolder.CONFIG
-    if not path.is_file():
-        raise ConfigError(f"{folder}: no run there (no {runfolder.CONFIG}); paribus list runs names them")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} is damaged: it is not a mapping")
-    return config
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def saved(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> Saved:
     folder = path if path.is_dir() else path.absolute().parent.parent
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
-    recipe = recipe_again(with_overrides(read_config(folder), overrides, allowed, usage))
+    recipe = recipe_again(with_overrides(runfolder.read_config(folder), overrides, allowed, usage))
     found = newest(folder) if path.is_dir() else checkpoint.load(path)
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
@@ -55,20 +55,6 @@ def newest(folder: Path) -> Checkpoint | None:
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     return found
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """A run's config.yaml. Raises ConfigError if there is none or it is damaged."""
-    path = folder / runfolder.CONFIG
-    if not path.is_file():
-        raise ConfigError(f"{folder}: no run there (no {runfolder.CONFIG}); paribus list runs names them")
-    try:
-        config = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path} is damaged: it is not a mapping")
-    return config
 
 
 def with_overrides(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from paribus.cli.main import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
 from paribus.cli.parsing import Parser, parsed
+from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.terminal import clock
 from paribus.study import cells, devices, importing, record
@@ -215,9 +216,8 @@ def import_rows(asked: argparse.Namespace) -> int:
 def _computed(folder: Path) -> dict[str, object]:
     """What a run folder's recipe computes, without the seed."""
     from paribus.cli.compose import recipe_again  # torch comes with it
-    from paribus.cli.saved import read_config
 
-    recipe = recipe_again({**read_config(folder), "packages": []})
+    recipe = recipe_again({**runfolder.read_config(folder), "packages": []})
     return {key: value for key, value in recipe.computed.items() if key != "seed"}
 
 

@@ -104,5 +104,21 @@ def read_json(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is damaged: {error}; delete it and run again") from error
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """A run's config.yaml. Raises ConfigError if there is none or it is damaged."""
+    import yaml
+
+    path = folder / CONFIG
+    if not path.is_file():
+        raise ConfigError(f"{folder}: no run there (no {CONFIG}); paribus list runs names them")
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{path} is damaged: it is not a mapping")
+    return config
+
+
 def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
