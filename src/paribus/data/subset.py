@@ -37,9 +37,17 @@ def stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: s
     return torch.cat(chosen).sort().values
 
 
-def checksum(images: Tensor, targets: Tensor, ids: Tensor) -> str:
-    """sha256 over the chosen samples: their indices, labels and pixels."""
+def checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:
+    """sha256 over the chosen samples: their indices, labels and pixels.
+
+    images: (N, h, w, c), of which `rows` are chosen (None: all), or a checksum that stands for all of them.
+    """
     digest = hashlib.sha256()
-    for part in (ids, targets, images):
+    for part in (ids, targets):
         digest.update(part.contiguous().cpu().numpy().data)
+    if isinstance(images, str):
+        digest.update(images.encode())
+        return digest.hexdigest()
+    for here in (torch.arange(len(images)) if rows is None else rows).split(4096):  # a set may be larger than memory
+        digest.update(images[here].contiguous().cpu().numpy().data)
     return digest.hexdigest()
