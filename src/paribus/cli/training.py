@@ -25,7 +25,7 @@ from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.events import read_events
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Tracker
-from paribus.data.workers import died
+from paribus.data.ahead import died
 from paribus.engine import checkpoint, distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate

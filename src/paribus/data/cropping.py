@@ -5,6 +5,7 @@ training image is cropped as the packed pixels of the same image would be, and t
 the decoder gave.
 """
 
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from paribus.data.ahead import buffer
 from paribus.data.draws import Draws
 from paribus.data.look import Interpolation, Look, ResizedCrop
 from paribus.data.order import order
 from paribus.data.source import BadImage, Source
-from paribus.data.workers import buffer
 
 _CHUNK = 32  # images decoded before their boxes are drawn together; one by one the drawing would cost more than a crop
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -47,14 +48,20 @@ class Samples:
 class Decoded(NamedTuple):
     """pixels: (b, size, size, 3) uint8. rows: (b,) int64, which of the samples they are.
 
-    bad: a line for each image that did not decode, where that is to be borne. failed: the line where it is not; then
-    the pixels mean nothing.
+    bad: a line for each image that did not decode, where that is to be borne. failed: the line where it is not, and
+    trace, where it came from; then the pixels mean nothing.
     """
 
     pixels: Tensor
     rows: Tensor
     bad: tuple[str, ...] = ()
     failed: str | None = None
+    trace: str = ""
+
+    @staticmethod
+    def failure(error: BadImage) -> "Decoded":
+        nothing = torch.empty(0, dtype=torch.uint8)
+        return Decoded(nothing, nothing, failed=str(error), trace="".join(traceback.format_exception(error)))
 
 
 @dataclass(frozen=True)
@@ -104,8 +111,9 @@ class TrainingPixels:
     last: int
     stand_in: bool
 
-    def __call__(self, step: int, wanted: Callable[[], bool]) -> Decoded:
-        return self.at(step, torch.arange(self.first, self.last), wanted)
+    def __call__(self, index: int, wanted: Callable[[], bool]) -> Decoded:
+        """This rank's share of step `index`."""
+        return self.at(index, torch.arange(self.first, self.last), wanted)
 
     def at(self, step: int, positions: Tensor, wanted: Callable[[], bool]) -> Decoded:
         """The samples at these places (CPU) of a step's global batch."""
@@ -125,7 +133,7 @@ class TrainingPixels:
                 try:
                     images.append(self._image(row, bad))
                 except BadImage as error:
-                    return Decoded(pixels[:0], rows[:0], failed=str(error))
+                    return Decoded.failure(error)
             widths, heights = torch.tensor([image.size for image in images]).unbind(1)
             boxes = crop.boxes(draws, heights, widths).tolist()
             flips = (draws("flip", 1)[:, 0] < 0.5).tolist() if self.look.flip else [False] * len(images)
@@ -187,7 +195,7 @@ class EvaluationPixels:
                 image = self.samples.source.image(int(self.samples.ids[row]))
             except BadImage as error:
                 if not self.skip:
-                    return Decoded(pixels[:0], torch.empty(0, dtype=torch.int64), failed=str(error))
+                    return Decoded.failure(error)
                 bad.append(f"{error}; it is left out")
                 continue
             out[len(rows)] = centred(image, self.size, self.ratio, self.interpolation)

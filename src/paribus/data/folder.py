@@ -4,6 +4,8 @@ The same contract as resident.py: a batch is a pure function of (data, seed, ste
 decode, crop and mirror (cropping.py); augmentation and normalisation happen here, for the whole batch on the device.
 """
 
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +16,14 @@ from torch import Tensor
 from paribus.core.batch import Batch, named
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, Loader, Place, Spec
-from paribus.data.crops import Crops, look_of
+from paribus.data.ahead import Ahead
 from paribus.data.cropping import Decoded, EvaluationPixels, Places, Samples, TrainingPixels
+from paribus.data.crops import Crops, look_of
 from paribus.data.draws import Draws
 from paribus.data.look import Look
 from paribus.data.pixels import Inputs
-from paribus.data.source import Source
+from paribus.data.source import FolderSource, Source
 from paribus.data.subset import carved, checksum
-from paribus.data.workers import Ahead
 
 _TOLD = 20  # lines about images that do not decode; those after are counted
 
@@ -38,7 +40,8 @@ class Complaints:
     def hear(self, decoded: Decoded) -> Decoded:
         """The decoded images again, if they are to be used. Raises RunFailed for those that must not be missing."""
         if decoded.failed is not None:
-            raise RunFailed(f"{decoded.failed}; data.on_error=skip trains and evaluates without such images")
+            told = f"{decoded.failed}; data.on_error=skip trains and evaluates without such images"
+            raise RunFailed(" ".join(told.split())) from Exception(decoded.trace)
         for line in decoded.bad:
             if line in self._lines:
                 continue
@@ -177,8 +180,8 @@ def folder_evaluation(
 
 
 def folder_sets(name: str, train: Source, val: Source, crops: Crops, place: Place, names: tuple[str, ...]) -> DataSets:
-    """Both splits of a source of images, decoded in every step. The checksum is that of what is listed: names and
-    sizes of the chosen training files, or whatever `listed` tells of them."""
+    """Two sources of images, decoded in every step. The checksum is of the chosen training samples' names, labels and,
+    where they are files, sizes: reading a large set at each start to name it is out of the question."""
     chosen, held_out = carved(train.targets, name, crops.train_size, crops.minival)
     heard, look = Complaints(), look_of(crops)
     skip, classes = crops.on_error == "skip", len(train.classes)
@@ -195,8 +198,22 @@ def folder_sets(name: str, train: Source, val: Source, crops: Crops, place: Plac
         loader=loader,
         splits={key: folder_evaluation(part, crops, classes, place, heard) for key, part in parts.items()},
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
-        checksum=checksum(listing(samples), samples.targets, samples.ids),
+        checksum=checksum(_listed(samples), samples.targets, samples.ids),
         mean=look.mean,
         std=look.std,
         names=names,
     )
+
+
+def _listed(samples: Samples) -> str:
+    """sha256 over name and size of each sample. A file that is not there has the size -1."""
+    digest, source = hashlib.sha256(), samples.source
+    for index in samples.ids.tolist():
+        size = 0
+        if isinstance(source, FolderSource):
+            try:
+                size = source.path(index).stat().st_size
+            except OSError:
+                size = -1
+        digest.update(os.fsencode(f"{source.called(index)}\0{size}\n"))
+    return digest.hexdigest()
