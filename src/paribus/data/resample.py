@@ -1,9 +1,10 @@
 """Pillow's resize of a box of each image, for whole batches in integer tensor operations: equal to it bit for bit.
 
-Pillow 11–13, libImaging/Resample.c: the weights of an output pixel are the filter, stretched by the scale when an image
-shrinks (antialias), normalised in float64 and rounded to 22 bits after the point. The horizontal pass comes first, its
-result is rounded to uint8, then the vertical pass. Integer sums are the same in any order, so a CPU, a CUDA device and
-the kernel of pixels.c agree.
+libImaging/Resample.c: the weights of an output pixel are the filter, stretched by the scale when an image shrinks
+(antialias), normalised in float64 and rounded to 22 bits after the point. Of the two passes the horizontal one comes
+first, unless the height loses more than twice as many pixels as the width (Pillow 13; earlier versions have no such
+exception and differ there by a few grey levels). What the first gives is rounded to uint8. Integer sums are the same in
+any order, so a CPU, a CUDA device and the kernel of pixels.c agree.
 """
 
 import math
@@ -26,8 +27,22 @@ def resized_crop(
     inside the image; size: height and width of the result. Returns (b, height, width, c) uint8.
     """
     top, left, height, width = boxes.unbind(1)
-    out = _along(images[rows], 2, left, width, size[1], interpolation)
-    return _along(out, 1, top, height, size[0], interpolation)
+    chosen = images[rows]
+
+    def across(part: Tensor) -> Tensor:
+        return _along(part, 2, left, width, size[1], interpolation)
+
+    def down(part: Tensor) -> Tensor:
+        return _along(part, 1, top, height, size[0], interpolation)
+
+    # each image needs one of the two orders; to know which, the host would have to wait for the device
+    first_down = vertical_first(height, width, size)[:, None, None, None]
+    return torch.where(first_down, across(down(chosen)), down(across(chosen)))
+
+
+def vertical_first(height: Tensor, width: Tensor, size: tuple[int, int]) -> Tensor:
+    """Whether Pillow 13 shrinks an image of this size, (b,), downwards before it goes across."""
+    return height - size[0] > 2 * (width - size[1]).clamp(min=0)
 
 
 def _along(images: Tensor, axis: int, start: Tensor, length: Tensor, size: int, filter: Interpolation) -> Tensor:
