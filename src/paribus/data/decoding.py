@@ -15,7 +15,7 @@ from PIL import Image, features
 from paribus.core.errors import ConfigError
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # in any case
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
 _MOST_PIXELS = 2**27  # between resize and crop; Pillow itself refuses to open larger images than about that
 RULE = "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
 PACKED = (
