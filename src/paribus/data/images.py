@@ -22,7 +22,7 @@ from paribus.data.folder import folder_sets
 from paribus.data.look import Interpolation
 from paribus.data.manifest import FOLDER, Manifest, manifest
 from paribus.data.pack import Pack, default_folder, open_pack
-from paribus.data.resample import resized_crop
+from paribus.data.pixels import resized_crop
 from paribus.data.resident import Images, Keep, resident_sets
 from paribus.data.source import folder_source
 from paribus.data.tree import find_tree
