@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, cast
 
 import torch
+from pydantic.fields import FieldInfo
 
 from paribus.cli.compose import Recipe
 from paribus.cli.overlays import value_at
@@ -16,7 +17,7 @@ from paribus.models.macs import count_macs
 
 COUNTING_S = 3.0  # for MACs; the largest network here takes a third of a second
 _ALWAYS = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
-_NEVER = ("root", "download")  # where data lie says nothing about what is computed
+_NEVER = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def described(thing: Any) -> str:
         for field in fields(thing):
             value = getattr(thing, field.name)
             default = field.default_factory() if field.default_factory is not MISSING else field.default
+            if isinstance(default, FieldInfo):
+                default = default.get_default(call_default_factory=True, validated_data={})
             if field.name in _ALWAYS or (value != default and field.name not in _NEVER):
                 told.append(f"{field.name}={_written(value)}")
     return " ".join(told)
@@ -151,4 +154,6 @@ def _written(value: Any) -> str:
         return f"[{','.join(map(_written, cast(list[Any], value)))}]"
     if isinstance(value, Mapping) and "_target_" in value:
         return _short(str(cast(dict[str, Any], value)["_target_"]))
+    if isinstance(value, type):
+        return value.__qualname__
     return _short(type(value).__qualname__) if is_dataclass(value) else str(value)
