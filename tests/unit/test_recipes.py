@@ -50,7 +50,7 @@ def recipe_for(overrides: list[str]) -> Recipe:
 
 def test_the_recipes_are_those_asked_for() -> None:
     assert set(RECIPES) >= {
-        *("imagenette_resnet50", "imagenette_rexnet", "imagenette_pit_s", "imagenet100_resnet50"),
+        *("imagenette_resnet50", "imagenette_rexnet", "imagenette_pit_s", "imagenette_vit_s", "imagenet100_resnet50"),
         *("imagenet_resnet50", "imagenet_rexnet", "imagenet_pit_s", "imagenet_pit_b"),
         *(f"imagenet_resnet{depth}_{optimizer}" for depth in (18, 50) for optimizer in ("adamw", "sgd")),
     }
@@ -80,6 +80,7 @@ def test_every_command_of_a_header_composes(name: str) -> None:
         ("resnet18", 11.69e6, 1.81),
         ("resnet50", 25.56e6, 4.09),
         ("rexnet", 4.8e6, 0.40),
+        ("vit_s", 22.1e6, 4.6),
         ("pit_s", 23.5e6, 2.9),
         ("pit_b", 73.8e6, 12.5),
     ],
@@ -98,6 +99,7 @@ RATES = {  # the source's rate for so many images
     "imagenette_resnet50": (0.1, 256),
     "imagenette_rexnet": (0.5, 512),
     "imagenette_pit_s": (5e-4, 512),
+    "imagenette_vit_s": (5e-4, 512),
     "imagenet100_resnet50": (0.1, 256),
     "imagenet_resnet50": (0.1, 256),
     "imagenet_rexnet": (0.5, 512),
@@ -133,7 +135,7 @@ def test_rates_are_the_sources_scaled_to_the_batch(name: str) -> None:
         assert found[2] == pytest.approx(1e-6 + (1e-3 - 1e-6) / warm)
         assert max(found) == found[warm + 1] < 1e-3
         assert found[-1] == pytest.approx(1e-5, rel=2e-2)
-    elif "pit" in name:
+    elif "it_s" in name:
         assert found[0] == pytest.approx(1e-6 + (1.25e-4 - 1e-6) / 50)  # after one of fifty steps
         assert found[-1] == pytest.approx(1e-5, rel=1e-3)
     else:
