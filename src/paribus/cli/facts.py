@@ -5,6 +5,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, cast
 
 import torch
+from pydantic.fields import FieldInfo
 
 from paribus.cli.compose import Recipe
 from paribus.cli.overlays import value_at
@@ -120,6 +121,8 @@ def described(thing: Any) -> str:
         for field in fields(thing):
             value = getattr(thing, field.name)
             default = field.default_factory() if field.default_factory is not MISSING else field.default
+            if isinstance(default, FieldInfo):  # how pydantic keeps a default that its Field() gave
+                default = default.get_default(call_default_factory=True)
             if field.name in _ALWAYS or (value != default and field.name not in _NEVER):
                 told.append(f"{field.name}={_written(value)}")
     return " ".join(told)
