@@ -3,13 +3,14 @@
 `Ahead` gives `make(index)` for whole numbers in turn, made ahead by processes; an index out of turn starts the stream
 again there, so what is given depends on the index alone and never on how many processes there are.
 
-Four things that torch leaves to its users:
+What torch leaves to its users, or does differently:
 * signals: Ctrl-C and a scheduler's SIGTERM reach every process of a group. The run leaves after its step, so workers
   ignore them until the run itself asks them to end;
 * a run that is killed: a thread in each worker waits for its parent's end and leaves at once, where torch looks only
   after the batch in hand and every 5 s;
 * leaving: workers drop a batch half made, where torch waits for it, kills it after 5 s, and at interpreter exit waits
   5 s for each;
+* a worker that dies: an error where the next batch is asked for, not from a signal handler in the middle of anything;
 * the global generator: torch draws a seed for its workers from it, which would change what dropout draws in that step.
 """
 
@@ -21,10 +22,9 @@ import os
 import signal
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -66,26 +66,19 @@ class Ahead(Generic[T]):
             return self._team.take(index)
         except RuntimeError as error:
             self.close()
-            if (told := died(error)) is not None:
-                raise RunFailed(told) from error
-            raise
+            text = " ".join(str(error).split())
+            if not text.startswith("DataLoader worker (pid"):
+                raise
+            raise RunFailed(
+                f"data.workers: {text.removeprefix('DataLoader ').rstrip('. ')}; often memory or /dev/shm has run out: "
+                "fewer workers take less, data.workers=0 none"
+            ) from error
 
     def close(self) -> None:
         """End the workers. A later `take` starts new ones."""
         if self._team is not None:
             self._team.close()
             self._team = None
-
-
-def died(error: BaseException) -> str | None:
-    """One line for what torch raises, in `take` or from its signal handler anywhere, when a worker is gone."""
-    text = " ".join(str(error).split())
-    if not text.startswith("DataLoader worker (pid"):
-        return None
-    return (
-        f"data.workers: {text.removeprefix('DataLoader ').rstrip('. ')}; often memory or /dev/shm has run out: fewer "
-        "data.workers need less, data.workers=0 none"
-    )
 
 
 def buffer(*shape: int) -> Tensor:
@@ -106,21 +99,19 @@ class _Team(Generic[T]):
         context: Any = multiprocessing.get_context(method)
         self._leaving = context.RawValue(ctypes.c_bool, False)
         self._steps = _Steps()
-        with warnings.catch_warnings():  # more workers than cores: the user's choice
-            warnings.filterwarnings("ignore", message="This DataLoader will create")
-            self._loader: DataLoader[T] | None = DataLoader(
-                _Indexed(make, self._leaving),  # pyright: ignore[reportArgumentType]
-                batch_size=None,
-                sampler=self._steps,
-                num_workers=count,
-                collate_fn=_as_it_is,
-                pin_memory=pinned,
-                worker_init_fn=_Begin(self._leaving),
-                multiprocessing_context=context,
-                generator=torch.Generator(),
-                prefetch_factor=AHEAD,
-                persistent_workers=True,
-            )
+        self._loader: _AsAsked[T] | None = _AsAsked(
+            _Indexed(make, self._leaving),  # pyright: ignore[reportArgumentType]
+            batch_size=None,
+            sampler=self._steps,
+            num_workers=count,
+            collate_fn=_as_it_is,
+            pin_memory=pinned,
+            worker_init_fn=_Begin(self._leaving),
+            multiprocessing_context=context,
+            generator=torch.Generator(),
+            prefetch_factor=AHEAD,
+            persistent_workers=True,
+        )
         self._stream: Iterator[T] | None = None
         self._next = 0
 
@@ -129,7 +120,8 @@ class _Team(Generic[T]):
             self._steps.start = index
             assert self._loader is not None
             first = self._stream is None
-            self._stream = iter(self._loader)
+            with _starting():
+                self._stream = iter(self._loader)
             if first:
                 atexit.register(self.close)  # after torch's own, so it runs before them
         self._next = index + 1
@@ -140,6 +132,30 @@ class _Team(Generic[T]):
         with suppress(RuntimeError):  # a worker that is dead already
             self._stream = self._loader = None  # the iterator's __del__ ends the workers
         atexit.unregister(self.close)
+
+
+_MEANT_FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """While workers start: signals wait until a worker has said what it does with them (_Begin), and torch's handler of
+    ended children, which raises wherever the run is, does not stay; `take` finds out within 5 s."""
+    ended = signal.getsignal(signal.SIGCHLD)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _MEANT_FOR_THE_RUN)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, ended)
+
+
+class _AsAsked(DataLoader[T]):
+    """torch's, without its warning about more workers than cores."""
+
+    def check_worker_number_rationality(self) -> None:
+        return
 
 
 class _Steps:
@@ -168,10 +184,11 @@ class _Begin:
         self._leaving = leaving
 
     def __call__(self, worker: int) -> None:
-        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
+        for number in _MEANT_FOR_THE_RUN:
             signal.signal(number, signal.SIG_IGN)
         # torch ends with SIGTERM what does not end in 5 s
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self._leaving.value else None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _MEANT_FOR_THE_RUN)
         threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 

@@ -96,7 +96,11 @@ class FolderLoader:
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`. Raises RunFailed: an image that does not decode, a
         worker that died."""
-        pixels = self._complaints.hear(self._ahead.take(step)).pixels
+        try:
+            pixels = self._complaints.hear(self._ahead.take(step)).pixels
+        except RunFailed:
+            self.close()
+            raise
         return self._made(step, self._positions, self._positions_there, pixels, pixels)
 
     def close(self) -> None:
