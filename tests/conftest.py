@@ -47,20 +47,37 @@ def paribus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subproces
     return call
 
 
-@pytest.fixture(scope="session")
-def cifar10_root(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder that holds the real CIFAR-10: PARIBUS_DATA, or unpacked from ../shared/data."""
+def _real(name: str, folder: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder that holds real data: PARIBUS_DATA, or unpacked from ../shared/data."""
     known = os.environ.get("PARIBUS_DATA")
-    if known and (Path(known) / "cifar-10-batches-py").is_dir():
+    if known and (Path(known) / folder).is_dir():
         return known
     unpack = ROOT.parent / "shared" / "data" / "unpack.py"
     if not unpack.is_file():
-        pytest.skip("no real CIFAR-10: neither PARIBUS_DATA nor ../shared/data is there")
-    folder = tmp_path_factory.getbasetemp().parent / "real-data"  # shared by the workers of one test run
+        pytest.skip(f"no real {name}: neither PARIBUS_DATA nor ../shared/data is there")
+    where = tmp_path_factory.getbasetemp().parent / "real-data"  # shared by the workers of one test run
     import fcntl
 
-    folder.mkdir(exist_ok=True)
-    with open(folder / "lock", "w") as lock:
+    where.mkdir(exist_ok=True)
+    with open(where / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        subprocess.run([sys.executable, str(unpack), str(folder), "cifar-10"], check=True, capture_output=True)
-    return str(folder)
+        ready = where / f"{name}.ready"
+        if not ready.exists():
+            subprocess.run([sys.executable, str(unpack), str(where), name], check=True, capture_output=True)
+            ready.touch()
+    return str(where)
+
+
+@pytest.fixture(scope="session")
+def cifar10_root(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder that holds the real CIFAR-10."""
+    return _real("cifar-10", "cifar-10-batches-py", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def image_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds parts of the real Imagenette (160 pixels, all 10 classes) and of Tiny ImageNet (20
+    classes)."""
+    for name in ("imagenette160-sub", "tiny-imagenet-20"):
+        root = _real(name, name, tmp_path_factory)
+    return Path(root)

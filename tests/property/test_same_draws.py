@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,12 +14,11 @@ from torch import Tensor
 from paribus.core.batch import Batch
 from paribus.core.protocols import Place
 from paribus.data import cropping, folder
-from paribus.data.crops import look_of
 from paribus.data.draws import Draws
 from paribus.data.folder import FolderLoader
 from paribus.data.images import ImageSet
-from paribus.data.resident import Images, resident_sets
-from paribus.data.source import folder_source
+from paribus.data.packing import Said
+from paribus.data.preparing import Wanted, prepare
 from trees import tree
 
 BATCH = 6
@@ -52,12 +50,9 @@ def loader(made: ImageSet, place: Place = ALONE, seed: int = 3) -> FolderLoader:
 
 
 def packed(made: ImageSet, place: Place = ALONE) -> Callable[[int], Batch]:
-    """Batches of the resident loader, from the same files decoded once."""
-    source = folder_source(Path(made.root or ""), "train", None)
-    pixels = torch.from_numpy(np.stack([source.image(i) for i in range(len(source.targets))]))
-    everything = Images(pixels, source.targets, torch.arange(len(pixels)))
-    data = resident_sets("folder", everything, everything, 3, look_of(made), place, made.train_size, made.minival)
-    return data.loader(BATCH, 3).batch
+    """Batches of the same set from its pack, which keeps files of 40×40 pixels as they are."""
+    prepare(Wanted("folder", Path(made.root or ""), 40), Said(lambda line: None, lambda total, done: lambda more: None))
+    return replace(made, form="packed", pack_size=40)(place).loader(BATCH, 3).batch
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -103,6 +98,8 @@ def test_ranks_share_one_batch(
 def test_packed_and_folder_form_agree_bit_for_bit(settings: dict[str, Any], squares: Path) -> None:
     made = images(squares, **settings)
     decoding, resident = loader(made).batch, packed(made)
+    parts = [packed(made, at(r, 2)) for r in range(2)]
+    assert all(same(joined([part(step) for part in parts]), resident(step)) for step in range(3))
     assert all(same(decoding(step), resident(step)) for step in range(9))
 
 

@@ -121,8 +121,8 @@ def described(thing: Any) -> str:
         for field in fields(thing):
             value = getattr(thing, field.name)
             default = field.default_factory() if field.default_factory is not MISSING else field.default
-            if isinstance(default, FieldInfo):  # how pydantic keeps a default that its Field() gave
-                default = default.get_default(call_default_factory=True)
+            if isinstance(default, FieldInfo):
+                default = default.get_default(call_default_factory=True, validated_data={})
             if field.name in _ALWAYS or (value != default and field.name not in _NEVER):
                 told.append(f"{field.name}={_written(value)}")
     return " ".join(told)

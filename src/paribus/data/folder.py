@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from torch import Tensor
 from paribus.core.batch import Batch, named
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, Loader, Place, Spec
+from paribus.data import kernels
 from paribus.data.ahead import Ahead
 from paribus.data.cropping import Decoded, EvaluationPixels, Places, Samples, TrainingPixels
 from paribus.data.crops import Crops, look_of
@@ -82,7 +84,8 @@ class FolderLoader:
         self._samples, self._classes, self._place, self._batch_size = samples, classes, place, batch_size
         self._places = Places(n, seed, look.repeats, batch_size)
         self._pixels = TrainingPixels(samples, look, self._places, first, first + share, stand_in)
-        self._inputs = Inputs(look, place)
+        self._inputs = Inputs(replace(look, flip=False), place)  # workers mirror
+        kernels.kernels()  # compiled, or told to be missing, once and not by every worker
         self._ahead = Ahead(self._pixels, workers, pinned=place.device.type == "cuda")
         self._threads = max(1, workers)
         self._positions = torch.arange(first, first + share)
@@ -115,7 +118,7 @@ class FolderLoader:
         copies = None if copies is None else copies.to(device, non_blocking=True)
         draws = Draws(self._places.seed, epoch, ids, copies)
         return Batch(
-            inputs=self._inputs.augmented(pixels.to(device, non_blocking=True), draws),
+            inputs=self._inputs.cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
             ids=named(ids, copies),
             positions=there,

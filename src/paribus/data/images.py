@@ -6,7 +6,8 @@ pack's size; of other files the packed form crops what the pack kept, the middle
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,7 +23,10 @@ from paribus.data.folder import folder_sets
 from paribus.data.look import Interpolation
 from paribus.data.manifest import FOLDER, Manifest, manifest
 from paribus.data.pack import Pack, default_folder, open_pack
-from paribus.data.resample import resized_crop
+from paribus.data.packing import Said
+from paribus.data.pixels import resized_crop
+from paribus.data.preparing import Wanted, prepare
+from paribus.data.preparing import look as look_for
 from paribus.data.resident import Images, Keep, resident_sets
 from paribus.data.source import folder_source
 from paribus.data.tree import find_tree
@@ -35,7 +39,8 @@ class ImageSet(Crops):
     name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
     holds it; else PARIBUS_DATA, else ./data. form: `packed` reads what `paribus data prepare` made of it, `folder` the
     tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE. keep: where
-    packed pixels live (data/resident.py).
+    packed pixels live (data/resident.py). download: fetch, unpack and pack what is not there, as `paribus data prepare
+    --download` does.
 
     on_error=skip: packed, the images that the pack left out are told and not there; from the folder, the next sound
     image of its class stands in for one that does not decode, and evaluation goes without it.
@@ -50,7 +55,12 @@ class ImageSet(Crops):
     download: bool = False
 
     def __call__(self, place: Place) -> DataSets:
-        known = None if self.name == FOLDER else manifest(self.name)
+        with _at("data.name"):
+            known = None if self.name == FOLDER else manifest(self.name)
+        if self.download and place.world > 1:
+            raise ConfigError(
+                f"data.download: one process fetches: first run paribus data prepare {self.name} --download"
+            )
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
         return self._folder(root, known, place) if self.form == "folder" else self._packed(root, known, place)
 
@@ -61,6 +71,8 @@ class ImageSet(Crops):
                 "pack larger ones, or decode in every step with data.form=folder"
             )
         where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
+        if self.download:  # does nothing where the pack is there and up to date
+            prepare(self._wanted(root, where), _SAID)
         pack = open_pack(where, self.name, self.pack_size, root)
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
@@ -81,6 +93,10 @@ class ImageSet(Crops):
             pack.checksum,
         )
 
+    def _wanted(self, root: Path, pack: Path | None) -> Wanted:
+        skip = self.on_error == "skip"
+        return Wanted(self.name, root, self.pack_size, pack, max(1, self.workers), download=True, skip=skip)
+
     def _tell_skipped(self, pack: Pack) -> None:
         skipped = [name for split in pack.splits.values() for name in split.skipped]
         if not skipped:
@@ -97,13 +113,28 @@ class ImageSet(Crops):
         for key, usual in (("pack", None), ("keep", "auto")):
             if (found := getattr(self, key)) != usual:
                 raise ConfigError(f"data.{key}: found {found}; data.form=folder reads no pack")
-        tree = find_tree(root, known)
+        if self.download:
+            look_for(self._wanted(root, None), _SAID)
+        with _at("data.root"):
+            tree = find_tree(root, known)
         train, val = (folder_source(tree, split, known) for split in ("train", "val"))
         if known is not None:
             for split, source in (("train", train), ("val", val)):
                 if len(source) != (expected := known.count(split)) and expected is not None:
                     _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
         return folder_sets(self.name, train, val, self, place, _readable(train.classes, known))
+
+
+_SAID = Said(lambda line: print(line, file=sys.stderr), lambda total, done: lambda more: None)
+
+
+@contextmanager
+def _at(key: str) -> Iterator[None]:
+    """Errors of files that know of no config say which of its keys they are about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _warn(text: str) -> None:

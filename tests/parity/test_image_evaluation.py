@@ -1,0 +1,51 @@
+"""What evaluation sees of an image, against torchvision's Resize and CenterCrop on the same Pillow image."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paribus.data.cropping import centred
+from paribus.data.images import centre
+from trees import picture
+
+
+def torchvisions(
+    image: object, size: int, ratio: float, interpolation: str
+) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Resize
+
+    steps = [Resize(round(size / ratio), InterpolationMode(interpolation), antialias=True), CenterCrop(size)]
+    return np.asarray(Compose(steps)(image))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(9, 120),
+    width=st.integers(9, 120),
+    size=st.integers(8, 64),
+    ratio=st.sampled_from([0.875, 1.0, 0.95, 0.5]),
+    interpolation=st.sampled_from(["bilinear", "bicubic"]),
+)
+def test_the_pixels_are_torchvisions(
+    height: int, width: int, size: int, ratio: float, interpolation: Literal["bilinear", "bicubic"]
+) -> None:
+    image = picture("evaluation", height, width)
+    ours, theirs = centred(image, size, ratio, interpolation), torchvisions(image, size, ratio, interpolation)
+    assert np.array_equal(ours, theirs)
+    if height == width:
+        square = torch.from_numpy(np.array(image))[None]
+        assert torch.equal(centre(size, ratio, interpolation)(square)[0], torch.from_numpy(np.array(theirs)))
+
+
+@pytest.mark.parametrize("twin", ["filter", "ratio", "margin"])
+def test_twin_another_rule_is_noticed(twin: str) -> None:
+    image = picture("evaluation", 75, 60)
+    theirs = torchvisions(image, 31, 0.875, "bilinear")
+    ours = centred(image, 31, 0.9 if twin == "ratio" else 0.875, "bicubic" if twin == "filter" else "bilinear")
+    if twin == "margin":
+        ours = np.roll(ours, 1, axis=0)
+    assert not np.array_equal(ours, theirs)
