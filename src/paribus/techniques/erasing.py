@@ -62,7 +62,7 @@ def rectangles(drawn: Tensor, area: tuple[float, float], ratio: tuple[float, flo
 def _quantiles(device: torch.device) -> Tensor:
     """The standard normal distribution as 2^14 values of equal probability, to ±4.0, scaled to variance 1."""
     n = 2**14
-    # not torch.erfinv: MKL's differs in the last bit with where a tensor lies in memory, and a GPU's differs anyway
+    # a table, so that the bits are the same whatever a device makes of erfinv
     values = torch.tensor([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)], dtype=torch.float64)
     return (values / values.square().mean().sqrt()).float().to(device)
 
