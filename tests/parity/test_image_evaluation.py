@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paribus.data.cropping import centred
 from paribus.data.images import centre
-from trees import picture
+from picture_trees import picture
 
 
 def torchvisions(

@@ -19,7 +19,7 @@ from paribus.data.folder import FolderLoader
 from paribus.data.images import ImageSet
 from paribus.data.packing import Said
 from paribus.data.preparing import Wanted, prepare
-from trees import tree
+from picture_trees import tree
 
 BATCH = 6
 ALONE = Place(torch.device("cpu"))

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import Place
 from paribus.data.ahead import Ahead
 from paribus.data.images import ImageSet
-from trees import tree
+from picture_trees import tree
 
 HERE = Place(torch.device("cpu"))
 
@@ -191,3 +192,21 @@ def test_no_worker_outlives_its_run(end: str) -> None:
         timer.cancel()
         with suppress(ProcessLookupError):
             process.kill()
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_cuda_device_gets_the_same_batches(tmp_path: Path) -> None:
+    made = images(tree(tmp_path), workers=2)
+    place = Place(torch.device("cuda", 0), world=2, rank=1)
+    here, there = (made(replace(place, device=d)).loader(6, 0) for d in (torch.device("cpu"), place.device))
+    for step in (0, 1, 7):
+        a, b = here.batch(step), there.batch(step)
+        assert torch.allclose(a.inputs, b.inputs.cpu(), atol=1e-6)
+        everywhere = torch.arange(6)
+        assert torch.equal(a.peers(everywhere).ids, b.peers(everywhere.cuda()).ids.cpu())
+    seen = [
+        torch.cat([x.inputs.cpu() for x in made(replace(HERE, device=d)).splits["val"](4)])
+        for d in (HERE.device, place.device)
+    ]
+    assert torch.allclose(*seen, atol=1e-6)

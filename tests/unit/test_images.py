@@ -16,8 +16,8 @@ from paribus.data.images import ImageSet
 from paribus.data.packing import Said
 from paribus.data.preparing import Wanted, prepare
 from paribus.data.wrapped import FromDataset
+from picture_trees import picture, tree
 from trainings import recipe_of
-from trees import picture, tree
 
 HERE = Place(torch.device("cpu"))
 QUIET = Said(lambda line: None, lambda total, done: lambda more: None)
@@ -164,7 +164,9 @@ def test_a_class_in_a_config_comes_from_the_users_own_packages() -> None:
     node = {"_class_": "paribus.data.images.ImageSet"}
     with pytest.raises(ConfigError, match=r"dataset\._class_: found paribus.*; only classes of your own packages"):
         build({"dataset": node})
-    with pytest.raises(ConfigError, match=r"dataset\._class_: trees\.Path is no class that is defined in trees"):
-        build({"dataset": {"_class_": "trees.Path"}}, packages=("trees",))  # only imported there
+    with pytest.raises(
+        ConfigError, match=r"dataset\._class_: picture_trees\.Path is no class that is defined"
+    ):
+        build({"dataset": {"_class_": "picture_trees.Path"}}, packages=("picture_trees",))  # only imported there
     found = build({"dataset": {"_class_": "concurrent.futures.Future"}}, packages=("concurrent",))
     assert describe(found)["dataset"] == {"_class_": "concurrent.futures._base.Future"}

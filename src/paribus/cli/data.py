@@ -39,20 +39,15 @@ def _parser(action: str, description: str, name: bool = True) -> argparse.Argume
     made = Parser(prog=f"paribus data {action}", description=description)
     if name:
         made.add_argument("name", metavar="NAME", help=f"{', '.join(names())}; {FOLDER}: any tree with train/ and val/")
-    made.add_argument(
-        "--root",
-        type=_path,
-        metavar="DIR",
-        help="the tree, or the folder it lies in (default: PARIBUS_DATA, else ./data)",
-    )
+    made.add_argument("--root", type=_path, metavar="DIR", help="the tree or the folder it lies in, else PARIBUS_DATA")
     return made
 
 
 def _prepare_parser() -> argparse.ArgumentParser:
     made = _parser(
         "prepare",
-        "Compare a set's tree of images with its manifest and pack it: pixels at one size, read without decoding. A run "
-        "that was stopped is gone on with by the same command; a pack that is there and up to date is left alone.",
+        "Compare a set's tree of images with its manifest and pack it: pixels at one size, read without decoding. "
+        "The same command goes on with a run that was stopped, and leaves a pack alone that is up to date.",
     )
     made.add_argument("--size", type=_count, default=160, help="of packed images, pixels a side (default: 160)")
     made.add_argument("--out", type=_path, metavar="DIR", help="the pack's folder (default: ROOT/packed/NAME-SIZE)")
@@ -60,9 +55,7 @@ def _prepare_parser() -> argparse.ArgumentParser:
     made.add_argument("--download", action="store_true", help="fetch the set if it is not there (imagenette)")
     made.add_argument("--on-error", choices=("raise", "skip"), default="raise", help="for images that do not decode")
     made.add_argument("--allow-missing", action="store_true", help="take a tree that lacks images or classes")
-    made.add_argument(
-        "--list", type=_path, metavar="FILE", help="training images to take, a file name a line (SimCLR's)"
-    )
+    made.add_argument("--list", type=_path, metavar="FILE", help="training images to take, one file name a line")
     return made
 
 
@@ -113,7 +106,7 @@ def _prepared(asked: argparse.Namespace) -> int:
         record = prepare(wanted, said)
     counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
     print(f"{wanted.folder}: {record.name} at {record.size} pixels: {counts}, {len(record.classes):,} classes{rate()}")
-    print(f"chosen: {record.rule['chosen']}")
+    print(f"chosen: {record.rule.get('chosen', '')}")
     for reason in (reason for s in record.splits.values() for reason in s.skipped):
         print(f"skipped: {reason}")
     if skipped := sum(len(s.skipped) for s in record.splits.values()):
@@ -167,42 +160,48 @@ def _rate(images: int, seconds: float) -> str:
 
 
 def _checked(asked: argparse.Namespace) -> int:
-    root, wrong = _root(asked), list[str]()
-    known = None if asked.name == FOLDER else manifest(asked.name)
-    wanted = Wanted(name=asked.name, root=root, allow_missing=asked.allow_missing, names=asked.list)
-    try:
-        find_tree(root, known)
-        look(wanted, Said(print, lambda total, before: lambda n: None))
-    except ConfigError as error:
-        print(f"tree: {error}")
-        wrong.append(str(error))
-    folders = [asked.out] if asked.out else sorted((root / "packed").glob(f"{asked.name}-*/pack.json"))
-    for folder in (f if asked.out else f.parent for f in folders):
-        found = _faults(folder, asked.name, root, asked.deep)
+    root = _root(asked)
+    usual = sorted((root / "packed").glob(f"{asked.name}-*/pack.json"))
+    packs = [asked.out] if asked.out else [path.parent for path in usual]
+    wrong = _tree_faults(asked, root, bool(packs))
+    for folder in packs:
+        found = _pack_faults(folder, asked.name, root, asked.deep)
         for fault in found:
             print(f"pack: {fault}")
         wrong += found
-    if not folders:
-        print(
-            f"no pack; make one with: {prepare_command(asked.name, 160, default_folder(root, asked.name, 160), root)}"
-        )
+    if not packs:
+        folder = default_folder(root, asked.name, 160)
+        print(f"no pack; make one with: {prepare_command(asked.name, 160, folder, root)}")
     if wrong:
         more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
         raise ConfigError(f"{asked.name} is not as it should be: {wrong[0]}{more}")
     return 0
 
 
-def _faults(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
+def _tree_faults(asked: argparse.Namespace, root: Path, packed: bool) -> list[str]:
+    """What is wrong with the tree. That there is none is no fault of a set that is packed."""
+    known = None if asked.name == FOLDER else manifest(asked.name)
+    wanted = Wanted(name=asked.name, root=root, allow_missing=asked.allow_missing, names=asked.list)
+    there = False
+    try:
+        find_tree(root, known)
+        there = True
+        look(wanted, Said(print, lambda total, before: lambda n: None))
+    except ConfigError as error:
+        print(f"tree: {error}")
+        return [str(error)] if there or not packed else []
+    return []
+
+
+def _pack_faults(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
     """What is wrong with a pack; prints what it is."""
     try:
         record = read_record(folder)
         if record is None:
             return [f"{folder}: no pack there"]
         counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
-        skipped = sum(len(s.skipped) for s in record.splits.values())
-        print(
-            f"{folder}: {record.name} at {record.size} pixels: {counts}; {skipped:,} skipped; {record.rule['chosen']}"
-        )
+        skipped, chosen = sum(len(s.skipped) for s in record.splits.values()), record.rule.get("chosen", "")
+        print(f"{folder}: {record.name} at {record.size} pixels: {counts}; {skipped:,} skipped; {chosen}")
         if record.partial:
             print(f"{folder}: a part of {name} only: {'; '.join(record.partial)}")
         found = list(faults(folder, record, deep))
@@ -213,12 +212,11 @@ def _faults(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
     if record.name != name:
         found.append(f"{folder} is a pack of {record.name}, not of {name}")
     if found:
-        again = prepare_command(name, record.size, folder, root, record)
-        found[-1] += f"; make it again with: {again}"
+        listed = str(folder / record.names) if record.names else "FILE"
+        found[-1] += f"; make it again with: {prepare_command(name, record.size, folder, root, record, listed)}"
     else:
-        print(
-            f"{folder}: {'all pixels are' if deep else 'lengths, labels and the outer pixels are'} as they were packed"
-        )
+        what = "labels and all pixels" if deep else "lengths, labels and the first and last pixels"
+        print(f"{folder}: {what} are as they were packed")
     return found
 
 
@@ -233,8 +231,8 @@ def _listed(asked: argparse.Namespace) -> int:
             where = "–"
         packs = [path.parent.name for path in sorted((root / "packed").glob(f"{name}-*/pack.json"))]
         where += f" (packs: {', '.join(packs)})" if packs else ""
-        counts = (f"{n:,}" if n else "?" for n in (known.train, known.val))
-        rows.append((name, f"{len(known.classes):,}", *counts, where))
+        train, val = (f"{n:,}" if n else "?" for n in (known.train, known.val))
+        rows.append((name, f"{len(known.classes):,}", train, val, where))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]

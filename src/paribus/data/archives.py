@@ -121,6 +121,10 @@ def _unzip(archive: Path, folder: Path) -> None:
                 raise zipfile.BadZipFile(f"its member {member.filename!r} is a link or a device")
         needed = sum(member.file_size for member in file.infolist())
         folder.mkdir()
-        if needed > shutil.disk_usage(folder).free:
+        if needed > _free(folder):
             raise ConfigError(f"{folder.parent}: {archive.name} unpacks to {needed:,} bytes, which do not fit there")
         file.extractall(folder)
+
+
+def _free(folder: Path) -> int:
+    return shutil.disk_usage(folder).free

@@ -4,7 +4,7 @@ No torch and no pictures here: the command line lists them.
 """
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from paribus.core.errors import ConfigError
 
 FOLDER = "folder"  # the name that stands for any tree with train/ and val/, which has no manifest
 _HERE = Path(__file__).parent / "manifests"
+T = TypeVar("T")
 _Count = Annotated[int, Field(ge=1)]
 
 
@@ -82,12 +83,12 @@ def read_manifest(path: Path) -> Manifest:
     archives = content.pop("archives", [])
     if not isinstance(archives, list) or not all(isinstance(a, dict) for a in archives):
         raise ConfigError(f"{path}: archives: found {archives!r}; expected a list of mappings")
-    made = tuple(checked(Archive, _texts(a), f"{path}: archives.{i}") for i, a in enumerate(archives))
+    made = tuple(_checked(Archive, _texts(a), f"{path}: archives.{i}.") for i, a in enumerate(archives))
     folders = content.pop("folders", [])
     if not isinstance(folders, list):
         raise ConfigError(f"{path}: folders: found {folders!r}; expected a list of names")
     values = {**content, "name": path.stem, "folders": tuple(folders), "archives": made}
-    found = checked(Manifest, _texts(values), str(path))
+    found = _checked(Manifest, _texts(values), f"{path}: ")
     if strange := [key for key in found.classes if not key or key[0] == "." or "/" in key]:
         raise ConfigError(f"{path}: classes: found {strange[0]!r}; expected names of folders")
     if found.within is not None and found.within not in names():
@@ -105,6 +106,13 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: no manifest: found {type(content).__name__}, expected a mapping")
     return content
+
+
+def _checked(cls: type[T], values: dict[str, Any], where: str) -> T:
+    try:
+        return checked(cls, values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}{error}") from error
 
 
 def _texts(mapping: dict[Any, Any]) -> dict[str, Any]:

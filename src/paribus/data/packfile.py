@@ -122,10 +122,11 @@ def read_record(folder: Path) -> Record | None:
     splits = content.get("splits")
     if not isinstance(splits, dict) or set(splits) != {"train", "val"}:
         raise ConfigError(f"{path} is damaged: splits: expected train and val")
-    made = {
-        k: checked(SplitRecord, _tuples(v, f"{path}: splits.{k}"), f"{path}: splits.{k}") for k, v in splits.items()
-    }
-    record = checked(Record, {**_tuples(content, str(path)), "splits": made}, str(path))
+    try:
+        made = {k: checked(SplitRecord, _tuples(v), f"splits.{k}") for k, v in splits.items()}
+        record = checked(Record, {**_tuples(content), "splits": made})
+    except ConfigError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
     for key, s in record.splits.items():
         if len(s.rows) != len(s.sha256) or sum(s.rows) != s.images or s.images > s.listed:
             raise ConfigError(f"{path} is damaged: splits.{key}: its counts contradict each other")
@@ -134,9 +135,9 @@ def read_record(folder: Path) -> Record | None:
     return record
 
 
-def _tuples(content: Any, where: str) -> dict[str, Any]:
+def _tuples(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise ConfigError(f"{where}: found {type(content).__name__}, expected an object")
+        raise ConfigError(f"found {type(content).__name__}, expected an object")
     return {str(k): tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 

@@ -128,7 +128,8 @@ class Packing:
 
     def _resumed(self) -> list[Line]:
         """The chunks of the journal whose pixels are on the disk as they were; the rest is cut off."""
-        sound, lengths = list[Line](), dict[str, int].fromkeys(SPLITS, 0)
+        sound = list[Line]()
+        lengths: dict[str, int] = dict.fromkeys(SPLITS, 0)
         if self._journal.exists():
             for line in _lines(self._journal):
                 path = self._folder / self._name(line.split, "pixels")

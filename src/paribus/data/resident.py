@@ -15,7 +15,7 @@ from paribus.data.draws import Draws
 from paribus.data.look import Look
 from paribus.data.order import order
 from paribus.data.pixels import Inputs
-from paribus.data.subset import checksum, stratified
+from paribus.data.subset import carved, checksum
 
 Keep = Literal["auto", "device", "host", "mapped"]
 
@@ -214,17 +214,12 @@ def resident_sets(
     view: what evaluation makes of stored images (see evaluation_batches), for every split. pixels: a checksum that
     stands for the training pixels (a pack has one), so that they need not be read to name the subset.
     """
+    used, held_out = carved(train.targets, name, train_size, minival)
     splits = {"val": val}
-    if minival >= len(train.ids):
-        raise ConfigError(f"data.minival: found {minival}; there are {len(train.ids)} training images to share")
-    if minival:
-        held_out = stratified(train.targets, minival, name, last=True, key="data.minival")
+    if held_out is not None:
         splits["minival"] = train.chosen(held_out)
-        rest = torch.ones(len(train.targets), dtype=torch.bool)
-        rest[held_out] = False
-        train = train.chosen(torch.nonzero(rest).flatten())
-    if train_size is not None:
-        train = train.chosen(stratified(train.targets, train_size, name, key="data.train_size"))
+    if len(used) < len(train.ids):
+        train = train.chosen(used)
     _, height, width, channels = train.images.shape
     height, width = look.size(height, width)
 

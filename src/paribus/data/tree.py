@@ -67,7 +67,7 @@ def _advice(known: Manifest) -> str:
 
 
 def listing(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
-    """The images of a split. Raises ConfigError where class folders are missing or empty (unless allowed) or strange."""
+    """The images of a split. Raises ConfigError: class folders lack or are empty (unless allowed), or are strange."""
     top = tree / split
     if not top.is_dir():
         raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with a folder a class")
@@ -245,7 +245,7 @@ def fingerprint(listings: Iterable[Listing]) -> str:
 
 
 def shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
-    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more: another set or version."""
+    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more, so is something else."""
     told = list[str]()
     for split, part in listings.items():
         expected = len(set(names)) if names is not None and split == "train" else known.count(split)

@@ -1,0 +1,134 @@
+"""Images of every mode, and those that do not decode."""
+
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from torchvision.transforms import v2
+
+from paribus.data.decoding import BadImage, decoded, packed, square
+from trees import picture
+
+GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def saved(image: Image.Image, path: Path, **options: object) -> Path:
+    image.save(path, **options)
+    return path
+
+
+def test_whatever_the_mode_the_image_is_rgb(tmp_path: Path) -> None:
+    """Lossless files: what comes out is known number by number."""
+    rgb = np.asarray(picture(0, 16, 16))
+    tripled = np.repeat(GREY[..., None], 3, 2)
+    alpha = np.dstack([rgb, GREY])
+    for name, image, expected in (
+        ("rgb.png", Image.fromarray(rgb), rgb),
+        ("rgb.bmp", Image.fromarray(rgb), rgb),
+        ("grey.png", Image.fromarray(GREY), tripled),
+        ("alpha.png", Image.fromarray(alpha), rgb),
+        ("grey_alpha.png", Image.fromarray(np.dstack([GREY, 255 - GREY]), "LA"), tripled),
+        ("deep.png", Image.fromarray(GREY.astype(np.uint16) * 256 + 77), tripled),
+        ("bits.png", Image.fromarray(GREY > 99), np.repeat((GREY > 99)[..., None] * np.uint8(255), 3, 2)),
+    ):
+        found = decoded(saved(image, tmp_path / name))
+        assert found.mode == "RGB"
+        assert np.array_equal(np.asarray(found), expected), name
+    lossless = decoded(saved(Image.fromarray(rgb), tmp_path / "x.webp", lossless=True))
+    assert np.array_equal(np.asarray(lossless), rgb)
+
+
+def test_palettes_cmyk_and_animations(tmp_path: Path) -> None:
+    plain = picture(1, 16, 16).quantize(8)
+    expected = np.asarray(plain.convert("RGB"))
+    assert np.array_equal(np.asarray(decoded(saved(plain, tmp_path / "p.png"))), expected)
+    clear = saved(plain, tmp_path / "t.png", transparency=bytes([0, 128, 255]))
+    assert np.array_equal(np.asarray(decoded(clear)), expected)  # alpha is dropped, whatever it hides
+    cmyk = saved(picture(2, 16, 16).convert("CMYK"), tmp_path / "c.jpg", quality=95)
+    with Image.open(cmyk) as image:
+        assert image.mode == "CMYK"
+        assert np.array_equal(np.asarray(decoded(cmyk)), np.asarray(image.convert("RGB")))
+    first, second = picture(3, 16, 16).quantize(8), picture(4, 16, 16).quantize(8)
+    moving = saved(first, tmp_path / "m.gif", save_all=True, append_images=[second])
+    assert np.array_equal(np.asarray(decoded(moving)), np.asarray(first.convert("RGB")))
+
+
+def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = saved(picture(0, 40, 30), tmp_path / "turned.jpg", exif=exif)
+    assert decoded(path).size == (40, 30)
+    assert np.array_equal(np.asarray(decoded(path)), np.asarray(Image.open(path)))
+
+
+def damaged(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    picture(0, 64, 64).save(buffer, "PNG" if kind == "png" else "JPEG")
+    whole = buffer.getvalue()
+    return {
+        "empty": b"",
+        "text": b"not found",
+        "cut": whole[: len(whole) // 2],
+        "head": whole[:20],
+        "png": whole[:60] + b"\0" * 40 + whole[100:],
+        "eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
+    }[kind]
+
+
+@pytest.mark.parametrize("kind", ["empty", "text", "cut", "head", "png", "eps"])
+def test_what_does_not_decode_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "bad.JPEG"
+    path.write_bytes(damaged(kind))
+    with pytest.raises(BadImage) as caught:
+        decoded(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(BadImage, match=r"^train/x.JPEG: "):
+        decoded(path, "train/x.JPEG")
+    with pytest.raises(BadImage, match="No such file"):
+        decoded(tmp_path / "gone.png")
+
+
+def test_damaged_exif_is_no_damage(tmp_path: Path) -> None:
+    path = saved(picture(0, 32, 32), tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decoded(path).size == (32, 32)
+
+
+def torchvisions(image: Image.Image, size: int) -> Image.Image:
+    return v2.Compose([v2.Resize(size), v2.CenterCrop(size)])(image)
+
+
+def without_rounding(image: Image.Image, size: int) -> Image.Image:
+    """The mutation twin: the crop one pixel off where the margin is odd."""
+    short = min(image.size)
+    width, height = size * image.width // short, size * image.height // short
+    image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = -(-(width - size) // 2), -(-(height - size) // 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+SHAPES = [(40, 30), (30, 41), (16, 16), (16, 99), (37, 16), (5, 9), (333, 500), (17, 16)]
+
+
+@pytest.mark.parametrize(("way", "same"), [(square, True), (without_rounding, False)])
+def test_packed_form_is_torchvisions_resize_and_centre_crop(
+    way: Callable[[Image.Image, int], Image.Image], same: bool
+) -> None:
+    images = [picture(i, *shape) for i, shape in enumerate(SHAPES)]
+    pairs = [(way(image, 16), torchvisions(image, 16)) for image in images]
+    assert all(np.array_equal(np.asarray(a), np.asarray(b)) for a, b in pairs) is same
+
+
+def test_an_image_of_the_size_stays_and_a_needle_is_refused(tmp_path: Path) -> None:
+    image = picture(0, 16, 16)
+    path = saved(image, tmp_path / "x.png")
+    assert packed(path, 16).tobytes() == image.tobytes()
+    needle = saved(Image.new("RGB", (20_000, 1)), tmp_path / "needle.png")
+    with pytest.raises(BadImage, match="too long and thin"):
+        packed(needle, 160)

@@ -1,0 +1,554 @@
+"""Packs: made, gone on with after a kill, compared with their source, and what goes wrong while they are made."""
+
+import errno
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+import torch
+
+from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.lock import locked
+from paribus.data import packing, workers
+from paribus.data.decoding import square
+from paribus.data.pack import Pack, default_folder, open_pack
+from paribus.data.packfile import read_record
+from paribus.data.packing import Said
+from paribus.data.preparing import Wanted, prepare
+from paribus.data.source import folder_source
+from trees import picture, said, tree
+
+QUIET = Said(lambda line: None, lambda total, done: lambda n: None)
+
+
+@pytest.fixture(autouse=True)
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images of 16 pixels a chunk, so that a small tree has several."""
+    monkeypatch.setattr(packing, "_CHUNK_BYTES", 2 * 16 * 16 * 3)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """What a pack consists of; the lock stays empty."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
+
+
+def pack_of(root: Path, size: int = 16) -> Pack:
+    return open_pack(default_folder(root, "folder", size), "folder", size, root)
+
+
+def test_a_pack_holds_what_the_source_decodes_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tree(tmp_path / "pets", train=5)
+    picture(77, 16, 16).save(root / "val" / "dog" / "of_the_size.png")
+    code, out, _ = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--workers", 1)
+    assert code == 0
+    assert "train 10, val 5, 2 classes; packed 15 in" in out
+    pack = pack_of(root)
+    assert pack.classes == ("cat", "dog")
+    assert pack.partial == ()
+    for split in ("train", "val"):
+        source, packed = folder_source(root, split, None), pack.splits[split]
+        assert packed.images.shape == (len(source), 16, 16, 3)
+        assert (packed.images.dtype, packed.targets.dtype, packed.ids.dtype) == (torch.uint8, torch.int64, torch.int64)
+        assert torch.equal(packed.targets, source.targets)
+        assert packed.ids.tolist() == list(range(len(source)))
+        for i in range(len(source)):
+            assert np.array_equal(packed.images[i].numpy(), np.asarray(square(source.image(i), 16)))
+    kept = np.asarray(picture(77, 16, 16))
+    assert np.array_equal(pack.splits["val"].images[4].numpy(), kept)
+    assert not np.array_equal(np.asarray(picture(1).resize((16, 16))), pack.splits["train"].images[1].numpy())
+
+
+def test_workers_change_nothing_and_what_is_there_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, made = tree(tmp_path / "pets", train=5), []
+    for n in (1, 2, 3):
+        prepare(Wanted("folder", root, 16, tmp_path / f"{n}", workers=n), QUIET)
+        made.append(content(tmp_path / f"{n}"))
+    assert made[0] == made[1] == made[2]
+    assert not any("unfinished" in name for name in made[0])
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "1").iterdir() if path.name != "lock"}
+    code, out, _ = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--out", tmp_path / "1")
+    assert code == 0
+    assert "packed already" in out
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "1").iterdir() if path.name != "lock"}
+
+
+SLOWLY = """
+import sys, time
+from pathlib import Path
+from paribus.data import packing, workers
+from paribus.data.preparing import Wanted, prepare
+packing._CHUNK_BYTES = 2 * 16 * 16 * 3
+slow = packing.append
+def append(file, content):
+    slow(file, content)
+    print(flush=True)
+    time.sleep({pause})
+packing.append = append
+said = packing.Said(lambda line: None, lambda total, done: lambda n: None)
+if __name__ == "__main__":
+    prepare(Wanted("folder", Path({root!r}), 16, Path({out!r}), workers={workers}), said)
+"""
+
+
+# killed with the second chunk's pixels being next, then before their line in the journal, then in the next split
+@pytest.mark.parametrize(("n", "kills"), [(1, (2, 3, 9)), (2, (14,))])
+def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, kills: tuple[int, ...]) -> None:
+    root = tree(tmp_path / "pets", train=7)
+    prepare(Wanted("folder", root, 16, tmp_path / "straight"), QUIET)
+    out = tmp_path / "killed"
+    for appended in kills:
+        script = tmp_path / "slowly.py"
+        script.write_text(SLOWLY.format(root=str(root), out=str(out), workers=n, pause=0.2))
+        process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, start_new_session=True)
+        assert process.stdout is not None
+        for _ in range(appended):
+            assert process.stdout.readline() == b"\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert not (out / "pack.json").exists()
+    journal = next(out.glob("unfinished-*.jsonl"))
+    rows = [json.loads(line)[1] for line in journal.read_text().splitlines()]
+    assert len(rows) >= 5
+    with open(next(out.glob("train-*.pixels")), "ab") as file:
+        file.write(b"torn")  # a chunk that was being written
+    with open(journal, "a") as file:
+        file.write('["train", 2, "ab')
+    lines: list[str] = []
+    prepare(Wanted("folder", root, 16, out), Said(lines.append, lambda total, done: lambda n: None))
+    assert any(f"going on after {sum(rows)} of 18 images" in line for line in lines)
+    assert content(out) == content(tmp_path / "straight")
+
+
+def test_pixels_that_are_not_as_the_journal_says_are_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, out = tree(tmp_path / "pets", train=7), tmp_path / "out"
+    prepare(Wanted("folder", root, 16, tmp_path / "straight"), QUIET)
+
+    calls = iter(range(99))
+
+    def full_later(file: IO[bytes], data: bytes) -> None:
+        if next(calls) == 8:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(file, data)
+
+    whole = packing.append
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "append", full_later)
+        with pytest.raises(ConfigError, match="the disk is full"):
+            prepare(Wanted("folder", root, 16, out), QUIET)
+    pixels = next(out.glob("train-*.pixels"))
+    damaged = bytearray(pixels.read_bytes())
+    damaged[2 * 2 * 16 * 16 * 3 + 5] ^= 1  # in the third chunk
+    pixels.write_bytes(damaged)
+    lines: list[str] = []
+    prepare(Wanted("folder", root, 16, out), Said(lines.append, lambda total, done: lambda n: None))
+    assert any("going on after 4 of 18 images" in line for line in lines)
+    assert content(out) == content(tmp_path / "straight")
+
+
+def test_processes_end_with_their_parent(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets", train=40)
+    script = tmp_path / "slowly.py"
+    script.write_text(SLOWLY.format(root=str(root), out=str(tmp_path / "out"), workers=2, pause=30))
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, start_new_session=True)
+    assert process.stdout is not None
+    process.stdout.readline()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    if not children.exists():
+        process.kill()
+        pytest.skip("no /proc/…/children here")
+    pids = children.read_text().split()
+    assert len(pids) >= 2
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    until = time.monotonic() + 10
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < until, "a process outlives its parent"
+        time.sleep(0.05)
+
+
+def alive(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_process_that_is_ended_is_one_line(tmp_path: Path) -> None:
+    chunk = workers.Chunk(str(tmp_path), ("fifo.png",), 16, False)
+    os.mkfifo(tmp_path / "fifo.png")  # whoever opens it waits
+    made = workers.in_order([chunk, chunk], 2)
+
+    def end_them() -> None:
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    timer = threading.Timer(1.0, end_them)
+    timer.start()
+    with pytest.raises(RunFailed, match="ended from outside"):
+        next(made)
+    timer.join()
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_bad_images_are_named_or_skipped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n: int
+) -> None:
+    root = tree(tmp_path / "pets", train=5)
+    (root / "train" / "cat" / "cat_3.png").write_bytes(b"")
+    whole = (root / "train" / "dog" / "dog_0.png").read_bytes()
+    (root / "train" / "dog" / "dog_0.png").write_bytes(whole[: len(whole) // 2])
+    words = ("prepare", "folder", "--root", root, "--size", 16, "--workers", n)
+    code, _, err = said(capsys, *words)
+    assert code == 2
+    assert f"{root}/train/cat/cat_3.png: no JPEG, PNG, WebP, BMP or GIF by its content; --on-error skip" in err
+    assert not (default_folder(root, "folder", 16) / "pack.json").exists()
+    code, out, _ = said(capsys, *words, "--on-error", "skip")
+    assert code == 0
+    assert "going on after 2 of 14 images" in out
+    assert "skipped: train/cat/cat_3.png: no JPEG" in out
+    assert "2 images skipped, listed above and in" in out
+    pack = pack_of(root)
+    assert pack.splits["train"].ids.tolist() == [0, 1, 2, 4, 6, 7, 8, 9]
+    assert pack.splits["train"].targets.tolist() == [0] * 4 + [1] * 4
+    assert [reason.partition(":")[0] for reason in pack.splits["train"].skipped] == [
+        "train/cat/cat_3.png",
+        "train/dog/dog_0.png",
+    ]
+    source = folder_source(root, "train", None)
+    for row, i in enumerate(pack.splits["train"].ids.tolist()):
+        expected = np.asarray(square(source.image(i), 16))
+        assert np.array_equal(pack.splits["train"].images[row].numpy(), expected)
+    (root / "val" / "cat" / "cat_0.png").touch()
+    with pytest.raises(ConfigError) as caught:
+        pack_of(root)
+    command = f"paribus data prepare folder --root {root} --size 16 --on-error skip"
+    assert str(caught.value).endswith(f"make it again with: {command}")
+    assert said(capsys, *command.split()[2:])[0] == 0
+    pack_of(root)
+
+
+def test_a_split_without_a_sound_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tree(tmp_path / "pets", val=1)
+    for path in (root / "val").rglob("*.png"):
+        path.write_bytes(b"")
+    code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--on-error", "skip")
+    assert code == 2
+    assert "val: none of its 2 images decodes" in err
+
+
+def test_when_the_disk_fills_the_earlier_pack_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(tmp_path / "pets", train=5)
+    words = ("prepare", "folder", "--root", root, "--size", 16, "--workers", 1)
+    assert said(capsys, *words)[0] == 0
+    folder = default_folder(root, "folder", 16)
+    before = content(folder)
+    picture(50).save(root / "train" / "cat" / "new.png")
+
+    class Full:
+        """A file whose disk fills in the middle of a write."""
+
+        def __init__(self, file: IO[bytes]) -> None:
+            self._file = file
+
+        def write(self, data: bytes) -> None:
+            self._file.write(data[: len(data) // 2])
+            self._file.flush()
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._file, name)
+
+    calls = iter(range(99))
+    whole = packing.append
+    with monkeypatch.context() as patched:
+        patched.setattr(packing, "append", lambda file, data: whole(Full(file) if next(calls) == 4 else file, data))
+        code, _, err = said(capsys, *words)
+    assert code == 2
+    assert f"{folder}: the disk is full (No space left on device); an earlier pack is as it was" in err
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    assert open_pack(folder, "folder", 16, None).splits["train"].images.shape[0] == 10
+    code, out, _ = said(capsys, *words)
+    assert code == 0
+    assert "going on after 4 of 15 images" in out
+    assert pack_of(root).splits["train"].images.shape[0] == 11
+    assert len(list(folder.iterdir())) == 8  # pack.json, lock, three files a split: the earlier pack's are gone
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tree(tmp_path / "pets")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
+    code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16)
+    assert code == 2
+    assert "10 images need 1.1 MB, 0 kB are free there; choose another folder with --out" in err
+
+
+def mounted(folder: Path, size: str) -> bool:
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "paribus-test", folder], capture_output=True)
+    return done.returncode == 0
+
+
+def test_a_small_file_system_really_fills(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = tmp_path / "small"
+    if shutil.which("mount") is None or not mounted(small, "1m"):
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        monkeypatch.setattr(packing.Packing, "_check_space", lambda self, images: None)
+        monkeypatch.setattr(packing, "_CHUNK_BYTES", 2**18)
+        root = tree(tmp_path / "pets", train=8)
+        words = ("prepare", "folder", "--root", root, "--size", 160, "--out", small / "out", "--workers", 1)
+        code, _, err = said(capsys, *words)
+        assert code == 2
+        assert "the disk is full" in err
+        subprocess.run(["mount", "-o", "remount,size=9m", small], check=True)
+        code, out, _ = said(capsys, *words)
+        assert code == 0
+        assert "going on after" in out
+    finally:
+        subprocess.run(["umount", small], check=False)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_root_that_cannot_be_written_names_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Permission bits do not bind root, so the refusal is played."""
+    root, make = tree(tmp_path / "pets"), Path.mkdir
+
+    def refused(self: Path, *args: Any, **kwargs: Any) -> None:
+        if self.is_relative_to(root):
+            raise OSError(number, os.strerror(number), str(self))
+        make(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "mkdir", refused)
+        code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16)
+        assert code == 2
+        assert f"{root}/packed/folder-16 cannot be written ({os.strerror(number)}); choose another with --out" in err
+        assert said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--out", tmp_path / "mine")[0] == 0
+    assert open_pack(tmp_path / "mine", "folder", 16, root).size == 16
+
+
+def test_two_at_once_the_second_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, out = tree(tmp_path / "pets"), tmp_path / "out"
+    out.mkdir()
+    with locked(out):
+        code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--out", out)
+    assert code == 2
+    assert f"{out} is in use by process {os.getpid()}" in err
+
+
+def made(root: Path, out: Path | None = None) -> Path:
+    wanted = Wanted("folder", root, 16, out)
+    prepare(wanted, QUIET)
+    return wanted.folder
+
+
+def test_a_changed_source_is_noticed_and_a_missing_one_is_none(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets")
+    folder = made(root)
+    again = f"make it again with: paribus data prepare folder --root {root} --size 16"
+    path = root / "train" / "cat" / "cat_1.png"
+    before = path.stat().st_mtime_ns
+    path.write_bytes(path.read_bytes()[::-1])
+    with pytest.raises(ConfigError, match=f"files in {root} were replaced, .*; {again}$"):
+        pack_of(root)
+    assert open_pack(folder, "folder", 16, None).size == 16
+    os.utime(path, ns=(before, before))
+    pack_of(root)  # as large and as old as it was: not noticed, the price of not reading every image at every start
+    path.unlink()
+    with pytest.raises(ConfigError, match="has 5 images now, 6 then"):
+        pack_of(root)
+    shutil.rmtree(root / "val" / "dog")
+    with pytest.raises(ConfigError, match=r"packed from other files: .*val: 1 class folder missing"):
+        open_pack(folder, "folder", 16, root)
+    shutil.copytree(folder, tmp_path / "elsewhere" / "packed" / "folder-16")
+    assert pack_of(tmp_path / "elsewhere").classes == ("cat", "dog")
+
+
+def test_what_is_wrong_with_a_pack_comes_with_the_command(tmp_path: Path) -> None:
+    root = tree(tmp_path / "pets at home")
+    usual = default_folder(root, "folder", 16)
+    command = f"paribus data prepare folder --root '{root}' --size 16"
+    with pytest.raises(ConfigError) as caught:
+        pack_of(root)
+    assert str(caught.value) == f"data.pack: no pack of folder at 16 pixels in {usual}; make it with: {command}"
+    with pytest.raises(ConfigError, match=r"--root DIR --size 16 --out .*/mine$"):
+        open_pack(tmp_path / "mine", "folder", 16, None)
+    folder = made(root)
+    with pytest.raises(ConfigError, match="is a pack of folder at 16 pixels, not of imagenette at 16"):
+        open_pack(folder, "imagenette", 16, None)
+    text = (folder / "pack.json").read_text()
+    for change, told in (
+        ({"format": 2}, "is a pack of format 2; this paribus reads format 1"),
+        ({"classes": ["dog", "cat"]}, "its checksum is not that of its content"),
+        ({"size": 0}, "damaged: size: found 0"),
+        ({"colour": 1}, "colour: no such key"),
+    ):
+        (folder / "pack.json").write_text(json.dumps(json.loads(text) | change))
+        with pytest.raises(ConfigError) as caught:
+            pack_of(root)
+        assert told in str(caught.value)
+        assert str(caught.value).endswith(f"remove {folder} and run: {command}")
+    (folder / "pack.json").write_text(text)
+    pixels = next(folder.glob("train-*.pixels"))
+    os.truncate(pixels, 100)
+    with pytest.raises(ConfigError, match=r"has 100 bytes, 4,608 expected; the pack is damaged, make it again with"):
+        pack_of(root)
+    prepare(Wanted("folder", root, 16), QUIET)  # the command mends it
+    pack_of(root)
+    next(folder.glob("val-*.ids")).unlink()
+    with pytest.raises(ConfigError, match=r"val-.*\.ids is not there"):
+        pack_of(root)
+
+
+def test_check_finds_a_flipped_bit_if_it_looks_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tree(tmp_path / "pets", train=7)
+    folder = made(root)
+    check = ("check", "folder", "--root", root)
+    code, out, _ = said(capsys, *check, "--deep")
+    assert code == 0
+    assert "labels and all pixels are as they were packed" in out
+    pixels = next(folder.glob("train-*.pixels"))
+    raw = bytearray(pixels.read_bytes())
+    raw[5 * 16 * 16 * 3] ^= 1
+    times = pixels.stat()
+    pixels.write_bytes(raw)
+    os.utime(pixels, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert said(capsys, *check)[0] == 0
+    code, out, err = said(capsys, *check, "--deep")
+    assert code == 2
+    assert "images 4–5: wrong checksum" in err
+    targets = next(folder.glob("train-*.targets"))
+    targets.write_bytes(targets.read_bytes()[::-1])
+    code, _, err = said(capsys, *check)
+    assert code == 2
+    assert "targets: the checksum is not that of pack.json" in err
+
+
+def test_check_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = said(capsys, "check", "imagewoof", "--root", tmp_path)
+    assert code == 2
+    assert f"no pack; make one with: paribus data prepare imagewoof --root {tmp_path} --size 160" in out
+    assert "imagewoof is not there" in err
+    root = tree(tmp_path / "pets")
+    shutil.copytree(made(root), tmp_path / "moved" / "packed" / "folder-16")
+    code, out, _ = said(capsys, "check", "folder", "--root", tmp_path / "moved")
+    assert code == 0  # a pack needs no tree
+
+
+def imagenette(top: Path, n: int = 2) -> Path:
+    from paribus.data.manifest import manifest
+
+    return tree(top, n, n, tuple(manifest("imagenette").classes))
+
+
+def test_a_part_of_a_set_must_be_allowed_and_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = imagenette(tmp_path / "imagenette")
+    words = ("prepare", "imagenette", "--root", tmp_path, "--size", 16, "--workers", 1)
+    code, _, err = said(capsys, *words)
+    assert code == 2
+    assert f"{root} is not all of imagenette (train: 20 of 9,469 images; val: 20 of 3,925 images)" in err
+    code, out, _ = said(capsys, *words, "--allow-missing")
+    assert code == 0
+    assert "a part of imagenette only: train: 20 of 9,469" in out
+    pack = open_pack(default_folder(tmp_path, "imagenette", 16), "imagenette", 16, tmp_path)
+    assert pack.partial == ("train: 20 of 9,469 images", "val: 20 of 3,925 images")
+    assert said(capsys, "check", "imagenette", "--root", tmp_path)[0] == 2
+    code, out, _ = said(capsys, "check", "imagenette", "--root", tmp_path, "--allow-missing")
+    assert code == 0
+    code, out, _ = said(capsys, "list", "--root", tmp_path)
+    assert code == 0
+    assert f"{root} (packs: imagenette-16)" in out
+
+
+def test_a_list_is_kept_with_the_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root, listed = tree(tmp_path / "pets"), tmp_path / "names.txt"
+    listed.write_text("dog_1.png\ncat_0.png\n\n")
+    words = ("prepare", "folder", "--root", root, "--size", 16, "--workers", 1)
+    code, out, _ = said(capsys, *words, "--list", listed)
+    assert code == 0
+    assert "chosen: training images by a list of 2 names (sha256 of its lines" in out
+    listed.unlink()
+    pack = pack_of(root)
+    assert pack.splits["train"].targets.tolist() == [0, 1]
+    assert "a list of 2 names" in pack.rule["chosen"]
+    record = read_record(pack.folder)
+    assert record is not None
+    (root / "val" / "cat" / "cat_0.png").touch()
+    with pytest.raises(ConfigError) as caught:
+        pack_of(root)
+    command = str(caught.value).partition("make it again with: ")[2]
+    assert command == f"paribus data prepare folder --root {root} --size 16 --list {pack.folder / str(record.names)}"
+    assert said(capsys, *command.split()[2:])[0] == 0
+    assert pack_of(root).splits["train"].targets.tolist() == [0, 1]
+    assert said(capsys, *words)[0] == 0  # without the list: another pack
+    assert len(pack_of(root).splits["train"].targets) == 6
+    code, _, err = said(capsys, *words, "--list", tmp_path / "nowhere")
+    assert code == 2
+    assert "the list of images cannot be read: No such file" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("pack",), "data pack: no such action; there are prepare, check, list"),
+        (("prepare",), "the following arguments are required: NAME"),
+        (("prepare", "imagenet1k"), "no such set of images"),
+        (("prepare", "folder", "--size", "0"), "expected a whole number from 1 to 4096, found '0'"),
+        (("prepare", "folder", "--on-error", "warn"), "invalid choice: 'warn'"),
+        (("prepare", "folder", "--root", "nowhere"), "nowhere: no tree of images there"),
+        (("prepare", "folder", "--root", "nowhere", "--download"), "there is nothing to fetch"),
+        (
+            ("prepare", "imagewoof", "--root", "nowhere", "--download"),
+            "torchvision does not fetch imagewoof; fetch https",
+        ),
+        (("prepare", "imagenet", "--root", "nowhere", "--download"), "get it from image-net.org"),
+        (("check", "folder", "--root", "nowhere"), "nowhere: no tree of images there"),
+        (("check", "folder", "--root", "nowhere", "--out", "mine"), "mine: no pack there"),
+        (("list", "x"), "unrecognized arguments: x"),
+    ],
+)
+def test_bad_command_lines_are_one_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    told: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = said(capsys, *words)
+    assert code == 2
+    assert told in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_helping_and_listing_start_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom paribus.cli.main import dispatch\n"
+        f"assert dispatch(['data', '--help']) == dispatch(['data', 'list', '--root', {str(tmp_path)!r}]) == 0\n"
+        "assert dispatch(['data', 'prepare', '--help']) == 0\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
