@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from paribus.core.build import build, describe
+from paribus.core.build import build, describe, schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ModelFactory, Spec
 from paribus.core.runfolder import write_atomically, write_json
@@ -62,3 +62,21 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError(f"{description} does not describe {weights}: {error}; export the run again") from error
     return model.eval()
+
+
+@schema
+class Exported:
+    """What `load` gives, as the network of a recipe, such as a teacher. path: of the .safetensors or the .json."""
+
+    path: str
+
+    def __call__(self, spec: Spec) -> nn.Module:
+        path = Path(self.path).expanduser()
+        model = load(path)
+        inputs = json.loads(path.with_suffix(".json").read_text())["inputs"]
+        if any(inputs[key] != getattr(spec, key) for key in ("classes", "channels")):
+            raise ConfigError(
+                f"{path}: the network knows {inputs['classes']} classes and {inputs['channels']} channels, the data "
+                f"has {spec.classes} and {spec.channels}"
+            )
+        return model

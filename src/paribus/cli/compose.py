@@ -6,7 +6,6 @@ Everything a user can get wrong in a config is found here, before any data is re
 import functools
 import hashlib
 import importlib.util
-import inspect
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +17,7 @@ import torch
 from pydantic import AfterValidator, Field
 
 from paribus.cli.overlays import in_effect
-from paribus.core.build import build, checked, describe, schema
+from paribus.core.build import build, called_like, checked, describe, schema
 from paribus.core.duration import PositiveDuration, in_steps
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import (
@@ -49,18 +48,6 @@ PROTOCOL = 1  # of what a recipe means; a change that alters results under an eq
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
 _NOT_RECIPE = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
 _NOT_RECIPE_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
-
-
-def _called_like(protocol: type[Any]) -> AfterValidator:
-    """Refuse what is callable, but with other arguments: a model in the optimizer's place."""
-    wanted = list(inspect.signature(protocol.__call__).parameters)[1:]
-
-    def check(value: Any) -> Any:
-        if value is not None and list(inspect.signature(value).parameters) != wanted:
-            raise ValueError(f"should be a {protocol.__name__}, called with ({', '.join(wanted)})")
-        return value
-
-    return AfterValidator(check)
 
 
 def _file_name(name: str) -> str:
@@ -100,17 +87,17 @@ class Recipe:
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     steps: PositiveDuration
     batch_size: Annotated[int, Field(ge=1)]
-    data: Annotated[DataFactory, _called_like(DataFactory)]
-    model: Annotated[ModelFactory, _called_like(ModelFactory)]
-    method: Annotated[MethodFactory, _called_like(MethodFactory)]
-    transforms: dict[str, Annotated[Transform | None, _called_like(Transform)]]
-    objective: Annotated[Objective, _called_like(Objective)]
-    optimizer: Annotated[OptimizerFactory, _called_like(OptimizerFactory)]
-    schedule: Annotated[Schedule, _called_like(Schedule)]
-    update: Annotated[Update, _called_like(Update)]
-    ema: Annotated[Average, _called_like(Average)]
-    evaluators: dict[str, Annotated[Evaluator | None, _called_like(Evaluator)]]
-    tracker: dict[str, Annotated[TrackerFactory | None, _called_like(TrackerFactory)]]
+    data: Annotated[DataFactory, called_like(DataFactory)]
+    model: Annotated[ModelFactory, called_like(ModelFactory)]
+    method: Annotated[MethodFactory, called_like(MethodFactory)]
+    transforms: dict[str, Annotated[Transform | None, called_like(Transform)]]
+    objective: Annotated[Objective, called_like(Objective)]
+    optimizer: Annotated[OptimizerFactory, called_like(OptimizerFactory)]
+    schedule: Annotated[Schedule, called_like(Schedule)]
+    update: Annotated[Update, called_like(Update)]
+    ema: Annotated[Average, called_like(Average)]
+    evaluators: dict[str, Annotated[Evaluator | None, called_like(Evaluator)]]
+    tracker: dict[str, Annotated[TrackerFactory | None, called_like(TrackerFactory)]]
     runtime: Runtime
     every: EveryConfig
     checkpoints: CheckpointsConfig

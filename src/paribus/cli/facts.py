@@ -57,7 +57,7 @@ def facts_of(
         decay=tuple((g.decays, len(g.parameters), sum(p.numel() for p in g.parameters)) for g in groups),
         optimizer=described(recipe.optimizer),
         schedule=described(recipe.schedule),
-        others=_unusual(recipe),
+        others=_unusual(recipe, rules),
         steps=run.total,
         steps_per_epoch=steps_per_epoch,
         batch_size=recipe.batch_size,
@@ -128,10 +128,14 @@ def described(thing: Any) -> str:
     return " ".join(told)
 
 
-def _unusual(recipe: Recipe) -> tuple[Row, ...]:
+def _unusual(recipe: Recipe, rules: Mapping[str, Any]) -> tuple[Row, ...]:
+    """The recipe's own transforms, which no technique brought, and the parts that are not what most recipes have."""
+    brought = {path.removesuffix("._target_") for rule in rules.values() for path in rule.get("expect") or {}}
+    own = [(k, t) for k, t in recipe.transforms.items() if t is not None and f"transforms.{k}" not in brought]
     told = {name: described(getattr(recipe, name)) for name in ("method", "objective", "update", "ema")}
     usual = {"method": "Supervised", "objective": "CrossEntropy", "update": "GradientStep", "ema": "Ema"}
-    return tuple((name, text) for name, text in told.items() if text != usual[name])
+    rows = [(name, text) for name, text in told.items() if text != usual[name]]
+    return (*((f"transforms.{key}", described(transform)) for key, transform in own), *rows)
 
 
 def _device(recipe: Recipe, device: torch.device) -> str:
@@ -156,4 +160,7 @@ def _written(value: Any) -> str:
         return _short(str(cast(dict[str, Any], value)["_target_"]))
     if isinstance(value, type):
         return value.__qualname__
-    return _short(type(value).__qualname__) if is_dataclass(value) else str(value)
+    if is_dataclass(value):
+        name, _, settings_of_it = described(value).partition(" ")
+        return f"{name}({settings_of_it})" if settings_of_it else name
+    return str(value)

@@ -19,6 +19,7 @@ GROUPS = {
     "techniques": "technique",
     "models": "model",
     "experiments": "experiment",
+    "methods": "method",
     "data": "data",
     "optimizers": "optimizer",
     "schedules": "schedule",

@@ -4,6 +4,8 @@ A file in configs/technique/ adds its settings to the config, and says under `ov
 
     swap:    {optimizer._target_: {OLD: NEW}}    the value at this path must be OLD, and becomes NEW
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
+    alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
+             it there: two ways of mixing, one of them asked for, would be compared with a baseline that has one
     fits:    one sentence on what it fits, for the refusal
     neutral: settings with which it does nothing at all, for the conformance battery
     small:   settings that suit the tiny images of the smoke recipes, for the same battery
@@ -26,6 +28,7 @@ class Overlay:
 
     swap: dict[str, dict[str, str]] = Field(default_factory=dict)
     expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     fits: str = ""
     neutral: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
@@ -54,14 +57,30 @@ def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
             allowed = [wanted] if isinstance(wanted, str) else list(wanted)
             if found not in allowed:
                 _refuse(name, path, found, allowed, rule)
+    _check_alone(cfg, rules)
     return {**cfg, "techniques": list(rules)}
+
+
+def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
+    brought = {path.removesuffix("._target_") for rule in rules.values() for path in rule.expect}
+    for name, rule in rules.items():
+        for path, classes in rule.alone.items():
+            for key in _mapping(path, value_at(cfg, path)):
+                if f"{path}.{key}" not in brought and (found := value_at(cfg, f"{path}.{key}._target_")) in classes:
+                    raise ConfigError(
+                        f"technique={name} does not fit this recipe: its {path}.{key} is {found} already, and the two "
+                        f"would come on top of each other; {path}.{key}=null takes the recipe's own out"
+                    )
 
 
 def _rule(name: str, rule: Any) -> Overlay:
     rule = _mapping(f"overlays.{name}", rule)
-    expect = _mapping(f"overlays.{name}.expect", rule.get("expect"))
-    several = {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in expect.items()}
-    return checked(Overlay, {**rule, "expect": several}, f"overlays.{name}")
+    several = {key: _mapping(f"overlays.{name}.{key}", rule.get(key)) for key in ("expect", "alone")}
+    plain = {
+        key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
+        for key, node in several.items()
+    }
+    return checked(Overlay, {**rule, **plain}, f"overlays.{name}")
 
 
 def _mapping(path: str, value: Any) -> dict[str, Any]:

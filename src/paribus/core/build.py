@@ -7,12 +7,13 @@ not allowed, and puts every mistake into one line that names the config path. `d
 
 import difflib
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast, dataclass_transform
 
 import pydantic
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from paribus.core.errors import ConfigError
@@ -28,6 +29,19 @@ def schema(cls: type[T]) -> type[T]:
     )
     made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=config)(cls)
     return cast(type[T], made)
+
+
+def called_like(protocol: type[Any]) -> AfterValidator:
+    """For a field's annotation: refuse what is callable, but with other arguments, as a model in the optimizer's
+    place."""
+    wanted = list(inspect.signature(protocol.__call__).parameters)[1:]
+
+    def check(value: Any) -> Any:
+        if value is not None and list(inspect.signature(value).parameters) != wanted:
+            raise ValueError(f"should be a {protocol.__name__}, called with ({', '.join(wanted)})")
+        return value
+
+    return AfterValidator(check)
 
 
 def build(node: Any, path: str = "", packages: tuple[str, ...] = ()) -> Any:

@@ -69,3 +69,25 @@ class Constant:
     def __call__(self, at: Progress) -> float:
         warm, _ = _warm(at, self.warmup, self.warmup_start)
         return 1.0 if warm is None else warm
+
+
+@schema
+class CosineByEpoch:
+    """Half a cosine over the whole run, one rate for each epoch, of which a linear warm-up covers the beginning: timm's
+    CosineLRScheduler without warmup_prefix, as timm's and DeiT's scripts step it.
+
+    So the warm-up ends below 1, where the cosine has got to by then. late: every epoch trains at the rate meant for the
+    one before it, and the first rate serves twice; DeiT's script does so, timm's does not.
+    """
+
+    warmup: Duration = "0ep"
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
+    floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    late: bool = False
+
+    def __call__(self, at: Progress) -> float:
+        begun = max(0, at.epoch - self.late) * at.steps_per_epoch
+        warmup = in_steps(self.warmup, at.steps_per_epoch)
+        if begun < warmup:
+            return self.warmup_start + (1 - self.warmup_start) * begun / warmup
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * begun / at.total)) / 2

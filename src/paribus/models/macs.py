@@ -1,6 +1,5 @@
 """What a network costs, in multiply-accumulates, and how to give two networks the same cost."""
 
-import copy
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
+from paribus.core.shadow import shadow_of
 
 
 class _Deadline(TorchDispatchMode):
@@ -33,10 +33,7 @@ def count_macs(model: nn.Module, spec: Spec, limit_s: float = float("inf")) -> i
     Counted by torch's FlopCounterMode on shapes alone (meta device), at 2 FLOPs each; normalisation, activations and
     biases are not counted, as in the papers' tables. Raises TimeoutError after limit_s seconds.
     """
-    # weights go to the meta device one by one instead of being copied with the model first
-    weights = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in model.parameters()}
-    buffers = {id(b): b.to("meta") for b in model.buffers()}
-    shadow = copy.deepcopy(model, {**weights, **buffers}).eval()
+    shadow = shadow_of(model).eval()
     counter = FlopCounterMode(display=False)
     with counter, _Deadline(limit_s):
         shadow(torch.empty(1, spec.channels, spec.height, spec.width, device="meta"))

@@ -1,5 +1,5 @@
-"""Any model of timm by its name. timm takes seconds to import, so it is imported only when a config names this
-class."""
+"""Any model of timm by its name. timm takes seconds to import, so it is imported only when a config names these
+classes."""
 
 from typing import Any
 
@@ -34,6 +34,35 @@ class Timm:
         except (TypeError, ValueError, AssertionError) as error:
             raise ConfigError(f"model.args: timm's {self.name} refuses {self.args}: {error}") from error
         return _with_small_stem(model, self.name, spec) if self.small_images else model
+
+
+@schema
+class TimmPretrained:
+    """A network of timm with the weights timm publishes for it, such as a teacher. name: with the weights' tag, e.g.
+    regnety_160.deit_in1k. timm fetches them on first use and keeps them in the cache of the Hugging Face hub."""
+
+    name: str
+
+    def __call__(self, spec: Spec) -> nn.Module:
+        import timm
+
+        known = timm.list_pretrained()
+        if self.name not in known:
+            raise ConfigError(f"TimmPretrained.name: timm has no weights {self.name!r}{near(self.name, known)}")
+        config = timm.get_pretrained_cfg(self.name)
+        if config is None or (spec.classes, spec.channels) != (config.num_classes, config.input_size[0]):
+            raise ConfigError(
+                f"TimmPretrained.name: {self.name} knows {getattr(config, 'num_classes', '?')} classes, the data has "
+                f"{spec.classes} and {spec.channels} channels; timm would give it a new, untrained classifier"
+            )
+        try:
+            return timm.create_model(self.name, pretrained=True)
+        except Exception as error:  # whatever a hub that cannot be reached, or a full disk, makes it raise
+            what = " ".join(str(error).split())[:200]
+            raise ConfigError(
+                f"TimmPretrained.name: the weights of {self.name} cannot be had: {type(error).__name__}: {what}; fetch "
+                "them where there is a network and copy the hub's cache (HF_HOME)"
+            ) from error
 
 
 def _with_small_stem(model: nn.Module, name: str, spec: Spec) -> nn.Module:

@@ -1,0 +1,196 @@
+"""Hard distillation: a network with two classifiers learns the labels with one and a teacher's choices with the other.
+
+Touvron, Cord, Douze, Massa, Sablayrolles & Jégou, "Training data-efficient image transformers & distillation through
+attention", ICML 2021, arXiv 2012.12877, equation 3; Heo et al. 2021 (PiT, arXiv 2103.16302) train so as well.
+
+    L = ½ CE(ψ(Z_s), y) + ½ CE(ψ(Z_d), y_t)        y_t = argmax_c Z_t(c)
+
+Z_s and Z_d are the logits of the student's first and second classifier, Z_t the teacher's, ψ the softmax. The first
+term is the recipe's own objective, with its label smoothing and mixed targets; y_t is one class, never smoothed. The
+teacher sees the student's inputs as they are, mixed and erased. Predictions are the mean of both classifiers' logits,
+as in the authors' code; the paper speaks of the sum of their softmax outputs.
+
+The teacher is in evaluation mode, has no gradients, is in no checkpoint and is not exported. A checkpoint knows its
+checksum, so that no run goes on under another teacher.
+"""
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from paribus.core.batch import Batch
+from paribus.core.build import called_like, schema
+from paribus.core.errors import ConfigError
+from paribus.core.progress import Progress
+from paribus.core.protocols import ModelFactory, Objective, ParameterGroup, Slots, Workshop
+from paribus.core.shadow import shadow_of
+from paribus.methods.supervised import SupervisedTraining
+
+
+def hard_distillation(of_labels: Tensor, second: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Equation 3. of_labels: the first term, a scalar. second, teacher: (n, classes) logits. Returns L and its second
+    term, both scalars."""
+    of_teacher = F.cross_entropy(second, teacher.argmax(1))
+    return 0.5 * of_labels + 0.5 * of_teacher, of_teacher
+
+
+class Answered(nn.Module):
+    """Stands for a network whose answer is known already, so that any objective can be asked about one classifier."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.answer
+
+
+class TwoObjectives:
+    """The recipe's objective for the first classifier, the teacher's choice for the second."""
+
+    def __init__(self, objective: Objective, teacher: nn.Module) -> None:
+        self._objective = objective
+        self._teacher = teacher
+
+    def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        with torch.no_grad():
+            taught = self._teacher(batch.inputs)
+        first, second = model(batch.inputs)
+        of_labels, metrics = self._objective(Answered(first), batch, at)
+        loss, of_teacher = hard_distillation(of_labels, second, taught)
+        return loss, {**metrics, "train/loss_labels": of_labels, "train/loss_teacher": of_teacher}
+
+
+class DistilledTraining:
+    """Supervised training of the student under both objectives; see the top of the file."""
+
+    def __init__(self, slots: Slots, workshop: Workshop, teacher: nn.Module) -> None:
+        self._checksum = checksum_of(teacher)
+        self._student = SupervisedTraining(replace(slots, objective=TwoObjectives(slots.objective, teacher)), workshop)
+        check_classifiers(self._student.model, workshop)
+
+    @property
+    def model(self) -> nn.Module:
+        return self._student.model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        return self._student.optimizer
+
+    @property
+    def groups(self) -> list[ParameterGroup]:
+        return self._student.groups
+
+    @property
+    def best_guess(self) -> nn.Module:
+        return self._student.best_guess
+
+    def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
+        return self._student.train_step(batch, at)
+
+    def settle(self) -> None:
+        self._student.settle()
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, classes): the mean of both classifiers' logits, which the network itself gives."""
+        return self._student.predict(inputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**self._student.state_dict(), "teacher": self._checksum}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Raises ConfigError if the state was made under another teacher."""
+        if state.get("teacher") != self._checksum:
+            raise ConfigError(
+                f"method.teacher: the checkpoint was made with the teacher {str(state.get('teacher'))[:12]}, this one "
+                f"is {self._checksum[:12]}; put its weights back, or start a run of another name"
+            )
+        self._student.load_state_dict({key: value for key, value in state.items() if key != "teacher"})
+
+
+@schema
+class Distilled:
+    """teacher: makes the network (paribus.models.timm_adapter.TimmPretrained, paribus.exported.Exported, or any model).
+
+    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. Inputs reach the
+    teacher normalised with the data's mean and std, so they should be those it was trained with.
+    """
+
+    teacher: Annotated[ModelFactory, called_like(ModelFactory)]
+    weights: str | None = None
+
+    def __call__(self, slots: Slots, workshop: Workshop) -> DistilledTraining:
+        teacher = workshop.make(self.teacher, "teacher")
+        if self.weights is not None:
+            load_weights(teacher, self.weights)
+        teacher = teacher.eval().requires_grad_(False)
+        check_teacher(teacher, workshop)
+        return DistilledTraining(slots, workshop, teacher)
+
+
+def load_weights(model: nn.Module, file: str) -> None:
+    """Raises ConfigError if the file cannot be read, is damaged, or is of another network."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        model.load_state_dict(load(Path(file).expanduser().read_bytes()))
+    except OSError as error:
+        raise ConfigError(f"method.weights: {file}: {error.strerror}; it should be a .safetensors file") from error
+    except SafetensorError as error:
+        raise ConfigError(f"method.weights: {file} is no sound .safetensors file: {error}") from error
+    except RuntimeError as error:
+        wrong = " ".join(str(error).split())
+        raise ConfigError(f"method.weights: {file} does not fit method.teacher: {wrong[:300]}") from error
+
+
+def checksum_of(model: nn.Module) -> str:
+    """sha256 of names, shapes, types and values, whatever the layout in memory."""
+    digest = hashlib.sha256()
+    for name, value in model.state_dict().items():
+        value = value.detach().cpu().contiguous()
+        digest.update(repr((name, tuple(value.shape), str(value.dtype))).encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def check_teacher(teacher: nn.Module, workshop: Workshop) -> None:
+    """Raises ConfigError unless it gives one (n, classes) tensor for images of this data."""
+    spec = workshop.spec
+    found = _shapes(teacher, workshop, "method.teacher")
+    if found not in (None, [(2, spec.classes)]):
+        raise ConfigError(
+            f"method.teacher: it gives {found} for two images of {spec.channels}×{spec.height}×{spec.width}; the data "
+            f"has {spec.classes} classes, so it should give [(2, {spec.classes})]"
+        )
+
+
+def check_classifiers(student: nn.Module, workshop: Workshop) -> None:
+    """Raises ConfigError unless the student gives two (n, classes) tensors in training."""
+    found = _shapes(student.train(), workshop, "model")
+    if found not in (None, [(2, workshop.spec.classes)] * 2):
+        raise ConfigError(
+            "model: method=distilled needs a network that gives the logits of two classifiers in training, as "
+            f"model=pit model.distilled=pair does; this one gives {found} for two images"
+        )
+
+
+def _shapes(model: nn.Module, workshop: Workshop, path: str) -> list[tuple[int, ...]] | None:
+    """The shapes of what a network gives for two images, from its shadow; None if it cannot run without numbers."""
+    spec, dtype = workshop.spec, workshop.place.dtype
+    try:
+        with torch.no_grad():
+            given = shadow_of(model)(torch.empty(2, spec.channels, spec.height, spec.width, dtype=dtype, device="meta"))
+    except NotImplementedError:  # an operation that the meta device does not know
+        return None
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: it does not take images of {spec.channels}×{spec.height}×{spec.width}: "
+            f"{next(iter(str(error).splitlines()), '')[:300]}"
+        ) from error
+    return [tuple(part.shape) for part in (given if isinstance(given, tuple | list) else (given,))]

@@ -1,0 +1,42 @@
+"""One of two transforms for each batch, by a draw: how recipes combine ways of mixing that exclude each other.
+
+DeiT (Touvron et al. 2021, arXiv 2012.12877, table 9) mixes every batch, by Mixup or by CutMix with even chances; timm's
+Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, switch_prob=0.5) is Switch(first=Mixup(alpha=0.8), second=CutMix(alpha=1.0)).
+"""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+
+from paribus.core.batch import Batch
+from paribus.core.build import called_like, schema
+from paribus.core.progress import Progress
+from paribus.core.protocols import Checks, Spec, Transform
+from paribus.core.streams import stream
+
+
+@schema
+class Switch:
+    """share: the chance of `second`, 0–1; 0 is exactly `first` alone and 1 exactly `second`, bit for bit.
+
+    name: of this switch, and so of its stream; two switches with one name decide alike.
+    """
+
+    first: Annotated[Transform, called_like(Transform)]
+    second: Annotated[Transform, called_like(Transform)]
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    name: Annotated[str, Field(min_length=1)] = "mixing"
+
+    def chosen(self, at: Progress) -> Transform:
+        """The transform of this step, the same on every rank. What the other would have drawn is left undrawn."""
+        drawn = torch.rand((), generator=stream(at.seed, f"switch.{self.name}", at.step), dtype=torch.float64)
+        return self.second if float(drawn) < self.share else self.first  # a number of the CPU: no wait for the device
+
+    def __call__(self, batch: Batch, at: Progress) -> Batch:
+        return self.chosen(at)(batch, at)
+
+    def check(self, spec: Spec) -> None:
+        for transform in (self.first, self.second):
+            if isinstance(transform, Checks):
+                transform.check(spec)

@@ -1,0 +1,189 @@
+"""Hard distillation as a method: what trains and what does not, what a checkpoint knows, what is refused."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from paribus.cli.main import dispatch
+from paribus.cli.saved import newest
+from paribus.core.errors import ConfigError
+from paribus.core.progress import Progress
+from paribus.core.protocols import Spec
+from paribus.exported import Exported, load, save
+from paribus.methods.distilled import DistilledTraining, checksum_of
+from paribus.models.convnet import ConvNet
+from paribus.models.timm_adapter import TimmPretrained
+from paribus.models.vit import ViT
+from trainings import recipe_of, stopping_after, trained, workbench
+
+SPEC = Spec(10, 3, 12, 12)  # of experiment=smoke
+TEACHER = ConvNet(widths=(8, 16), depth=1, norm="batch")
+SMALL = [
+    *("experiment=smoke", "packages=[two_heads]", "model._target_=two_heads.TwoHeads"),
+    *(f"~model.{key}" for key in ("widths", "depth", "norm", "dropout")),
+]
+PIT = ["experiment=smoke", "model=pit", "model.distilled=pair", "data.size=24", "batch_size=8"]
+
+
+def teacher_file(folder: Path, seed: int = 0, spec: Spec = SPEC) -> Path:
+    """An export, as `paribus export` writes it."""
+    torch.manual_seed(seed)
+    path, _ = save(folder / f"teacher{seed}.safetensors", TEACHER, spec, TEACHER(spec).state_dict(), {})
+    return path
+
+
+def under(teacher: str, *student: str) -> list[str]:
+    """The overrides for this student and teacher."""
+    return [*(student or SMALL), "method=distilled", "~method.teacher", f"+method.teacher={teacher}"]
+
+
+def exported(path: Path) -> str:
+    return f"{{_target_: paribus.exported.Exported, path: '{path}'}}"
+
+
+def built(*overrides: str) -> tuple[Any, DistilledTraining, Any]:
+    recipe = recipe_of(*overrides)
+    data, method, _ = workbench(recipe)
+    assert isinstance(method, DistilledTraining)
+    return data, method, data.loader(recipe.batch_size, 0)
+
+
+def test_the_student_learns_and_the_teacher_stays(tmp_path: Path) -> None:
+    _, method, loader = built(*under(exported(teacher_file(tmp_path)), *PIT))
+    teacher = method._student._slots.objective._teacher  # type: ignore[attr-defined]
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    weights = [p.detach().clone() for p in method.model.parameters()]
+    for step in range(3):
+        metrics = method.train_step(loader.batch(step), Progress(step, 10, 0))
+    loss, of_labels, of_teacher = (float(metrics[f"train/loss{part}"]) for part in ("", "_labels", "_teacher"))
+    assert loss == pytest.approx((of_labels + of_teacher) / 2, rel=1e-6)
+    assert not teacher.training
+    assert all(not p.requires_grad and p.grad is None for p in teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())  # BatchNorm's too
+    moved = [not torch.equal(a, b) for a, b in zip(weights, method.model.parameters(), strict=True)]
+    assert all(moved)
+    grouped = {id(p) for group in method.optimizer.param_groups for p in group["params"]}
+    assert grouped == {id(p) for p in method.model.parameters()}
+
+
+def test_the_second_classifier_takes_the_teachers_choice(tmp_path: Path) -> None:
+    """On one batch, again and again: the second classifier agrees with the teacher, the first with the labels."""
+    _, method, loader = built(*under(exported(teacher_file(tmp_path))), "optimizer.lr=1e-3")
+    batch = loader.batch(0)
+    for step in range(30):
+        method.train_step(batch, Progress(step, 1000, 0))
+    teacher = load(teacher_file(tmp_path))
+    chosen = teacher(batch.inputs).argmax(1)
+    assert not torch.equal(chosen, batch.targets)
+    first, second = method.model.train()(batch.inputs)
+    assert torch.equal(first.argmax(1), batch.targets)
+    assert torch.equal(second.argmax(1), chosen)
+    method.settle()
+    with torch.no_grad():
+        assert torch.allclose(method.predict(batch.inputs), (first + second) / 2, atol=1e-5)
+
+
+def test_accumulation_changes_memory_and_nothing_else(tmp_path: Path) -> None:
+    overrides = [*under(exported(teacher_file(tmp_path))), "update.precision=fp64"]
+    states = []
+    for parts in (1, 4):
+        _, method, loader = built(*overrides, f"update.accumulate={parts}")
+        for step in range(2):
+            method.train_step(loader.batch(step), Progress(step, 10, 0))
+        states.append(method.model.state_dict())
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-11) for a, b in zip(*(s.values() for s in states), strict=True))
+
+
+def test_a_checkpoint_holds_the_teachers_checksum_and_no_other_teacher_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = teacher_file(tmp_path)
+    overrides = [*under(exported(path)), "steps=6ba", "ema.decay=0.9", "every.log=2ba", "every.evaluate=6ba"]
+    whole = trained(tmp_path / "whole", *overrides)
+    with monkeypatch.context() as patched:
+        stopping_after(patched, 4)
+        stopped = trained(tmp_path / "parts", *overrides)
+    assert stopped.code == 75
+    checkpoint = newest(stopped.folder)
+    assert checkpoint is not None
+    assert checkpoint.method["teacher"] == checksum_of(load(path))
+    names = [name for part in ("model", "ema") for name in checkpoint.method[part]]
+    assert len(names) == 2 * len(built(*overrides)[1].model.state_dict())  # nothing of the teacher
+
+    good = path.read_bytes()
+    path.write_bytes(teacher_file(tmp_path, seed=1).read_bytes())  # other weights at the same place
+    with pytest.raises(ConfigError, match=r"method\.teacher: the checkpoint was made with the teacher [0-9a-f]{12},"):
+        trained(tmp_path / "parts", *overrides)
+    path.write_bytes(good)
+    resumed = trained(tmp_path / "parts", *overrides)
+    assert whole.same_as(resumed)
+
+
+def test_a_finished_run_is_exported_and_evaluated_as_any_other(tmp_path: Path, capsys: Any) -> None:
+    done = trained(
+        tmp_path, *under(exported(teacher_file(tmp_path)), *PIT), "steps=2ba", "every.log=2ba", "data.val_n=8"
+    )
+    assert dispatch(["export", str(done.folder)]) == 0
+    assert dispatch(["eval", str(done.folder)]) == 0
+    assert "val/acc1" in capsys.readouterr().out
+    assert len(load(done.folder / "model.safetensors").classifiers) == 2  # type: ignore[arg-type]
+
+
+def test_weights_from_a_file_go_into_any_network(tmp_path: Path) -> None:
+    model = TEACHER(SPEC)
+    save_file(model.state_dict(), tmp_path / "plain.safetensors")
+    overrides = under("{_target_: paribus.models.convnet.ConvNet, widths: [8, 16], depth: 1, norm: batch}")
+    _, method, _ = built(*overrides, f"method.weights='{tmp_path}/plain.safetensors'")
+    assert method.state_dict()["teacher"] == checksum_of(model)
+    (tmp_path / "damaged.safetensors").write_bytes(b"\x00" * 9)
+    save_file(nn.Linear(3, 2).state_dict(), tmp_path / "other.safetensors")
+    for name, what in (("absent", "No such file"), ("damaged", "no sound"), ("other", "does not fit method.teacher")):
+        with pytest.raises(ConfigError, match=rf"method\.weights: .*{name}\.safetensors.*{what}"):
+            built(*overrides, f"method.weights='{tmp_path}/{name}.safetensors'")
+
+
+def test_networks_that_cannot_take_part_are_refused(tmp_path: Path) -> None:
+    teacher = exported(teacher_file(tmp_path))
+    for student in (
+        [*SMALL, "+model.pair=false"],
+        ["experiment=smoke"],
+        ["experiment=smoke", "model=pit", "model.distilled=mean", "data.size=24"],
+    ):
+        with pytest.raises(ConfigError, match=r"model: method=distilled needs.*model\.distilled=pair"):
+            built(*under(teacher, *student))
+    with pytest.raises(ConfigError, match="knows 7 classes and 3 channels, the data has 10"):
+        built(*under(exported(teacher_file(tmp_path, 2, replace(SPEC, classes=7)))))
+    tall, vit = replace(SPEC, height=16), ViT(patch=4, heads=1, head_dim=8, depths=(1,))
+    path, _ = save(tmp_path / "vit.safetensors", vit, tall, vit(tall).state_dict(), {})
+    with pytest.raises(ConfigError, match=r"method\.teacher: it does not take images of 3×12×12"):
+        built(*under(exported(path)))
+    with pytest.raises(ConfigError, match=r"method\.teacher.*should be a ModelFactory"):
+        built(*under("{_target_: paribus.methods.supervised.Supervised}"))
+
+
+class TestTimm:
+    def test_unknown_names_and_other_classes_are_told_before_anything_is_fetched(self) -> None:
+        with pytest.raises(ConfigError, match=r"no weights 'resnet18\.nothing'"):
+            TimmPretrained(name="resnet18.nothing")(SPEC)
+        with pytest.raises(ConfigError, match="knows 1000 classes, the data has 10"):
+            TimmPretrained(name="regnety_160.deit_in1k")(SPEC)
+
+    def test_weights_that_cannot_be_had_are_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fails(name: str, pretrained: bool) -> None:
+            assert (name, pretrained) == ("regnety_160.deit_in1k", True)
+            raise OSError("no\nnetwork")
+
+        monkeypatch.setattr("timm.create_model", fails)
+        with pytest.raises(ConfigError, match="cannot be had: OSError: no network; fetch them"):
+            TimmPretrained(name="regnety_160.deit_in1k")(Spec(1000, 3, 224, 224))
+
+
+def test_exported_as_a_students_network(tmp_path: Path) -> None:
+    path = teacher_file(tmp_path)
+    made = Exported(path=str(path))(SPEC)
+    assert checksum_of(made) == checksum_of(load(path))
