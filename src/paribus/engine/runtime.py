@@ -10,7 +10,7 @@ from torch import nn
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
-from paribus.core.streams import drawing_from, key64, stream
+from paribus.core.streams import drawing_from, key64, stream, stream_state
 from paribus.engine.distributed import World
 
 
@@ -86,8 +86,8 @@ def initialised(make: Any, seed: int, name: str) -> nn.Module:
 def seed_modules(at: Progress, world: World, device: torch.device) -> None:
     """Put torch's global generators, which dropout and drop-path draw from, at this step's stream for this rank.
 
-    About 30 µs. `torch.manual_seed` would do the same in five times as long.
+    About 7 µs, whether or not the network draws: only running it would tell.
     """
-    torch.default_generator.set_state(stream(at.seed, "modules", at.step, world.rank).get_state())
+    torch.default_generator.set_state(stream_state(at.seed, "modules", at.step, world.rank))
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(key64(at.seed, "modules", at.step, world.rank))
