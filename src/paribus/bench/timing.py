@@ -6,13 +6,14 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from paribus.core.streams import stream
 
 Call = Callable[[], object]
+Session = Callable[[], AbstractContextManager[object]]
 Clock = Callable[[Call, int], float]  # seconds that so many calls in a row take
 
 WARM_UP = 2
@@ -48,20 +49,28 @@ def clock_of(device: torch.device) -> Clock:
     return cuda_clock(device) if device.type == "cuda" else host_clock
 
 
-def interleaved(calls: Mapping[str, Call], clock: Clock, rounds: int, least: float) -> dict[str, tuple[float, ...]]:
+def interleaved(
+    calls: Mapping[str, Call], clock: Clock, rounds: int, least: float, sessions: Mapping[str, Session] | None = None
+) -> dict[str, tuple[float, ...]]:
     """Seconds a call, one sample of each callable in each round; entry r of all of them is from round r.
 
     The order is another in every round, so that nobody always runs in the same one's wake. A sample is as many calls as
-    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between.
+    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between. sessions: what
+    is entered around a callable's samples.
     """
-    times = {name: _calls_for(call, clock, least) for name, call in calls.items()}
+    session = {name: (sessions or {}).get(name, nullcontext) for name in calls}
+    times: dict[str, int] = {}
+    for name, call in calls.items():
+        with session[name]():
+            times[name] = _calls_for(call, clock, least)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     with _no_collection():
         for round_ in range(rounds):
             for i in torch.randperm(len(names), generator=stream(0, "bench order", round_)).tolist():
                 name = names[i]
-                samples[name].append(clock(calls[name], times[name]) / times[name])
+                with session[name]():
+                    samples[name].append(clock(calls[name], times[name]) / times[name])
     return {name: tuple(found) for name, found in samples.items()}
 
 

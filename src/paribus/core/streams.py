@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Layout of torch's CPU generator state (632 uint64): seed, (left, seeded), next, then 624 words of the Mersenne Twister.
+# Layout of torch's CPU generator state, 632 uint64: seed, (left, seeded), next, and 624 words of the Mersenne Twister.
 # `left = 1`, as in a fresh generator, makes the first draw regenerate the block from the words we put there.
 _FIRST_WORD, _WORDS = 3, 624
 

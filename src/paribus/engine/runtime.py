@@ -18,17 +18,21 @@ from paribus.engine.distributed import World
 class Runtime:
     """device: auto takes CUDA when it is there. threads: of torch on the CPU; auto is all cores the process may use.
 
-    channels_last: layout of inputs and convolutions. compile: torch.compile, which needs a C++ compiler on a CPU.
+    channels_last: layout of inputs and convolutions. compile: torch.compile, which needs a C++ compiler on a CPU;
+    reduce-overhead replays CUDA graphs, max-autotune also tries kernels out first.
     deterministic: only kernels whose result is the same every time; an operation without one is an error.
-    tf32: let CUDA round float32 products to TensorFloat-32.
+    tf32: let CUDA round float32 products to TensorFloat-32. fused: the optimizer's fused kernels.
+    prefetch: on CUDA, make the next batch on a stream of its own while a step runs.
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     channels_last: bool = True
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead", "max-autotune"] = False
     deterministic: bool = False
     tf32: bool = False
+    fused: bool = False
+    prefetch: bool = True
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -81,6 +85,13 @@ def initialised(make: Any, seed: int, name: str) -> nn.Module:
     """
     with drawing_from(stream(seed, "init", name)):
         return make()
+
+
+def compiled(model: nn.Module, how: bool | str) -> nn.Module:
+    """The module as `runtime.compile` says; the same parameters, so the plain one may be evaluated meanwhile."""
+    if not how:
+        return model
+    return torch.compile(model, mode=how if isinstance(how, str) else None)  # pyright: ignore[reportReturnType]
 
 
 def seed_modules(at: Progress, world: World, device: torch.device) -> None:
