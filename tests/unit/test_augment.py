@@ -4,19 +4,31 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from paribus.core.protocols import Place
 from paribus.core.streams import stream, uniform
-from paribus.data import augment
-from paribus.data.augment import crop_and_flip, downsampled, normalised, padded
+from paribus.data import pixels as module
+from paribus.data.augment import downsampled, normalised
+from paribus.data.draws import Draws
+from paribus.data.look import Look, PadCrop
+from paribus.data.pixels import Inputs
 
 
 def images(n: int = 20, size: int = 12, channels: int = 3) -> torch.Tensor:
     return torch.randint(0, 256, (n, size, size, channels), generator=stream(0, "images")).to(torch.uint8)
 
 
+def crop_and_flip(pixels: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, pad: int, flip: bool) -> torch.Tensor:
+    """What a look that changes no grey level makes of images: (b, h, w, c) whole numbers."""
+    channels = pixels.shape[3]
+    look = Look((0.0,) * channels, (1 / 255,) * channels, PadCrop(pad=pad), flip)
+    made = Inputs(look, Place(torch.device("cpu"), torch.float64)).training(pixels, rows, Draws(1, 2, ids))
+    return made.round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def agrees_with_one_at_a_time(pad: int, flip: bool) -> bool:
     pixels, rows = images(), torch.tensor([3, 3, 0, 19, 7])
     ids = rows + 1000
-    got = crop_and_flip(padded(pixels, pad), rows, ids, seed=1, epoch=2, pad=pad, flip=flip, size=(12, 12))
+    got = crop_and_flip(pixels, rows, ids, pad, flip)
     drawn = uniform(1, "augment.crop_and_flip", 2, ids, 3)
     for i, row in enumerate(rows.tolist()):
         one = F.pad(pixels[row].permute(2, 0, 1), (pad, pad, pad, pad))
@@ -35,8 +47,8 @@ def test_crop_and_flip_is_pad_crop_flip_of_each_image(pad: int, flip: bool) -> N
 
 
 def test_twin_a_crop_with_rows_and_columns_swapped_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    crop = augment.crop
-    monkeypatch.setattr(augment, "crop", lambda x, rows, top, left, h, w: crop(x, rows, left, top, h, w))
+    crop = module.crop
+    monkeypatch.setattr(module, "crop", lambda x, rows, top, left, h, w: crop(x, rows, left, top, h, w))
     assert not agrees_with_one_at_a_time(4, False)
 
 
@@ -46,7 +58,7 @@ def test_every_offset_is_as_likely_as_any_other() -> None:
     pixel[0, 4, 4] = 255
     n = 81 * 500
     rows, ids = torch.zeros(n, dtype=torch.long), torch.arange(n)
-    out = crop_and_flip(padded(pixel, 4), rows, ids, 0, 0, 4, False, (9, 9))
+    out = crop_and_flip(pixel, rows, ids, 4, False)
     counts = (out > 0).sum(0).flatten().double()
     assert counts.sum() == n
     assert float(((counts - 500) ** 2 / 500).sum()) < 80 + 5 * 160**0.5

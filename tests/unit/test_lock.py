@@ -1,6 +1,7 @@
 """The lock of a folder: the kernel's on one machine, a rule for names of other machines."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -112,3 +113,17 @@ def test_a_reader_in_passing_does_not_make_a_run_fail(tmp_path: Path) -> None:
         threading.Timer(0.15, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
         with locked(tmp_path):
             pass
+
+
+def test_a_forked_child_does_not_hold_the_folder_on(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    go = context.Event()
+    with locked(tmp_path):
+        child = context.Process(target=go.wait, daemon=True)
+        child.start()
+        with pytest.raises(ConfigError, match="is in use"), locked(tmp_path):
+            pass
+    with locked(tmp_path):  # the child lives still
+        assert child.is_alive()
+    go.set()
+    child.join()

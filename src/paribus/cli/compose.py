@@ -51,7 +51,7 @@ PROTOCOL = 1  # of what a recipe means; a change that alters results under an eq
 
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
 _NOT_RECIPE = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
-_NOT_RECIPE_OF_DATA = ("root", "download")
+_NOT_RECIPE_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
 
 
 def _called_like(protocol: type[Any]) -> AfterValidator:

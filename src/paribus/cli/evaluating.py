@@ -12,9 +12,12 @@ from paribus.engine.evaluate import evaluate
 from paribus.engine.runtime import prepare
 
 USAGE = (
-    "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [data=NAME data.KEY=VALUE ...] [runtime.KEY=VALUE] "
+    "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [data.pack=DIR] [data=NAME data.KEY=VALUE ...] "
+    "[runtime.KEY=VALUE] "
     "[packages=[NAME]]"
 )
+
+_HERE = ("data.root", "data.pack", "data.workers", "packages", "runtime.")  # what may differ from where it was trained
 
 
 def run(arguments: list[str]) -> int:
@@ -25,7 +28,7 @@ def run(arguments: list[str]) -> int:
         return 0
     named = [a for a in arguments if a.startswith("data=")]
     of_data = [a for a in arguments if a.startswith("data.")] if named else []
-    found = saved([a for a in arguments if a not in named + of_data], USAGE, ("data.root", "packages", "runtime."))
+    found = saved([a for a in arguments if a not in named + of_data], USAGE, _HERE)
     recipe = found.recipe
     if named:
         recipe = recipe_again({**recipe.config, "data": _other_data(found, named + of_data)})

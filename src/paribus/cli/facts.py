@@ -16,7 +16,7 @@ from paribus.models.macs import count_macs
 
 COUNTING_S = 3.0  # for MACs; the largest network here takes a third of a second
 _ALWAYS = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
-_NEVER = ("root", "download")  # where data lie says nothing about what is computed
+_NEVER = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed
 
 
 @dataclass(frozen=True)
@@ -151,4 +151,6 @@ def _written(value: Any) -> str:
         return f"[{','.join(map(_written, cast(list[Any], value)))}]"
     if isinstance(value, Mapping) and "_target_" in value:
         return _short(str(cast(dict[str, Any], value)["_target_"]))
+    if isinstance(value, type):
+        return value.__qualname__
     return _short(type(value).__qualname__) if is_dataclass(value) else str(value)

@@ -12,11 +12,18 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+COPY = 2**40  # more than there are samples
+
+
+def named(ids: Tensor, copies: Tensor | None) -> Tensor:
+    """What each sample's draws belong to: its index and which copy of it this is (None: there is one of each)."""
+    return ids if copies is None else ids + copies * COPY
+
 
 @dataclass(frozen=True)
 class Batch:
     """inputs (n, c, h, w) float; targets (n,) int64 class ids or (n, classes) weights that sum to 1; ids (n,) sample
-    indices.
+    indices, to which the k-th further copy of a repeated sample adds k · COPY.
 
     positions: (n,) places of these samples in the global batch of `size` samples, on the inputs' device.
     fetch: makes any places of the same global batch, as this batch stands now; None when all of it is here.

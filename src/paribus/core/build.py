@@ -1,4 +1,5 @@
-"""From a plain config to objects: each mapping with a `_target_` becomes that frozen dataclass, children first.
+"""From a plain config to objects: each mapping with a `_target_` becomes that frozen dataclass, children first, and
+`{_class_: name}` the class of that name itself.
 
 Pydantic checks keys, types, choices and ranges from the dataclass itself; this file finds the class, refuses what is
 not allowed, and puts every mistake into one line that names the config path. `describe` is the way back.
@@ -37,6 +38,8 @@ def build(node: Any, path: str = "", packages: tuple[str, ...] = ()) -> Any:
     """
     if isinstance(node, Mapping):
         node = cast(Mapping[Any, Any], node)
+        if set(node) == {"_class_"}:
+            return _named_class(node["_class_"], _join(path, "_class_"), packages)
         children = {str(k): build(v, _join(path, str(k)), packages) for k, v in node.items() if k != "_target_"}
         if "_target_" not in node:
             return children
@@ -63,24 +66,40 @@ def checked(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
 def resolve(target: object, path: str, packages: tuple[str, ...] = ()) -> type[Any]:
     """The dataclass a dotted name stands for; only from paribus and the packages named by the user."""
     where = _join(path, "_target_")
-    allowed = ("paribus", *packages)
-    if not isinstance(target, str) or "." not in target:
-        raise ConfigError(
-            f"{where}: found {target!r}; expected a dotted class name such as paribus.models.convnet.ConvNet"
-        )
-    if target.split(".")[0] not in allowed:
-        raise ConfigError(
-            f"{where}: found {target}; only classes of {', '.join(allowed)} may be named in a config "
-            "(packages=[your_package] adds your own)"
-        )
-    module_name, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}: {target} cannot be imported: {error}") from error
+    found = _imported(target, where, ("paribus", *packages))
     if not (isinstance(found, type) and is_pydantic_dataclass(found)):
         raise ConfigError(f"{where}: {target} is not a config class (a dataclass made with paribus.core.build.schema)")
     return found
+
+
+def _named_class(name: object, where: str, packages: tuple[str, ...]) -> type[Any]:
+    """A class that is called by whoever takes it, so it must be defined in one of the user's own packages: else a run
+    folder from elsewhere could have Popen called, through a module of ours that imports it."""
+    found = _imported(name, where, packages)
+    if not isinstance(found, type) or found.__module__.split(".")[0] not in packages:
+        raise ConfigError(
+            f"{where}: {name} is no class that is defined in {' or '.join(packages) or 'a package of yours'} "
+            "(packages=[your_package] adds your own)"
+        )
+    return found
+
+
+def _imported(name: object, where: str, allowed: tuple[str, ...]) -> Any:
+    """What a dotted name stands for; only from the allowed packages. where: its config path."""
+    if not isinstance(name, str) or "." not in name:
+        raise ConfigError(
+            f"{where}: found {name!r}; expected a dotted class name such as paribus.models.convnet.ConvNet"
+        )
+    if name.split(".")[0] not in allowed:
+        raise ConfigError(
+            f"{where}: found {name}; only classes of {', '.join(allowed) or 'your own packages'} may be named in a config "
+            "(packages=[your_package] adds your own)"
+        )
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}: {name} cannot be imported: {error}") from error
 
 
 def describe(thing: Any) -> Any:
@@ -89,6 +108,8 @@ def describe(thing: Any) -> Any:
         cls = type(thing)
         values = {field.name: describe(getattr(thing, field.name)) for field in fields(thing) if field.init}
         return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **values}
+    if isinstance(thing, type):
+        return {"_class_": f"{thing.__module__}.{thing.__qualname__}"}
     if isinstance(thing, Mapping):
         return {str(k): describe(v) for k, v in cast(Mapping[Any, Any], thing).items()}
     if isinstance(thing, list | tuple):

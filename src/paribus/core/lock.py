@@ -14,6 +14,7 @@ import os
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -63,6 +64,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
                 time.sleep(0.1)
         _wait_until_free(folder, file, wait)
         _write(file, json.dumps(asdict(me())) + "\n")
+        _closed_in_children(file)
         try:
             with _beating(file):
                 yield
@@ -133,6 +135,19 @@ def _write(file: IO[str], text: str) -> None:
     file.truncate(0)
     file.write(text)
     file.flush()
+
+
+def _closed_in_children(file: IO[str]) -> None:
+    """A forked child (a data worker) shares its parent's kernel lock as long as it has the file open: it must not, or
+    a run that was killed would seem to go on for as long as its workers take to notice."""
+    mine = weakref.ref(file)  # hooks stay for good, files should not
+
+    def close() -> None:
+        held = mine()
+        if held is not None:
+            held.close()
+
+    os.register_at_fork(after_in_child=close)
 
 
 @contextmanager

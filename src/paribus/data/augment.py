@@ -1,17 +1,13 @@
-"""Batched augmentation of resident uint8 images: gathers and selects on whole batches, no loop over samples.
-
-Every number drawn belongs to (seed, epoch, sample index), so an image is augmented the same way in any batch, on any
-rank.
+"""Crop, mirror image and normalisation of whole batches in tensor operations, on any device: the reference that the
+kernel of pixels.c equals bit for bit.
 """
 
 import torch
 from torch import Tensor
 
-from paribus.core.streams import uniform
-
 
 def padded(images: Tensor, pad: int) -> Tensor:
-    """(n, h, w, c) with `pad` black pixels on every side. Done once when a set is loaded, never in a step."""
+    """(n, h, w, c) with `pad` black pixels on every side."""
     if pad == 0:
         return images
     n, h, w, c = images.shape
@@ -32,30 +28,9 @@ def crop(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, height: int, w
     return runs[rows[:, None], y, left[:, None]].view(-1, height, width, c)
 
 
-def crop_and_flip(
-    images: Tensor,
-    rows: Tensor,
-    ids: Tensor,
-    seed: int,
-    epoch: int,
-    pad: int,
-    flip: bool,
-    size: tuple[int, int],
-) -> Tensor:
-    """Random crop from images that were padded by `pad`, then a mirror image half of the time.
-
-    images: (n, h + 2 pad, w + 2 pad, c) uint8; rows (b,) where the samples lie, ids (b,) which samples they are.
-    Returns (b, h, w, c) uint8. The offsets are uniform in 0..2·pad, as in torchvision's RandomCrop.
-    """
-    drawn = uniform(seed, "augment.crop_and_flip", epoch, ids, 3)
-    if pad:
-        top, left = (drawn[:, :2] * (2 * pad + 1)).long().unbind(1)
-        out = crop(images, rows, top, left, *size)
-    else:
-        out = images[rows]
-    if flip:
-        out = torch.where((drawn[:, 2] < 0.5)[:, None, None, None], out.flip(2), out)
-    return out
+def flipped(images: Tensor, mirrored: Tensor) -> Tensor:
+    """(b, h, w, c) with the chosen images mirrored left to right; mirrored: (b,) bool."""
+    return torch.where(mirrored[:, None, None, None], images.flip(2), images)
 
 
 def normalised(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,8 @@ from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Place
 from paribus.data.augment import downsampled
-from paribus.data.resident import Images, Look, resident_sets
+from paribus.data.look import Augmentation, Look, PadCrop
+from paribus.data.resident import Images, resident_sets
 
 # name -> folder, label key, {file: md5}; the checksums are the ones torchvision has
 _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
@@ -53,6 +55,7 @@ class Cifar:
     root: the folder that holds cifar-10-batches-py or cifar-100-python; else PARIBUS_DATA, else ./data.
     train_size: a stratified subset of the training set. minival: images carved from it for selection.
     size: average down to this many pixels a side. pad, flip: random crop after padding, mirroring.
+    augment: further augmentations by name, in order.
     """
 
     name: Literal["cifar10", "cifar100"]
@@ -63,6 +66,7 @@ class Cifar:
     size: Annotated[int, Field(ge=4, le=32)] = 32
     pad: Annotated[int, Field(ge=0, le=16)] = 4
     flip: bool = True
+    augment: Mapping[str, Augmentation] = Field(default_factory=dict)
     mean: tuple[float, float, float] | None = None
     std: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None = (
         None
@@ -78,7 +82,7 @@ class Cifar:
         if self.size != 32:
             train, val = (Images(downsampled(d.images, self.size), d.targets, d.ids) for d in (train, val))
         mean, std = _MOMENTS[self.name]
-        look = Look(self.mean or mean, self.std or std, self.pad, self.flip)
+        look = Look(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
         classes = {"cifar10": 10, "cifar100": 100}[self.name]
         names = _CIFAR10 if self.name == "cifar10" else ()
         return resident_sets(self.name, train, val, classes, look, place, self.train_size, self.minival, names)

@@ -1,5 +1,6 @@
 """The 1,797 handwritten digits that scikit-learn ships (UCI optdigits, 8×8 pixels): real images without a download."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -7,7 +8,8 @@ from pydantic import Field
 
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, Place
-from paribus.data.resident import Images, Look, resident_sets
+from paribus.data.look import Augmentation, Look, PadCrop
+from paribus.data.resident import Images, resident_sets
 from paribus.data.subset import stratified
 
 _TEST = 360  # a fifth, stratified; the set comes without a split of its own
@@ -23,6 +25,7 @@ class Digits:
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
     pad: Annotated[int, Field(ge=0, le=4)] = 1
+    augment: Mapping[str, Augmentation] = Field(default_factory=dict)
 
     def __call__(self, place: Place) -> DataSets:
         from sklearn.datasets import load_digits  # a second to import
@@ -34,5 +37,5 @@ class Digits:
         rest = torch.ones(len(images), dtype=torch.bool)
         rest[test] = False
         train, val = everything.chosen(torch.nonzero(rest).flatten()), everything.chosen(test)
-        look = Look(mean=(0.287,), std=(0.353,), pad=self.pad, flip=False)
+        look = Look(mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment)
         return resident_sets("digits", train, val, 10, look, place, self.train_size, self.minival)

@@ -1,108 +1,189 @@
-"""Data sets that live on the device as uint8. A batch is a pure function of (data, seed, step): no workers, no
-state."""
+"""Sets whose pixels lie ready as uint8: on the device, in host memory, or in a memory-mapped file. A batch is a pure
+function of (data, seed, step): no workers, no state."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch
+from paribus.core.batch import Batch, named
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Loader, Place, Spec
-from paribus.core.streams import stream
-from paribus.data.augment import crop_and_flip, normalised, padded
+from paribus.data.draws import Draws
+from paribus.data.look import Look
+from paribus.data.order import order
+from paribus.data.pixels import Inputs
 from paribus.data.subset import checksum, stratified
+
+Keep = Literal["auto", "device", "host", "mapped"]
 
 
 @dataclass(frozen=True)
 class Images:
-    """images (n, h, w, c) uint8; targets (n,) int64 class ids; ids (n,) their indices in the full set."""
+    """images (N, h, w, c) uint8, contiguous, perhaps memory-mapped; targets (n,) int64 class ids; ids (n,) indices in
+    the full set of the source.
+
+    rows: (n,) where each sample lies in `images`, so that a subset copies no pixels; None: sample i is image i.
+    """
 
     images: Tensor
     targets: Tensor
     ids: Tensor
+    rows: Tensor | None = None
 
     def chosen(self, index: Tensor) -> "Images":
-        return Images(self.images[index], self.targets[index], self.ids[index])
+        """The samples at these places, (m,) int64."""
+        rows = index if self.rows is None else self.rows[index]
+        return Images(self.images, self.targets[index], self.ids[index], rows)
 
+    @property
+    def places(self) -> Tensor:
+        return torch.arange(len(self.ids)) if self.rows is None else self.rows
 
-@dataclass(frozen=True)
-class Look:
-    """How pixels become inputs: normalisation (in units of the 0–1 range) and training augmentation."""
+    def kept(self, keep: Keep, device: torch.device) -> "Images":
+        """The same samples with their pixels where `keep` says.
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    pad: int
-    flip: bool
+        auto: on the device while they take less than half of its free memory, else as they are, in host memory or a
+        mapped file. host: in memory that the device copies from at full speed. On a CPU both read a
+        mapped file into memory, and auto leaves the pixels as they are.
+        """
+        if device.type == "cpu":
+            return self if keep in ("auto", "mapped") else self._at(self._own().clone())
+        if keep == "auto":
+            size = self.images[0].numel() * len(self.ids)
+            keep = "device" if size < torch.cuda.mem_get_info(device)[0] / 2 else "mapped"
+        if keep == "device":
+            return self._at(self._own().to(device))
+        return self._at(self._own().pin_memory()) if keep == "host" else self
+
+    def _own(self) -> Tensor:
+        return self.images if self.rows is None else self.images[self.rows]
+
+    def _at(self, images: Tensor) -> "Images":
+        return Images(images, self.targets, self.ids)
 
 
 class ResidentLoader:
     """Batches from a resident set. An epoch is a fresh permutation; what does not fill a batch waits for the next
     one."""
 
-    def __init__(self, data: Images, look: Look, classes: int, place: Place, batch_size: int, seed: int) -> None:
-        n, height, width, _ = data.images.shape
+    def __init__(
+        self,
+        data: Images,
+        look: Look,
+        classes: int,
+        place: Place,
+        batch_size: int,
+        seed: int,
+        keep: Keep = "auto",
+    ) -> None:
+        n = len(data.ids)
         if batch_size > n:
             raise ConfigError(f"batch_size: found {batch_size}; there are only {n} training images")
         if batch_size % place.world:
             raise ConfigError(f"batch_size: found {batch_size}; it must be a multiple of the {place.world} processes")
         self.steps_per_epoch = n // batch_size
-        self._size, self._look, self._classes, self._place, self._batch_size = (
-            (height, width),
-            look,
-            classes,
-            place,
-            batch_size,
-        )
-        self._seed = seed
-        self._images = padded(data.images, look.pad).to(place.device)
-        self._targets, self._ids = data.targets.to(place.device), data.ids.to(place.device)
-        self._mean, self._std = _moments(look, place)
+        self._look, self._classes, self._place, self._batch_size, self._seed = look, classes, place, batch_size, seed
+        self._data = data.kept(keep, place.device)
+        self._inputs = Inputs(look, place)
         share = batch_size // place.world
-        self._positions = torch.arange(place.rank * share, (place.rank + 1) * share, device=place.device)
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0))
+        self._share = slice(place.rank * share, (place.rank + 1) * share)
+        self._positions = torch.arange(batch_size, device=place.device)[self._share]
+        self._epoch = _Epoch(-1, self._data.ids, None, self._data.ids, self._data.ids)
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`, augmented and normalised."""
-        return self._make(step, self._positions)
+        return self._made(step, self._positions, self._share)
 
-    def _make(self, step: int, positions: Tensor) -> Batch:
+    def _made(self, step: int, positions: Tensor, where: slice | Tensor) -> Batch:
         epoch, k = divmod(step, self.steps_per_epoch)
-        rows = self._order_of(epoch)[positions + k * self._batch_size]
-        ids = self._ids[rows]
-        pixels = crop_and_flip(self._images, rows, ids, self._seed, epoch, self._look.pad, self._look.flip, self._size)
+        here = self._order_of(epoch).at(where, k * self._batch_size)
+        images, rows = self._data.images, here.rows
+        if images.device.type != self._place.device.type:
+            images, rows = _brought(images, rows, self._place.device)
         return Batch(
-            inputs=normalised(pixels, self._mean, self._std, self._place.memory_format),
-            targets=self._targets[rows],
-            ids=ids,
+            inputs=self._inputs.training(images, rows, Draws(self._seed, here.epoch, here.ids, here.copies)),
+            targets=here.targets,
+            ids=named(here.ids, here.copies),
             positions=positions,
             size=self._batch_size,
             classes=self._classes,
-            fetch=(lambda where: self._make(step, where)) if self._place.world > 1 else None,
+            fetch=(lambda places: self._made(step, places, places)) if self._place.world > 1 else None,
         )
 
-    def _order_of(self, epoch: int) -> Tensor:
+    def _order_of(self, epoch: int) -> "_Epoch":
         # remembered for speed only: it can be made again from the epoch
-        if self._order[0] != epoch:
-            order = torch.randperm(len(self._ids), generator=stream(self._seed, "order", epoch))
-            self._order = (epoch, order.to(self._place.device))
-        return self._order[1]
+        if self._epoch.epoch != epoch:
+            data, device = self._data, self._place.device
+            rows, copies = order(len(data.ids), self._seed, epoch, self._look.repeats)
+            self._epoch = _Epoch(
+                epoch,
+                data.places[rows].to(data.images.device),
+                None if copies is None else copies.to(device),
+                data.ids[rows].to(device),
+                data.targets[rows].to(device),
+            )
+        return self._epoch
 
 
-def evaluation_batches(data: Images, look: Look, classes: int, place: Place) -> Callable[[int], Iterator[Batch]]:
-    """Every sample of this rank's share once, in order, the last batch as long as it comes. Ranks share no sample."""
-    first, last = (len(data.ids) * r // place.world for r in (place.rank, place.rank + 1))
-    images, targets, ids = (part[first:last].to(place.device) for part in (data.images, data.targets, data.ids))
-    mean, std = _moments(look, place)
+@dataclass(frozen=True)
+class _Epoch:
+    """Samples in the order of an epoch: where they lie (beside the pixels), and who they are (on the device)."""
+
+    epoch: int
+    rows: Tensor
+    copies: Tensor | None
+    ids: Tensor
+    targets: Tensor
+
+    def at(self, where: slice | Tensor, start: int) -> "_Epoch":
+        """The samples at these places of the batch that begins at `start`."""
+        if isinstance(where, slice):
+            where = beside = slice(where.start + start, where.stop + start)
+        else:
+            where = where + start
+            beside = where.to(self.rows.device)
+        copies = None if self.copies is None else self.copies[where]
+        return _Epoch(self.epoch, self.rows[beside], copies, self.ids[where], self.targets[where])
+
+
+def _brought(images: Tensor, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The images of a batch, copied from the host to the device without a wait, and where they lie now."""
+    batch = torch.empty(len(rows), *images.shape[1:], dtype=images.dtype, pin_memory=device.type == "cuda")
+    torch.index_select(images, 0, rows, out=batch)
+    return batch.to(device, non_blocking=True), torch.arange(len(rows), device=device)
+
+
+View = Callable[[Tensor], Tensor]
+
+
+def evaluation_batches(
+    data: Images, look: Look, classes: int, place: Place, keep: Keep = "auto", view: View | None = None
+) -> Callable[[int], Iterator[Batch]]:
+    """Every sample of this rank's share once, in order, the last batch as long as it comes. Ranks share no sample.
+
+    view: what is made of stored images before normalisation (a resize, a centre crop), (b, h, w, c) uint8 to uint8 of
+    another size; None: they stay as they are.
+    """
+    n = len(data.ids)
+    first, last = (n * r // place.world for r in (place.rank, place.rank + 1))
+    share = data.chosen(torch.arange(first, last)).kept(keep, place.device)
+    rows = share.places.to(share.images.device)
+    targets, ids = share.targets.to(place.device), share.ids.to(place.device)
+    inputs = Inputs(look, place)
 
     def batches(batch_size: int) -> Iterator[Batch]:
-        for start in range(
-            0, max(len(ids), 1), batch_size
-        ):  # an empty share gives an empty batch: ranks sum the same keys
+        # an empty share gives an empty batch: ranks sum the same keys
+        for start in range(0, max(len(ids), 1), batch_size):
             here = slice(start, start + batch_size)
+            if share.images.device.type == place.device.type:
+                images = share.images[rows[here]]
+            else:
+                images, _ = _brought(share.images, rows[here], place.device)
             yield Batch(
-                inputs=normalised(images[here], mean, std, place.memory_format),
+                inputs=inputs.plain(images if view is None else view(images)),
                 targets=targets[here],
                 ids=ids[here],
                 positions=torch.arange(start, start + len(ids[here]), device=place.device),
@@ -123,8 +204,15 @@ def resident_sets(
     train_size: int | None,
     minival: int,
     names: tuple[str, ...] = (),
+    keep: Keep = "auto",
+    view: View | None = None,
+    pixels: str | None = None,
 ) -> DataSets:
-    """Carve `minival` images for selection from the training set, then keep `train_size` of the rest."""
+    """Carve `minival` images for selection from the training set, then keep `train_size` of the rest.
+
+    view: what evaluation makes of stored images (see evaluation_batches), for every split. pixels: a checksum that
+    stands for the training pixels (a pack has one), so that they need not be read to name the subset.
+    """
     splits = {"val": val}
     if minival >= len(train.ids):
         raise ConfigError(f"data.minival: found {minival}; there are {len(train.ids)} training images to share")
@@ -137,22 +225,18 @@ def resident_sets(
     if train_size is not None:
         train = train.chosen(stratified(train.targets, train_size, name, key="data.train_size"))
     _, height, width, channels = train.images.shape
+    height, width = look.size(height, width)
 
     def loader(batch_size: int, seed: int) -> Loader:
-        return ResidentLoader(train, look, classes, place, batch_size, seed)
+        return ResidentLoader(train, look, classes, place, batch_size, seed, keep)
 
     return DataSets(
         spec=Spec(classes=classes, channels=channels, height=height, width=width),
         loader=loader,
-        splits={key: evaluation_batches(part, look, classes, place) for key, part in splits.items()},
+        splits={key: evaluation_batches(part, look, classes, place, keep, view) for key, part in splits.items()},
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
-        checksum=checksum(train.images, train.targets, train.ids),
+        checksum=checksum(pixels or train.images, train.targets, train.ids, train.rows),
         mean=look.mean,
         std=look.std,
         names=names,
     )
-
-
-def _moments(look: Look, place: Place) -> tuple[Tensor, Tensor]:
-    mean, std = (torch.tensor(v, dtype=place.dtype, device=place.device) for v in (look.mean, look.std))
-    return mean, std

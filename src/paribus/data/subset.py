@@ -20,6 +20,22 @@ def _per_class(counts: list[int], n: int) -> list[int]:
     return out
 
 
+def carved(targets: Tensor, name: str, train_size: int | None, minival: int) -> tuple[Tensor, Tensor | None]:
+    """The training samples that are used, and those held out for selection, as indices in increasing order: `minival`
+    are carved first, then `train_size` of the rest are kept; None keeps all, 0 carves none."""
+    used, held_out = torch.arange(len(targets)), None
+    if minival >= len(targets):
+        raise ConfigError(f"data.minival: found {minival}; there are {len(targets)} training images to share")
+    if minival:
+        held_out = stratified(targets, minival, name, last=True, key="data.minival")
+        rest = torch.ones(len(targets), dtype=torch.bool)
+        rest[held_out] = False
+        used = used[rest]
+    if train_size is not None:
+        used = used[stratified(targets[used], train_size, name, key="data.train_size")]
+    return used, held_out
+
+
 def stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: str = "n") -> Tensor:
     """Indices of n samples, in increasing order, with the classes in proportion.
 
@@ -37,9 +53,17 @@ def stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: s
     return torch.cat(chosen).sort().values
 
 
-def checksum(images: Tensor, targets: Tensor, ids: Tensor) -> str:
-    """sha256 over the chosen samples: their indices, labels and pixels."""
+def checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:
+    """sha256 over the chosen samples: their indices, labels and pixels.
+
+    images: (N, h, w, c), of which `rows` are chosen (None: all), or a checksum that stands for all of them.
+    """
     digest = hashlib.sha256()
-    for part in (ids, targets, images):
+    for part in (ids, targets):
         digest.update(part.contiguous().cpu().numpy().data)
+    if isinstance(images, str):
+        digest.update(images.encode())
+        return digest.hexdigest()
+    for here in (torch.arange(len(images)) if rows is None else rows).split(4096):  # a set may be larger than memory
+        digest.update(images[here].contiguous().cpu().numpy().data)
     return digest.hexdigest()

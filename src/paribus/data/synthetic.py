@@ -1,6 +1,7 @@
 """Made-up images for tests and timings: each class has its own smooth pattern under noise. Says nothing about
 techniques."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -10,7 +11,8 @@ from pydantic import Field
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, Place
 from paribus.core.streams import stream
-from paribus.data.resident import Images, Look, resident_sets
+from paribus.data.look import Augmentation, Look, PadCrop
+from paribus.data.resident import Images, resident_sets
 
 
 @schema
@@ -25,6 +27,7 @@ class Synthetic:
     noise: Annotated[float, Field(ge=0)] = 60.0
     pad: Annotated[int, Field(ge=0)] = 4
     flip: bool = True
+    augment: Mapping[str, Augmentation] = Field(default_factory=dict)
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
 
@@ -39,6 +42,7 @@ class Synthetic:
             noise = self.noise * torch.randn(n, *shape, generator=stream(0, "synthetic.noise", split))
             return Images((patterns[targets] + noise).clamp(0, 255).to(torch.uint8), targets, torch.arange(n))
 
-        look = Look(mean=(0.5,) * self.channels, std=(0.3,) * self.channels, pad=self.pad, flip=self.flip)
+        moments = ((0.5,) * self.channels, (0.3,) * self.channels)
+        look = Look(*moments, PadCrop(pad=self.pad), self.flip, self.augment)
         train, val = made(self.n, "train"), made(self.val_n, "val")
         return resident_sets("synthetic", train, val, self.classes, look, place, self.train_size, self.minival)

@@ -1,0 +1,96 @@
+"""From an image file to RGB pixels, in one way for packs and for folders. Needs Pillow alone: worker processes of
+`paribus data prepare` start without torch.
+
+What a pixel is, whatever the file: the first frame, in the orientation in which it is stored (EXIF's is not applied:
+torchvision and timm do not either, and ImageNet's published results rest on that), alpha dropped and grey tripled as
+Pillow's `convert("RGB")` does it, CMYK by Pillow's formula. 16-bit grey keeps its high byte, as Pillow does for 16-bit
+colour; `convert` would cut it off at 255.
+"""
+
+import warnings
+from pathlib import Path
+
+from PIL import Image, features
+
+from paribus.core.errors import ConfigError
+
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # in any case
+_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
+_MOST_PIXELS = 2**27  # between resize and crop; Pillow itself refuses to open larger images than about that
+RULE = "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
+PACKED = (
+    "shorter side by Pillow's bilinear resize (antialias), the longer in proportion, rounded down; centre crop; "
+    "an image of the size is kept as it is"
+)
+
+
+class BadImage(ConfigError):
+    """An image that cannot be had: names the file and the reason."""
+
+
+def decoded(path: Path, called: str = "") -> Image.Image:
+    """The image in mode RGB. called: its name in messages, else the path. Raises BadImage."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # damaged EXIF, odd transparency: none changes a pixel here
+            with Image.open(path, formats=_FORMATS) as image:
+                image.load()
+                return _rgb(image)
+    except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, ValueError and more
+        raise BadImage(f"{called or path}: {_reason(error)}") from error
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image.copy()  # leaves the file behind
+    if image.mode == "I;16":
+        return image.point(lambda value: value / 256, "L").convert("RGB")
+    if image.mode[0] in "IF":
+        raise ValueError(f"pixels of mode {image.mode} have no known range")
+    if image.mode == "P" and "transparency" in image.info:
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "no JPEG, PNG, WebP, BMP or GIF by its content"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return f"does not decode ({error or type(error).__name__})"
+
+
+def packed(path: Path, size: int, called: str = "") -> Image.Image:
+    """The image as a pack keeps it, `size` pixels a side. Raises BadImage."""
+    image = decoded(path, called)
+    if size**2 * max(image.size) > _MOST_PIXELS * min(image.size):
+        raise BadImage(
+            f"{called or path}: {image.width}×{image.height} pixels, too long and thin to be made {size} high"
+        )
+    return square(image, size)
+
+
+def square(image: Image.Image, size: int) -> Image.Image:
+    """Shorter side to `size`, then the centre; as torchvision's Resize and CenterCrop."""
+    width, height = image.size
+    if (width, height) == (size, size):
+        return image
+    short = min(width, height)
+    width, height = size * width // short, size * height // short
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
+
+
+def versions() -> dict[str, str]:
+    """What decodes here. Another libjpeg may give other pixels."""
+    import PIL
+
+    turbo = features.check_feature("libjpeg_turbo")
+    return {
+        "pillow": PIL.__version__,
+        "libjpeg": f"turbo {features.version_feature('libjpeg_turbo')}" if turbo else str(features.version("jpg")),
+        "webp": str(features.version("webp")),
+        "zlib": str(features.version("zlib")),
+    }

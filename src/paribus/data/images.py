@@ -1,0 +1,119 @@
+"""ImageNet-like sets: an ImageFolder tree, packed once into squares of one size, or decoded again in every step.
+
+Both forms give a sample the same crop, flip and augmentations, and the same bits where the files are squares of the
+pack's size; of other files the packed form crops what the pack kept, the middle square made small.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import DataSets, Place
+from paribus.data.crops import Crops, look_of
+from paribus.data.folder import folder_sets
+from paribus.data.look import Interpolation
+from paribus.data.manifest import FOLDER, Manifest, manifest
+from paribus.data.pack import Pack, default_folder, open_pack
+from paribus.data.resample import resized_crop
+from paribus.data.resident import Images, Keep, resident_sets
+from paribus.data.source import folder_source
+
+
+@schema
+class ImageSet(Crops):
+    """A set of images under a folder with train/ and val/, a folder for each class in both.
+
+    name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
+    holds it; else PARIBUS_DATA, else ./data. form: `packed` reads what `paribus data prepare` made of it, `folder` the
+    tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE. keep: where
+    packed pixels live (data/resident.py).
+
+    on_error=skip: packed, the images that the pack left out are told and not there; from the folder, the next sound
+    image of its class stands in for one that does not decode, and evaluation goes without it.
+    """
+
+    name: str
+    root: str | None = None
+    form: Literal["packed", "folder"] = "packed"
+    pack_size: Annotated[int, Field(ge=8, le=1024)] = 160
+    pack: str | None = None
+    keep: Keep = "auto"
+    download: bool = False
+
+    def __call__(self, place: Place) -> DataSets:
+        known = None if self.name == FOLDER else manifest(self.name)
+        root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
+        return self._folder(root, known, place) if self.form == "folder" else self._packed(root, known, place)
+
+    def _packed(self, root: Path, known: Manifest | None, place: Place) -> DataSets:
+        if self.size > self.pack_size:
+            raise ConfigError(
+                f"data.size: found {self.size}; a pack of data.pack_size={self.pack_size} has fewer pixels a side; pack "
+                "larger ones, or decode in every step with data.form=folder"
+            )
+        where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
+        pack = open_pack(where, self.name, self.pack_size, root)
+        self._tell_skipped(pack)
+        train, val = (Images(s.images, s.targets, s.ids) for s in (pack.splits[k] for k in ("train", "val")))
+        return resident_sets(
+            self.name,
+            train,
+            val,
+            len(pack.classes),
+            look_of(self),
+            place,
+            self.train_size,
+            self.minival,
+            _readable(pack.classes, known),
+            self.keep,
+            centre(self.size, self.eval_ratio, self.interpolation),
+            pack.checksum,
+        )
+
+    def _tell_skipped(self, pack: Pack) -> None:
+        skipped = [name for split in pack.splits.values() for name in split.skipped]
+        if not skipped:
+            return
+        told = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
+        if self.on_error == "raise":
+            raise ConfigError(
+                f"data.on_error: the pack {pack.folder} is without {len(skipped)} images that do not decode ({told}); "
+                "data.on_error=skip trains and evaluates without them"
+            )
+        print(f"warning: {pack.folder} is without {len(skipped)} images that do not decode: {told}", file=sys.stderr)
+
+    def _folder(self, root: Path, known: Manifest | None, place: Place) -> DataSets:
+        for key, usual in (("pack", None), ("keep", "auto")):
+            if (found := getattr(self, key)) != usual:
+                raise ConfigError(f"data.{key}: found {found}; data.form=folder reads no pack")
+        train, val = (folder_source(root, split, known) for split in ("train", "val"))
+        return folder_sets(self.name, train, val, self, place, _readable(train.classes, known))
+
+
+def centre(size: int, ratio: float, interpolation: Interpolation) -> Callable[[Tensor], Tensor]:
+    """What evaluation sees of stored squares: (b, s, s, 3) uint8 resized to round(size / ratio) a side, the middle
+    size×size of it. Made anew in each evaluation, by the operations that training crops with."""
+    side = round(size / ratio)
+    start = round((side - size) / 2.0)
+
+    def view(images: Tensor) -> Tensor:
+        b, height, width, _ = images.shape
+        if height != side:
+            whole = torch.tensor([0, 0, height, width], device=images.device).expand(b, 4)
+            rows = torch.arange(b, device=images.device)
+            images = resized_crop(images, rows, whole, (side, side), interpolation)
+        return images[:, start : start + size, start : start + size].contiguous()
+
+    return view
+
+
+def _readable(classes: tuple[str, ...], known: Manifest | None) -> tuple[str, ...]:
+    return tuple(known.classes.get(name, name) for name in classes) if known else classes

@@ -1,0 +1,111 @@
+"""What is known of a set of images before it is there: its classes, counts, archives. One YAML file each in manifests/.
+
+No torch and no pictures here: the command line lists them.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from paribus.core.build import checked, near, schema
+from paribus.core.errors import ConfigError
+
+FOLDER = "folder"  # the name that stands for any tree with train/ and val/, which has no manifest
+_HERE = Path(__file__).parent / "manifests"
+_Count = Annotated[int, Field(ge=1)]
+
+
+@schema
+class Archive:
+    """A file to download. url: None where an account is needed. md5: None where no one vouches for it.
+
+    size: pixels of the shorter side, None as in ImageNet. torchvision: whether torchvision would fetch it, which
+    `--download` stands on. nested: an archive of archives, which is not unpacked here.
+    """
+
+    file: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    url: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    md5: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = None
+    size: _Count | None = None
+    torchvision: bool = False
+    nested: bool = False
+
+
+@schema
+class Manifest:
+    """classes: class ids, which are folder names, to readable names; their order is that of the targets.
+
+    folders: names under which the tree is usually found, beside the set's own. within: the larger set in whose tree this
+    one may lie, so that that set's other classes are no surprise. share: of the larger set's training images, drawn by
+    the rule that the set's file states. train, val: images; None where nobody vouches for a number.
+    """
+
+    name: str
+    title: str
+    classes: dict[str, str] = Field(min_length=2)
+    folders: tuple[str, ...] = ()
+    within: str | None = None
+    share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    train: _Count | None = None
+    val: _Count | None = None
+    archives: tuple[Archive, ...] = ()
+
+    def count(self, split: str) -> int | None:
+        return {"train": self.train, "val": self.val}[split]
+
+
+def names() -> tuple[str, ...]:
+    """The sets that have a manifest."""
+    return tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
+
+
+def manifest(name: str) -> Manifest:
+    """Raises ConfigError where there is none of that name."""
+    known = names()
+    if name not in known:
+        raise ConfigError(
+            f"{name}: no such set of images{near(name, [*known, FOLDER])}; there are {', '.join(known)}, and {FOLDER} "
+            "for any tree with train/ and val/"
+        )
+    return read_manifest(_HERE / f"{name}.yaml")
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Raises ConfigError with one line where the file is not a manifest."""
+    content = _content(path)
+    whose = content.pop("classes_of", None)
+    if whose is not None:
+        if whose not in names() or (_HERE / f"{whose}.yaml") == path:
+            raise ConfigError(f"{path}: classes_of: found {whose!r}; expected another set's name")
+        content["classes"] = _content(_HERE / f"{whose}.yaml").get("classes")
+    archives = content.pop("archives", [])
+    if not isinstance(archives, list) or not all(isinstance(a, dict) for a in archives):
+        raise ConfigError(f"{path}: archives: found {archives!r}; expected a list of mappings")
+    made = tuple(checked(Archive, _texts(a), f"{path}: archives.{i}") for i, a in enumerate(archives))
+    folders = content.pop("folders", [])
+    if not isinstance(folders, list):
+        raise ConfigError(f"{path}: folders: found {folders!r}; expected a list of names")
+    values = {**content, "name": path.stem, "folders": tuple(folders), "archives": made}
+    found = checked(Manifest, _texts(values), str(path))
+    if strange := [key for key in found.classes if not key or key[0] == "." or "/" in key]:
+        raise ConfigError(f"{path}: classes: found {strange[0]!r}; expected names of folders")
+    if found.within is not None and found.within not in names():
+        raise ConfigError(f"{path}: within: found {found.within!r}; expected another set's name")
+    return found
+
+
+def _content(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: no manifest: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: no manifest: found {type(content).__name__}, expected a mapping")
+    return content
+
+
+def _texts(mapping: dict[Any, Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in mapping.items()}
