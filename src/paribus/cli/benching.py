@@ -189,9 +189,22 @@ def data_parser() -> argparse.ArgumentParser:
 
 
 def data(options: Any, device: Any) -> Found:
-    from paribus.cli.bench_data import measure
+    from paribus.bench.contender import Scope
+    from paribus.bench.data import cases, tree
+    from paribus.bench.measure import measure
 
-    return measure(device, options, options.repeats or (3 if options.quick else 7), tell)
+    if options.root is not None and not (options.root / "train").is_dir():
+        raise ConfigError(f"bench data: --root: {options.root} has no folder train; give the tree that holds it")
+    rounds, least = (3, 0.2) if options.quick else (7, 1.0)
+    results: list[Result] = []
+    for title, make in cases(Scope(device, options.quick), options.root):
+        if (options.only or "").lower() in title.lower():
+            tell(title)
+            results.append(measure(make(), device, options.repeats or rounds, least))
+    if not results:
+        raise ConfigError(f"bench data: --only: found {options.only!r}, which is in no title")
+    left_out = [] if tree(options.root) else ["No JPEG files here: give a tree with --root, or PARIBUS_DATA."]
+    return Found("Training input, images a second", results, left_out)
 
 
 def start_parser() -> argparse.ArgumentParser:
