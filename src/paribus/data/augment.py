@@ -38,10 +38,15 @@ def normalised(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.m
 
     mean, std: (c,) in units of the 0–1 range.
     """
-    scale, shift = 1 / (255 * std), -mean / std
+    scale, shift = moments(mean, std)
     out = images.to(mean.dtype) * scale + shift
     # a permuted view of (b, h, w, c) is channels_last already, so only the contiguous layout costs a copy
     return out.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
+
+
+def moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+    """What a grey level is multiplied with, and what is then added."""
+    return 1 / (255 * std), -mean / std
 
 
 def downsampled(images: Tensor, size: int) -> Tensor:

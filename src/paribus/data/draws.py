@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from paribus.core.batch import named
-from paribus.core.streams import uniform
+from paribus.core.streams import key64, uniform_from
+from paribus.data.kernels import drawn, kernels
 
 
 @dataclass(frozen=True)
@@ -23,4 +24,5 @@ class Draws:
 
     def __call__(self, name: str, n: int) -> Tensor:
         """(b, n) float32 on the ids' device. Two augmentations never share a name."""
-        return uniform(self.seed, f"augment.{name}", self.epoch, named(self.ids, self.copies), n)
+        ids, key = named(self.ids, self.copies), key64(self.seed, f"augment.{name}", self.epoch)
+        return drawn(key, ids, n) if ids.is_cpu and kernels() is not None else uniform_from(key, ids, n)

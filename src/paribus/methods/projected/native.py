@@ -1,21 +1,9 @@
-"""A projecting step as a C kernel, for float32 and float64 on a CPU: compiled at first use, called through ctypes.
-
-The compiled file is kept in the user's cache folder (PARIBUS_CACHE, else XDG_CACHE_HOME or ~/.cache, under paribus),
-named by a hash of all that it depends on. It is written aside and renamed, so processes that start together do no harm.
-The threads are torch's own, where torch's OpenMP library can be called from outside, and else there is one.
-"""
+"""A projecting step as a C kernel, for float32 and float64 on a CPU: compiled at first use (core/native.py)."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shlex
-import shutil
-import subprocess
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -24,14 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paribus.core.native import NotCompiled, library, parallel
 from paribus.methods.projected.leaves import Adam, Leaf, Options, Rule, Seen, in_memory
 
 _SOURCE = Path(__file__).with_suffix(".c")
 _KINDS = {torch.float32: ("float", "sqrtf"), torch.float64: ("double", "sqrt")}
-# no fused multiply-adds: with them another CPU would give other bits; the rest changes none
-_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-# levels and not -march=native: the cache folder may be shared by unlike machines
-_LEVELS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
 
 
 class _Rule(ctypes.Structure):
@@ -70,7 +55,7 @@ def move(rule: Rule, options: Options, leaves: list[Leaf]) -> list[Seen]:
         ctypes.c_int64(len(leaves)),
         ctypes.c_void_p(view.data_ptr()),
         ctypes.c_void_p(norm.data_ptr()),
-        _parallel(),
+        parallel(),
     )
     if status:
         raise MemoryError("AdamP/SGDP, fused=True: no memory for the row sums")
@@ -96,12 +81,13 @@ def _told(rule: Rule, options: Options) -> _Rule:
 @functools.cache
 def kernel(dtype: torch.dtype) -> Callable[..., int] | None:
     """The compiled step for this dtype, or None after one warning that says why there is none."""
+    real, root = _KINDS[dtype]
     try:
-        library = ctypes.CDLL(str(_built(*_KINDS[dtype])))
-    except (OSError, subprocess.SubprocessError) as error:
-        _warn_once(_reason(error))
+        compiled = library(_SOURCE, f"projected-{real}", (f"-DREAL={real}", f"-DSQRT={root}"))
+    except NotCompiled as error:
+        _warn_once(str(error))
         return None
-    step: Any = library.projecting_step
+    step: Any = compiled.projecting_step
     step.restype = ctypes.c_int
     return step
 
@@ -113,44 +99,3 @@ def _warn_once(reason: str) -> None:
         "the default (foreach) is used instead, with the same results to rounding",
         stacklevel=2,
     )
-
-
-def _reason(error: Exception) -> str:
-    told = getattr(error, "stderr", None) or str(error)
-    return told.strip().splitlines()[-1] if told.strip() else type(error).__name__
-
-
-def _built(real: str, root: str) -> Path:
-    """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
-    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
-    if not compiler:
-        raise OSError("found neither cc, gcc nor clang, and CC is not set")
-    version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    level = _LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()) if platform.machine() == "x86_64" else ()
-    flags = (*_FLAGS, *level, f"-DREAL={real}", f"-DSQRT={root}")
-    facts = (_SOURCE.read_text(), *flags, version, platform.machine(), platform.system())
-    name = hashlib.sha256("\0".join(facts).encode()).hexdigest()[:24]
-    made = _folder() / f"projected-{real}-{name}.so"
-    if not made.exists():
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
-            aside = Path(scratch) / made.name
-            command = [*compiler, *flags, str(_SOURCE), "-o", str(aside), "-lm"]
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-            aside.replace(made)
-    return made
-
-
-def _folder() -> Path:
-    own = os.environ.get("PARIBUS_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paribus"
-
-
-@functools.cache
-def _parallel() -> Any:
-    """GOMP_parallel of the OpenMP library in this process: torch's team of threads, warm from the backward pass."""
-    try:
-        return ctypes.cast(ctypes.CDLL(None).GOMP_parallel, ctypes.c_void_p)
-    except (AttributeError, OSError, TypeError):
-        return None
