@@ -29,13 +29,15 @@ class Prepared:
 
     error: how far its result is from the truth, in the case's measure (inf: not of the right kind at all); called once,
     before any timing. call: one unit of work, to be timed. note: what a reader of its time should know.
-    session: entered around each sample, untimed: starts and ends what must not work in another's time.
+    session: entered around each sample, untimed: starts and ends what must not work in another's time. fewest: calls of
+    a sample, where results come in bursts.
     """
 
     error: Callable[[], float]
     call: Callable[[], object]
     note: str = ""
     session: Callable[[], AbstractContextManager[object]] = nullcontext
+    fewest: int = 1
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ Check = Callable[[Open, Task], float]
 def prepared(open_: Open, task: Task, source: Source, check: Check, ahead: int, note: str = "") -> Prepared:
     """A feed, checked on images made for it, then timed on the source's."""
     held = Held(lambda: open_(task, source), ahead)
-    return Prepared(lambda: check(open_, task), held.call, note, held.session)
+    return Prepared(lambda: check(open_, task), held.call, note, held.session, fewest=1 + 4 * ahead)
 
 
 def windows(open_: Open, task: Task) -> float:

@@ -6,6 +6,7 @@ Each is opened for a task on given images and then yields batches (inputs, targe
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -144,16 +145,17 @@ class Torchvision:
             from torchvision.transforms import v2
 
             collate = Mixing(v2.CutMix(alpha=1.0, num_classes=classes))
-        loader = DataLoader(
-            dataset,
-            task.batch,
-            shuffle=True,
-            num_workers=self.workers,
-            drop_last=True,
-            collate_fn=collate,
-            persistent_workers=self.workers > 0,
-            pin_memory=task.device.type == "cuda",
-        )
+        with _no_advice():
+            loader = DataLoader(
+                dataset,
+                task.batch,
+                shuffle=True,
+                num_workers=self.workers,
+                drop_last=True,
+                collate_fn=collate,
+                persistent_workers=self.workers > 0,
+                pin_memory=task.device.type == "cuda",
+            )
         with _running(loader, self.workers, task.device) as batches:
             yield batches
 
@@ -194,20 +196,21 @@ class Timm:
         from torchvision.transforms import RandomCrop
 
         dataset: Any = Stored(source) if isinstance(source, Arrays) else ImageDataset(str(source.root / "train"))
-        loader: Any = create_loader(
-            dataset,
-            input_size=(3, task.size, task.size),
-            batch_size=task.batch,
-            is_training=True,
-            no_aug=task.crop == "none",
-            color_jitter=0.0,
-            interpolation="bilinear",
-            mean=MEAN,
-            std=STD,
-            num_workers=self.workers,
-            pin_memory=task.device.type == "cuda",
-            device=task.device,
-        )
+        with _no_advice():
+            loader: Any = create_loader(
+                dataset,
+                input_size=(3, task.size, task.size),
+                batch_size=task.batch,
+                is_training=True,
+                no_aug=task.crop == "none",
+                color_jitter=0.0,
+                interpolation="bilinear",
+                mean=MEAN,
+                std=STD,
+                num_workers=self.workers,
+                pin_memory=task.device.type == "cuda",
+                device=task.device,
+            )
         if task.crop == "pad":  # what DeiT's script does for CIFAR
             dataset.transform.transforms[0] = RandomCrop(task.size, padding=PAD)
         mixup: Any = None
@@ -216,6 +219,14 @@ class Timm:
             mixup = Mixup(mixup_alpha=0.0, cutmix_alpha=1.0, label_smoothing=0.0, num_classes=classes)
         with _running(loader, self.workers, task.device, mixup) as batches:
             yield batches
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """DataLoader warns of more workers than cores; here that is what is being measured."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextmanager

@@ -109,7 +109,8 @@ def measure(case: Case, device: torch.device, rounds: int, least: float) -> Resu
     """Make, check and time the case's implementations. least: seconds a sample lasts at the least."""
     admitted = [_admitted(contender, case.tolerance) for contender in case.contenders]
     ready = {row.name: prepared for row, prepared in admitted if prepared is not None}
-    calls, sessions = ({name: getattr(p, part) for name, p in ready.items()} for part in ("call", "session"))
+    calls = {name: prepared.call for name, prepared in ready.items()}
+    sessions = {name: (prepared.session, prepared.fewest) for name, prepared in ready.items()}
     seconds = interleaved(calls, clock_of(device), rounds, least, sessions)
     peaks = {name: _peak(prepared, device) for name, prepared in ready.items()}
     rows = (

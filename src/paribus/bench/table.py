@@ -66,7 +66,7 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
 
 def as_markdown(data: Mapping[str, Any], title: str = "The techniques beside their public implementations") -> str:
     """The page of what `as_data` gave; what it has in `remarks` and `tables` (title, text, columns, lines) as well."""
-    parts = [f"# {title}", _about(data), *data.get("remarks", ()), HOW]
+    parts = [f"# {title}", _about(data), *data.get("remarks", ()), data.get("how") or HOW]
     for case in data["cases"]:
         parts += [f"## {case['title']}", f"{case['work']} Error: {case['truth']}; at most {case['tolerance']:g}."]
         parts.append(rows_table(case))

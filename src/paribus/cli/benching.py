@@ -31,12 +31,13 @@ usage: paribus bench techniques|loop|data|start [options]
 @dataclass(frozen=True)
 class Found:
     """What a bench found: its page's title, results, and what else the page tells. remarks: paragraphs at the top.
-    tables: of title, text, columns, lines."""
+    tables: of title, text, columns, lines. how: it was measured, where that is not bench/table.py's HOW."""
 
     title: str
     results: "Sequence[Result]"
     remarks: Sequence[str] = ()
     tables: Sequence[dict[str, Any]] = field(default_factory=list)
+    how: str = ""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -96,7 +97,7 @@ def _report(name: str, arguments: list[str], options: Any, measure: "Callable[[A
     device = prepare(runtime, World())
     found = measure(options, device)
     data = as_data(found.results, about([name, *arguments], device))
-    data |= {"remarks": list(found.remarks), "tables": list(found.tables)}
+    data |= {"remarks": list(found.remarks), "tables": list(found.tables), "how": found.how}
     page = as_markdown(data, found.title)
     if options.json is not None:
         options.json.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
@@ -170,10 +171,10 @@ def loop_parser() -> argparse.ArgumentParser:
 
 
 def loop(options: Any, device: Any) -> Found:
-    from paribus.cli.bench_loop import measure
+    from paribus.cli.bench_loop import HOW, measure
 
     results, tables = measure(device, options.quick, options.repeats or (5 if options.quick else 15), tell)
-    return Found("The training loop beside the bare step", results, tables=tables)
+    return Found("The training loop beside the bare step", results, tables=tables, how=HOW)
 
 
 def data_parser() -> argparse.ArgumentParser:
