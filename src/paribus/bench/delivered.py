@@ -99,7 +99,7 @@ def box_error(feed: Iterator[Pair], task: Task, source: Arrays) -> float:
         columns, left, width, flip = _box(levels[0].mean(0))
         rows, top, height, upside_down = _box(levels[1].mean(1))
         inside = min(left, top) > -2 and left + width < side + 2 and top + height < side + 2
-        area, ratio = width * height / side**2, width / height
+        area, ratio = width * height / side**2, width / max(height, 1e-9)
         drawn = SCALE[0] * 0.9 < area < SCALE[1] * 1.05 and RATIO[0] * 0.93 < ratio < RATIO[1] * 1.07
         if not inside or not drawn or upside_down:
             return WRONG
