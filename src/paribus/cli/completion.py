@@ -65,8 +65,14 @@ _FLAGS = {
     "bench": ("--help",),
     "cards": ("--write",),
     "wandb": ("--help", "--offline"),
+    "data": ("--allow-missing", "--deep", "--download", "--help", "--list", "--on-error", "--out", "--root", "--size"),
 }
-_ACTIONS = {"study": ("plan", "run", "status", "report", "import"), "bench": ("techniques",), "wandb": ("sync",)}
+_ACTIONS = {
+    "study": ("plan", "run", "status", "report", "import"),
+    "bench": ("techniques",),
+    "wandb": ("sync",),
+    "data": ("prepare", "check", "list"),
+}
 
 
 def run(arguments: list[str]) -> int:
@@ -94,7 +100,7 @@ def candidates(words: list[str]) -> list[str]:
     if len(words) <= 1:
         shown = [name for name in COMMANDS if name[0] != "_"]
         return _starting(last, [*shown, *(("--help", "--version") if last else ())])
-    if words[-2] in ("--config-dir", "--out"):
+    if words[-2] in ("--config-dir", "--out", "--root"):
         return _folders(last, runs=False)
     if last.startswith("-"):
         return _starting(last, [*_FLAGS.get(command, ()), *(["--json"] if words[:2] == ["list", "runs"] else [])])

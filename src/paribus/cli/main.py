@@ -29,6 +29,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
   paribus compare RUN... --against RUN...                 the same statistics for any finished runs
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
+  paribus data prepare|check|list                         sets of images: checked, packed once, listed
   paribus list techniques|models|experiments|data|runs|studies
   paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
@@ -48,6 +49,7 @@ COMMANDS = {
     "compare": "comparing",
     "wandb": "wandb_sync",
     "list": "listing",
+    "data": "data",
     "bench": "benching",
     "cards": "cards",
     "completion": "completion",

@@ -34,7 +34,6 @@ from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.events import read_events
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Tracker
-from paribus.data.workers import died
 from paribus.engine import checkpoint, distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
@@ -145,7 +144,7 @@ def _told(error: Exception) -> str | None:
         return f"the run folder cannot be written any more: {error.strerror}; make room and run the same command again"
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "out of memory; use a smaller batch_size, or update.accumulate=N for the same batch in N parts"
-    return died(error)  # a data worker
+    return None
 
 
 def _last_good(folder: Path) -> str:

@@ -92,8 +92,8 @@ def _imported(name: object, where: str, allowed: tuple[str, ...]) -> Any:
         )
     if name.split(".")[0] not in allowed:
         raise ConfigError(
-            f"{where}: found {name}; only classes of {', '.join(allowed) or 'your own packages'} may be named in a config "
-            "(packages=[your_package] adds your own)"
+            f"{where}: found {name}; only classes of {', '.join(allowed) or 'your own packages'} may be named in a "
+            "config (packages=[your_package] adds your own)"
         )
     module_name, _, attribute = name.rpartition(".")
     try:

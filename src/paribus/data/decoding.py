@@ -15,7 +15,7 @@ from PIL import Image, features
 from paribus.core.errors import ConfigError
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # in any case
-_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
 _MOST_PIXELS = 2**27  # between resize and crop; Pillow itself refuses to open larger images than about that
 RULE = "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
 PACKED = (
@@ -28,7 +28,7 @@ class BadImage(ConfigError):
     """An image that cannot be had: names the file and the reason."""
 
 
-def decoded(path: Path, called: str = "") -> Image.Image:
+def decoded(path: str | Path, called: str = "") -> Image.Image:
     """The image in mode RGB. called: its name in messages, else the path. Raises BadImage."""
     try:
         with warnings.catch_warnings():
@@ -60,7 +60,7 @@ def _reason(error: Exception) -> str:
     return f"does not decode ({error or type(error).__name__})"
 
 
-def packed(path: Path, size: int, called: str = "") -> Image.Image:
+def packed(path: str | Path, size: int, called: str = "") -> Image.Image:
     """The image as a pack keeps it, `size` pixels a side. Raises BadImage."""
     image = decoded(path, called)
     if size**2 * max(image.size) > _MOST_PIXELS * min(image.size):

@@ -4,9 +4,12 @@ The same contract as resident.py: a batch is a pure function of (data, seed, ste
 decode, crop and mirror (cropping.py); augmentation and normalisation happen here, for the whole batch on the device.
 """
 
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -14,14 +17,15 @@ from torch import Tensor
 from paribus.core.batch import Batch, named
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, Loader, Place, Spec
-from paribus.data.crops import Crops, look_of
+from paribus.data import kernels
+from paribus.data.ahead import Ahead
 from paribus.data.cropping import Decoded, EvaluationPixels, Places, Samples, TrainingPixels
+from paribus.data.crops import Crops, look_of
 from paribus.data.draws import Draws
 from paribus.data.look import Look
 from paribus.data.pixels import Inputs
-from paribus.data.source import Source
+from paribus.data.source import FolderSource, Source
 from paribus.data.subset import carved, checksum
-from paribus.data.workers import Ahead
 
 _TOLD = 20  # lines about images that do not decode; those after are counted
 
@@ -38,7 +42,8 @@ class Complaints:
     def hear(self, decoded: Decoded) -> Decoded:
         """The decoded images again, if they are to be used. Raises RunFailed for those that must not be missing."""
         if decoded.failed is not None:
-            raise RunFailed(f"{decoded.failed}; data.on_error=skip trains and evaluates without such images")
+            told = f"{decoded.failed}; data.on_error=skip trains and evaluates without such images"
+            raise RunFailed(" ".join(told.split())) from Exception(decoded.trace)
         for line in decoded.bad:
             if line in self._lines:
                 continue
@@ -79,7 +84,8 @@ class FolderLoader:
         self._samples, self._classes, self._place, self._batch_size = samples, classes, place, batch_size
         self._places = Places(n, seed, look.repeats, batch_size)
         self._pixels = TrainingPixels(samples, look, self._places, first, first + share, stand_in)
-        self._inputs = Inputs(look, place)
+        self._inputs = Inputs(replace(look, flip=False), place)  # workers mirror
+        kernels.kernels()  # compiled, or told to be missing, once and not by every worker
         self._ahead = Ahead(self._pixels, workers, pinned=place.device.type == "cuda")
         self._threads = max(1, workers)
         self._positions = torch.arange(first, first + share)
@@ -93,7 +99,11 @@ class FolderLoader:
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`. Raises RunFailed: an image that does not decode, a
         worker that died."""
-        pixels = self._complaints.hear(self._ahead.take(step)).pixels
+        try:
+            pixels = self._complaints.hear(self._ahead.take(step)).pixels
+        except RunFailed:
+            self.close()
+            raise
         return self._made(step, self._positions, self._positions_there, pixels, pixels)
 
     def close(self) -> None:
@@ -108,7 +118,7 @@ class FolderLoader:
         copies = None if copies is None else copies.to(device, non_blocking=True)
         draws = Draws(self._places.seed, epoch, ids, copies)
         return Batch(
-            inputs=self._inputs.augmented(pixels.to(device, non_blocking=True), draws),
+            inputs=self._inputs.cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
             ids=named(ids, copies),
             positions=there,
@@ -177,8 +187,8 @@ def folder_evaluation(
 
 
 def folder_sets(name: str, train: Source, val: Source, crops: Crops, place: Place, names: tuple[str, ...]) -> DataSets:
-    """Both splits of a source of images, decoded in every step. The checksum is that of what is listed: names and
-    sizes of the chosen training files, or whatever `listed` tells of them."""
+    """Two sources of images, decoded in every step. The checksum is of the chosen training samples' names, labels and,
+    where they are files, sizes: reading a large set at each start to name it is out of the question."""
     chosen, held_out = carved(train.targets, name, crops.train_size, crops.minival)
     heard, look = Complaints(), look_of(crops)
     skip, classes = crops.on_error == "skip", len(train.classes)
@@ -195,8 +205,22 @@ def folder_sets(name: str, train: Source, val: Source, crops: Crops, place: Plac
         loader=loader,
         splits={key: folder_evaluation(part, crops, classes, place, heard) for key, part in parts.items()},
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
-        checksum=checksum(listing(samples), samples.targets, samples.ids),
+        checksum=checksum(_listed(samples), samples.targets, samples.ids),
         mean=look.mean,
         std=look.std,
         names=names,
     )
+
+
+def _listed(samples: Samples) -> str:
+    """sha256 over name and size of each sample. A file that is not there has the size -1."""
+    digest, source = hashlib.sha256(), samples.source
+    for index in samples.ids.tolist():
+        size = 0
+        if isinstance(source, FolderSource):
+            try:
+                size = source.path(index).stat().st_size
+            except OSError:
+                size = -1
+        digest.update(os.fsencode(f"{source.called(index)}\0{size}\n"))
+    return digest.hexdigest()

@@ -22,9 +22,10 @@ from paribus.data.folder import folder_sets
 from paribus.data.look import Interpolation
 from paribus.data.manifest import FOLDER, Manifest, manifest
 from paribus.data.pack import Pack, default_folder, open_pack
-from paribus.data.resample import resized_crop
+from paribus.data.pixels import resized_crop
 from paribus.data.resident import Images, Keep, resident_sets
 from paribus.data.source import folder_source
+from paribus.data.tree import find_tree
 
 
 @schema
@@ -56,11 +57,13 @@ class ImageSet(Crops):
     def _packed(self, root: Path, known: Manifest | None, place: Place) -> DataSets:
         if self.size > self.pack_size:
             raise ConfigError(
-                f"data.size: found {self.size}; a pack of data.pack_size={self.pack_size} has fewer pixels a side; pack "
-                "larger ones, or decode in every step with data.form=folder"
+                f"data.size: found {self.size}; a pack of data.pack_size={self.pack_size} has fewer pixels a side; "
+                "pack larger ones, or decode in every step with data.form=folder"
             )
         where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
         pack = open_pack(where, self.name, self.pack_size, root)
+        if pack.partial:
+            _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
         self._tell_skipped(pack)
         train, val = (Images(s.images, s.targets, s.ids) for s in (pack.splits[k] for k in ("train", "val")))
         return resident_sets(
@@ -88,14 +91,23 @@ class ImageSet(Crops):
                 f"data.on_error: the pack {pack.folder} is without {len(skipped)} images that do not decode ({told}); "
                 "data.on_error=skip trains and evaluates without them"
             )
-        print(f"warning: {pack.folder} is without {len(skipped)} images that do not decode: {told}", file=sys.stderr)
+        _warn(f"{pack.folder} is without {len(skipped)} images that do not decode: {told}")
 
     def _folder(self, root: Path, known: Manifest | None, place: Place) -> DataSets:
         for key, usual in (("pack", None), ("keep", "auto")):
             if (found := getattr(self, key)) != usual:
                 raise ConfigError(f"data.{key}: found {found}; data.form=folder reads no pack")
-        train, val = (folder_source(root, split, known) for split in ("train", "val"))
+        tree = find_tree(root, known)
+        train, val = (folder_source(tree, split, known) for split in ("train", "val"))
+        if known is not None:
+            for split, source in (("train", train), ("val", val)):
+                if len(source) != (expected := known.count(split)) and expected is not None:
+                    _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
         return folder_sets(self.name, train, val, self, place, _readable(train.classes, known))
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def centre(size: int, ratio: float, interpolation: Interpolation) -> Callable[[Tensor], Tensor]:

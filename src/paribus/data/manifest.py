@@ -36,9 +36,9 @@ class Archive:
 class Manifest:
     """classes: class ids, which are folder names, to readable names; their order is that of the targets.
 
-    folders: names under which the tree is usually found, beside the set's own. within: the larger set in whose tree this
-    one may lie, so that that set's other classes are no surprise. share: of the larger set's training images, drawn by
-    the rule that the set's file states. train, val: images; None where nobody vouches for a number.
+    folders: names under which the tree is usually found, beside the set's own. within: the larger set in whose tree
+    this one may lie, so that that set's other classes are no surprise. share: of the larger set's training images,
+    drawn by the rule that the set's file states. train, val: images; None where nobody vouches for a number.
     """
 
     name: str

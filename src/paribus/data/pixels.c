@@ -10,14 +10,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#if defined(__AVX512F__)
 #define LANES 16
+#elif defined(__AVX2__)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+#define ABREAST (LANES / 4)  /* rows that are resized side by side, a pixel of each in four lanes */
 #define STAGE 12288          /* bytes of whole rows that are staged at once, unless one row is longer */
 #define MOST_CHANNELS 4
 #define BITS 22              /* after the point, of the weights of resampling */
 #define WORTHWHILE (1 << 15) /* values of a batch below which one thread is faster than several */
 #define GOLDEN 0x9E3779B97F4A7C15u
 
-typedef uint8_t bytes __attribute__((vector_size(LANES), aligned(1)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
 typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
 
@@ -68,6 +78,44 @@ void draws(int64_t key, const int64_t *ids, int64_t count, int64_t n, float *out
     }
 }
 
+/* -- LANES bytes to numbers and back; compilers make poor code of the plain loops -- */
+
+static inline ints widened(const uint8_t *at)
+{
+#if defined(__AVX512F__)
+    return (ints)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)at));
+#elif defined(__AVX2__)
+    return (ints)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)at));
+#else
+    ints made;
+    for (int64_t i = 0; i < LANES; i++)
+        made[i] = at[i];
+    return made;
+#endif
+}
+
+static inline int32_t clipped(int32_t sum)
+{
+    sum >>= BITS;
+    return sum < 0 ? 0 : sum > 255 ? 255 : sum;
+}
+
+/* Sums with BITS bits after the point, already half a unit too large, as grey levels. */
+static inline void clip_to(uint8_t *to, ints sum)
+{
+#if defined(__AVX512F__)
+    const __m512i whole = _mm512_max_epi32(_mm512_srai_epi32((__m512i)sum, BITS), _mm512_setzero_si512());
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtusepi32_epi8(whole));
+#elif defined(__AVX2__)
+    const __m256i whole = _mm256_srai_epi32((__m256i)sum, BITS), twice = _mm256_packs_epi32(whole, whole);
+    const __m128i words = _mm256_castsi256_si128(_mm256_permute4x64_epi64(twice, 8));
+    _mm_storel_epi64((__m128i *)to, _mm_packus_epi16(words, words));
+#else
+    for (int64_t i = 0; i < LANES; i++)
+        to[i] = (uint8_t)clipped(sum[i]);
+#endif
+}
+
 /* -- normalisation -- */
 
 /* n values that begin with channel 0, in any number of threes, fours ... of channels */
@@ -82,8 +130,7 @@ static inline __attribute__((always_inline)) void normalise_last(const Job *job,
     int64_t i = 0;
     for (; i + LANES * channels <= n; i += LANES * channels)
         for (int64_t j = 0; j < channels; j++) {
-            const floats value = __builtin_convertvector(
-                __builtin_convertvector(*(const bytes *)(from + i + LANES * j), ints), floats);
+            const floats value = __builtin_convertvector(widened(from + i + LANES * j), floats);
             *(floats *)(to + i + LANES * j) = value * scale[j] + shift[j];
         }
     for (; i < n; i++)
@@ -210,14 +257,6 @@ static void find_taps(Taps *taps, int64_t length, int64_t support)
     }
 }
 
-static bytes clipped(ints sum)
-{
-    sum >>= BITS;
-    sum &= ~(sum >> 31);                      /* below 0: 0 */
-    sum |= (255 - sum) >> 31;                 /* above 255: all ones, of which the low byte is 255 */
-    return __builtin_convertvector(sum, bytes);
-}
-
 /* Rows of `length` bytes to taps->size rows; from and to: distances between rows. */
 static void down(const Taps *taps, const uint8_t *source, int64_t from, int64_t length, uint8_t *result, int64_t to)
 {
@@ -230,51 +269,49 @@ static void down(const Taps *taps, const uint8_t *source, int64_t from, int64_t 
             ints a = (ints){0} + (1 << (BITS - 1)), b = a;
             for (int32_t k = 0; k < count; k++) {
                 const uint8_t *at = column + k * from + x;
-                a += __builtin_convertvector(*(const bytes *)at, ints) * weight[k];
-                b += __builtin_convertvector(*(const bytes *)(at + LANES), ints) * weight[k];
+                a += widened(at) * weight[k];
+                b += widened(at + LANES) * weight[k];
             }
-            *(bytes *)(made + x) = clipped(a);
-            *(bytes *)(made + x + LANES) = clipped(b);
+            clip_to(made + x, a);
+            clip_to(made + x + LANES, b);
         }
         for (; x < length; x++) {
             int32_t sum = 1 << (BITS - 1);
             for (int32_t k = 0; k < count; k++)
                 sum += column[k * from + x] * weight[k];
-            sum >>= BITS;
-            made[x] = sum < 0 ? 0 : sum > 255 ? 255 : sum;
+            made[x] = (uint8_t)clipped(sum);
         }
     }
 }
 
 /* `rows` rows of `width` pixels to rows of taps->size pixels, mirrored if so wanted; from: distance between the source's
-   rows. Four rows go side by side, as four pixels of four lanes: group has room for 16 bytes a source pixel. */
+   rows. Some rows go side by side; group has room for LANES bytes a source pixel. */
 static inline __attribute__((always_inline)) void across_(const Taps *taps, const uint8_t *source, int64_t from,
                                                           int64_t rows, int64_t width, uint8_t *result, uint8_t *group,
                                                           int64_t mirrored, const int64_t channels)
 {
     const int64_t size = taps->size, length = size * channels;
-    for (int64_t row = 0; row < rows; row += 4) {
-        for (int64_t r = 0; r < 4; r++) { /* the last row stands in for rows that are not there */
+    for (int64_t row = 0; row < rows; row += ABREAST) {
+        for (int64_t r = 0; r < ABREAST; r++) { /* the last row stands in for rows that are not there */
             const uint8_t *line = source + (row + r < rows ? row + r : rows - 1) * from;
             int64_t x = 0;
             if (channels == 3) /* a fourth byte is read along: the next pixel's first, which nobody looks at */
                 for (; x < width - 1; x++)
-                    memcpy(group + 16 * x + 4 * r, line + 3 * x, 4);
+                    memcpy(group + LANES * x + 4 * r, line + 3 * x, 4);
             for (; x < width; x++)
                 for (int64_t c = 0; c < channels; c++)
-                    group[16 * x + 4 * r + c] = line[x * channels + c];
+                    group[LANES * x + 4 * r + c] = line[x * channels + c];
         }
         for (int64_t x = 0; x < size; x++) {
             const int64_t i = mirrored ? size - 1 - x : x;
             const int32_t *weight = taps->weight + i * taps->most, count = taps->count[i];
-            const uint8_t *at = group + 16 * taps->first[i];
+            const uint8_t *at = group + LANES * taps->first[i];
             ints sum = (ints){0} + (1 << (BITS - 1));
             for (int32_t k = 0; k < count; k++)
-                sum += __builtin_convertvector(*(const bytes *)(at + 16 * k), ints) * weight[k];
-            const bytes made = clipped(sum);
-            uint8_t pixel[16];
-            memcpy(pixel, &made, 16);
-            for (int64_t r = 0; r < 4 && row + r < rows; r++) {
+                sum += widened(at + LANES * k) * weight[k];
+            uint8_t pixel[LANES];
+            clip_to(pixel, sum);
+            for (int64_t r = 0; r < ABREAST && row + r < rows; r++) {
                 uint8_t *to = result + (row + r) * length + x * channels;
                 if (channels == 3 && x < size - 1) /* the fourth byte is put right by the next pixel */
                     memcpy(to, pixel + 4 * r, 4);
@@ -340,7 +377,7 @@ static int64_t find_room(const Job *job, Room *room)
     }
     room->half = malloc(tall * across * job->channels);
     room->staged = malloc(job->out_height * job->out_width * job->channels);
-    room->group = calloc(width, 16);          /* lanes without a channel are computed too */
+    room->group = calloc(width, LANES);         /* lanes without a channel are computed too */
     return whole && room->half && room->staged && room->group;
 }
 

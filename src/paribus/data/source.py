@@ -70,8 +70,8 @@ def folder_source(
 ) -> FolderSource:
     """The split of a tree; root: the tree itself (data.tree.find_tree). manifest: None for a tree of the user's own.
 
-    names: the training images to take, by file name (SimCLR's lists), instead of the manifest's rule. allow_missing: take
-    a tree that lacks images or classes. Raises ConfigError: a class folder missing, empty or unexpected.
+    names: the training images to take, by file name (SimCLR's lists), instead of the manifest's rule. allow_missing:
+    take a tree that lacks images or classes. Raises ConfigError: a class folder missing, empty or unexpected.
     """
     part = selected(listing(root, split, manifest, allow_missing), manifest, names, allow_missing)
     return FolderSource(manifest.name if manifest else "folder", part)

@@ -1,8 +1,9 @@
 """What lies in a folder of images: which tree, which classes, which files, in which order. No torch, no decoding.
 
 A tree has train/ and val/, in each a folder a class, in each of those images, at any depth of up to _DEEPEST. Folders
-and files whose name begins with a dot are not there. Order: by class, then by path; an image's place in it is its index.
-Tiny ImageNet's official val/ (images/ and val_annotations.txt) gives the same order as its files sorted into class folders.
+and files whose name begins with a dot are not there. Order: by class, then by path; an image's place in it is its
+index. Tiny ImageNet's official val/ (images/ and val_annotations.txt) gives the order that its files would have, sorted
+into class folders.
 """
 
 import hashlib
@@ -39,7 +40,7 @@ class Listing:
 
 def find_tree(root: Path, known: Manifest | None) -> Path:
     """The tree of a set: below root by one of its names, else root itself. Raises ConfigError that says what to do."""
-    places = [root]
+    places, below = [root], list[str]()
     if known is not None:
         larger = [] if known.within is None else [manifest(known.within)]
         below = [name for m in (known, *larger) for name in (m.name, *m.folders)]
@@ -66,7 +67,7 @@ def _advice(known: Manifest) -> str:
 
 
 def listing(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
-    """All images of a split. Raises ConfigError where class folders are missing (unless allowed), empty or unexpected."""
+    """The images of a split. Raises ConfigError where class folders are missing or empty (unless allowed) or strange."""
     top = tree / split
     if not top.is_dir():
         raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with a folder a class")
@@ -244,7 +245,7 @@ def fingerprint(listings: Iterable[Listing]) -> str:
 
 
 def shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
-    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more: another set, or version."""
+    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more: another set or version."""
     told = list[str]()
     for split, part in listings.items():
         expected = len(set(names)) if names is not None and split == "train" else known.count(split)
@@ -254,7 +255,7 @@ def shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence
             told.append(f"{split}: {len(part.paths):,} of {expected:,} images")
         elif expected is not None and len(part.paths) > expected:
             raise ConfigError(
-                f"{part.tree / split}: {len(part.paths):,} images, where {known.title} has {expected:,}: another set, or "
-                f"another version of it; the name {known.name} is for that one (data prepare folder takes any tree)"
+                f"{part.tree / split}: {len(part.paths):,} images, where {known.title} has {expected:,}; this is "
+                f"another set or version (the name {known.name} is for that one, folder takes any tree)"
             )
     return told

@@ -1,190 +1,125 @@
-"""Worker processes that make what comes next: torch's DataLoader behind an index, held so that nothing hangs.
+"""Images decoded by several processes, handed back in order. Without torch, which would take seconds to start in each.
 
-`Ahead` gives `make(index)` for whole numbers in turn, made ahead by processes; an index out of turn starts the stream
-again there, so what is given depends on the index alone and never on how many processes there are.
-
-Four things that torch leaves to its users:
-* signals: Ctrl-C and a scheduler's SIGTERM reach every process of a group. The run leaves after its step, so workers
-  ignore them until the run itself asks them to end;
-* a run that is killed: a thread in each worker waits for its parent's end and leaves at once, where torch looks only
-  after the batch in hand and every 5 s;
-* leaving: workers drop a batch half made, where torch waits for it, kills it after 5 s, and at interpreter exit waits
-  5 s for each;
-* the global generator: torch draws a seed for its workers from it, which would change what dropout draws in that step.
+Plain pipes: a process whose parent was killed reads the end of its pipe and goes too.
 """
 
-import atexit
-import ctypes
-import itertools
 import multiprocessing
 import os
 import signal
-import sys
-import threading
-import warnings
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar
-
-import torch
-from torch import Tensor
-from torch.utils.data import DataLoader, get_worker_info
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 
 from paribus.core.errors import RunFailed
+from paribus.data.decoding import BadImage, packed
 
-T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
-AHEAD = 2  # batches that each worker has in hand or ready
-
-
-class Make(Protocol[T_co]):
-    """Makes the thing with this index, a pure function. Stops early, with any value, once `wanted` says no."""
-
-    def __call__(self, index: int, wanted: Callable[[], bool]) -> T_co: ...
+_AHEAD = 2  # finished chunks a process that wait for an earlier one; each is up to 16 MiB
 
 
-class Ahead(Generic[T]):
-    """`take(index)` is make(index). count: worker processes, started by the first `take`; 0 makes it here and now.
+@dataclass(frozen=True)
+class Chunk:
+    """Images to be packed. paths: from the tree. skip: leave out those that do not decode, else raise BadImage."""
 
-    make and what it holds go to the workers by fork where there is fork, else by pickle. pinned: tensors come in
-    page-locked memory, for copies to CUDA that nobody waits for.
-    """
+    tree: str
+    paths: tuple[str, ...]
+    size: int
+    skip: bool
 
-    def __init__(self, make: Make[T], count: int, pinned: bool = False) -> None:
-        self._make, self._count, self._pinned = make, count, pinned
-        self._team: _Team[T] | None = None
 
-    def take(self, index: int) -> T:
-        """Raises RunFailed if a worker has died."""
-        if not self._count:
-            return self._make(index, _always)
-        if self._team is None:
-            self._team = _Team(self._make, self._count, self._pinned)
-            weakref.finalize(self, self._team.close).atexit = False  # at exit the team's own comes first
+@dataclass(frozen=True)
+class Pixels:
+    """rows: uint8 pixels of the images that decoded, one after another. skipped: places in the chunk, and reasons."""
+
+    rows: bytes
+    skipped: tuple[tuple[int, str], ...]
+
+
+def decoded_chunk(chunk: Chunk) -> Pixels:
+    rows, skipped = list[bytes](), list[tuple[int, str]]()
+    for i, path in enumerate(chunk.paths):
         try:
-            return self._team.take(index)
-        except RuntimeError as error:
-            self.close()
-            if (told := died(error)) is not None:
-                raise RunFailed(told) from error
-            raise
-
-    def close(self) -> None:
-        """End the workers. A later `take` starts new ones."""
-        if self._team is not None:
-            self._team.close()
-            self._team = None
+            rows.append(packed(os.path.join(chunk.tree, path), chunk.size, path).tobytes())
+        except BadImage as error:
+            if not chunk.skip:
+                raise
+            skipped.append((i, str(error)))
+    return Pixels(b"".join(rows), tuple(skipped))
 
 
-def died(error: BaseException) -> str | None:
-    """One line for what torch raises, in `take` or from its signal handler anywhere, when a worker is gone."""
-    text = " ".join(str(error).split())
-    if not text.startswith("DataLoader worker (pid"):
-        return None
-    return (
-        f"data.workers: {text.removeprefix('DataLoader ').rstrip('. ')}; often memory or /dev/shm has run out: fewer "
-        "data.workers need less, data.workers=0 none"
-    )
+def in_order(chunks: Sequence[Chunk], workers: int) -> Iterator[Pixels]:
+    """The chunks' pixels, in their order. Raises BadImage, of the first chunk that has one, and RunFailed where a
+    process was ended from outside."""
+    if workers <= 1 or len(chunks) <= 1:
+        yield from map(decoded_chunk, chunks)
+        return
+    with_pipe = [_started() for _ in range(min(workers, len(chunks)))]
+    try:
+        yield from _gathered(chunks, [pipe for _, pipe in with_pipe])
+    finally:
+        for process, pipe in with_pipe:
+            pipe.close()
+            process.terminate()
+        for process, _ in with_pipe:
+            process.join()
 
 
-def buffer(*shape: int) -> Tensor:
-    """An uninitialised uint8 tensor; in a worker already in the memory that it shares with the run, so that what is
-    written there is not copied on its way."""
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    size = max(1, torch.Size(shape).numel())
-    storage = torch.UntypedStorage._new_shared(size)  # as torch's own collate does
-    return torch.empty(0, dtype=torch.uint8).set_(storage)[: torch.Size(shape).numel()].view(shape)
+def _gathered(chunks: Sequence[Chunk], pipes: list[Connection]) -> Iterator[Pixels]:
+    idle, busy, done = list(pipes), dict[Connection, int](), dict[int, Pixels | BadImage]()
+    sent = given = 0
+    while given < len(chunks):
+        while idle and sent < len(chunks) and sent - given < len(pipes) * _AHEAD:
+            pipe = idle.pop()
+            busy[pipe] = sent
+            _send(pipe, chunks[sent])
+            sent += 1
+        for pipe in wait(list(busy)):
+            assert isinstance(pipe, Connection)
+            done[busy.pop(pipe)] = _receive(pipe)
+            idle.append(pipe)
+        while given in done:
+            found = done.pop(given)
+            if isinstance(found, BadImage):
+                raise found
+            given += 1
+            yield found
 
 
-class _Team(Generic[T]):
-    """Running workers and the stream of indices they are at."""
-
-    def __init__(self, make: Make[T], count: int, pinned: bool) -> None:
-        method = "fork" if sys.platform == "linux" else None  # elsewhere, and by default since 3.14, workers import all
-        context: Any = multiprocessing.get_context(method)
-        self._leaving = context.RawValue(ctypes.c_bool, False)
-        self._steps = _Steps()
-        with warnings.catch_warnings():  # more workers than cores: the user's choice
-            warnings.filterwarnings("ignore", message="This DataLoader will create")
-            self._loader: DataLoader[T] | None = DataLoader(
-                _Indexed(make, self._leaving),  # pyright: ignore[reportArgumentType]
-                batch_size=None,
-                sampler=self._steps,
-                num_workers=count,
-                collate_fn=_as_it_is,
-                pin_memory=pinned,
-                worker_init_fn=_Begin(self._leaving),
-                multiprocessing_context=context,
-                generator=torch.Generator(),
-                prefetch_factor=AHEAD,
-                persistent_workers=True,
-            )
-        self._stream: Iterator[T] | None = None
-        self._next = 0
-
-    def take(self, index: int) -> T:
-        if self._stream is None or index != self._next:
-            self._steps.start = index
-            assert self._loader is not None
-            first = self._stream is None
-            self._stream = iter(self._loader)
-            if first:
-                atexit.register(self.close)  # after torch's own, so it runs before them
-        self._next = index + 1
-        return next(self._stream)
-
-    def close(self) -> None:
-        self._leaving.value = True
-        with suppress(RuntimeError):  # a worker that is dead already
-            self._stream = self._loader = None  # the iterator's __del__ ends the workers
-        atexit.unregister(self.close)
+def _send(pipe: Connection, chunk: Chunk) -> None:
+    with suppress(BrokenPipeError):  # told by the next _receive
+        pipe.send(chunk)
 
 
-class _Steps:
-    """An endless stream of indices from `start`, read when torch starts it (again)."""
-
-    start = 0
-
-    def __iter__(self) -> Iterator[int]:
-        return itertools.count(self.start)
-
-
-class _Indexed(Generic[T]):
-    """What torch calls a dataset: one index, one whole batch."""
-
-    def __init__(self, make: Make[T], leaving: Any) -> None:
-        self._make, self._leaving = make, leaving
-
-    def __getitem__(self, index: int) -> T:
-        return self._make(index, lambda: not self._leaving.value)
+def _receive(pipe: Connection) -> Pixels | BadImage:
+    try:
+        return pipe.recv()
+    except (EOFError, OSError) as error:
+        raise RunFailed(
+            "a process that decodes images was ended from outside (out of memory?); the same command goes on from "
+            "here; --workers 1 needs the least memory"
+        ) from error
 
 
-class _Begin:
-    """What a worker does first."""
-
-    def __init__(self, leaving: Any) -> None:
-        self._leaving = leaving
-
-    def __call__(self, worker: int) -> None:
-        for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
-        # torch ends with SIGTERM what does not end in 5 s
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self._leaving.value else None)
-        threading.Thread(target=_leave_with_parent, daemon=True).start()
+def _started() -> tuple[BaseProcess, Connection]:
+    context = multiprocessing.get_context("spawn")  # fork would copy the lock's thread in whatever state it is
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
 
 
-def _leave_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _as_it_is(item: T) -> T:
-    return item
-
-
-def _always() -> bool:
-    return True
+def _serve(pipe: Connection) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told by the same Ctrl-C
+    while True:
+        try:
+            chunk = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer: Pixels | BadImage = decoded_chunk(chunk)
+        except BadImage as error:
+            answer = error
+        with suppress(OSError):  # the parent has gone; the next recv says so
+            pipe.send(answer)

@@ -1,0 +1,118 @@
+"""A dataset class of the user's own, as torch's DataLoader takes them: `len(d)` and `d[i]`, an image and its label.
+
+    _target_: paribus.data.wrapped.FromDataset       # configs: one file of your own, e.g. my/data/shapes.yaml
+    dataset: {_class_: shapes.Shapes}                # paribus train --config-dir my data=shapes packages=[shapes]
+    train: {split: train}                            # what the class is called with for each split
+    val: {split: val}
+
+The class gives whole images; crop, flip, augmentation and normalisation are ours, drawn for each sample by its index.
+So it must give the same image for an index whenever and in whatever process it is asked, and need no transform.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import DataSets, Place
+from paribus.data.crops import Crops
+from paribus.data.folder import folder_sets
+from paribus.data.source import BadImage
+
+
+@schema
+class FromDataset(Crops):
+    """dataset: the class, of a package named in packages. train, val: its keyword arguments for each split.
+
+    An item is (image, label) or longer. image: a Pillow image, a uint8 array (h, w), (h, w, 1 or 3), or a uint8 tensor
+    (h, w), (1 or 3, h, w). label: a whole number from 0. Labels are read from the dataset's `targets` or `labels` where
+    it has them, else from every item, once, at the start. Names of classes come from its `classes`.
+    """
+
+    dataset: type[Any]
+    train: dict[str, Any]
+    val: dict[str, Any]
+
+    def __call__(self, place: Place) -> DataSets:
+        train, val = (self._source(split) for split in ("train", "val"))
+        classes = train.classes
+        if int(val.targets.max()) >= len(classes):
+            raise ConfigError(
+                f"data.val: found the label {int(val.targets.max())}; data.train has {len(classes)} classes"
+            )
+        named = tuple(getattr(train.dataset, "classes", ())) == classes
+        return folder_sets(train.name, train, val, self, place, classes if named else ())
+
+    def _source(self, split: str) -> "DatasetSource":
+        given, name = getattr(self, split), self.dataset.__qualname__
+        try:
+            made = self.dataset(**given)
+            n = len(made)
+        except Exception as error:
+            raise ConfigError(
+                f"data.{split}: {name} cannot be made from {given}: {type(error).__name__}: {error}"
+            ) from error
+        if not n:
+            raise ConfigError(f"data.{split}: {name} is empty")
+        source = DatasetSource(name, split, made)
+        source.image(0)  # BadImage is a ConfigError: what the class gives cannot be used
+        return source
+
+
+class DatasetSource:
+    """A split of such a dataset, as data/source.py wants it."""
+
+    def __init__(self, name: str, split: str, dataset: Any) -> None:
+        self.name, self.split, self.dataset = name, split, dataset
+        self.targets = _labels(dataset, f"data.{split}")
+        names = getattr(dataset, "classes", None)
+        count = int(self.targets.max()) + 1
+        known = isinstance(names, Sequence) and len(names) >= count and all(isinstance(name, str) for name in names)
+        self.classes = tuple(names) if known and names is not None else tuple(map(str, range(count)))
+
+    def called(self, index: int) -> str:
+        return f"{self.name} {self.split}[{index}]"
+
+    def image(self, index: int) -> Image.Image:
+        """Raises BadImage for whatever goes wrong in the dataset's own code too."""
+        try:
+            return _rgb(self.dataset[index][0])
+        except Exception as error:
+            raise BadImage(f"{self.called(index)}: {type(error).__name__}: {error}") from error
+
+
+def _labels(dataset: Any, where: str) -> Tensor:
+    known = next((found for key in ("targets", "labels") if (found := getattr(dataset, key, None)) is not None), None)
+    try:
+        given = known if known is not None else [dataset[i][1] for i in range(len(dataset))]
+        labels = torch.as_tensor(np.asarray(given))
+    except Exception as error:
+        raise ConfigError(f"{where}: its labels cannot be read: {type(error).__name__}: {error}") from error
+    if labels.shape != (len(dataset),) or labels.is_floating_point() or labels.is_complex() or int(labels.min()) < 0:
+        raise ConfigError(
+            f"{where}: found labels {labels.dtype} of shape {tuple(labels.shape)}; expected a whole number from 0 for "
+            f"each of the {len(dataset)} items"
+        )
+    return labels.long()
+
+
+def _rgb(image: Any) -> Image.Image:
+    if isinstance(image, Image.Image):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    if isinstance(image, Tensor):
+        image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise TypeError(
+            f"found {kind}; expected a Pillow image or uint8 pixels, without ToTensor or another transform in the class"
+        )
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3):
+        raise TypeError(f"found pixels of shape {image.shape}; expected one or three channels")
+    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
