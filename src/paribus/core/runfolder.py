@@ -37,12 +37,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except OSError:  # a full disk most of all: the part that was written must not keep it full
         temporary.unlink(missing_ok=True)
         raise
-    synced(path.parent)
+    sync_folder(path.parent)
 
 
-def synced(path: Path) -> None:
-    """Make what was written to a file, or the renames in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
