@@ -133,7 +133,13 @@ def test_the_page_has_the_loop_its_parts_and_its_target(
     arguments = ["--quick", "--repeats", "2", "--threads", "1", "--device", "cpu"]
     assert dispatch(["bench", "loop", *arguments, "--out", str(page), "--json", str(data)]) == 0
     text = page.read_text()
-    for said in ("paribus bench loop --quick", "a small net, cutmix", "Where a step's time goes", "| bare step |", "95%"):
+    for said in (
+        "paribus bench loop --quick",
+        "a small net, cutmix",
+        "Where a step's time goes",
+        "| bare step |",
+        "95%",
+    ):
         assert said in text
     cases = json.loads(data.read_text())["cases"]
     assert [len(row["samples"]) for row in cases[0]["rows"]] == [2, 2]

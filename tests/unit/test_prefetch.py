@@ -7,6 +7,10 @@ from hypothesis import strategies as st
 
 from paribus.cli.compose import loader_from, place_of
 from paribus.core.batch import Batch
+from paribus.core.protocols import Place
+from paribus.core.streams import stream
+from paribus.data.look import Look, PadCrop
+from paribus.data.resident import Images, Keep, ResidentLoader
 from paribus.engine.distributed import World
 from paribus.engine.prefetch import Ahead
 from trainings import recipe_of
@@ -53,12 +57,13 @@ def test_only_cuda_has_it() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("keep", ["device", "host"])
-def test_on_cuda_batches_stay_right_while_steps_overwrite_memory(keep: str) -> None:
-    recipe = recipe_of("experiment=smoke", f"+data.keep={keep}" if keep == "host" else "data.n=256")
-    place = place_of(recipe, torch.device("cuda", 0), World())
-    data = recipe.data(place)
-    ahead, plain = (data.loader(32, 0) for _ in range(2))
-    ahead = Ahead(ahead, place.device, 200)
+def test_on_cuda_batches_stay_right_while_steps_overwrite_memory(keep: Keep) -> None:
+    place = Place(torch.device("cuda", 0), memory_format=torch.channels_last)
+    pixels = torch.randint(0, 256, (256, 12, 12, 3), generator=stream(0, "pixels"), dtype=torch.uint8)
+    data = Images(pixels, torch.arange(256) % 10, torch.arange(256))
+    look = Look((0.5,) * 3, (0.3,) * 3, PadCrop(pad=2), flip=True)
+    plain, wrapped = (ResidentLoader(data, look, 10, place, 32, 0, keep) for _ in range(2))
+    ahead = Ahead(wrapped, place.device, 200)
     for step in range(200):
         batch, wanted = ahead.batch(step), plain.batch(step)
         assert torch.equal(batch.inputs, wanted.inputs), step

@@ -46,8 +46,8 @@ HOW = (
     "The loop is the one that trains, with its loader and its record in a temporary run folder; one that does not move "
     "the weights as plain PyTorch does is not timed. Where it asks for the first batch of a slice of steps, the bare "
     "step (clear gradients, forward, cross entropy, backward, optimizer) on one fixed batch first has a slice of its "
-    "own: a round. Times are of a step, medians over the rounds, beside them the middle half; ratios are medians of the "
-    "rounds' ratios. Evaluation and checkpoints are not among these steps."
+    "own: a round. Times are of a step, medians over the rounds, beside them the middle half; ratios are medians of "
+    "the rounds' ratios. Evaluation and checkpoints are not among these steps."
 )
 PART_WORDS = (
     "One row a recipe: median time a step in each part of the loop, watched one by one. data: waiting for the loader, "
