@@ -55,8 +55,9 @@ class Inputs:
         """Normalised and nothing else, for evaluation: (b, h, w, c) uint8 to (b, c, h, w)."""
         if not self._native:
             return normalised(images, self._mean, self._std, self._place.memory_format)
+        images = images.contiguous()
         out = self._empty(len(images), *images.shape[1:])
-        job = _job(images.contiguous(), len(images), images.shape[1], images.shape[2])
+        job = _job(images, len(images), images.shape[1], images.shape[2])
         self._run(job, out)
         return out
 
