@@ -1,6 +1,7 @@
 """Checkpoints, the record, evaluation and windows: whole or not there, exact, never silently wrong."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,25 @@ def test_when_all_are_damaged_the_run_does_not_start_over_in_silence(tmp_path: P
     checkpoint.save(tmp_path, at_step(1), keep=1).write_bytes(b"")
     with pytest.warns(UserWarning, match="not a sound"), pytest.raises(ConfigError, match="no checkpoint is sound"):
         checkpoint.newest(tmp_path)
+
+
+def test_the_record_is_on_the_disk_before_the_checkpoint_that_counts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, synced, fsync = Events()(tmp_path, 0, 10), list[str](), os.fsync
+
+    def told(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", told)
+    log.log(10, {"train/loss": 1.0})
+    assert synced == []  # a slow disk is not waited for at a log line,
+    assert read_events(tmp_path / "events.jsonl")  # though the line has left this process
+    checkpoint.save(tmp_path, at_step(10), keep=1)
+    log.close({})
+    assert synced[0] == "events.jsonl"
+    assert synced[1].startswith("step_00000010.pt.tmp-")
 
 
 class Crafted:

@@ -7,13 +7,16 @@ import torch
 from torch import nn
 
 from paribus.core.batch import Batch
+from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 from paribus.methods.ema import Ema
+from paribus.methods.optimizers import SGD, AdamW, Switched
 from paribus.methods.schedules import Constant, Cosine, Linear, Step
 from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.update import GradientStep
 from paribus.models.groups import decay_groups
+from paribus.techniques.adamp import AdamPOptimizer
 from trainings import recipe_of, workbench
 
 
@@ -129,3 +132,58 @@ def test_evaluation_uses_the_average() -> None:
     inputs = loader.batch(0).inputs
     assert not torch.equal(method.predict(inputs), method.model(inputs))
     assert not method.best_guess.training
+
+
+def made_by(factory, model: nn.Module) -> torch.optim.Optimizer:
+    return factory(decay_groups(model, "all"))
+
+
+@pytest.mark.parametrize("factory", [AdamW(), SGD(), AdamPOptimizer()], ids=lambda f: type(f).__name__)
+@pytest.mark.parametrize("fused", [True, False])
+def test_an_optimizer_goes_on_with_its_own_kernels(factory, fused: bool) -> None:
+    def trained(switched: Switched) -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = nn.Linear(3, 2)
+        nn.init.ones_(model.weight)
+        optimizer = made_by(switched, model)
+        for _ in range(2):
+            model.weight.grad, model.bias.grad = torch.full((2, 3), 0.5), torch.full((2,), 0.25)
+            optimizer.step()
+        return model, optimizer
+
+    _, before = trained(Switched(factory, not fused))
+    model, optimizer = trained(Switched(factory, fused))
+    assert all(bool(group["fused"]) == fused for group in optimizer.param_groups)
+    optimizer.load_state_dict(before.state_dict())
+    assert all(bool(group["fused"]) == fused for group in optimizer.param_groups)
+    weight = model.weight.detach().clone()
+    model.weight.grad, model.bias.grad = torch.full((2, 3), 0.5), torch.full((2,), 0.25)
+    optimizer.step()
+    assert not torch.equal(model.weight, weight)
+
+
+def test_fused_kernels_that_are_not_there_are_refused() -> None:
+    class Plain:
+        decay = "all"
+
+        def __call__(self, groups):
+            return torch.optim.LBFGS([p for g in groups for p in g.parameters])
+
+    with pytest.raises(ConfigError, match=r"runtime\.fused: found true; LBFGS has no fused kernels"):
+        made_by(Switched(Plain(), fused=True), nn.Linear(3, 2))
+
+
+def test_a_submodule_is_in_training_mode_in_every_step_after_an_evaluation() -> None:
+    recipe = recipe_of("experiment=smoke", "model.norm=batch", "model.dropout=0.5")
+    data, method, _ = workbench(recipe)
+    assert isinstance(method, SupervisedTraining)
+    loader = data.loader(recipe.batch_size, 0)
+    modes = list[bool]()
+    for module in method.model.modules():
+        module.register_forward_pre_hook(lambda m, _: modes.append(m.training))
+    for step in range(3):
+        modes.clear()
+        method.train_step(loader.batch(step), Progress(step, 10, 0))
+        assert len(modes) > 5
+        assert all(modes)
+        method.settle()
+        assert not any(m.training for m in method.model.modules())

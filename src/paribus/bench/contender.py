@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,11 +29,15 @@ class Prepared:
 
     error: how far its result is from the truth, in the case's measure (inf: not of the right kind at all); called once,
     before any timing. call: one unit of work, to be timed. note: what a reader of its time should know.
+    session: entered around each sample, untimed: starts and ends what must not work in another's time. fewest: calls of
+    a sample, where results come in bursts.
     """
 
     error: Callable[[], float]
     call: Callable[[], object]
     note: str = ""
+    session: Callable[[], AbstractContextManager[object]] = nullcontext
+    fewest: int = 1
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Target:
-    """`subject` should take at most `at_most` times as long as `against`."""
+    """`subject` should take at most `at_most` times as long as `against`; None is the fastest public one."""
 
     subject: str
-    against: str
+    against: str | None
     at_most: float
     words: str
 

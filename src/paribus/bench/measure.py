@@ -66,10 +66,14 @@ class Result:
     @property
     def baseline(self) -> Row | None:
         """The row whose time is 1, if it was measured."""
-        measured = [row for row in self.rows if row.seconds]
-        if self.case.baseline is not None:
-            return next((row for row in measured if row.name == self.case.baseline), None)
-        return min((row for row in measured if row.kind == "public"), key=lambda row: row.median, default=None)
+        if self.case.baseline is None:
+            return self.fastest_public
+        return next((row for row in self.rows if row.seconds and row.name == self.case.baseline), None)
+
+    @property
+    def fastest_public(self) -> Row | None:
+        public = (row for row in self.rows if row.seconds and row.kind == "public")
+        return min(public, key=lambda row: row.median, default=None)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -80,8 +84,9 @@ class Result:
         return not any(row.status in ("wrong", "failed") for row in self.rows)
 
     def _verdict(self, target: Target) -> Verdict:
-        subject, against = self.row(target.subject), self.row(target.against)
-        if not subject.seconds or not against.seconds:
+        subject = self.row(target.subject)
+        against = self.fastest_public if target.against is None else self.row(target.against)
+        if against is None or not subject.seconds or not against.seconds:
             return Verdict(target)
         paired = ratios(subject, against)
         return Verdict(target, statistics.median(paired), quartiles(paired))
@@ -104,13 +109,20 @@ def measure(case: Case, device: torch.device, rounds: int, least: float) -> Resu
     """Make, check and time the case's implementations. least: seconds a sample lasts at the least."""
     admitted = [_admitted(contender, case.tolerance) for contender in case.contenders]
     ready = {row.name: prepared for row, prepared in admitted if prepared is not None}
-    seconds = interleaved({name: p.call for name, p in ready.items()}, clock_of(device), rounds, least)
-    peaks = {name: peak_bytes(prepared.call, device) for name, prepared in ready.items()}
+    calls = {name: prepared.call for name, prepared in ready.items()}
+    sessions = {name: (prepared.session, prepared.fewest) for name, prepared in ready.items()}
+    seconds = interleaved(calls, clock_of(device), rounds, least, sessions)
+    peaks = {name: _peak(prepared, device) for name, prepared in ready.items()}
     rows = (
         replace(row, seconds=seconds[row.name], peak=peaks[row.name]) if row.name in ready else row
         for row, _ in admitted
     )
     return Result(case, tuple(rows))
+
+
+def _peak(prepared: Prepared, device: torch.device) -> int | None:
+    with prepared.session():
+        return peak_bytes(prepared.call, device)
 
 
 def _admitted(contender: Contender, tolerance: float) -> tuple[Row, Prepared | None]:

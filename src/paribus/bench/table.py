@@ -18,10 +18,10 @@ HOW = (
 
 def as_data(results: Sequence[Result], about: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data, for JSON. about: date, command, machine, packages."""
-    return {"format": FORMAT, **about, "cases": [_case(result) for result in results]}
+    return {"format": FORMAT, **about, "cases": [as_case(result) for result in results]}
 
 
-def _case(result: Result) -> dict[str, Any]:
+def as_case(result: Result) -> dict[str, Any]:
     case = result.case
     return {
         "technique": case.technique,
@@ -36,7 +36,7 @@ def _case(result: Result) -> dict[str, Any]:
             {
                 "target": verdict.target.words,
                 "subject": verdict.target.subject,
-                "against": verdict.target.against,
+                "against": verdict.target.against or "the fastest public one",
                 "at_most": verdict.target.at_most,
                 "ratio": verdict.ratio,
                 "status": verdict.status,
@@ -64,12 +64,14 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
     }
 
 
-def as_markdown(data: Mapping[str, Any]) -> str:
-    """The page of what `as_data` gave."""
-    parts = ["# The techniques beside their public implementations", _about(data), HOW]
+def as_markdown(data: Mapping[str, Any], title: str = "The techniques beside their public implementations") -> str:
+    """The page of what `as_data` gave; what it has in `remarks` and `tables` (title, text, columns, lines) as well."""
+    parts = [f"# {title}", _about(data), *data.get("remarks", ()), data.get("how") or HOW]
     for case in data["cases"]:
         parts += [f"## {case['title']}", f"{case['work']} Error: {case['truth']}; at most {case['tolerance']:g}."]
         parts.append(rows_table(case))
+    for extra in data.get("tables", ()):
+        parts += [f"## {extra['title']}", extra["text"], table(extra["columns"], extra["lines"])]
     targets = [(case["title"], target) for case in data["cases"] for target in case["targets"]]
     if targets:
         parts += ["## Targets", targets_table(targets)]
@@ -116,13 +118,17 @@ def targets_table(targets: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
             [
                 title,
                 f"`{target['subject']}`: {target['target']}",
-                "" if target["ratio"] is None else f"{target['ratio']:.2f}",
-                f"≤ {target['at_most']:.2f}",
+                "" if target["ratio"] is None else ratio(target["ratio"]),
+                f"≤ {ratio(target['at_most'])}",
                 target["status"],
             ]
             for title, target in targets
         ],
     )
+
+
+def ratio(value: float) -> str:
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -6,13 +6,14 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from paribus.core.streams import stream
 
 Call = Callable[[], object]
+Session = Callable[[], AbstractContextManager[object]]
 Clock = Callable[[Call, int], float]  # seconds that so many calls in a row take
 
 WARM_UP = 2
@@ -48,26 +49,41 @@ def clock_of(device: torch.device) -> Clock:
     return cuda_clock(device) if device.type == "cuda" else host_clock
 
 
-def interleaved(calls: Mapping[str, Call], clock: Clock, rounds: int, least: float) -> dict[str, tuple[float, ...]]:
+def interleaved(
+    calls: Mapping[str, Call],
+    clock: Clock,
+    rounds: int,
+    least: float,
+    sessions: Mapping[str, tuple[Session, int]] | None = None,
+) -> dict[str, tuple[float, ...]]:
     """Seconds a call, one sample of each callable in each round; entry r of all of them is from round r.
 
     The order is another in every round, so that nobody always runs in the same one's wake. A sample is as many calls as
-    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between.
+    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between. sessions: what
+    is entered around a callable's samples, and how many calls they have at the least.
     """
-    times = {name: _calls_for(call, clock, least) for name, call in calls.items()}
+    usual: tuple[Session, int] = (nullcontext, 1)
+    session = {name: (sessions or {}).get(name, usual) for name in calls}
+    times: dict[str, int] = {}
+    for name, call in calls.items():
+        enter, fewest = session[name]
+        with enter():
+            times[name] = _calls_for(call, clock, least, fewest)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
     with _no_collection():
         for round_ in range(rounds):
             for i in torch.randperm(len(names), generator=stream(0, "bench order", round_)).tolist():
                 name = names[i]
-                samples[name].append(clock(calls[name], times[name]) / times[name])
+                with session[name][0]():
+                    samples[name].append(clock(calls[name], times[name]) / times[name])
     return {name: tuple(found) for name, found in samples.items()}
 
 
-def _calls_for(call: Call, clock: Clock, least: float) -> int:
+def _calls_for(call: Call, clock: Clock, least: float, fewest: int) -> int:
     clock(call, WARM_UP)
-    return min(MOST_CALLS, max(1, math.ceil(least / max(clock(call, 1), 1e-9))))
+    each = clock(call, fewest) / fewest
+    return min(MOST_CALLS, max(fewest, math.ceil(least / max(each, 1e-9))))
 
 
 @contextmanager

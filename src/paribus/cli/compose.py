@@ -26,6 +26,7 @@ from paribus.core.protocols import (
     DataFactory,
     DataSets,
     Evaluator,
+    Loader,
     Method,
     MethodFactory,
     ModelFactory,
@@ -40,7 +41,9 @@ from paribus.core.protocols import (
     Workshop,
 )
 from paribus.engine import distributed
-from paribus.engine.runtime import Runtime, initialised
+from paribus.engine.prefetch import Ahead
+from paribus.engine.runtime import Runtime, compiled, initialised
+from paribus.methods.optimizers import Switched
 from paribus.models.groups import decay_groups
 
 PROTOCOL = 1  # of what a recipe means; a change that alters results under an equal config raises it
@@ -173,6 +176,14 @@ def place_of(recipe: Recipe, device: torch.device, world: distributed.World) -> 
     return Place(device, recipe.update.dtype, recipe.runtime.memory_format, world.rank, world.size)
 
 
+def loader_from(recipe: Recipe, data: DataSets, place: Place) -> Loader:
+    """The training loader; on CUDA it makes the next batch while a step runs."""
+    loader = data.loader(recipe.batch_size, recipe.seed)
+    if not recipe.runtime.prefetch or place.device.type != "cuda":
+        return loader
+    return Ahead(loader, place.device, steps_of(recipe, loader.steps_per_epoch))
+
+
 def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
     """The method with its networks on the device, initialised from the seed's streams."""
     share = recipe.batch_size // place.world
@@ -191,14 +202,13 @@ def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
         return model.to(place.device, place.dtype).to(memory_format=place.memory_format)
 
     def wrap(model: torch.nn.Module) -> torch.nn.Module:
-        model = distributed.wrapped(model, place.device)
-        return torch.compile(model) if recipe.runtime.compile else model  # type: ignore[return-value]
+        return compiled(distributed.wrapped(model, place.device), recipe.runtime.compile)
 
     slots = Slots(
         tuple(t for t in recipe.transforms.values() if t is not None),
         recipe.model,
         recipe.objective,
-        recipe.optimizer,
+        Switched(recipe.optimizer, recipe.runtime.fused),
         recipe.schedule,
         recipe.update,
         recipe.ema,

@@ -13,7 +13,16 @@ from typing import Any
 import torch
 import yaml
 
-from paribus.cli.compose import Recipe, building, evaluation_from, method_from, place_of, recipe_from, steps_of
+from paribus.cli.compose import (
+    Recipe,
+    building,
+    evaluation_from,
+    loader_from,
+    method_from,
+    place_of,
+    recipe_from,
+    steps_of,
+)
 from paribus.cli.facts import Size, facts_of, size_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.cli.panel import Screen, brief
@@ -59,7 +68,7 @@ def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop:
     place = place_of(recipe, device, world)
     with building("data"):
         data = recipe.data(place)
-        loader = data.loader(recipe.batch_size, recipe.seed)
+        loader = loader_from(recipe, data, place)
         evaluators = evaluation_from(recipe, data)
     with building("model, optimizer or transforms"):
         method = method_from(recipe, data, place)

@@ -4,17 +4,19 @@ Nothing in paribus reads or advances a global generator. So a batch can be made 
 restores no generator state, and switching a technique on leaves order, augmentation and initialisation as they were.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-# Layout of torch's CPU generator state (5,056 bytes): seed, (left, seeded), next, then 624 words of the Mersenne
-# Twister, each in a uint64. `left = 1` makes the first draw regenerate the block from the words we put there.
-_FIRST_WORD, _WORDS = 24, 624
+# Layout of torch's CPU generator state, 632 uint64: seed, (left, seeded), next, and 624 words of the Mersenne Twister.
+# `left = 1`, as in a fresh generator, makes the first draw regenerate the block from the words we put there.
+_FIRST_WORD, _WORDS = 3, 624
 
 
 def _digest(seed: int, name: str, key: tuple[int | str, ...], size: int) -> bytes:
@@ -33,12 +35,21 @@ def stream(seed: int, name: str, *key: int | str) -> torch.Generator:
     The whole Mersenne Twister state comes from the hash: `manual_seed` keeps only 32 bits of its argument, and among a
     million streams seeded that way about a hundred would be the same.
     """
-    words = np.frombuffer(_digest(seed, name, key, 4 * _WORDS), dtype="<u4").astype("<u8")
     generator = torch.Generator()
-    state = generator.manual_seed(0).get_state()
-    state[_FIRST_WORD : _FIRST_WORD + 8 * _WORDS] = torch.from_numpy(words.view(np.uint8))
-    generator.set_state(state)
+    generator.set_state(stream_state(seed, name, *key))
     return generator
+
+
+def stream_state(seed: int, name: str, *key: int | str) -> Tensor:
+    """What `get_state` of that stream gives, without making a generator: 7 µs, 5 of them for the hash."""
+    state = _fresh_state().copy()
+    state[_FIRST_WORD : _FIRST_WORD + _WORDS] = np.frombuffer(_digest(seed, name, key, 4 * _WORDS), dtype="<u4")
+    return torch.from_numpy(state.view(np.uint8))
+
+
+@functools.cache
+def _fresh_state() -> np.ndarray[Any, np.dtype[np.uint64]]:
+    return torch.Generator().manual_seed(0).get_state().numpy().view("<u8")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from paribus.core.errors import ConfigError
-from paribus.core.runfolder import CHECKPOINTS, write_atomically
+from paribus.core.runfolder import CHECKPOINTS, EVENTS, write_atomically
 
 # A checkpoint is torch's file followed by its sha256: a file cut short or with a flipped bit is told from a sound one
 # before anything in it is believed. torch.load reads the zip archive in front and ignores what follows.
@@ -35,6 +36,9 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
     torch.save(vars(checkpoint), buffer)
     data = buffer.getvalue()
     path = folder / f"step_{checkpoint.step:08d}.pt"
+    if (run / EVENTS).exists():  # the checkpoint counts the record's lines, so they must not be lost after it
+        with open(run / EVENTS, "rb") as record:
+            os.fsync(record.fileno())
     write_atomically(path, data + hashlib.sha256(data).digest())
     write_atomically(folder / "last", path.name + "\n")
     for old in sorted(folder.glob("step_*.pt"))[:-keep]:

@@ -37,6 +37,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World) -> dict[st
         "compile": runtime.compile,
         "deterministic": runtime.deterministic,
         "tf32": runtime.tf32,
+        "fused": runtime.fused,
     }
 
 

@@ -1,13 +1,15 @@
 """The baselines' optimizers, torch's own, from parameter groups. A technique swaps the class and keeps the settings."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
 
 from paribus.core.build import schema
-from paribus.core.protocols import ParameterGroup
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import OptimizerFactory, ParameterGroup
 
 Decay = Literal["matrices", "all"]
 Rate = Annotated[float, Field(gt=0)]
@@ -17,6 +19,43 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 def torch_groups(groups: Sequence[ParameterGroup], weight_decay: float) -> list[dict[str, Any]]:
     """The form torch's optimizers take; a group that does not decay has weight decay 0."""
     return [{"params": list(g.parameters), "weight_decay": weight_decay if g.decays else 0.0} for g in groups]
+
+
+# How an optimizer computes, not what: these belong to the one that runs, not to the state it goes on from.
+_SWITCHES = ("foreach", "fused", "capturable")
+
+
+@dataclass(frozen=True)
+class Switched:
+    """A factory whose optimizers compute as they were made to, whatever the checkpoint they go on from was made with.
+
+    fused: use the fused kernels. torch's own `load_state_dict` takes the switches of the state.
+    """
+
+    factory: OptimizerFactory
+    fused: bool
+
+    @property
+    def decay(self) -> str:
+        return self.factory.decay
+
+    def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
+        """Raises ConfigError if fused kernels are asked for and the optimizer has none."""
+        optimizer = self.factory(groups)
+        for group in optimizer.param_groups if self.fused else ():
+            if "fused" not in group:
+                raise ConfigError(f"runtime.fused: found true; {type(optimizer).__name__} has no fused kernels")
+            group.update(fused=True, foreach=False)
+        optimizer.register_load_state_dict_pre_hook(_own_switches)
+        return optimizer
+
+
+def _own_switches(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+    groups = [
+        {**theirs, **{key: own[key] for key in _SWITCHES if key in own}}
+        for theirs, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+    ]
+    return {**state, "param_groups": groups}
 
 
 @schema
