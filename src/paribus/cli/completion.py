@@ -61,12 +61,28 @@ _FLAGS = {
     "export": ("--help", "--out"),
     "list": ("--help",),
     "compare": ("--against", "--fail-if", "--help", "--json", "--junit", "--margin", "--metric"),
-    "study": ("--fail-if", "--help", "--json", "--junit", "--margin", "--power", "--repeat", "--workers"),
+    "study": (
+        "--fail-if",
+        "--help",
+        "--json",
+        "--junit",
+        "--margin",
+        "--power",
+        "--repeat",
+        "--workers",
+        "--cluster",
+        "--dry-run",
+        "--template",
+    ),
     "bench": ("--help",),
     "cards": ("--write",),
     "wandb": ("--help", "--offline"),
 }
-_ACTIONS = {"study": ("plan", "run", "status", "report", "import"), "bench": ("techniques",), "wandb": ("sync",)}
+_ACTIONS = {
+    "study": ("plan", "run", "status", "report", "import", "cancel"),
+    "bench": ("techniques",),
+    "wandb": ("sync",),
+}
 
 
 def run(arguments: list[str]) -> int:
