@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn, TextIO, cast
 
@@ -25,7 +26,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
-  paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
+  paribus study plan|run|status|cancel|import FOLDER      many runs as one answer; run again to go on
   paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
   paribus compare RUN... --against RUN...                 the same statistics for any finished runs
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
@@ -106,6 +107,13 @@ def complain(message: str, code: int) -> int:
     """One line on standard error, with the rank if there are several; the traceback as well if PARIBUS_DEBUG is set."""
     if os.environ.get("PARIBUS_DEBUG") == "1" and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    rank = os.environ.get("RANK", "0")
-    print(f"paribus{'' if rank == '0' else f' [rank {rank}]'}: {message}", file=sys.stderr)
+    print(f"paribus{_rank()}: {message}", file=sys.stderr)
     return code
+
+
+def _rank() -> str:
+    from paribus.engine.world import from_environment
+
+    with suppress(ConfigError):  # a RANK that is no number is what the message is about
+        return f" [rank {rank}]" if (rank := from_environment().rank) else ""
+    return ""
