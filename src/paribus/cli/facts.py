@@ -152,3 +152,13 @@ def _written(value: Any) -> str:
     if isinstance(value, Mapping) and "_target_" in value:
         return _short(str(cast(dict[str, Any], value)["_target_"]))
     return _short(type(value).__qualname__) if is_dataclass(value) else str(value)
+
+
+def optimizer_form(method: Method) -> str:
+    """The optimizer and the form that takes its steps, of several that agree to rounding: "AdamP, batched"."""
+    optimizer = getattr(method, "optimizer", None)
+    if optimizer is None:
+        return type(method).__name__
+    switches = [key for key in ("fused", "foreach") if any(group.get(key) for group in optimizer.param_groups)]
+    form = getattr(optimizer, "form", switches[0] if switches else None)
+    return type(optimizer).__name__ + (f", {form}" if form else "")

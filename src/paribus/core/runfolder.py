@@ -3,6 +3,7 @@
 config.yaml        the complete recipe, every default written out
 provenance.json    code, packages, hardware and command, one entry for each segment of the run
 events.jsonl       the record, append-only: {"step": ..., "values": {...}} a line
+receipts.jsonl     losses of every step, gradient norms and checksums, for `paribus verify` (engine/receipt.py)
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
 DONE | FAILED | PREEMPTED   once the run has stopped, exactly one of them
@@ -20,6 +21,7 @@ from typing import Any
 from paribus.core.errors import ConfigError
 
 CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
+RECEIPTS = "receipts.jsonl"
 CHECKPOINTS = "checkpoints"
 STATES = ("DONE", "FAILED", "PREEMPTED")
 
