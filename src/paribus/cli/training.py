@@ -114,6 +114,7 @@ def _open(recipe: Recipe, run: Run, method: Method, held: ExitStack) -> checkpoi
         with runfolder.made(run.folder):
             (run.folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
             held.enter_context(locked(run.folder))
+            runfolder.sweep(run.folder)
             resumed = _resumable(run)
             runfolder.mark(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
+from paribus.core.lock import LOCK
 
 CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
 RECEIPTS = "receipts.jsonl"
@@ -40,6 +41,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote into this run folder. For whoever holds the lock."""
+    names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
+    for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
+        for left_over in folder.glob(pattern):
+            left_over.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
