@@ -39,6 +39,9 @@ A run of several processes is replayed by as many: torchrun --nproc-per-node=N -
 Exit codes: 0 bit-exact or within tolerance; 4 it differs; 2 there is nothing to verify, or it cannot be replayed."""
 
 
+FEW = 10  # steps in which rounding does not grow far
+
+
 def run(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -129,7 +132,9 @@ def _why(v: Verdict) -> list[str]:
     if v.differences:
         width = max(map(len, v.differences))
         rows = [f"  {key:<{width}}  {then} -> {now}" for key, (then, now) in v.differences.items()]
-        return ["what differs from what is on record:", *rows]
+        grown = v.agreement.beyond is not None and v.agreement.beyond != v.agreement.first and v.end - v.begin > FEW
+        advice = [f"rounding alone can grow so; --steps {FEW} shows what it does before it has grown"] if grown else []
+        return ["what differs from what is on record:", *rows, *advice]
     same = "the numerics fingerprint is the one on record"
     if v.agreement.exact:
         return [same]

@@ -116,7 +116,10 @@ def sealed(seal: str, line: Line) -> str:
 def gradient_norm(method: Learns) -> float:
     """The 2-norm over all gradients that the last step left behind."""
     gradients = [p.grad for p in method.parameters() if p.grad is not None]
-    return float(torch.nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    if not gradients:
+        return 0.0
+    norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage] — as get_total_norm, in less time
+    return float(torch.linalg.vector_norm(torch.stack(norms)))
 
 
 def checksums(state: Mapping[str, Any]) -> dict[str, str]:
