@@ -16,7 +16,9 @@ from paribus.cli.configs import config_folder, options
 from paribus.cli.training import train
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Method, Place
+from paribus.engine.agreement import values
 from paribus.engine.distributed import World
+from paribus.engine.receipt import read
 from paribus.engine.stop import StopRequest
 
 QUIET = ["tracker=events", "runtime.threads=1", "runtime.device=cpu"]
@@ -65,13 +67,15 @@ class Result:
     folder: Path
     events: list[dict[str, Any]]
     weights: dict[str, Tensor]
+    receipt: dict[Any, Any]  # losses, gradient norms, and checksums of the weights
 
     def same_as(self, other: "Result") -> bool:
-        """Bit-identical weights, and events but for clocks."""
+        """Bit-identical weights, losses and gradient norms, and events but for clocks."""
         return (
             self.weights.keys() == other.weights.keys()
             and all(torch.equal(w, other.weights[name]) for name, w in self.weights.items())
             and timeless(self.events) == timeless(other.events)
+            and self.receipt == other.receipt
         )
 
 
@@ -83,7 +87,9 @@ def result_in(folder: Path, code: int = 0) -> Result:
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     newest = sorted((folder / "checkpoints").glob("step_*.pt"))[-1]
     state = torch.load(newest, weights_only=True)
-    return Result(code, folder, events, state["method"]["model"])
+    told = values(read(folder / "receipts.jsonl"))
+    told = {key: value for key, value in told.items() if key[2] != "optimizer"}  # whose state has names of its own
+    return Result(code, folder, events, state["method"]["model"], told)
 
 
 def run(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> tuple[int, Path]:

@@ -113,3 +113,8 @@ def test_a_record_that_two_processes_resumed_is_the_undisturbed_one(tmp_path: Pa
     (parts.folder / "DONE").unlink()
     again = together(tmp_path / "parts", 2, *overrides)
     assert again.same_as(whole)
+    code, err = torchrun(2, "-m", "paribus.cli", "verify", str(again.folder), "--span=30:")
+    assert code == 0, err
+    code, err = torchrun(2, "-m", "paribus.cli", "verify", str(again.folder), "--steps=9", "seed=1")
+    assert code != 0
+    assert err.count("seed: cannot be overridden here") == 2, "each rank says so, none waits"

@@ -75,11 +75,12 @@ def test_sigkill_at_random_moments_loses_and_changes_nothing(undisturbed: Result
     assert steps == sorted(set(steps))
 
 
-def test_sigterm_checkpoints_and_asks_for_a_requeue(undisturbed: Result, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_checkpoints_and_asks_for_a_requeue(number: int, undisturbed: Result, tmp_path: Path) -> None:
     process = start(tmp_path)
     while process.poll() is None and recorded(tmp_path) < 3:
         time.sleep(0.005)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     assert process.wait(60) == 75
     run = the_run(tmp_path)
     assert run is not None

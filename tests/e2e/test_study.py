@@ -100,6 +100,13 @@ def test_a_study_leaves_rows_with_everything_in_them(done: Path) -> None:
     assert starts(done) == [1, 1]
 
 
+def test_a_run_of_a_study_is_verified_in_its_folder(done: Path, paribus: Run) -> None:
+    for folder in sorted(path.parent for path in (done / "runs" / "study").glob("*/config.yaml")):
+        told = paribus("verify", str(folder.relative_to(done)), cwd=done)
+        assert told.returncode == 0, told.stdout + told.stderr
+        assert "bit-exact: 20 losses" in told.stdout
+
+
 def test_running_again_runs_nothing_and_keeps_every_byte(copy: Path, paribus: Run) -> None:
     before = (copy / "study" / "results.jsonl").read_bytes()
     again = paribus("study", "run", "study", cwd=copy)

@@ -53,6 +53,8 @@ EXPECTED = {
     "eval runs/smoke-cutmix-s1-0b data=dig": ["data=digits"],
     "export r": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "export --": ["--help", "--out"],
+    "verify ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
+    "verify --s": ["--span", "--steps"],
     "no-such-command ": [],
     "eval nowhere/": [],
 }

@@ -59,6 +59,7 @@ _FLAGS = {
     "train": ("--cfg", "--config-dir", "--help", "--multirun", "--quiet"),
     "eval": ("--help",),
     "export": ("--help", "--out"),
+    "verify": ("--help", "--json", "--span", "--steps", "--tolerance"),
     "list": ("--help",),
     "compare": ("--against", "--fail-if", "--help", "--json", "--junit", "--margin", "--metric"),
     "study": (
@@ -118,7 +119,7 @@ def candidates(words: list[str]) -> list[str]:
         return _starting(last, [*_FLAGS.get(command, ()), *(["--json"] if words[:2] == ["list", "runs"] else [])])
     if command == "train":
         return ["job"] if words[-2] == "--cfg" else _override(last)
-    if command in ("eval", "export", "compare"):
+    if command in ("eval", "export", "verify", "compare"):
         other_data = command == "eval" and last.startswith("data")
         return _override(last, ("data",)) if other_data else _folders(last, runs=True)
     if command == "list":

@@ -164,3 +164,13 @@ def _written(value: Any) -> str:
         name, _, settings_of_it = described(value).partition(" ")
         return f"{name}({settings_of_it})" if settings_of_it else name
     return str(value)
+
+
+def optimizer_form(method: Method) -> str:
+    """The optimizer and the form that takes its steps, of several that agree to rounding: "AdamP, batched"."""
+    optimizer = getattr(method, "optimizer", None)
+    if optimizer is None:
+        return type(method).__name__
+    switches = [key for key in ("fused", "foreach") if any(group.get(key) for group in optimizer.param_groups)]
+    form = getattr(optimizer, "form", switches[0] if switches else None)
+    return type(optimizer).__name__ + (f", {form}" if form else "")

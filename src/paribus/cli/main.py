@@ -17,7 +17,7 @@ from paribus import __version__
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.terminal import Tolerant
 
-OK, FAILED, BAD_CONFIG, STUDY_FAILED, REQUEUE = 0, 1, 2, 3, 75
+OK, FAILED, BAD_CONFIG, STUDY_FAILED, MISMATCH, REQUEUE = 0, 1, 2, 3, 4, 75
 
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
@@ -26,6 +26,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
+  paribus verify RUN [--steps K | --span A:B]             train it again, or a part: are the bits the same?
   paribus study plan|run|status|cancel|import FOLDER      many runs as one answer; run again to go on
   paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
   paribus compare RUN... --against RUN...                 the same statistics for any finished runs
@@ -36,8 +37,8 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
   paribus completion bash|zsh|fish                        a script for the Tab key
 
-Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 75 stopped with a
-checkpoint, run again to go on.
+Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 4 a replay
+differs; 75 stopped with a checkpoint, run again to go on.
 PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
 
 
@@ -46,6 +47,7 @@ COMMANDS = {
     "train": "hydra_app",
     "eval": "evaluating",
     "export": "exporting",
+    "verify": "verifying",
     "study": "studying",
     "compare": "comparing",
     "wandb": "wandb_sync",

@@ -23,7 +23,7 @@ from paribus.cli.compose import (
     recipe_from,
     steps_of,
 )
-from paribus.cli.facts import Size, facts_of, size_of
+from paribus.cli.facts import Size, facts_of, optimizer_form, size_of
 from paribus.cli.main import OK, REQUEUE
 from paribus.cli.panel import Screen, brief
 from paribus.cli.pictures import show_inputs
@@ -33,8 +33,8 @@ from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.events import read_events
 from paribus.core.lock import locked
-from paribus.core.protocols import DataSets, Tracker
-from paribus.engine import checkpoint, distributed
+from paribus.core.protocols import DataSets, Method, Tracker
+from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.loop import Every, Run
@@ -89,14 +89,14 @@ def _train(
         recipe=recipe.id,
         total=steps_of(recipe, loader.steps_per_epoch),
         seed=recipe.seed,
-        every=_cadence(recipe, loader.steps_per_epoch),
+        every=cadence(recipe, loader.steps_per_epoch),
         keep=recipe.checkpoints.keep,
         world=world,
         device=device,
     )
     stop.listen()
     with ExitStack() as held:
-        resumed = distributed.from_main(world, lambda: _open(recipe, run, held))
+        resumed = distributed.from_main(world, lambda: _open(recipe, run, method, held))
         start = resumed.step if resumed else 0
         if world.is_main:
             show_inputs(recipe, data, loader, run.total)
@@ -125,7 +125,7 @@ def _train(
     return OK if state == "DONE" else REQUEUE
 
 
-def _open(recipe: Recipe, run: Run, held: ExitStack) -> checkpoint.Checkpoint | None:
+def _open(recipe: Recipe, run: Run, method: Method, held: ExitStack) -> checkpoint.Checkpoint | None:
     """Make and hold the run folder, write down what runs, and find the checkpoint to go on from.
 
     Raises ConfigError, and leaves no new folder, if it cannot be written or another process holds it.
@@ -134,10 +134,11 @@ def _open(recipe: Recipe, run: Run, held: ExitStack) -> checkpoint.Checkpoint | 
         with runfolder.made(run.folder):
             (run.folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
             held.enter_context(locked(run.folder))
+            runfolder.sweep(run.folder)
             resumed = _resumable(run)
             runfolder.mark(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
-            facts = fingerprint(recipe.runtime, run.device, run.world)
+            facts = fingerprint(recipe.runtime, run.device, run.world, optimizer_form(method))
             record_segment(run.folder, resumed.step if resumed else 0, facts, run.device)
             return resumed
     except OSError as error:
@@ -215,10 +216,12 @@ def _resumable(run: Run) -> checkpoint.Checkpoint | None:
             f"{path} holds {lines} of the {recorded} lines up to the checkpoint at step {found.step}; put the file "
             f"back, or delete {run.folder} to start over"
         )
+    receipt.kept(run.folder / runfolder.RECEIPTS, found.loop.get("receipt"))
     return found
 
 
-def _cadence(recipe: Recipe, steps_per_epoch: int) -> Every:
+def cadence(recipe: Recipe, steps_per_epoch: int) -> Every:
+    """Steps between two log points, evaluations, checkpoints."""
     log, evaluate, save = (
         in_steps(d, steps_per_epoch) for d in (recipe.every.log, recipe.every.evaluate, recipe.every.checkpoint)
     )

@@ -207,6 +207,13 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
+class Learns(Protocol):
+    """Capability: the parameters whose gradients a `train_step` leaves behind, for the run's receipt."""
+
+    def parameters(self) -> Iterable[nn.Parameter]: ...
+
+
+@runtime_checkable
 class MethodFactory(Protocol):
     def __call__(self, slots: Slots, workshop: Workshop) -> Method: ...
 

@@ -3,6 +3,7 @@
 config.yaml        the complete recipe, every default written out
 provenance.json    code, packages, hardware and command, one entry for each segment of the run
 events.jsonl       the record, append-only: {"step": ..., "values": {...}} a line
+receipts.jsonl     losses of every step, gradient norms and checksums, for `paribus verify` (engine/receipt.py)
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
 DONE | FAILED | PREEMPTED   once the run has stopped, exactly one of them
@@ -18,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
+from paribus.core.lock import LOCK
 
 CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
+RECEIPTS = "receipts.jsonl"
 CHECKPOINTS = "checkpoints"
 STATES = ("DONE", "FAILED", "PREEMPTED")
 
@@ -38,6 +41,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a process left that was killed while it wrote into this run folder. For whoever holds the lock."""
+    names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
+    for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
+        for left_over in folder.glob(pattern):
+            left_over.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

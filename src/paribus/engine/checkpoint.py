@@ -44,8 +44,6 @@ def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:
     for old in sorted(folder.glob("step_*.pt"))[:-keep]:
         if old != path:  # a damaged file of a later step may stand after it
             old.unlink()
-    for left_over in folder.glob("*.tmp-*"):  # of a process that was killed while writing
-        left_over.unlink()
     return path
 
 

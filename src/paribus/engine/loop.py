@@ -14,6 +14,7 @@ from paribus.core.protocols import Loader, Method, Tracker
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
 from paribus.engine.distributed import World
+from paribus.engine.receipt import Receipt
 from paribus.engine.runtime import seed_modules
 from paribus.engine.stop import StopRequest
 from paribus.engine.window import Window
@@ -53,6 +54,7 @@ def train(
 ) -> Literal["DONE", "PREEMPTED"]:
     """Train to the last step, or until a stop is asked for, from wherever `resumed` stands. Raises RunFailed."""
     window = Window(run.world, run.device)
+    receipt = Receipt(run.folder, run.world, resumed.loop.get("receipt") if resumed else None)
     if resumed is not None:
         method.load_state_dict(resumed.method)
         window.load_state_dict(resumed.loop)
@@ -61,12 +63,15 @@ def train(
         at = Progress(step, run.total, run.seed, loader.steps_per_epoch)
         seed_modules(at, run.world, run.device)
         batch = loader.batch(step)
-        window.add(method.train_step(batch, at), samples=batch.size)
+        metrics = method.train_step(batch, at)
+        window.add(metrics, samples=batch.size)
+        receipt.add(metrics)
 
         done, values = step + 1, dict[str, float]()
         last = done == run.total
         if last or done % run.every.log == 0:
-            values |= window.flush(done)  # the only line that waits for the device
+            values |= window.flush(done)  # here alone the host waits for the device
+            receipt.logged(done, method)
         if last or done % run.every.evaluate == 0:
             window.check(done)
             values |= finite(evaluate(), done) | window.evaluated()
@@ -74,9 +79,10 @@ def train(
             tracker.log(done, values)
             window.recorded()
         stopping = stop.agreed(run.world, run.device, now=bool(values)) and not last
-        if last or stopping or done % run.every.checkpoint == 0:
+        due = last or done % run.every.checkpoint == 0
+        if due or stopping:
             window.check(done)
-            save(run, done, method, window)
+            save(run, done, method, window, receipt, due)
         if stopping:
             return "PREEMPTED"
     return "DONE"
@@ -89,10 +95,13 @@ def finite(metrics: dict[str, float], done: int) -> dict[str, float]:
     return metrics
 
 
-def save(run: Run, done: int, method: Method, window: Window) -> None:
-    """A checkpoint after `done` steps, written by rank 0."""
+def save(run: Run, done: int, method: Method, window: Window, receipt: Receipt, due: bool) -> None:
+    """A checkpoint after `done` steps, written by rank 0; if it is not due, a signal asked for it."""
     method.settle()
-    state = Checkpoint(done, run.recipe, method.state_dict(), window.state_dict())
+    trained = method.state_dict()
+    if due:
+        receipt.saving(done, trained)
+    state = Checkpoint(done, run.recipe, trained, {**window.state_dict(), "receipt": receipt.state_dict()})
     if run.world.is_main:
         checkpoint.save(run.folder, state, run.keep)
     window.paused()

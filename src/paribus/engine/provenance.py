@@ -22,8 +22,8 @@ from paribus.engine.runtime import Runtime, cores
 _PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "wandb")
 
 
-def fingerprint(runtime: Runtime, device: torch.device, world: World) -> dict[str, Any]:
-    """What can change bits without changing the recipe."""
+def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer: str) -> dict[str, Any]:
+    """What can change bits without changing the recipe. optimizer: the form that takes its steps, in words."""
     cuda = device.type == "cuda"
     return {
         "paribus": version("paribus"),
@@ -33,6 +33,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World) -> dict[st
         "cudnn": torch.backends.cudnn.version() if cuda else None,
         "threads": torch.get_num_threads(),
         "world_size": world.size,
+        "optimizer": optimizer,
         "channels_last": runtime.channels_last,
         "compile": runtime.compile,
         "deterministic": runtime.deterministic,
@@ -52,7 +53,7 @@ def code_digest() -> str:
 
 def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.device) -> None:
     """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch."""
-    commit, diff = _git()
+    commit, diff = checkout()
     segment = {
         "start_step": start,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -81,7 +82,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def _git() -> tuple[str | None, str]:
+def checkout() -> tuple[str | None, str]:
     """The commit of the checkout that this package runs from and what differs from it, new files too; (None, "") where
     there is no checkout or no git."""
     root = Path(__file__).parents[3]

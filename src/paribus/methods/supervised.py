@@ -1,5 +1,6 @@
 """What one step of supervised training means. The six slots are all there is to change; see core/protocols.py."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -48,6 +49,10 @@ class SupervisedTraining:
             self._average.update(self.model)
         seen = self._diagnostics()
         return {**metrics, **seen, "lr": self._lrs[0] * factor}
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """What is trained."""
+        return self.model.parameters()
 
     @property
     def best_guess(self) -> nn.Module:

@@ -220,6 +220,11 @@ class AdamP(torch.optim.Optimizer):
         """What the last step saw, as tensors on the device; empty unless diagnostics=True. See `ways.told`."""
         return ways.told(self, "adamp")
 
+    @property
+    def form(self) -> str:
+        """Which form takes its steps here. See `ways.form`."""
+        return ways.form(self)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also takes the state of torch.optim.AdamW (without amsgrad) and of the authors' AdamP. Tensors are copied."""
         if any(group.get("amsgrad") for group in state_dict["param_groups"]):
@@ -286,6 +291,11 @@ class SGDP(torch.optim.Optimizer):
     def diagnostics(self) -> dict[str, Tensor]:
         """What the last step saw, as tensors on the device; empty unless diagnostics=True. See `ways.told`."""
         return ways.told(self, "sgdp")
+
+    @property
+    def form(self) -> str:
+        """Which form takes its steps here. See `ways.form`."""
+        return ways.form(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also takes the state of torch.optim.SGD and of the authors' SGDP. Tensors are copied."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paribus.methods.optimizer_parts import working
 from paribus.methods.projected import batched, native
 from paribus.methods.projected.leaves import Leaf, Options, Rule, Seen, in_memory
 
@@ -67,6 +68,19 @@ def _way(leaf: Leaf, group: dict[str, Any]) -> str:
             return "triton"
     elif group["foreach"] is False:
         return "reference"
+    return "batched"
+
+
+def form(optimizer: torch.optim.Optimizer) -> str:
+    """The form that takes most of this optimizer's steps here: native, triton, batched or reference."""
+    group = optimizer.param_groups[0]
+    weight = group["params"][0]
+    if weight.device.type not in _BATCHED or (not group["fused"] and group["foreach"] is False):
+        return "reference"
+    if group["fused"] and weight.device.type == "cpu" and native.kernel(working(weight.dtype)) is not None:
+        return "native"
+    if group["fused"] and weight.device.type == "cuda" and weight.dtype == torch.float32 and _has_triton():
+        return "triton"
     return "batched"
 
 

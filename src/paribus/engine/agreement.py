@@ -1,0 +1,101 @@
+"""Two receipts side by side: what was computed then and again, step by step. Pure functions, no torch."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paribus.engine.receipt import Line, per_step
+
+Value = float | str
+Key = tuple[int, int, str]  # step; 0 for a loss, 1 for the gradient norm, 2 for a checksum; name
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a value was and is. relative: |then − now| / max(|then|, |now|), 0–2, and 2 where one is not finite; None
+    for a checksum."""
+
+    step: int
+    name: str
+    then: Value
+    now: Value
+    relative: float | None
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What was compared and what came out otherwise.
+
+    losses, norms, checksums: how many were compared. first: the first that differs in a bit. beyond: the first that
+    differs by more than the tolerance. largest: the largest relative difference. sound: the last checkpoint before
+    `first` all of whose checksums are equal; 0 for the initialisation, or where the replay began.
+    """
+
+    losses: int
+    norms: int
+    checksums: int
+    first: Difference | None
+    beyond: Difference | None
+    largest: Difference | None
+    sound: int
+
+    @property
+    def exact(self) -> bool:
+        return self.first is None
+
+
+def values(lines: Iterable[Line], pending: Iterable[tuple[int, Mapping[str, float]]] = ()) -> dict[Key, Value]:
+    """Everything that a receipt tells, in order. pending: losses of steps that no line tells yet."""
+    found: dict[Key, Value] = {}
+    for line in lines:
+        for step, losses in per_step(line):
+            found |= {(step, 0, name): value for name, value in losses.items()}
+        if line.get("gradient_norm") is not None:
+            found[line["step"], 1, "gradient norm"] = float(line["gradient_norm"])
+        found |= {(line["step"], 2, name): value for name, value in line.get("checksums", {}).items()}
+    for step, losses in pending:
+        found |= {(step, 0, name): value for name, value in losses.items()}
+    return found
+
+
+def compared(then: Mapping[Key, Value], now: Mapping[Key, Value], begin: int, end: int, tolerance: float) -> Agreement:
+    """What both tell of the steps after `begin`, up to and including `end`."""
+    keys = sorted(key for key in then.keys() & now.keys() if begin < key[0] <= end)
+    differing = list(_differences(keys, then, now))
+    numbers = [d for d in differing if d.relative is not None]
+    beyond = [d for d in differing if (d.relative or 0) > tolerance or (tolerance == 0 and d.relative is None)]
+    first = differing[0] if differing else None
+    wrong = {d.step for d in differing if d.relative is None}
+    sound = {step for step, kind, _ in keys if kind == 2 and step not in wrong and (not first or step < first.step)}
+    counts = [sum(kind == wanted for _, kind, _ in keys) for wanted in range(3)]
+    return Agreement(
+        *counts,
+        first=first,
+        beyond=beyond[0] if beyond else None,
+        largest=max(numbers, key=lambda d: d.relative or 0, default=None),
+        sound=max(sound, default=begin),
+    )
+
+
+def _differences(keys: Iterable[Key], then: Mapping[Key, Value], now: Mapping[Key, Value]) -> Iterator[Difference]:
+    for key in keys:
+        step, kind, name = key
+        old, new = then[key], now[key]
+        if isinstance(old, str) or isinstance(new, str):
+            if old != new:
+                yield Difference(step, f"the {name}'s checksum" if kind == 2 else name, old, new, None)
+        elif repr(old) != repr(new):  # tells −0 from 0, and NaN equals NaN
+            yield Difference(step, name, old, new, _relative(old, new))
+
+
+def _relative(old: float, new: float) -> float:
+    if not (math.isfinite(old) and math.isfinite(new)):
+        return 2.0
+    return abs(old - new) / (max(abs(old), abs(new)) or 1)
+
+
+def fingerprints(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What differs: key -> (then, now); None where it was not recorded."""
+    keys = list(dict.fromkeys([*then, *now]))
+    return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}
