@@ -19,15 +19,19 @@ COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device
 WORLDS = (2, 4)
 
 
-def torchrun(processes: int, *command: str) -> tuple[int, str]:
+def torchrun_command(processes: int, *command: str) -> list[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    return [
+        *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
+        *("--master-addr=127.0.0.1", f"--master-port={port}", *command),
+    ]
+
+
+def torchrun(processes: int, *command: str) -> tuple[int, str]:
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"),
-            *("--master-addr=127.0.0.1", f"--master-port={port}", *command),
-        ],
+        torchrun_command(processes, *command),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
