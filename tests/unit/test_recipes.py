@@ -8,7 +8,6 @@ import shlex
 import pytest
 import torch
 from torch import nn
-from trees import tree
 
 from paribus.cli.compose import Recipe, method_from, place_of
 from paribus.cli.configs import config_folder, options
@@ -20,6 +19,7 @@ from paribus.models.groups import decay_groups
 from paribus.models.macs import count_macs
 from paribus.techniques.cutmix import CutMix
 from trainings import composed, recipe_of
+from trees import tree
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet")]
 IMAGENET = Spec(1000, 3, 224, 224)

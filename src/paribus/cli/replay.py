@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from paribus.cli.compose import Recipe, building, method_from, place_of, recipe_again, steps_of
+from paribus.cli.compose import Recipe, building, loader_from, method_from, place_of, recipe_again, steps_of
 from paribus.cli.facts import optimizer_form
 from paribus.cli.saved import with_overrides
 from paribus.cli.training import Trackers, cadence
@@ -202,7 +202,7 @@ def _trained(
     place = place_of(recipe, device, world)
     with building("data"):
         data = recipe.data(place)
-        loader = data.loader(recipe.batch_size, recipe.seed)
+        loader = loader_from(recipe, data, place)
     with building("model, optimizer or transforms"):
         method = method_from(recipe, data, place)
     total = steps_of(recipe, loader.steps_per_epoch)

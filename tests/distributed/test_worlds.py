@@ -1,0 +1,101 @@
+"""Several gloo processes against one: the same samples, augmentation, partners and boxes, and exact evaluation."""
+
+import json
+from pathlib import Path
+
+import pytest
+from every_overlay import run_overlay
+from worlds import COMMON, WORLDS, furthest, together, torchrun
+
+from paribus.core.lock import locked
+from trainings import OVERLAYS, recipe_of, result_in, stopping_after, timeless, trained
+
+
+@pytest.mark.parametrize("processes", WORLDS)
+def test_several_processes_train_the_net_of_one(processes: int, tmp_path: Path) -> None:
+    overrides = ["update.precision=fp64", "update.accumulate=2"]
+    one = trained(tmp_path / "one", *COMMON, *overrides, techniques=("cutmix",))
+    several = together(tmp_path / "several", processes, *overrides, "technique=[cutmix]")
+    assert furthest(one, several) <= 1e-12  # promised: 1e-6
+    for (step, ours), (same, theirs) in zip(timeless(one.events), timeless(several.events), strict=True):
+        assert step == same
+        assert ours.keys() == theirs.keys()
+        assert all(abs(ours[k] - theirs[k]) < 1e-10 for k in ours)
+        assert ours.get("val/acc1") == theirs.get("val/acc1"), "no prediction is near enough to a tie to turn"
+
+
+def test_in_float32_they_are_as_near_as_promised(tmp_path: Path) -> None:
+    # of a seed with which no rounding error turns the sign of a unit; docs/reliability.md has the table of many seeds
+    one = trained(tmp_path / "one", *COMMON, "seed=6", techniques=("cutmix",))
+    four = together(tmp_path / "four", 4, "seed=6", "technique=[cutmix]")
+    assert furthest(one, four) <= 1e-4
+
+
+def test_twin_another_seed_is_far_away(tmp_path: Path) -> None:
+    one = trained(tmp_path / "one", *COMMON, "update.precision=fp64", "seed=5", techniques=("cutmix",))
+    two = together(tmp_path / "two", 2, "update.precision=fp64", "technique=[cutmix]")
+    assert furthest(one, two) > 1e-3
+
+
+def test_a_run_resumes_at_other_world_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overrides = ["update.precision=fp64"]
+    whole = trained(tmp_path / "whole", *COMMON, *overrides, techniques=("cutmix",))
+    with monkeypatch.context() as patched:
+        stopping_after(patched, 23)
+        assert trained(tmp_path / "parts", *COMMON, *overrides, techniques=("cutmix",)).code == 75
+    for processes, last in ((2, 40), (4, 50)):
+        resumed = together(tmp_path / "parts", processes, *overrides, "technique=[cutmix]")
+        if last == 40:  # as if killed after the checkpoint at step 40
+            (resumed.folder / "checkpoints" / "step_00000050.pt").unlink()
+            (resumed.folder / "DONE").unlink()
+    assert furthest(whole, resumed) <= 1e-12
+    segments = json.loads((resumed.folder / "provenance.json").read_text())["segments"]
+    assert [(s["start_step"], s["fingerprint"]["world_size"]) for s in segments] == [(0, 1), (23, 2), (40, 4)]
+
+
+def test_all_ranks_hold_the_same_bits_and_project_alike(tmp_path: Path) -> None:
+    code, err = torchrun(4, str(Path(__file__).with_name("ranks_agree.py")), str(tmp_path))
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(("accumulate", "precision"), [(1, "fp32"), (4, "bf16")])
+def test_gradients_cross_the_network_once_a_step(accumulate: int, precision: str, tmp_path: Path) -> None:
+    code, err = torchrun(2, str(Path(__file__).with_name("count_syncs.py")), str(accumulate), precision)
+    assert code == 0, err
+
+
+def test_every_overlay_agrees_in_one_process_and_two(tmp_path: Path) -> None:
+    code, err = torchrun(2, str(Path(__file__).with_name("every_overlay.py")), str(tmp_path / "two"))
+    assert code == 0, err
+    for techniques in OVERLAYS:
+        name = "+".join(techniques) or "baseline"
+        code, folder = run_overlay(techniques, tmp_path / "one")
+        assert code == 0
+        one, two = result_in(folder), result_in(tmp_path / "two" / folder.relative_to(tmp_path / "one"))
+        assert furthest(one, two) <= 1e-10, name
+
+
+def test_what_stops_rank_0_stops_all_with_its_line(tmp_path: Path) -> None:
+    folder = recipe_of(*COMMON, f"paths.runs={tmp_path}").folder
+    folder.mkdir(parents=True)
+    with locked(folder):
+        code, err = torchrun(2, "-m", "paribus.cli", "train", *COMMON, f"paths.runs={tmp_path}")
+    assert code != 0
+    assert "paribus: " in err
+    assert err.count("is in use by process") == 2, "each rank says so, none waits"
+    assert "paribus/cli/training.py" not in err
+
+
+def test_a_record_that_two_processes_resumed_is_the_undisturbed_one(tmp_path: Path) -> None:
+    overrides = ["every.log=20ba", "every.checkpoint=30ba", "technique=[cutmix]", "steps=40ba"]
+    whole = together(tmp_path / "whole", 2, *overrides)
+    parts = together(tmp_path / "parts", 2, *overrides)
+    (parts.folder / "checkpoints" / "step_00000040.pt").unlink()  # as if killed after step 30
+    (parts.folder / "DONE").unlink()
+    again = together(tmp_path / "parts", 2, *overrides)
+    assert again.same_as(whole)
+    code, err = torchrun(2, "-m", "paribus.cli", "verify", str(again.folder), "--span=30:")
+    assert code == 0, err
+    code, err = torchrun(2, "-m", "paribus.cli", "verify", str(again.folder), "--steps=9", "seed=1")
+    assert code != 0
+    assert err.count("seed: cannot be overridden here") == 2, "each rank says so, none waits"
