@@ -21,6 +21,7 @@ from paribus.cli.main import BAD_CONFIG, FAILED, OK, REQUEUE, complain
 from paribus.cli.panel import Screen
 from paribus.core.build import near
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.engine.world import from_environment
 
 _QUIET = {"-q", "--quiet"}
 
@@ -44,7 +45,7 @@ def run(arguments: list[str]) -> int:
         # unresolved: `seed=${nowhere}` is to be refused where it is used, not where it is told
         task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
         overrides = task if sweeping else []
-        alone = os.environ.get("WORLD_SIZE", "1") == "1"  # else torchrun's or srun's part of the command is missing
+        alone = from_environment().size == 1  # else torchrun's or srun's part of the command is missing
         screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
         if REQUEUE in codes or (stops and stops[0].asked):  # starting the next job would not be leaving
             codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from types import FrameType
 from typing import NoReturn, TextIO, cast
 
@@ -106,6 +107,13 @@ def complain(message: str, code: int) -> int:
     """One line on standard error, with the rank if there are several; the traceback as well if PARIBUS_DEBUG is set."""
     if os.environ.get("PARIBUS_DEBUG") == "1" and sys.exc_info()[0] is not None:
         traceback.print_exc()
-    rank = os.environ.get("RANK", "0")
-    print(f"paribus{'' if rank == '0' else f' [rank {rank}]'}: {message}", file=sys.stderr)
+    print(f"paribus{_rank()}: {message}", file=sys.stderr)
     return code
+
+
+def _rank() -> str:
+    from paribus.engine.world import from_environment
+
+    with suppress(ConfigError):  # a RANK that is no number is what the message is about
+        return f" [rank {rank}]" if (rank := from_environment().rank) else ""
+    return ""

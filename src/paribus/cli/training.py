@@ -42,6 +42,7 @@ from paribus.engine.loop import train as train_loop
 from paribus.engine.provenance import fingerprint, record_segment
 from paribus.engine.runtime import prepare
 from paribus.engine.stop import StopRequest
+from paribus.engine.watch import Watch, watching
 from paribus.tracking.console import ConsoleLines
 from paribus.tracking.events import Events
 
@@ -55,15 +56,25 @@ def train(cfg: Any, asked: list[str], stop: StopRequest | None = None, screen: S
     world = distributed.from_environment()
     device = prepare(recipe.runtime, world)
     distributed.join(world, device)
-    if distributed.from_main(world, lambda: runfolder.state(recipe.folder)) == "DONE":
-        if world.is_main:
-            known = runfolder.read_json(recipe.folder / runfolder.SUMMARY).get("metrics", {})
-            print(f"{recipe.folder} is done already: {brief(known)}; delete it to run again")
-        return OK
-    return _train(recipe, cfg.get("overlays") or {}, world, device, stop or StopRequest(), screen or Screen())
+    with watching(world, device) as watch:
+        if distributed.from_main(world, lambda: runfolder.state(recipe.folder)) == "DONE":
+            if world.is_main:
+                known = runfolder.read_json(recipe.folder / runfolder.SUMMARY).get("metrics", {})
+                print(f"{recipe.folder} is done already: {brief(known)}; delete it to run again")
+            return OK
+        rules = cfg.get("overlays") or {}
+        return _train(recipe, rules, world, device, stop or StopRequest(), screen or Screen(), watch)
 
 
-def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop: StopRequest, screen: Screen) -> int:
+def _train(
+    recipe: Recipe,
+    rules: Any,
+    world: World,
+    device: torch.device,
+    stop: StopRequest,
+    screen: Screen,
+    watch: Watch,
+) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = place_of(recipe, device, world)
     with building("data"):
@@ -96,7 +107,7 @@ def _train(recipe: Recipe, rules: Any, world: World, device: torch.device, stop:
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
             )
         except Exception as error:
-            failure = _told(error)
+            failure = watch.lost(error) or _told(error)
             if world.is_main:
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished

@@ -1,9 +1,6 @@
-"""Several processes as one: torchrun's environment, sums over ranks, DistributedDataParallel. With one process,
-nothing."""
+"""Several processes as one: the process group, sums over ranks, DistributedDataParallel. With one process, nothing."""
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -11,35 +8,31 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from paribus.core.errors import ConfigError
+from paribus.engine.world import World, from_environment
+
+__all__ = ["World", "all_sum", "from_environment", "from_main", "gathered", "join", "leave", "sync_buffers", "wrapped"]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class World:
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-
-    @property
-    def is_main(self) -> bool:
-        """Rank 0 alone writes and prints."""
-        return self.rank == 0
-
-
-def from_environment() -> World:
-    """What torchrun says in RANK, WORLD_SIZE and LOCAL_RANK; a single process if it says nothing."""
-    rank, size, local_rank = (
-        int(os.environ.get(k, d)) for k, d in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0"))
-    )
-    return World(rank, size, local_rank)
-
-
 def join(world: World, device: torch.device) -> None:
-    if world.size > 1 and not dist.is_initialized():
-        if device.type == "cuda":
-            torch.cuda.set_device(device)
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    """Meet the other processes. Raises ConfigError if they are not found."""
+    if world.size == 1 or dist.is_initialized():
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    # torchrun has set all that torch reads; srun has not
+    place: dict[str, Any] = {"init_method": f"tcp://{world.master}", "rank": world.rank, "world_size": world.size}
+    try:
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", **(place if world.launcher == "srun" else {})
+        )
+    except (dist.DistNetworkError, dist.DistStoreError) as error:
+        what = next(iter(str(error).splitlines()), "")
+        raise ConfigError(
+            f"the {world.size} processes did not meet at {world.master}: {what}; MASTER_ADDR and MASTER_PORT in the "
+            "environment choose another place"
+        ) from error
 
 
 def leave() -> None:

@@ -61,6 +61,8 @@ def _device(wanted: str, world: World) -> torch.device:
             f"runtime.device: found {wanted}; this machine shows no CUDA device to torch; use runtime.device=cpu"
         )
     index = int(wanted.partition(":")[2] or world.local_rank)
+    if world.launcher == "srun" and torch.cuda.device_count() == 1:  # each task was given its own (--gpus-per-task)
+        index = 0
     if index >= torch.cuda.device_count():
         raise ConfigError(f"runtime.device: found cuda:{index}; there are {torch.cuda.device_count()} CUDA devices")
     return torch.device("cuda", index)
@@ -69,8 +71,8 @@ def _device(wanted: str, world: World) -> torch.device:
 def _threads(runtime: Runtime, world: World) -> int:
     if isinstance(runtime.threads, int):
         return runtime.threads
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world.size))
-    return max(1, cores() // local)
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "") if world.launcher == "srun" else ""
+    return int(given) if given.isdecimal() else max(1, cores() // world.local_size)
 
 
 def cores() -> int:
