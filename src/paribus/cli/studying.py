@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from paribus.cli import clustering
 from paribus.cli.main import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
 from paribus.cli.parsing import Parser, parsed
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.terminal import clock
-from paribus.study import cells, devices, importing, record
+from paribus.study import cells, devices, importing, record, slurm
 from paribus.study import plan as plans
 from paribus.study.spec import RESULTS, Study, load
-from paribus.study.status import STATES, Status, as_json, status_of
+from paribus.study.status import Status, as_json, status_of
 
 LOG_LINES = 8  # of a failed cell's log that are shown
 
@@ -30,9 +31,10 @@ def run(arguments: list[str]) -> int:
         from paribus.cli.reporting import run as report
 
         return report(arguments[1:])
-    known = {"plan": plan, "run": run_cells, "status": status, "import": import_rows}
+    known = {"plan": plan, "run": run_cells, "status": status, "cancel": cancel, "import": import_rows, "cell": cell}
     if arguments[0] not in known:
-        raise ConfigError(f"study {arguments[0]}: no such command; there are {', '.join([*known, 'report'])}")
+        there = [name for name in known if name != "cell"]  # for batch scripts
+        raise ConfigError(f"study {arguments[0]}: no such command; there are {', '.join([*there, 'report'])}")
     asked = parsed(parser(), arguments)
     if asked is None:
         return OK
@@ -70,6 +72,8 @@ def parser() -> argparse.ArgumentParser:
     made["run"].add_argument(
         "--per-gpu", type=_count, default=1, metavar="M", help="cells at a time on one GPU (default: 1)"
     )
+    clustering.add_options(made["run"])
+    clustering.add_commands(commands, "take back the cells that wait or run on a Slurm cluster")
     made["status"].add_argument("--json", action="store_true", help="for other programs, with one entry a cell")
     made["import"].add_argument("found", type=Path, nargs="+", metavar="RUN|FILE", help=f"run folders, or a {RESULTS}")
     return top
@@ -118,14 +122,17 @@ def run_cells(asked: argparse.Namespace) -> int:
     from paribus.study.launch import Launch, Settings
     from paribus.study.stopping import Leave
 
+    clustering.check(asked)
     study, leave = load(asked.study), Leave()
     runs = _runs(asked, study)
-    print(f"{study.name}: {study.spec.question}", flush=True)
+    print(f"{study.name}: {study.spec.question}", file=sys.stderr if asked.dry_run else sys.stdout, flush=True)
     # a process of its own composes, so that this one stays small for as long as the cells run
     code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", "study", "plan", str(asked.study), "--quiet"])
     if code != OK:
         return code if code > 0 else BAD_CONFIG
     made = plans.needed(study)
+    if asked.cluster:
+        return clustering.send(asked, study, made, runs)
     gpus = devices.gpus() if any(d in ("auto", "cuda") for d in made.devices.values()) else []
     workers = asked.workers or _workers(study, made, gpus, asked.per_gpu)
     try:
@@ -172,8 +179,12 @@ def _list_failed(failed: dict[str, str], made: plans.Plan, runs: Path) -> None:
 
 def status(asked: argparse.Namespace) -> int:
     study = load(asked.study)
-    made = plans.needed(study)
-    found = status_of(made, record.read_rows(study.results_path), _runs(asked, study), time.time())
+    made, runs = plans.needed(study), _runs(asked, study)
+    if slurm.used(runs):
+        slurm.collect(study, made, runs)
+    found = status_of(made, record.read_rows(study.results_path), runs, time.time())
+    if found.warning:
+        print(f"warning: {found.warning}", file=sys.stderr)
     if asked.json:
         print(json.dumps(as_json(found, study.spec.arms), indent=2))
         return OK
@@ -182,15 +193,26 @@ def status(asked: argparse.Namespace) -> int:
     if running and found.left is not None:
         print(f"\nabout {clock(found.left)} left with {running} at a time")
     for cell, now in found.standings:
-        if now.state == "failed":
-            print(f"failed: {cell.name}: {now.why}")
+        if now.state in ("failed", "cancelled"):
+            print(f"{now.state}: {cell.name}: {now.why}")
     return OK
 
 
+def cell(asked: argparse.Namespace) -> int:
+    study = load(asked.study)
+    return clustering.cell(asked, study, _runs(asked, study))
+
+
+def cancel(asked: argparse.Namespace) -> int:
+    study = load(asked.study)
+    return clustering.cancel(study, _runs(asked, study))
+
+
 def _table(found: Status, study: Study) -> None:
-    rows = [("arm", "cells", *STATES)]
+    states = found.states()
+    rows = [("arm", "cells", *states)]
     counts = {arm: found.counts(arm) for arm in study.spec.arms} | {"all": found.counts()}
-    rows += [(arm, str(sum(n.values())), *(str(n[state]) for state in STATES)) for arm, n in counts.items()]
+    rows += [(arm, str(sum(n.values())), *(str(n[state]) for state in states)) for arm, n in counts.items()]
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for first, *others in rows:
         print("  ".join([first.ljust(widths[0]), *(o.rjust(w) for o, w in zip(others, widths[1:], strict=True))]))

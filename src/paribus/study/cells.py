@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from typing import IO, Literal
 from paribus.core.lock import LOCK, holder
 from paribus.study.plan import Cell
 
-State = Literal["done", "running", "failed", "waiting"]
+State = Literal["done", "running", "failed", "waiting", "pending", "requeued", "cancelled"]  # the last three: on Slurm
 _START, _END = "== start ", "== ended with "
 _TAIL = 8192  # bytes of a log in which its last lines are looked for
 _AGAIN = (0, 75)  # exit codes after which a cell that is not done just goes on
@@ -31,7 +32,7 @@ _AGAIN = (0, 75)  # exit codes after which a cell that is not done just goes on
 @dataclass(frozen=True)
 class Standing:
     """host and process: of the one that trains, "" and 0 where it is not known yet. since: UNIX time of the start, 0
-    where nobody noted it. device: its CUDA_VISIBLE_DEVICES. why: it failed."""
+    where nobody noted it. device: its CUDA_VISIBLE_DEVICES. why: it failed, or waits. job: Slurm's, where it counts."""
 
     state: State
     host: str = ""
@@ -39,6 +40,7 @@ class Standing:
     since: float = 0.0
     device: str = ""
     why: str = ""
+    job: str = ""
 
 
 def log_of(runs: Path, cell: Cell) -> Path:
@@ -84,11 +86,14 @@ def claimed(log: Path) -> bool:
         return False
 
 
-def start(runs: Path, cell: Cell, threads: int, device: str | None) -> subprocess.Popen[bytes] | None:
-    """Start a cell in a session and process group of its own, out of reach of this terminal and its end.
+def start(
+    runs: Path, cell: Cell, threads: int, device: str | None, launcher: Sequence[str] = (), apart: bool = True
+) -> subprocess.Popen[bytes] | None:
+    """Start a cell: `apart`, in a session and process group of its own, out of reach of this terminal and its end.
 
     None, and nothing is started, if another process has it or it has been done meanwhile.
-    device: for CUDA_VISIBLE_DEVICES; None leaves it alone. Raises OSError if the log cannot be written.
+    device: for CUDA_VISIBLE_DEVICES; None leaves it alone. launcher: a command that starts it, e.g. srun and its flags.
+    Raises OSError if the log cannot be written.
     """
     runs.mkdir(parents=True, exist_ok=True)
     with open(log_of(runs, cell), "ab") as log:
@@ -100,14 +105,14 @@ def start(runs: Path, cell: Cell, threads: int, device: str | None) -> subproces
         if (folder / "DONE").exists() or holder(folder):
             return None
         ours = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": device} if device is not None else {})
-        command = command_of(runs, cell)
+        command = [*launcher, *command_of(runs, cell)]
         _note(log, f"{_START}{_now()} {shlex.join([*(f'{k}={v}' for k, v in ours.items()), *command])}")
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=True,
+            start_new_session=apart,
             env={**os.environ, **ours},
         )
 
