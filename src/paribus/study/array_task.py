@@ -85,7 +85,7 @@ def _again(cell: Cell, before: int | None, after: int | None) -> int:
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     if (after or 0) <= (before or 0) and restarts.isdecimal() and int(restarts) >= FRUITLESS:
         print(
-            f"{cell.name}: stopped again without a new checkpoint, after {restarts} restarts; give it more --time",
+            f"{cell.name}: stopped without a new checkpoint, after {restarts} restarts; give it more --time",
             flush=True,
         )
         return 1

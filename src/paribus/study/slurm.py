@@ -1,8 +1,8 @@
 """Studies on a Slurm cluster: an array over the cells that are not done, and how its tasks stand. Nothing stays.
 
 RUNS/slurm/ holds the scripts, what the jobs print, and jobs.jsonl: {"schema", "job", "cells", "script", "time"} for
-each array, whose task i is cells[i]. How a cell stands is told by its run folder and log first; only where they cannot tell,
-`squeue` is asked. `sacct` is not, since many clusters keep no accounts. A job that squeue no longer knows has ended.
+each array, whose task i is cells[i]. How a cell stands is told by its run folder and log first; only where they cannot
+tell, `squeue` is asked. `sacct` is not: many clusters keep no accounts. A job that squeue has forgotten has ended.
 """
 
 import fcntl
@@ -58,9 +58,13 @@ def queue(jobs: Iterable[str]) -> dict[str, Task]:
     if not jobs:
         return {}
     fields = "ArrayJobID:.20,ArrayTaskID:.12,State:.20,RestartCnt:.8,Reason:.60"
-    # 0 with the others: Slurm refuses the only job of a list if it has forgotten it
-    which = f"--jobs={','.join(['0', *jobs])}"
-    told = _slurm("squeue", "--noheader", "--array", "--states=all", which, f"--Format={fields}")
+    try:
+        which = f"--jobs={','.join(jobs)}"
+        told = _slurm("squeue", "--noheader", "--array", "--states=all", which, f"--Format={fields}")
+    except ConfigError as error:
+        if "Invalid job id" not in str(error):
+            raise
+        return {}  # it has forgotten them, which it says of a single one only
     found = [line.split(None, 4) for line in told.splitlines()]
     return {f"{f[0]}_{f[1]}": Task(f[2], int(f[3]), f[4] if len(f) > 4 else "") for f in found if len(f) >= 4}
 
