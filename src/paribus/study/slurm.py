@@ -57,7 +57,7 @@ def queue(jobs: Iterable[str]) -> dict[str, Task]:
     jobs = sorted(set(jobs), key=int)
     if not jobs:
         return {}
-    fields = "ArrayJobID:.20,ArrayTaskID:.12,State:.20,RestartCnt:.8,Reason:.60"
+    fields = "ArrayJobID:20|,ArrayTaskID:12|,State:20|,RestartCnt:8|,Reason:60|"
     try:
         which = f"--jobs={','.join(jobs)}"
         told = _slurm("squeue", "--noheader", "--array", "--states=all", which, f"--Format={fields}")
@@ -65,8 +65,8 @@ def queue(jobs: Iterable[str]) -> dict[str, Task]:
         if "Invalid job id" not in str(error):
             raise
         return {}  # it has forgotten them, which it says of a single one only
-    found = [line.split(None, 4) for line in told.splitlines()]
-    return {f"{f[0]}_{f[1]}": Task(f[2], int(f[3]), f[4] if len(f) > 4 else "") for f in found if len(f) >= 4}
+    found = [[field.strip() for field in line.split("|")] for line in told.splitlines()]
+    return {f"{array}_{index}": Task(state, int(restarts), why) for array, index, state, restarts, why, *_ in found}
 
 
 def standings(plan: Plan, runs: Path, recorded: Iterable[str]) -> dict[str, Standing]:
