@@ -206,6 +206,7 @@ def test_cancelled_shows_and_is_sent_again_on_request(cluster: Path, paribus: Ru
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_its_time_is_up(cluster: Path, paribus: Run, tmp_path: Path) -> None:
     """For real: a limit of one minute, the shortest, and a cell that needs longer."""
     for name in ("here", "there"):
@@ -215,7 +216,7 @@ def test_its_time_is_up(cluster: Path, paribus: Run, tmp_path: Path) -> None:
     send(paribus, tmp_path / "there", "--time", "1", "--sbatch=--signal=B:USR1@10")
     told = paribus("study", "run", "study", "--workers", "2", cwd=tmp_path / "here")
     assert told.returncode == 0, told.stdout + told.stderr
-    until(lambda: len(numbers(tmp_path / "there")) == 2, 240)
+    until(lambda: len(numbers(tmp_path / "there")) == 2, 280)
     assert numbers(tmp_path / "there") == numbers(tmp_path / "here")
     assert read_rows(tmp_path / "there" / "study" / "results.jsonl")[1].segments > 1
     assert "its job queues again" in printed(tmp_path / "there")

@@ -1,0 +1,125 @@
+"""Slurm without Slurm: batch scripts, how a cell stands by folder and queue, and when a job may queue again."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paribus.cli.clustering import check
+from paribus.cli.studying import parser
+from paribus.core.errors import ConfigError
+from paribus.study import sbatch, slurm
+from paribus.study.cells import Standing
+from paribus.study.sbatch import Asked
+from paribus.study.slurm import Task, may_requeue, queued
+from studies import made_up_plan, written
+
+
+@pytest.mark.parametrize("name", sbatch.names())
+def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
+    study = written(tmp_path / "a study")
+    cells = made_up_plan(study).cells
+    asked = Asked(template=name, options=[("comment", "two words")], gpus=4, nodes=3, cpus=6, at_once=2)
+    text = sbatch.script(asked, study, tmp_path / "runs", cells)
+    lines = text.splitlines()
+    assert "{{" not in "".join(line for line in lines if not line.startswith("# {{ data }}"))
+    for option in ("array=0-3%2", "requeue", "gpus-per-node=4", "comment='two words'", "cpus-per-task=6"):
+        assert f"#SBATCH --{option}" in lines
+    assert "cells=(baseline/s0 baseline/s1 cutmix/s0 cutmix/s1)" in lines
+    command = lines[-1]
+    assert command.startswith("exec ")
+    assert f"'{tmp_path}/a study'" in command
+    assert (" -- srun " in command) == (name != "one_gpu")
+    assert ("#SBATCH --nodes=3" in lines) == (name == "many_nodes")
+    assert ("#SBATCH --ntasks-per-node=4" in lines) == (name != "one_gpu")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "No such file"),
+        ("#SBATCH --array={{ array }}\ncells=({{ cells }})\n", "has no {{ cell }}"),
+        (
+            "#SBATCH --array={{ array }} {{ partition }}\ncells=({{ cells }})\n{{ cell }}\n",
+            "has {{ partition }}; there are",
+        ),
+        ("# {{ array }} is for the reader\ncells=({{ cells }})\n{{ cell }}\n", "has no {{ array }}"),
+    ],
+)
+def test_a_template_that_does_not_fit_is_refused(text: str | None, why: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.sbatch"
+    if text is not None:
+        file.write_text(text)
+    study = written(tmp_path / "study")
+    with pytest.raises(ConfigError, match=re.escape(why)):
+        sbatch.script(Asked(template=str(file)), study, tmp_path, made_up_plan(study).cells)
+
+
+def test_options_of_a_cluster_want_one() -> None:
+    with pytest.raises(ConfigError, match="^--dry-run: is of --cluster slurm"):
+        check(parser().parse_args(["run", "x", "--dry-run"]))
+    check(parser().parse_args(["run", "x", "--cluster", "slurm", "--dry-run", "--time", "1:00"]))
+    check(parser().parse_args(["run", "x", "--workers", "2"]))
+
+
+@pytest.mark.parametrize(
+    ("now", "task", "state"),
+    [
+        ("waiting", Task("PENDING", 0, "Resources"), "pending"),
+        ("waiting", Task("PENDING", 2, "BeginTime"), "requeued"),
+        ("failed", Task("PENDING", 0, "Resources"), "pending"),  # sent again after it had failed
+        ("waiting", Task("RUNNING", 0, "None"), "running"),
+        ("waiting", Task("COMPLETING", 0, "None"), "running"),
+        ("failed", Task("COMPLETING", 0, "None"), "failed"),
+        ("failed", Task("FAILED", 0, "NonZeroExitCode"), "failed"),
+        ("failed", None, "failed"),
+        ("waiting", Task("CANCELLED", 0, "None"), "cancelled"),
+        ("waiting", Task("TIMEOUT", 0, "None"), "cancelled"),
+        ("waiting", None, "cancelled"),
+    ],
+)
+def test_how_a_cell_stands(now: Any, task: Task | None, state: str) -> None:
+    found = queued(Standing(now, why="it broke" if now == "failed" else ""), "7_0", task)
+    assert found.state == state
+    assert found.job == "7_0"
+    if state == "failed":
+        assert found.why == "it broke"
+
+
+def test_the_latest_job_of_a_cell_counts(tmp_path: Path) -> None:
+    folder = tmp_path / slurm.FOLDER
+    folder.mkdir()
+    assert not slurm.used(tmp_path)
+    lines = ('{"schema": 1, "job": "7", "cells": ["a/s0", "b/s0"]}', '{"schema": 1, "job": "9", "cells": ["b/s0"]}')
+    (folder / slurm.JOBS).write_text("\n".join(lines))
+    assert slurm.used(tmp_path)
+    assert slurm.tasks_of(tmp_path) == {"a/s0": "7_0", "b/s0": "9_0"}
+
+
+# as `scontrol show job --oneliner` of Slurm 22.05 tells them, shortened
+@pytest.mark.parametrize(
+    ("told", "may"),
+    [
+        ("JobState=RUNNING RunTime=00:00:02 TimeLimit=00:10:00 EndTime=2026-11-26T16:56:19", True),
+        ("JobState=COMPLETING RunTime=00:00:02 TimeLimit=365-00:00:00 EndTime=2026-11-26T16:56:19", False),  # scancel
+        ("JobState=COMPLETING RunTime=00:00:00 TimeLimit=UNLIMITED EndTime=Unknown", False),  # is queueing again
+        ("JobState=COMPLETING RunTime=00:01:13 TimeLimit=00:01:00 EndTime=2026-11-26T16:56:19", True),
+        ("JobState=COMPLETING RunTime=1-00:00:01 TimeLimit=1-00:00:00 EndTime=2026-11-26T16:56:19", True),
+        ("JobState=CANCELLED RunTime=00:01:13 TimeLimit=00:01:00 EndTime=2026-11-26T16:56:19", False),
+        ("", False),
+    ],
+)
+def test_when_a_job_may_queue_again(told: str, may: bool) -> None:
+    assert may_requeue(told) == may
+
+
+def test_without_slurm_it_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"^squeue: no such command here; --cluster slurm needs Slurm's$"):
+        slurm.queue(["7"])
+
+
+def test_a_second_sender_is_refused(tmp_path: Path) -> None:
+    with slurm.alone(tmp_path), pytest.raises(ConfigError, match="another process is sending"), slurm.alone(tmp_path):
+        pass
