@@ -65,7 +65,6 @@ def test_rank_1_is_killed(ranks: list[subprocess.Popen[str]], tmp_path: Path) ->
     assert marker.read_text().startswith("rank 1 is gone")
 
 
-@pytest.mark.slow
 def test_rank_0_is_killed(ranks: list[subprocess.Popen[str]]) -> None:
     ranks[0].kill()
     told = last_words(ranks[1])

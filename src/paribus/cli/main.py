@@ -26,7 +26,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus train --help                                    every setting, with its default
   paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
   paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
-  paribus study plan|run|status|import FOLDER             many runs as one answer; run again to go on
+  paribus study plan|run|status|cancel|import FOLDER      many runs as one answer; run again to go on
   paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
   paribus compare RUN... --against RUN...                 the same statistics for any finished runs
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
