@@ -47,7 +47,7 @@ def ranks(tmp_path: Path) -> Iterator[list[subprocess.Popen[str]]]:
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.communicate()
 
 
 def last_words(process: subprocess.Popen[str]) -> str:

@@ -1,6 +1,7 @@
 """Slurm without Slurm: batch scripts, how a cell stands by folder and queue, and when a job may queue again."""
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
     command = lines[-1]
     assert command.startswith("exec ")
     assert f"'{tmp_path}/a study'" in command
-    assert (" -- srun " in command) == (name != "one_gpu")
+    words = shlex.split(command.replace("${cells[SLURM_ARRAY_TASK_ID]}", "baseline/s0"))
+    told = parser().parse_args(words[words.index("study") + 1 :])
+    assert (told.study, told.runs, told.cell) == (study.folder, tmp_path / "runs", "baseline/s0")
+    assert told.launcher.startswith("srun ") == (name != "one_gpu")
     assert ("#SBATCH --nodes=3" in lines) == (name == "many_nodes")
     assert ("#SBATCH --ntasks-per-node=4" in lines) == (name != "one_gpu")
 

@@ -42,7 +42,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
 def add_commands(commands: "argparse._SubParsersAction[Parser]", cancel: str) -> None:
     cell = commands.add_parser("cell", description="Train one cell inside a Slurm job; batch scripts call this.")
     cell.add_argument("--cell", required=True, metavar="ARM/sSEED")
-    cell.add_argument("launcher", nargs="*", metavar="-- COMMAND", help="what starts the processes, e.g. srun")
+    cell.add_argument("--launcher", default="", metavar="COMMAND", help="what starts its processes, e.g. 'srun -n 8'")
     made = [cell, commands.add_parser("cancel", help=cancel, description=cancel)]
     for sub in made:
         sub.add_argument("study", type=Path, metavar="FOLDER")
@@ -115,7 +115,7 @@ def cell(asked: argparse.Namespace, study: Study, runs: Path) -> int:
     found = made.by_name().get(asked.cell)
     if found is None:
         raise ConfigError(f"--cell: found {asked.cell}; {study.plan_path} has no such cell (any more)")
-    return run_cell(study, made, runs, found, asked.launcher)
+    return run_cell(study, made, runs, found, shlex.split(asked.launcher))
 
 
 def cancel(study: Study, runs: Path) -> int:
