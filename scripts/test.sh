@@ -10,7 +10,7 @@ lint-imports
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null; then
   (
     export DEBIAN_FRONTEND=noninteractive
-    timeout 40 apt-get update && timeout 60 apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge
+    timeout 20 apt-get update && timeout 40 apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge
   ) >/dev/null 2>&1 </dev/null || echo "Slurm could not be installed; tests/slurm will be skipped"
 fi
 # one worker a core; a test uses one thread
