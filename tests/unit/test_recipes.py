@@ -18,6 +18,7 @@ from paribus.engine.distributed import World
 from paribus.models.groups import decay_groups
 from paribus.models.macs import count_macs
 from paribus.techniques.cutmix import CutMix
+from picture_trees import tree
 from trainings import composed, recipe_of
 from trees import tree
 
