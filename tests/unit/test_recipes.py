@@ -20,7 +20,6 @@ from paribus.models.macs import count_macs
 from paribus.techniques.cutmix import CutMix
 from picture_trees import tree
 from trainings import composed, recipe_of
-from trees import tree
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet")]
 IMAGENET = Spec(1000, 3, 224, 224)
