@@ -300,6 +300,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_work(
     code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16)
     assert code == 2
     assert "10 images need 1.1 MB, 0 kB are free there; choose another folder with --out" in err
+    assert [path.name for path in default_folder(root, "folder", 16).iterdir()] == ["lock"]
 
 
 def mounted(folder: Path, size: str) -> bool:

@@ -124,6 +124,15 @@ def test_without_a_compiler_tensor_operations_do_it_after_one_warning(
     assert torch.equal(got, wanted)
 
 
+def test_images_that_lie_otherwise_in_memory_give_the_same_inputs() -> None:
+    images = pixels(9, 8, 6)
+    strided = images.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    inputs, rows = Inputs(look(CROPS["pad"]), Place(CPU)), torch.arange(9)
+    wanted = inputs.training(images, rows, Draws(0, 0, rows))
+    assert torch.equal(inputs.training(strided, rows, Draws(0, 0, rows)), wanted)
+    assert torch.equal(inputs.plain(strided), inputs.plain(images))
+
+
 # Draws and orders
 
 

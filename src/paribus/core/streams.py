@@ -64,9 +64,13 @@ _GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15: SplitMix64's odd increment
 
 def uniform_from(key: int, ids: Tensor, n: int) -> Tensor:
     """`uniform` for a key made by `key64`; only tensor operations, so it compiles."""
-    draws = torch.arange(1, n + 1, device=ids.device)
-    per_sample = _mixed(ids[:, None] * _GOLDEN + key)
-    bits = _mixed(per_sample + draws * _GOLDEN)
+    return uniform_at(key, ids[:, None], torch.arange(n, device=ids.device))
+
+
+def uniform_at(key: int, ids: Tensor, draws: Tensor) -> Tensor:
+    """One number each: which of its sample's draws (from 0) is wanted. ids, draws: int64, broadcast together."""
+    per_sample = _mixed(ids * _GOLDEN + key)
+    bits = _mixed(per_sample + (draws + 1) * _GOLDEN)
     return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24  # 24 bits: every value is exact in float32
 
 

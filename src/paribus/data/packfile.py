@@ -192,8 +192,9 @@ def changed(folder: Path, record: Record, source_root: Path | None) -> str:
         tree = find_tree(source_root, known)
     except ConfigError:
         return ""
-    names, partial = names_of(folder, record), bool(record.partial)
+    partial = bool(record.partial)
     try:
+        names = names_of(folder, record)
         parts = [selected(listing(tree, split, known, partial), known, names, partial) for split in SPLITS]
     except ConfigError as error:
         return str(error)

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -90,17 +90,14 @@ class Packing:
 
     def run(self) -> Record:
         self._clear(keep=self._files(_earlier(self._folder)))
-        lines = self._resumed()
+        lines = self._done_before()
         total = sum(len(part.paths) for part in self._job.parts.values())
         done = sum(line.rows + len(line.skipped) for line in lines)
         self._check_space(total - done)
+        self._cut_to(lines)
         if done:
             self._said.tell(f"going on after {done:,} of {total:,} images that were packed before")
-        advance = self._said.begin(total, done)
-        splits = {
-            split: self._split(split, [line for line in lines if line.split == split], advance) for split in SPLITS
-        }
-        return self._finished(splits)
+        return self._finished(self._pack(lines, self._said.begin(total, done)))
 
     def _name(self, split: str, kind: str) -> str:
         return f"{split}-{self._plan}.{kind}"
@@ -126,43 +123,51 @@ class Packing:
                 "folder with --out, or a smaller --size"
             )
 
-    def _resumed(self) -> list[Line]:
-        """The chunks of the journal whose pixels are on the disk as they were; the rest is cut off."""
+    def _done_before(self) -> list[Line]:
+        """The chunks of the journal whose pixels are on the disk as they were."""
         sound = list[Line]()
         lengths: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        if self._journal.exists():
-            for line in _lines(self._journal):
-                path = self._folder / self._name(line.split, "pixels")
-                if not path.is_file():
+        for line in _lines(self._journal) if self._journal.exists() else ():
+            path = self._folder / self._name(line.split, "pixels")
+            if not path.is_file():
+                break
+            with open(path, "rb") as file:
+                file.seek(lengths[line.split])
+                if hashlib.sha256(file.read(line.rows * self._row)).hexdigest() != line.sha256:
                     break
-                with open(path, "rb") as file:
-                    file.seek(lengths[line.split])
-                    if hashlib.sha256(file.read(line.rows * self._row)).hexdigest() != line.sha256:
-                        break
-                sound.append(line)
-                lengths[line.split] += line.rows * self._row
+            sound.append(line)
+            lengths[line.split] += line.rows * self._row
         if not self._job.skip and (bad := next((line for line in sound if line.skipped), None)):
             raise BadImage(
                 f"{self._job.tree}/{bad.skipped[0][1]}; --on-error skip leaves it out, as the run before did"
             )
-        for split, length in lengths.items():
-            with open(self._folder / self._name(split, "pixels"), "ab") as file:
-                file.truncate(length)
-        write_atomically(self._journal, "".join(_written(line) for line in sound))
         return sound
 
-    def _split(self, split: str, lines: list[Line], advance: Callable[[int], None]) -> SplitRecord:
-        part, pixels, job = self._job.parts[split], self._folder / self._name(split, "pixels"), self._job
-        starts = range(len(lines) * self._chunk, len(part.paths), self._chunk)
-        chunks = [Chunk(str(job.tree), part.paths[s : s + self._chunk], job.size, job.skip) for s in starts]
-        with open(pixels, "ab") as file, open(self._journal, "ab") as journal:
-            for chunk, made in zip(chunks, self._made(chunks), strict=True):
+    def _cut_to(self, lines: Sequence[Line]) -> None:
+        """Leave nothing else in the journal and in the files of pixels."""
+        for split in SPLITS:
+            with open(self._folder / self._name(split, "pixels"), "ab") as file:
+                file.truncate(sum(line.rows for line in lines if line.split == split) * self._row)
+        write_atomically(self._journal, "".join(_written(line) for line in lines))
+
+    def _pack(self, lines: list[Line], advance: Callable[[int], None]) -> dict[str, SplitRecord]:
+        """The chunks that no line tells of yet, both splits in one go: processes start once."""
+        job, todo = self._job, list[tuple[str, Chunk]]()
+        for split, part in job.parts.items():
+            done = sum(line.split == split for line in lines)
+            for start in range(done * self._chunk, len(part.paths), self._chunk):
+                chosen = part.paths[start : start + self._chunk]
+                todo.append((split, Chunk(str(job.tree), chosen, job.size, job.skip)))
+        with ExitStack() as stack:
+            journal = stack.enter_context(open(self._journal, "ab"))
+            files = {s: stack.enter_context(open(self._folder / self._name(s, "pixels"), "ab")) for s in SPLITS}
+            for (split, chunk), made in zip(todo, self._made([chunk for _, chunk in todo]), strict=True):
                 line = Line(split, len(made.rows) // self._row, hashlib.sha256(made.rows).hexdigest(), made.skipped)
-                append(file, made.rows)
+                append(files[split], made.rows)
                 append(journal, _written(line).encode())
                 lines.append(line)
                 advance(len(chunk.paths))
-        return self._record(split, part, lines)
+        return {s: self._record(s, job.parts[s], [line for line in lines if line.split == s]) for s in SPLITS}
 
     def _made(self, chunks: Sequence[Chunk]) -> Iterator[Pixels]:
         try:
@@ -210,7 +215,7 @@ class Packing:
             splits=splits,
             rule=job.rule,
             versions=self._versions,
-            tree=str(job.tree),
+            tree=str(job.tree.absolute()),
             fingerprint=job.source,
             partial=job.partial,
             names=names,

@@ -55,8 +55,9 @@ class Inputs:
         """Normalised and nothing else, for evaluation: (b, h, w, c) uint8 to (b, c, h, w)."""
         if not self._native:
             return normalised(images, self._mean, self._std, self._place.memory_format)
+        images = images.contiguous()
         out = self._empty(len(images), *images.shape[1:])
-        job = _job(images.contiguous(), len(images), images.shape[1], images.shape[2])
+        job = _job(images, len(images), images.shape[1], images.shape[2])
         self._run(job, out)
         return out
 
@@ -69,7 +70,7 @@ class Inputs:
         """Crop and flip of the look, and normalisation if that is all: the draws are the kernel's own but for boxes."""
         look, rule, count = self._look, self._look.crop, len(rows)
         height, width = look.size(images.shape[1], images.shape[2])
-        # these live until the kernel returns
+        images = images.contiguous()  # as it is, in a loader; these live until the kernel returns
         ids, rows = named(draws.ids, draws.copies).contiguous(), rows.contiguous()
         job = _job(images, count, height, width)
         job.rows, job.ids = rows.data_ptr(), ids.data_ptr()
@@ -115,6 +116,7 @@ def resized_crop(
 
 
 def _job(images: Tensor, count: int, out_height: int, out_width: int) -> kernels.Job:
+    """Of contiguous images, which the caller keeps alive."""
     _, height, width, channels = images.shape
     return kernels.Job(
         images=images.data_ptr(),

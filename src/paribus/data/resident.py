@@ -2,7 +2,7 @@
 function of (data, seed, step): no workers, no state."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -22,7 +22,7 @@ Keep = Literal["auto", "device", "host", "mapped"]
 
 @dataclass(frozen=True)
 class Images:
-    """images (N, h, w, c) uint8, contiguous, perhaps memory-mapped; targets (n,) int64 class ids; ids (n,) indices in
+    """images (N, h, w, c) uint8, perhaps memory-mapped; targets (n,) int64 class ids; ids (n,) indices in
     the full set of the source.
 
     rows: (n,) where each sample lies in `images`, so that a subset copies no pixels; None: sample i is image i.
@@ -43,20 +43,21 @@ class Images:
         return torch.arange(len(self.ids)) if self.rows is None else self.rows
 
     def kept(self, keep: Keep, device: torch.device) -> "Images":
-        """The same samples with their pixels where `keep` says.
+        """The same samples with their pixels where `keep` says, contiguous.
 
         auto: on the device while they take less than half of its free memory, else as they are, in host memory or a
         mapped file. host: in memory that the device copies from at full speed. On a CPU both read a
         mapped file into memory, and auto leaves the pixels as they are.
         """
         if device.type == "cpu":
-            return self if keep in ("auto", "mapped") else self._at(self._own().clone())
+            where = self if keep in ("auto", "mapped") else self._at(self._own().clone())
+            return replace(where, images=where.images.contiguous())
         if keep == "auto":
             size = self.images[0].numel() * len(self.ids)
             keep = "device" if size < torch.cuda.mem_get_info(device)[0] / 2 else "mapped"
         if keep == "device":
-            return self._at(self._own().to(device))
-        return self._at(self._own().pin_memory()) if keep == "host" else self
+            return self._at(self._own().contiguous().to(device))
+        return self._at(self._own().contiguous().pin_memory()) if keep == "host" else self
 
     def _own(self) -> Tensor:
         return self.images if self.rows is None else self.images[self.rows]

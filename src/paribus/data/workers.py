@@ -93,7 +93,8 @@ def _send(pipe: Connection, chunk: Chunk) -> None:
 
 def _receive(pipe: Connection) -> Pixels | BadImage:
     try:
-        return pipe.recv()
+        found = pipe.recv()
+        return found if isinstance(found, BadImage) else Pixels(pipe.recv_bytes(), found)
     except (EOFError, OSError) as error:
         raise RunFailed(
             "a process that decodes images was ended from outside (out of memory?); the same command goes on from "
@@ -118,8 +119,12 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            answer: Pixels | BadImage = decoded_chunk(chunk)
+            made: Pixels | BadImage = decoded_chunk(chunk)
         except BadImage as error:
-            answer = error
+            made = error
         with suppress(OSError):  # the parent has gone; the next recv says so
-            pipe.send(answer)
+            if isinstance(made, BadImage):
+                pipe.send(made)
+            else:
+                pipe.send(made.skipped)
+                pipe.send_bytes(made.rows)  # apart, since pickling would copy them

@@ -1,0 +1,59 @@
+"""Colour jitter: brightness, contrast, saturation and hue of each training image changed at random."""
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from paribus.core.build import schema
+from paribus.data import tones
+from paribus.data.draws import Draws
+
+Strength = Annotated[float, Field(ge=0)]
+
+
+@schema
+class ColorJitter:
+    """torchvision's ColorJitter on Pillow images: the four changes in an order drawn for each image.
+
+    brightness, contrast, saturation: the factor is uniform in max(0, 1 − x)..1 + x. hue: the turn is uniform in −x..x
+    of the circle. 0 leaves a property alone. With equal factors and order, equal to torchvision's to the bit.
+    """
+
+    brightness: Strength = 0.0
+    contrast: Strength = 0.0
+    saturation: Strength = 0.0
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+
+    def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor:
+        factors, order = self.drawn(draws, name)
+        for place in range(4):
+            images = self._changed(images, factors, order[:, place])
+        return images
+
+    def drawn(self, draws: Draws, name: str) -> tuple[Tensor, Tensor]:
+        """(b, 4) float32 factors of brightness, contrast, saturation, hue, and (b, 4) which of them comes first, second
+        ..."""
+        u = draws(name, 8)
+        ranges = [(max(0.0, 1 - x), 1 + x) for x in (self.brightness, self.contrast, self.saturation)]
+        ranges.append((-self.hue, self.hue))
+        factors = torch.stack([low + u[:, i] * (high - low) for i, (low, high) in enumerate(ranges)], 1)
+        return factors, u[:, 4:].argsort(dim=1, stable=True)
+
+    def _changed(self, images: Tensor, factors: Tensor, which: Tensor) -> Tensor:
+        """One change of each image. The first three are blends with black, the mean grey and the image in grey, so one
+        blend serves all, whichever of them an image has its turn with."""
+        chosen = which.view(-1, 1, 1, 1)
+        out = images
+        if self.brightness or self.contrast or self.saturation:
+            levels = tones.grey(images)
+            other = torch.where(chosen == 0, 0, torch.where(chosen == 1, tones.mean_grey(levels), levels))
+            factor = factors.gather(1, which[:, None])[:, 0]
+            nothing = which == 3
+            if images.shape[3] == 1:  # an image of one channel has no saturation
+                nothing = nothing | (which == 2)
+            out = tones.blended(other, images, torch.where(nothing, 1.0, factor))
+        if self.hue:
+            out = torch.where(chosen == 3, tones.hue(images, factors[:, 3]), out)
+        return out

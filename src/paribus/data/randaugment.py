@@ -1,0 +1,140 @@
+"""RandAugment: a few operations on each training image, chosen and turned at random.
+
+Cubuk, Zoph, Shlens & Le, NeurIPS 2020, arXiv 1909.13719, with the operations, scales and extras of timm's
+auto_augment.py: that is what the recipes of DeiT, PiT and ReXNet mean by rand-m9-mstd0.5 (with or without -inc1).
+torchvision's RandAugment is another one: other scales, and operations applied always.
+"""
+
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from paribus.core.build import schema
+from paribus.data import tones
+from paribus.data.affine import rotation, transformed
+from paribus.data.draws import Draws
+from paribus.data.look import Interpolation
+
+OPERATIONS = (
+    "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add", "color", "contrast",
+    "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y",
+)  # fmt: skip
+_AT = {name: i for i, name in enumerate(OPERATIONS)}
+_TABLES = ("autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add", "contrast", "brightness")
+_MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+_TOP = 10.0  # the magnitude that means 1
+Level = Annotated[int, Field(ge=0, le=255)]
+
+
+@schema
+class RandAugment:
+    """timm's `rand-m{magnitude}-n{ops}-mstd{std}-p{prob}-inc{increasing}`.
+
+    ops: how many operations, one after another, each any of the 15. magnitude: 0..10; of each operation it is drawn
+    from a normal distribution with this mean and the deviation std, cut off at 0 and 10. prob: with which an operation
+    is applied. increasing: posterize, solarize, colour, contrast, brightness and sharpness do more with a greater
+    magnitude, not less. fill: red, green, blue where a moved image leaves nothing.
+    """
+
+    ops: Annotated[int, Field(ge=0)] = 2
+    magnitude: Annotated[float, Field(ge=0, le=10)] = 9.0
+    std: Annotated[float, Field(ge=0)] = 0.0
+    increasing: bool = False
+    prob: Annotated[float, Field(ge=0, le=1)] = 0.5
+    interpolation: Interpolation = "bicubic"
+    fill: tuple[Level, Level, Level] = (124, 116, 104)  # ImageNet's mean
+
+    def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor:
+        for turn in range(self.ops):
+            which, level, sign = self.drawn(draws, name, turn)
+            images = self.applied(images, which, level, sign)
+        return images
+
+    def drawn(self, draws: Draws, name: str, turn: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one turn, (b,) each: which operation, by its place in OPERATIONS, or −1 for none; its magnitude as a
+        share of 10, float64; and +1 or −1, float64, for operations with a direction."""
+        u = draws(f"{name}.{turn}", 4).double()
+        which = torch.where(u[:, 1] > self.prob, -1, (u[:, 0] * len(OPERATIONS)).long())
+        noise = torch.special.ndtri(u[:, 2] + 2.0**-25)  # never of 0 or 1
+        level = (self.magnitude + self.std * noise).clamp(0, _TOP) / _TOP
+        return which, level, torch.where(u[:, 3] > 0.5, -1.0, 1.0)
+
+    def applied(self, images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+        """One operation on each image; arguments as `drawn` gives them."""
+
+        def kinds(*names: str) -> Tensor:
+            return torch.stack([which == _AT[name] for name in names]).any(0)
+
+        factor = self._factor(level, sign)
+        by_table = _where(images, kinds(*_TABLES), lambda x, at: self._by_table(x, which[at], level[at], factor[at]))
+        coloured = _where(by_table, kinds("color"), lambda x, at: tones.saturation(x, factor[at]))
+        sharper = _where(coloured, kinds("sharpness"), lambda x, at: tones.sharpness(x, factor[at]))
+        return _where(sharper, kinds(*_MOVES), lambda x, at: self._moved(x, which[at], (level * sign)[at]))
+
+    def _factor(self, level: Tensor, sign: Tensor) -> Tensor:
+        """Of the enhancements, (b,) float32: 1 changes nothing."""
+        if self.increasing:
+            return (1.0 + sign * (level * 0.9)).clamp(min=0.1).float()
+        return (level * 1.8 + 0.1).float()
+
+    def _by_table(self, images: Tensor, which: Tensor, level: Tensor, factor: Tensor) -> Tensor:
+        """Operations that replace each grey level by another."""
+        counts = tones.histograms(images)
+        levels = torch.arange(256, device=images.device)
+        bits, threshold = (level * 4).long(), (level * 256).long().clamp(max=256)
+        if self.increasing:
+            bits, threshold = 4 - bits, 256 - threshold
+        bits, threshold = bits[:, None, None], threshold[:, None, None]
+        added = (level * 110).long().clamp(max=128)[:, None, None]
+        as_bytes = levels.to(torch.uint8).expand_as(counts)
+        made = {
+            "autocontrast": tones.autocontrast_tables(counts),
+            "equalize": tones.equalize_tables(counts),
+            "invert": 255 - levels,
+            "posterize": (levels >> (8 - bits)) << (8 - bits),
+            "solarize": torch.where(levels < threshold, levels, 255 - levels),
+            "solarize_add": torch.where(levels < 128, (levels + added).clamp(max=255), levels),
+            "contrast": tones.blended(tones.mean_grey(images)[..., 0], as_bytes, factor),
+            "brightness": tones.blended(as_bytes.new_zeros(1), as_bytes, factor),
+        }
+        table = levels.expand_as(counts)
+        for name, other in made.items():
+            table = torch.where((which == _AT[name])[:, None, None], other, table)
+        return tones.looked_up(images, table.to(torch.uint8))
+
+    def _moved(self, images: Tensor, which: Tensor, amount: Tensor) -> Tensor:
+        """Operations that move pixels. amount: −1..1."""
+        _, height, width, channels = images.shape
+        one, none = torch.ones_like(amount), torch.zeros_like(amount)
+
+        def matrix(m1: Tensor = none, m2: Tensor = none, m3: Tensor = none, m5: Tensor = none) -> Tensor:
+            return torch.stack((one, m1, m2, m3, one, m5), 1)
+
+        made = {
+            "rotate": rotation(amount * 30.0, height, width),
+            "shear_x": matrix(m1=amount * 0.3),
+            "shear_y": matrix(m3=amount * 0.3),
+            "translate_x": matrix(m2=amount * 0.45 * width),
+            "translate_y": matrix(m5=amount * 0.45 * height),
+        }
+        chosen = matrix()
+        for name, other in made.items():
+            chosen = torch.where((which == _AT[name])[:, None], other, chosen)
+        fill = self.fill if channels > 1 else (round(sum(self.fill) / 3),)
+        return transformed(images, chosen, fill, self.interpolation)
+
+
+def _where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
+    """The chosen images changed. On a CPU only they are worked on; on a GPU all, since to know which, the host would
+    have to wait. change: (some images, which they are) to as many images."""
+    if not images.is_cpu:
+        return torch.where(chosen.view(-1, 1, 1, 1), change(images, slice(None)), images)
+    at = chosen.nonzero()[:, 0]
+    if not len(at):
+        return images
+    out = images.clone()
+    out[at] = change(images[at], at)
+    return out

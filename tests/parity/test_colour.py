@@ -1,0 +1,155 @@
+"""Operations on grey levels and ColorJitter against Pillow and torchvision, image by image: equal to the bit."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.functional as F
+from PIL import Image, ImageEnhance, ImageOps
+from torch import Tensor
+
+from paribus.core.streams import stream
+from paribus.data import colour, tones
+from paribus.data.colour import ColorJitter
+from paribus.data.draws import Draws
+
+
+def images(channels: int = 3, n: int = 24) -> Tensor:
+    """Noise, smooth ramps, few levels, one level, greys: where equalize and autocontrast have their special cases."""
+    generator = stream(0, "test.colour")
+    made = torch.randint(0, 256, (n, 17, 23, channels), generator=generator)
+    ramp = torch.arange(17)[:, None, None] * 9 + torch.arange(23)[None, :, None] * 4 + torch.arange(channels)
+    made[0], made[1], made[2] = 77, ramp, made[2] % 3 * 90
+    made[3] = made[3, :, :, :1]
+    made[4:10] = (made[4:10] * 0.3 + 60).long()
+    return made.to(torch.uint8)
+
+
+def pillow(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.numpy() if image.shape[2] == 3 else image[:, :, 0].numpy())
+
+
+def array(image: Image.Image, channels: int) -> np.ndarray:
+    return np.asarray(image).reshape(image.height, image.width, channels)
+
+
+def farthest(got: Tensor, one_by_one, channels: int = 3) -> int:
+    """The greatest difference in grey levels from Pillow's images."""
+    wanted = np.stack([array(one_by_one(i), channels) for i in range(len(got))])
+    return int(np.abs(got.numpy().astype(int) - wanted).max())
+
+
+ENHANCED = {
+    "brightness": (tones.brightness, ImageEnhance.Brightness),
+    "contrast": (tones.contrast, ImageEnhance.Contrast),
+    "saturation": (tones.saturation, ImageEnhance.Color),
+    "sharpness": (tones.sharpness, ImageEnhance.Sharpness),
+}
+
+
+@pytest.mark.parametrize("name", ENHANCED)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_enhancements_are_pillows(name: str, channels: int) -> None:
+    ours, theirs = ENHANCED[name]
+    batch, factors = images(channels), torch.linspace(0, 2.2, 24)
+    if name != "saturation" or channels == 3:
+        got = ours(batch, factors)
+        assert farthest(got, lambda i: theirs(pillow(batch[i])).enhance(float(factors[i])), channels) == 0
+
+
+def test_hue_is_torchvisions() -> None:
+    batch, turns = images(), torch.linspace(-0.5, 0.5, 24)
+    assert farthest(tones.hue(batch, turns), lambda i: F.adjust_hue(pillow(batch[i]), float(turns[i]))) == 0
+
+
+def test_every_colour_survives_hsv_as_in_pillow() -> None:
+    levels = torch.arange(0, 256, 5).to(torch.uint8)
+    cube = torch.cartesian_prod(levels, levels, levels).view(1, 52, -1, 3)
+    assert farthest(tones.hue(cube, torch.tensor([0.13])), lambda _: F.adjust_hue(pillow(cube[0]), 0.13)) == 0
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tables_are_pillows(channels: int) -> None:
+    batch = images(channels)
+    counts = tones.histograms(batch)
+    for tables, theirs in (
+        (tones.autocontrast_tables, ImageOps.autocontrast),
+        (tones.equalize_tables, ImageOps.equalize),
+    ):
+        assert farthest(tones.looked_up(batch, tables(counts)), lambda i, f=theirs: f(pillow(batch[i])), channels) == 0
+
+
+JITTER = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
+
+
+def jittered(rule: ColorJitter, draws: Draws, batch: Tensor, i: int) -> Image.Image:
+    """torchvision's forward, with our factors and order."""
+    factors, order = (part[i].tolist() for part in rule.drawn(draws, "jitter"))
+    image = pillow(batch[i])
+    for which in order:
+        strength = (rule.brightness, rule.contrast, rule.saturation, rule.hue)[which]
+        change = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)[which]
+        image = change(image, factors[which]) if strength else image
+    return image
+
+
+@pytest.mark.parametrize("rule", [JITTER, ColorJitter(brightness=0.4, contrast=1.5, saturation=0.2)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jitter_is_torchvisions_with_the_same_factors(rule: ColorJitter, channels: int) -> None:
+    batch, draws = images(channels), Draws(3, 1, torch.arange(24) + 50)
+    got = rule(batch, draws, "jitter")
+    assert farthest(got, lambda i: jittered(rule, draws, batch, i), channels) == 0
+
+
+def test_factors_and_orders_are_torchvisions_rule() -> None:
+    factors, order = JITTER.drawn(Draws(0, 0, torch.arange(20_000)), "jitter")
+    assert factors.amin(0).tolist() == pytest.approx([0.6, 0.6, 0.6, -0.1], abs=1e-3)
+    assert factors.amax(0).tolist() == pytest.approx([1.4, 1.4, 1.4, 0.1], abs=1e-3)
+    assert factors.mean(0).tolist() == pytest.approx([1.0, 1.0, 1.0, 0.0], abs=0.01)
+    assert ColorJitter(contrast=3.0).drawn(Draws(0, 0, torch.arange(999)), "x")[0][:, 1].min() >= 0
+    orders = (order * torch.tensor([64, 16, 4, 1])).sum(1).bincount()
+    orders = orders[orders > 0]
+    assert len(orders) == 24
+    assert float(((orders - 20_000 / 24) ** 2 / (20_000 / 24)).sum()) < 23 + 5 * 46**0.5
+
+
+_grey, _blended = tones.grey, tones.blended
+WRONG = {
+    "grey as a mean": ("grey", lambda x: x.float().mean(3, keepdim=True).to(torch.uint8)),
+    "blend rounded": (
+        "blended",
+        lambda other, x, f: (other + f.view(-1, 1, 1, 1) * (x.float() - other)).round().clamp(0, 255).to(torch.uint8),
+    ),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_twin_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
+    monkeypatch.setattr(tones, *WRONG[wrong])
+    assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
+
+
+def test_twin_one_order_for_all_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
+    wanted = [array(jittered(JITTER, draws, batch, i), 3) for i in range(24)]
+    drawn = ColorJitter.drawn
+    monkeypatch.setattr(colour.ColorJitter, "drawn", lambda *args: (drawn(*args)[0], drawn(*args)[1].sort(1).values))
+    got = JITTER(batch, draws, "jitter").numpy()
+    assert any(not np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def test_an_image_is_changed_alike_in_any_batch() -> None:
+    batch, ids = images(), torch.arange(24) + 50
+    whole = JITTER(batch, Draws(3, 1, ids), "jitter")
+    pairs = zip(batch.split(7), ids.split(7), strict=True)
+    parts = [JITTER(part, Draws(3, 1, some), "jitter") for part, some in pairs]
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(JITTER(batch, Draws(3, 1, ids), "another name"), whole)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_changes_colours_to_the_same_bits() -> None:
+    batch, ids = images(), torch.arange(24)
+    there = JITTER(batch.cuda(), Draws(0, 0, ids.cuda()), "jitter")
+    assert torch.equal(there.cpu(), JITTER(batch, Draws(0, 0, ids), "jitter"))
