@@ -18,8 +18,8 @@ from paribus.engine.distributed import World
 from paribus.models.groups import decay_groups
 from paribus.models.macs import count_macs
 from paribus.techniques.cutmix import CutMix
+from picture_trees import tree
 from trainings import composed, recipe_of
-from trees import tree
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet")]
 IMAGENET = Spec(1000, 3, 224, 224)
