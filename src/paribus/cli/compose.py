@@ -51,6 +51,8 @@ PROTOCOL = 1  # of what a recipe means; a change that alters results under an eq
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
 _NOT_RECIPE = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
 _NOT_RECIPE_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
+# Keys that came later, with the value that does what was done before there was the key: at it the ids stay what they were.
+_SINCE_PROTOCOL_1: dict[str, Any] = {"augment": {}}
 
 
 def _file_name(name: str) -> str:
@@ -118,6 +120,9 @@ class Recipe:
         """What is computed: the config without paths, trackers, device or cadence."""
         core = {key: value for key, value in self.config.items() if key not in _NOT_RECIPE}
         core["data"] = {key: value for key, value in core["data"].items() if key not in _NOT_RECIPE_OF_DATA}
+        for key, value in _SINCE_PROTOCOL_1.items():
+            if core["data"].get(key) == value:
+                del core["data"][key]
         # the order of transforms is part of the recipe, the order of all other keys is not
         core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
         return {"protocol": PROTOCOL, **core}
