@@ -1,5 +1,7 @@
 """Operations on grey levels and ColorJitter against Pillow and torchvision, image by image: equal to the bit."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,22 @@ import torchvision.transforms.functional as F
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
+from mutants import mutant, needs_a_compiler
 from paribus.core.streams import stream
-from paribus.data import colour, tones
+from paribus.data import colour, kernels, tones
 from paribus.data.colour import ColorJitter
 from paribus.data.draws import Draws
+
+
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "tensors":
+        monkeypatch.setattr(kernels, "changes", lambda images: False)
+    elif kernels.kernels() is None:
+        pytest.skip("no C compiler")
+
+
+both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)
 
 
 def images(channels: int = 3, n: int = 24) -> Tensor:
@@ -61,10 +75,16 @@ def test_hue_is_torchvisions() -> None:
     assert farthest(tones.hue(batch, turns), lambda i: F.adjust_hue(pillow(batch[i]), float(turns[i]))) == 0
 
 
-def test_every_colour_survives_hsv_as_in_pillow() -> None:
+@both_ways
+def test_every_colour_survives_hsv_as_in_pillow(way: None) -> None:
     levels = torch.arange(0, 256, 5).to(torch.uint8)
     cube = torch.cartesian_prod(levels, levels, levels).view(1, 52, -1, 3)
-    assert farthest(tones.hue(cube, torch.tensor([0.13])), lambda _: F.adjust_hue(pillow(cube[0]), 0.13)) == 0
+    if kernels.changes(cube):
+        shift = torch.nn.functional.pad(torch.full((1, 1, 1), 33.0), (0, 5))  # trunc(255 · 0.13)
+        got = kernels.changed(cube, torch.tensor([[kernels.CODES["hue"]]]), shift)
+    else:
+        got = tones.hue(cube, torch.tensor([0.13]))
+    assert farthest(got, lambda _: F.adjust_hue(pillow(cube[0]), 0.13)) == 0
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -92,9 +112,10 @@ def jittered(rule: ColorJitter, draws: Draws, batch: Tensor, i: int) -> Image.Im
     return image
 
 
+@both_ways
 @pytest.mark.parametrize("rule", [JITTER, ColorJitter(brightness=0.4, contrast=1.5, saturation=0.2)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_jitter_is_torchvisions_with_the_same_factors(rule: ColorJitter, channels: int) -> None:
+def test_jitter_is_torchvisions_with_the_same_factors(way: None, rule: ColorJitter, channels: int) -> None:
     batch, draws = images(channels), Draws(3, 1, torch.arange(24) + 50)
     got = rule(batch, draws, "jitter")
     assert farthest(got, lambda i: jittered(rule, draws, batch, i), channels) == 0
@@ -125,11 +146,31 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_twin_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
+    monkeypatch.setattr(kernels, "changes", lambda images: False)
     monkeypatch.setattr(tones, *WRONG[wrong])
     assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
 
 
-def test_twin_one_order_for_all_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_a_compiler
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("+ 0x8000) >> 16", ") >> 16"),
+        ("(2 * sum + pixels) / (2 * pixels)", "sum / pixels"),
+        ("hue * 6.0 / 255.0", "hue * 6.0 / 256.0"),
+        ("floor((double)x + 0.5)", "floor((double)x)"),
+    ],
+)
+def test_twin_a_mutant_of_the_kernel_is_noticed(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
+    with mutant("_TONES", old, new, monkeypatch, tmp_path):
+        assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
+
+
+@both_ways
+def test_twin_one_order_for_all_is_noticed(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
     wanted = [array(jittered(JITTER, draws, batch, i), 3) for i in range(24)]
     drawn = ColorJitter.drawn
@@ -138,7 +179,8 @@ def test_twin_one_order_for_all_is_noticed(monkeypatch: pytest.MonkeyPatch) -> N
     assert any(not np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
-def test_an_image_is_changed_alike_in_any_batch() -> None:
+@both_ways
+def test_an_image_is_changed_alike_in_any_batch(way: None) -> None:
     batch, ids = images(), torch.arange(24) + 50
     whole = JITTER(batch, Draws(3, 1, ids), "jitter")
     pairs = zip(batch.split(7), ids.split(7), strict=True)

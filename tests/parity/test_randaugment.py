@@ -1,5 +1,7 @@
 """RandAugment against timm's operations on Pillow images, one by one, with the same choice, magnitude and sign."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from PIL import Image
 from timm.data import auto_augment as timm
 from torch import Tensor
 
+from mutants import mutant, needs_a_compiler
 from paribus.core.streams import stream
-from paribus.data import affine, randaugment
+from paribus.data import affine, kernels, randaugment
 from paribus.data.draws import Draws
 from paribus.data.randaugment import OPERATIONS, RandAugment
 
@@ -16,7 +19,18 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 N = 120
 
 
-def images(n: int = N, height: int = 19, width: int = 24) -> Tensor:
+@pytest.fixture
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "tensors":
+        monkeypatch.setattr(kernels, "changes", lambda images: False)
+    elif kernels.kernels() is None:
+        pytest.skip("no C compiler")
+
+
+both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)
+
+
+def images(n: int = N, height: int = 40, width: int = 33) -> Tensor:
     """Noise, and the same smoothed, as photographs are."""
     made = torch.randint(0, 256, (n, 3, height, width), generator=stream(0, "test.randaugment")).float()
     made[::2] = torch.nn.functional.avg_pool2d(made[::2], 5, 1, 2, count_include_pad=False) * 1.4 - 40
@@ -61,21 +75,26 @@ def sweep(name: str) -> tuple[Tensor, Tensor, Tensor]:
     return torch.full((22,), OPERATIONS.index(name)), level, torch.tensor([1.0, -1.0]).double().repeat(11)
 
 
+@both_ways
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("increasing", [False, True])
-def test_every_operation_is_timms_to_the_bit(name: str, increasing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_operation_is_timms_to_the_bit(
+    way: None, name: str, increasing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for interpolation in FILTERS if name in randaugment._MOVES else ("bicubic",):
         rule = RandAugment(increasing=increasing, interpolation=interpolation)  # type: ignore[arg-type]
         assert int(differences(rule, monkeypatch, *sweep(name)).max()) == 0
 
 
-def test_posterize_that_keeps_no_bits_is_black() -> None:
+@both_ways
+def test_posterize_that_keeps_no_bits_is_black(way: None) -> None:
     which, level, sign = torch.full((3,), OPERATIONS.index("posterize")), torch.full((3,), 0.2).double(), torch.ones(3)
     assert (RandAugment().applied(images(3), which, level, sign) == 0).all()
 
 
+@both_ways
 @pytest.mark.parametrize("increasing", [False, True])
-def test_two_turns_are_timms(increasing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_turns_are_timms(way: None, increasing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rule, draws, batch = RandAugment(std=0.5, increasing=increasing), Draws(1, 2, torch.arange(N) + 9), images()
     turns = [[part.tolist() for part in rule.drawn(draws, "rand", turn)] for turn in range(2)]
     got = rule(batch, draws, "rand").numpy()
@@ -111,24 +130,48 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_twin_another_move_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "changes", lambda images: False)
     monkeypatch.setattr(randaugment, *WRONG[name])
     assert int(differences(RandAugment(), monkeypatch, *sweep(name)).max()) > 0
 
 
+@needs_a_compiler
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("rotate", "m[0] * (x + 0.5)", "m[0] * x"),
+        ("shear_x", "v[1] + share * (first", "v[1] + 0.99 * share * (first"),
+        ("sharpness", "(2 * total + 13) / 26", "total / 13"),
+        ("equalize", "(step / 2 + before) / step", "before / step"),
+        ("autocontrast", "-low * scale", "-(low + 1) * scale"),
+        ("solarize_add", "i >= 128 ? i", "i >= 127 ? i"),
+    ],
+)
+def test_twin_a_mutant_of_the_kernel_is_noticed(
+    name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with mutant("_TONES", old, new, monkeypatch, tmp_path):
+        assert int(differences(RandAugment(), monkeypatch, *sweep(name)).max()) > 0
+
+
+@both_ways
 @pytest.mark.parametrize("name", ["posterize", "solarize", "color", "sharpness"])
-def test_twin_the_other_direction_of_magnitude_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_twin_the_other_direction_of_magnitude_is_noticed(
+    way: None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     which, level, sign = sweep(name)
     wanted = RandAugment(increasing=True).applied(images(22), which, level, sign)
     assert not torch.equal(RandAugment(increasing=False).applied(images(22), which, level, sign), wanted)
 
 
-def test_an_image_is_changed_alike_in_any_batch_and_alone_of_one_channel() -> None:
+@both_ways
+def test_an_image_is_changed_alike_in_any_batch_and_alone_of_one_channel(way: None) -> None:
     rule, ids = RandAugment(std=0.5), torch.arange(N) + 9
     whole = rule(images(), Draws(1, 2, ids), "rand")
     parts = [rule(part, Draws(1, 2, some), "rand") for part, some in zip(images().split(7), ids.split(7), strict=True)]
     assert torch.equal(torch.cat(parts), whole)
     assert 0.1 < (whole == images()).flatten(1).all(1).float().mean() < 0.5
-    assert rule(images()[..., :1], Draws(1, 2, ids), "rand").shape == (N, 19, 24, 1)
+    assert rule(images()[..., :1], Draws(1, 2, ids), "rand").shape == (N, 40, 33, 1)
     assert torch.equal(RandAugment(ops=0)(images(), Draws(1, 2, ids), "rand"), images())
 
 

@@ -7,13 +7,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from mutants import mutant, needs_a_compiler
 from paribus.core.streams import stream
-from paribus.data import kernels, pixels, resample
+from paribus.data import pixels, resample
 from paribus.data.look import Interpolation
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 NEW_ORDER = int(PIL.__version__.split(".")[0]) >= 13
-COMPILER = kernels.kernels() is not None
 Case = tuple[Tensor, Tensor, tuple[int, int]]
 
 
@@ -83,7 +83,7 @@ def test_twin_another_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.Monk
     assert differing(resample.resized_crop, cases(60, 90), "bicubic") > 0
 
 
-@pytest.mark.skipif(not COMPILER, reason="no C compiler")
+@needs_a_compiler
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -94,17 +94,8 @@ def test_twin_another_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.Monk
     ],
 )
 def test_twin_a_mutant_of_the_kernel_is_noticed(old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    text = kernels._SOURCE.read_text()
-    assert text.count(old) == 1
-    broken = tmp_path / "broken.c"
-    broken.write_text(text.replace(old, new))
-    monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernels, "_SOURCE", broken)
-    kernels.kernels.cache_clear()
-    try:
+    with mutant("_SOURCE", old, new, monkeypatch, tmp_path):
         assert differing(pixels.resized_crop, cases(60, 90), "bicubic") > 0
-    finally:
-        kernels.kernels.cache_clear()
 
 
 @pytest.mark.cuda

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from mutants import mutant, needs_a_compiler
 from paribus.core.protocols import Place
 from paribus.core.streams import stream, uniform
 from paribus.data import kernels
@@ -19,7 +20,6 @@ from paribus.data.pixels import Inputs
 from paribus.data.resident import Images, ResidentLoader, evaluation_batches
 
 CPU = torch.device("cpu")
-COMPILER = kernels.kernels() is not None
 MEAN, STD = (0.49, 0.48, 0.44, 0.3), (0.24, 0.23, 0.22, 0.3)
 CROPS = {
     "none": PadCrop(pad=0),
@@ -48,7 +48,7 @@ def both(made: Look, images: Tensor, memory_format: torch.memory_format) -> tupl
     return kernel.training(images, rows, draws), reference.training(images, rows, draws)
 
 
-@pytest.mark.skipif(not COMPILER, reason="no C compiler")
+@needs_a_compiler
 @pytest.mark.parametrize("crop", CROPS)
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 def test_the_kernel_and_tensor_operations_agree_bit_for_bit(crop: str, channels: int) -> None:
@@ -62,7 +62,7 @@ def test_the_kernel_and_tensor_operations_agree_bit_for_bit(crop: str, channels:
                 assert got.is_contiguous(memory_format=memory_format)
 
 
-@pytest.mark.skipif(not COMPILER, reason="no C compiler")
+@needs_a_compiler
 def test_the_kernel_without_vector_units_and_on_two_threads_gives_the_same_bits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,7 +78,7 @@ def test_the_kernel_without_vector_units_and_on_two_threads_gives_the_same_bits(
         torch.set_num_threads(1)
 
 
-@pytest.mark.skipif(not COMPILER, reason="no C compiler")
+@needs_a_compiler
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -91,17 +91,8 @@ def test_the_kernel_without_vector_units_and_on_two_threads_gives_the_same_bits(
 def test_twin_a_mutant_of_the_kernel_is_noticed(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    text = kernels._SOURCE.read_text()
-    assert text.count(old) == 1
-    broken = tmp_path / "broken.c"
-    broken.write_text(text.replace(old, new))
-    monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    monkeypatch.setattr(kernels, "_SOURCE", broken)
-    kernels.kernels.cache_clear()
-    try:
+    with mutant("_SOURCE", old, new, monkeypatch, tmp_path):
         assert not torch.equal(*both(look(CROPS["pad"]), pixels(40, 32, 32), torch.channels_last))
-    finally:
-        kernels.kernels.cache_clear()
 
 
 def test_without_a_compiler_tensor_operations_do_it_after_one_warning(

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.data import tones
+from paribus.data import kernels, tones
 from paribus.data.draws import Draws
 
 Strength = Annotated[float, Field(ge=0)]
@@ -28,6 +28,8 @@ class ColorJitter:
 
     def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor:
         factors, order = self.drawn(draws, name)
+        if kernels.changes(images):
+            return kernels.changed(images, *self._listed(factors, order))
         for place in range(4):
             images = self._changed(images, factors, order[:, place])
         return images
@@ -40,6 +42,13 @@ class ColorJitter:
         ranges.append((-self.hue, self.hue))
         factors = torch.stack([low + u[:, i] * (high - low) for i, (low, high) in enumerate(ranges)], 1)
         return factors, u[:, 4:].argsort(dim=1, stable=True)
+
+    def _listed(self, factors: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+        """Operations and arguments as the kernel takes them."""
+        names = ("brightness", "contrast", "saturation", "hue")
+        codes = torch.tensor([kernels.CODES[name] if getattr(self, name) else 0 for name in names])
+        turned = torch.cat((factors[:, :3].double(), (factors[:, 3:].double() * 255).trunc()), 1)
+        return codes[order], torch.nn.functional.pad(turned.gather(1, order)[..., None], (0, 5))
 
     def _changed(self, images: Tensor, factors: Tensor, which: Tensor) -> Tensor:
         """One change of each image. The first three are blends with black, the mean grey and the image in grey, so one

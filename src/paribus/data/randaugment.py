@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.data import tones
+from paribus.data import kernels, tones
 from paribus.data.affine import rotation, transformed
 from paribus.data.draws import Draws
 from paribus.data.look import Interpolation
@@ -25,6 +25,7 @@ OPERATIONS = (
 _AT = {name: i for i, name in enumerate(OPERATIONS)}
 _TABLES = ("autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add", "contrast", "brightness")
 _MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+_CODES = [kernels.CODES["affine" if name in _MOVES else {"color": "saturation"}.get(name, name)] for name in OPERATIONS]
 _TOP = 10.0  # the magnitude that means 1
 Level = Annotated[int, Field(ge=0, le=255)]
 
@@ -64,50 +65,33 @@ class RandAugment:
 
     def applied(self, images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
         """One operation on each image; arguments as `drawn` gives them."""
+        number, matrix = self._numbers(which, level, sign), self._matrices(which, level * sign, *images.shape[1:3])
+        fill = self.fill if images.shape[3] > 1 else (round(sum(self.fill) / 3),)
+        if kernels.changes(images):
+            moved = _any(which, _MOVES)
+            arguments = torch.where(moved[:, None], matrix, torch.nn.functional.pad(number[:, None], (0, 5)))
+            codes = torch.tensor([*_CODES, 0])[which]  # the last is that of −1
+            return kernels.changed(images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic")
+        factor = number.float()
+        out = _where(images, _any(which, _TABLES), lambda x, at: _by_table(x, which[at], number[at]))
+        out = _where(out, _any(which, ("color",)), lambda x, at: tones.saturation(x, factor[at]))
+        out = _where(out, _any(which, ("sharpness",)), lambda x, at: tones.sharpness(x, factor[at]))
+        return _where(out, _any(which, _MOVES), lambda x, at: transformed(x, matrix[at], fill, self.interpolation))
 
-        def kinds(*names: str) -> Tensor:
-            return torch.stack([which == _AT[name] for name in names]).any(0)
-
-        factor = self._factor(level, sign)
-        by_table = _where(images, kinds(*_TABLES), lambda x, at: self._by_table(x, which[at], level[at], factor[at]))
-        coloured = _where(by_table, kinds("color"), lambda x, at: tones.saturation(x, factor[at]))
-        sharper = _where(coloured, kinds("sharpness"), lambda x, at: tones.sharpness(x, factor[at]))
-        return _where(sharper, kinds(*_MOVES), lambda x, at: self._moved(x, which[at], (level * sign)[at]))
-
-    def _factor(self, level: Tensor, sign: Tensor) -> Tensor:
-        """Of the enhancements, (b,) float32: 1 changes nothing."""
-        if self.increasing:
-            return (1.0 + sign * (level * 0.9)).clamp(min=0.1).float()
-        return (level * 1.8 + 0.1).float()
-
-    def _by_table(self, images: Tensor, which: Tensor, level: Tensor, factor: Tensor) -> Tensor:
-        """Operations that replace each grey level by another."""
-        counts = tones.histograms(images)
-        levels = torch.arange(256, device=images.device)
-        bits, threshold = (level * 4).long(), (level * 256).long().clamp(max=256)
+    def _numbers(self, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+        """(b,) float64: the factor, bits to keep, threshold or what is added, of operations that have one."""
+        bits, threshold, factor = (level * 4).trunc(), (level * 256).trunc(), level * 1.8 + 0.1
         if self.increasing:
             bits, threshold = 4 - bits, 256 - threshold
-        bits, threshold = bits[:, None, None], threshold[:, None, None]
-        added = (level * 110).long().clamp(max=128)[:, None, None]
-        as_bytes = levels.to(torch.uint8).expand_as(counts)
-        made = {
-            "autocontrast": tones.autocontrast_tables(counts),
-            "equalize": tones.equalize_tables(counts),
-            "invert": 255 - levels,
-            "posterize": (levels >> (8 - bits)) << (8 - bits),
-            "solarize": torch.where(levels < threshold, levels, 255 - levels),
-            "solarize_add": torch.where(levels < 128, (levels + added).clamp(max=255), levels),
-            "contrast": tones.blended(tones.mean_grey(images)[..., 0], as_bytes, factor),
-            "brightness": tones.blended(as_bytes.new_zeros(1), as_bytes, factor),
-        }
-        table = levels.expand_as(counts)
+            factor = (1.0 + sign * (level * 0.9)).clamp(min=0.1)
+        made = {"posterize": bits, "solarize": threshold, "solarize_add": (level * 110).trunc()}
+        number = factor
         for name, other in made.items():
-            table = torch.where((which == _AT[name])[:, None, None], other, table)
-        return tones.looked_up(images, table.to(torch.uint8))
+            number = torch.where(which == _AT[name], other, number)
+        return number
 
-    def _moved(self, images: Tensor, which: Tensor, amount: Tensor) -> Tensor:
-        """Operations that move pixels. amount: −1..1."""
-        _, height, width, channels = images.shape
+    def _matrices(self, which: Tensor, amount: Tensor, height: int, width: int) -> Tensor:
+        """(b, 6) float64 of operations that move pixels. amount: −1..1."""
         one, none = torch.ones_like(amount), torch.zeros_like(amount)
 
         def matrix(m1: Tensor = none, m2: Tensor = none, m3: Tensor = none, m5: Tensor = none) -> Tensor:
@@ -123,8 +107,34 @@ class RandAugment:
         chosen = matrix()
         for name, other in made.items():
             chosen = torch.where((which == _AT[name])[:, None], other, chosen)
-        fill = self.fill if channels > 1 else (round(sum(self.fill) / 3),)
-        return transformed(images, chosen, fill, self.interpolation)
+        return chosen
+
+
+def _any(which: Tensor, names: tuple[str, ...]) -> Tensor:
+    return torch.stack([which == _AT[name] for name in names]).any(0)
+
+
+def _by_table(images: Tensor, which: Tensor, number: Tensor) -> Tensor:
+    """Operations that replace each grey level by another."""
+    counts = tones.histograms(images)
+    levels = torch.arange(256, device=images.device)
+    whole = number.long()[:, None, None]
+    kept = 8 - whole.clamp(0, 8)
+    as_bytes = levels.to(torch.uint8).expand_as(counts)
+    made = {
+        "autocontrast": tones.autocontrast_tables(counts),
+        "equalize": tones.equalize_tables(counts),
+        "invert": 255 - levels,
+        "posterize": (levels >> kept) << kept,
+        "solarize": torch.where(levels < whole, levels, 255 - levels),
+        "solarize_add": torch.where(levels < 128, (levels + whole).clamp(max=255), levels),
+        "contrast": tones.blended(tones.mean_grey(images)[..., 0], as_bytes, number.float()),
+        "brightness": tones.blended(as_bytes.new_zeros(1), as_bytes, number.float()),
+    }
+    table = levels.expand_as(counts)
+    for name, other in made.items():
+        table = torch.where((which == _AT[name])[:, None, None], other, table)
+    return tones.looked_up(images, table.to(torch.uint8))
 
 
 def _where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:

@@ -1,0 +1,28 @@
+"""The C kernels of the data room with one place changed, for twins that must fail."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from paribus.data import kernels
+
+needs_a_compiler = pytest.mark.skipif(kernels.kernels() is None, reason="no C compiler")
+
+
+@contextmanager
+def mutant(source: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """source: _SOURCE or _TONES of kernels.py. old stands in it once."""
+    text = getattr(kernels, source).read_text()
+    assert text.count(old) == 1
+    broken = folder / "broken.c"
+    broken.write_text(text.replace(old, new))
+    with monkeypatch.context() as patch:
+        patch.setenv("PARIBUS_CACHE", str(folder))
+        patch.setattr(kernels, source, broken)
+        kernels.kernels.cache_clear()
+        try:
+            yield
+        finally:
+            kernels.kernels.cache_clear()
