@@ -51,7 +51,7 @@ PROTOCOL = 1  # of what a recipe means; a change that alters results under an eq
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
 _NOT_RECIPE = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
 _NOT_RECIPE_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
-# Keys that came later, with the value that does what was done before there was the key: at it the ids stay what they were.
+# Keys that came later, each with the value that does what was done before: at it the ids stay what they were.
 _SINCE_PROTOCOL_1: dict[str, Any] = {"augment": {}}
 
 
@@ -204,6 +204,8 @@ def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
 
     def make(factory: ModelFactory, name: str) -> torch.nn.Module:
         model = initialised(lambda: factory(data.spec), recipe.seed, name)
+        if recipe.runtime.sync_bn:
+            model = distributed.with_shared_statistics(model, place.device)
         return model.to(place.device, place.dtype).to(memory_format=place.memory_format)
 
     def wrap(model: torch.nn.Module) -> torch.nn.Module:

@@ -82,6 +82,17 @@ def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
+def with_shared_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+    """The model with BatchNorm layers that see the images of all processes. Raises ConfigError on a CPU."""
+    if not dist.is_initialized():
+        return model
+    if device.type != "cuda":
+        raise ConfigError(
+            "runtime.sync_bn: found true; torch has it for CUDA alone; on a CPU use one process, or a net without BatchNorm"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
 def sync_buffers(model: nn.Module) -> None:
     """Rank 0's buffers (BatchNorm statistics) on every rank, so that all evaluate the same network."""
     if dist.is_initialized():

@@ -39,6 +39,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
         "deterministic": runtime.deterministic,
         "tf32": runtime.tf32,
         "fused": runtime.fused,
+        "sync_bn": runtime.sync_bn,
     }
 
 

@@ -24,6 +24,7 @@ class Runtime:
     deterministic: only kernels whose result is the same every time; an operation without one is an error.
     tf32: let CUDA round float32 products to TensorFloat-32. fused: the optimizer's fused kernels.
     prefetch: on CUDA, make the next batch on a stream of its own while a step runs.
+    sync_bn: BatchNorm takes its statistics over all processes, on CUDA; else over each one's own images.
     """
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:[0-9]+)?)$")] = "auto"
@@ -34,6 +35,7 @@ class Runtime:
     tf32: bool = False
     fused: bool = False
     prefetch: bool = True
+    sync_bn: bool = False
 
     @property
     def memory_format(self) -> torch.memory_format:
