@@ -88,7 +88,7 @@ def with_shared_statistics(model: nn.Module, device: torch.device) -> nn.Module:
         return model
     if device.type != "cuda":
         raise ConfigError(
-            "runtime.sync_bn: found true; torch has it for CUDA alone; on a CPU use one process, or a net without BatchNorm"
+            "runtime.sync_bn: found true; torch has it for CUDA alone; use one process or a net without BatchNorm"
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
