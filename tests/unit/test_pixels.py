@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mutants import mutant, needs_a_compiler
+from paribus.core.build import build
+from paribus.core.errors import ConfigError
 from paribus.core.protocols import Place
 from paribus.core.streams import stream, uniform
 from paribus.data import kernels
@@ -211,6 +213,12 @@ def test_an_image_too_long_for_every_try_gives_its_centre() -> None:
     boxes = rule.boxes(Draws(0, 0, torch.arange(2)), torch.tensor([10, 300]), torch.tensor([300, 10]))
     assert boxes[0].tolist() == [0, 143, 10, 13]  # as torchvision: width round(10 · 4/3), (300 − 13) // 2
     assert boxes[1].tolist() == [143, 0, 13, 10]
+
+
+def test_a_range_upside_down_is_refused_in_one_line() -> None:
+    node = {"_target_": "paribus.data.look.ResizedCrop", "size": 8, "scale": [1.0, 0.08]}
+    with pytest.raises(ConfigError, match=r"data.crop: scale: found \[1.0, 0.08\]; the first must not be greater"):
+        build(node, "data.crop")
 
 
 # Where the pixels lie

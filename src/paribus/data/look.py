@@ -55,6 +55,11 @@ class ResizedCrop:
     ratio: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = (3 / 4, 4 / 3)
     interpolation: Interpolation = "bilinear"
 
+    def __post_init__(self) -> None:
+        for name, (low, high) in (("scale", self.scale), ("ratio", self.ratio)):
+            if low > high:
+                raise ValueError(f"{name}: found [{low}, {high}]; the first must not be greater than the second")
+
     def boxes(self, draws: Draws, heights: int | Tensor, widths: int | Tensor) -> Tensor:
         """(b, 4) int64 boxes: ten tries for one that lies in the image, else the largest centred one in the ratio.
 

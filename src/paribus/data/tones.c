@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define WORTHWHILE (1 << 14) /* values of a batch below which one thread is faster than several */
+
 enum { NONE, BRIGHTNESS, CONTRAST, SATURATION, HUE, SHARPNESS, AUTOCONTRAST, EQUALIZE, INVERT, POSTERIZE, SOLARIZE,
        SOLARIZE_ADD, AFFINE };
 
@@ -254,7 +256,8 @@ static void work(void *given)
 /* parallel: GOMP_parallel of the OpenMP library that torch has loaded, or NULL. Returns 0, or 1 if memory was short. */
 int tones(Job *job, Parallel parallel)
 {
-    if (parallel && job->threads > 1 && job->count > 1)
+    const int64_t values = job->count * job->height * job->width * job->channels;
+    if (parallel && job->threads > 1 && values > WORTHWHILE)
         parallel(work, job, job->threads, 0);
     else
         work(job);
