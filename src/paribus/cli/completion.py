@@ -69,7 +69,7 @@ _FLAGS = {
 }
 _ACTIONS = {
     "study": ("plan", "run", "status", "report", "import"),
-    "bench": ("techniques",),
+    "bench": ("techniques", "loop", "data", "start"),
     "wandb": ("sync",),
     "data": ("prepare", "check", "list"),
 }
