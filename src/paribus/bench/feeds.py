@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -235,19 +236,22 @@ def _running(loader: Any, workers: int, device: torch.device, mix: Any = None) -
 
     def endless() -> Generator[Pair, None, None]:
         while True:
-            for inputs, targets in loader:
+            running = iter(loader)
+            with _no_advice():  # workers start with the first batch
+                first = next(running)
+            for inputs, targets in chain((first,), running):
                 pair = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
                 yield pair if mix is None else mix(*pair)
 
-    batches = endless()
+    made = endless()
     try:
-        yield batches
+        yield made
     finally:
-        batches.close()
+        made.close()
         inner = getattr(loader, "loader", loader)  # timm wraps DataLoader
-        running = getattr(inner, "_iterator", None)
-        if running is not None and workers:
-            running._shutdown_workers()
+        with_workers = getattr(inner, "_iterator", None)
+        if with_workers is not None and workers:
+            with_workers._shutdown_workers()
             inner._iterator = None
 
 

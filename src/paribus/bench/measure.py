@@ -139,7 +139,8 @@ def _admitted(contender: Contender, tolerance: float) -> tuple[Row, Prepared | N
         return replace(row, status="failed", note=_one_line(failure)), None
     # a fast path that falls back says so in a warning, and its time is then another thing's
     told = [prepared.note] if prepared.note else []
-    told += dict.fromkeys(_one_line(w.message) for w in caught if not issubclass(w.category, DeprecationWarning))
+    minor = DeprecationWarning | ResourceWarning
+    told += dict.fromkeys(_one_line(w.message) for w in caught if not isinstance(w.message, minor))
     row = replace(row, error=error, note="; ".join(told))
     if not math.isfinite(error) or error > tolerance:
         return replace(row, status="wrong"), None

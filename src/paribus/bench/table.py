@@ -104,7 +104,7 @@ def _cells(row: Mapping[str, Any], samples: int) -> list[str]:
         error,
         duration(row["seconds"]),
         "–".join(duration(bound) for bound in row["middle_half"]),
-        "" if row["ratio"] is None else f"{row['ratio']:.2f}",
+        "" if row["ratio"] is None else ratio(row["ratio"]),
         f"{samples / row['seconds']:,.0f}" if samples else "",
         "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.1f}",
         row["note"],

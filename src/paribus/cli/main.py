@@ -33,7 +33,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
   paribus data prepare|check|list                         sets of images: checked, packed once, listed
   paribus list techniques|models|experiments|data|runs|studies
-  paribus bench techniques [NAME ...] [--quick]           speed, beside the public implementations installed
+  paribus bench techniques|loop|data|start [--quick]      speed, beside the public implementations installed
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
   paribus completion bash|zsh|fish                        a script for the Tab key
 
