@@ -81,13 +81,8 @@ _FLAGS = {
     "data": ("--allow-missing", "--deep", "--download", "--help", "--list", "--on-error", "--out", "--root", "--size"),
 }
 _ACTIONS = {
-<<<<<<< HEAD
     "study": ("plan", "run", "status", "report", "import", "cancel"),
-    "bench": ("techniques",),
-=======
-    "study": ("plan", "run", "status", "report", "import"),
     "bench": ("techniques", "loop", "data", "start"),
->>>>>>> bench
     "wandb": ("sync",),
     "data": ("prepare", "check", "list"),
 }
