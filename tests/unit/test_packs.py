@@ -94,7 +94,10 @@ slow = packing.append
 def append(file, content):
     slow(file, content)
     print(flush=True)
-    time.sleep({pause})
+    appended.append(1)
+    if len(appended) == {stop}:
+        time.sleep(60)
+appended = []
 packing.append = append
 said = packing.Said(lambda line: None, lambda total, done: lambda n: None)
 if __name__ == "__main__":
@@ -110,7 +113,7 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, k
     out = tmp_path / "killed"
     for appended in kills:
         script = tmp_path / "slowly.py"
-        script.write_text(SLOWLY.format(root=str(root), out=str(out), workers=n, pause=0.2))
+        script.write_text(SLOWLY.format(root=str(root), out=str(out), workers=n, stop=appended))
         process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, start_new_session=True)
         assert process.stdout is not None
         for _ in range(appended):
@@ -163,7 +166,7 @@ def test_pixels_that_are_not_as_the_journal_says_are_made_again(
 def test_processes_end_with_their_parent(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", train=40)
     script = tmp_path / "slowly.py"
-    script.write_text(SLOWLY.format(root=str(root), out=str(tmp_path / "out"), workers=2, pause=30))
+    script.write_text(SLOWLY.format(root=str(root), out=str(tmp_path / "out"), workers=2, stop=1))
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, start_new_session=True)
     assert process.stdout is not None
     process.stdout.readline()

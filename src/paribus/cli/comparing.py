@@ -25,7 +25,7 @@ from paribus.study.words import listed
 
 # what a config says about a run that does not alter its result (cli/compose.py, which needs torch, has the same list)
 ELSEWHERE = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
-ELSEWHERE_OF_DATA = ("root", "download")
+ELSEWHERE_OF_DATA = ("root", "download", "pack", "keep", "workers")
 SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
 
 
