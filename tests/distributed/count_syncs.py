@@ -23,21 +23,23 @@ def counted(state: None, bucket: dist.GradBucket) -> torch.futures.Future[torch.
     return total.then(lambda done: done.value()[0] / dist.get_world_size())
 
 
-model = DistributedDataParallel(torch.nn.Linear(4, 3))
-model.register_comm_hook(None, counted)
-optimizer = torch.optim.SGD(model.parameters(), 0.1)
-update = GradientStep(accumulate=accumulate, precision=precision)  # type: ignore[arg-type]
-n = 8
-batch = Batch(torch.ones(n, 4), torch.zeros(n, dtype=torch.long), torch.arange(n), torch.arange(n), 2 * n, 3)
+def three_steps() -> None:
+    """In a function, so that nothing holds the group on at the interpreter's end, where it may abort."""
+    model = DistributedDataParallel(torch.nn.Linear(4, 3))
+    model.register_comm_hook(None, counted)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    update = GradientStep(accumulate=accumulate, precision=precision)  # type: ignore[arg-type]
+    n = 8
+    batch = Batch(torch.ones(n, 4), torch.zeros(n, dtype=torch.long), torch.arange(n), torch.arange(n), 2 * n, 3)
+
+    def loss_of(part: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return F.cross_entropy(model(part.inputs).float(), part.targets), {}
+
+    for _ in range(3):
+        update(loss_of, batch, model, optimizer, update.scaler(torch.device("cpu")))
 
 
-def loss_of(part: Batch) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    return F.cross_entropy(model(part.inputs).float(), part.targets), {}
-
-
-for _ in range(3):
-    update(loss_of, batch, model, optimizer, update.scaler(torch.device("cpu")))
-del model, optimizer  # what holds the group on at the interpreter's end can abort there
+three_steps()
 dist.destroy_process_group()
 if calls[0] != 3:  # one bucket, three steps
     sys.exit(f"{calls[0]} averages in 3 steps of {accumulate} parts")

@@ -1,7 +1,7 @@
 """Whatever became of the files of a run or a study: a verdict or one line, never a traceback, and nothing half-made.
 
-Each file is cut short, changed in one bit, filled with something else or taken away. What a command may not do is fail in
-a way that a person cannot read, or change a folder that it only looks at.
+Each file is cut short, changed in one bit, filled with something else or taken away. What a command may not do is fail
+in a way that a person cannot read, or change a folder that it only looks at.
 """
 
 import json

@@ -178,7 +178,7 @@ def test_overlays_fill_the_slots_and_nothing_else():
     ],
 )
 def test_overlays_refuse_what_they_do_not_fit_and_name_what_they_fit(overrides, techniques):
-    with pytest.raises(ConfigError, match=r"does not fit this recipe.*model=vit_small_images, model=vit_s, model=vit_tiny"):
+    with pytest.raises(ConfigError, match=r"does not fit.*model=vit_small_images, model=vit_s, model=vit_tiny"):
         recipe_of(*overrides, techniques=techniques)
 
 

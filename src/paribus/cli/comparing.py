@@ -150,7 +150,8 @@ def _same_data(one: Side, other: Side) -> None:
     tested = [
         {name: size for name, size in row.sizes.items() if name != "train"} for row in (one.rows[0], other.rows[0])
     ]
-    kinds = [side.recipe.get("data", {}).get("_target_") for side in (one, other)]
+    sources = [side.recipe.get("data") for side in (one, other)]
+    kinds = [source.get("_target_") if isinstance(source, dict) else source for source in sources]
     if kinds[0] != kinds[1] or tested[0] != tested[1]:
         raise ConfigError(
             f"the two sides are evaluated on different data: {kinds[0]} {tested[0]} and {kinds[1]} {tested[1]}; "

@@ -97,6 +97,10 @@ def dispatch(arguments: list[str]) -> int:
         there = ", ".join(name for name in COMMANDS if name[0] != "_")
         return complain(f"{arguments[0]}: no such command; there are {there} (paribus --help)", BAD_CONFIG)
     try:
+        if "RANK" in os.environ:
+            from paribus.engine.world import end_with_launcher
+
+            end_with_launcher()
         module, _, function = COMMANDS[arguments[0]].partition(":")
         return getattr(importlib.import_module(f"paribus.cli.{module}"), function or "run")(arguments[1:])
     except ConfigError as error:

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,7 @@ class Record:
     folder: Path
     recipe: Recipe
     lines: list[receipt.Line]
-    segments: list[Mapping[str, Any]]
+    segments: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
     end: int
 
@@ -107,7 +107,7 @@ def _record(folder: Path, overrides: list[str], usage: str) -> Record:
         raise ConfigError(
             f"{folder} has no receipt ({runfolder.RECEIPTS}) yet; a run has one from its first log line on"
         )
-    segments = runfolder.read_json(folder / runfolder.PROVENANCE).get("segments", [])
+    segments = runfolder.segments(folder)
     summary = runfolder.read_json(folder / runfolder.SUMMARY)
     return Record(folder, recipe_again(config), lines, segments, summary, end)
 
@@ -146,7 +146,7 @@ def _a_minutes_worth(record: Record, begin: int) -> int:
     return max(saved, default=affordable)
 
 
-def _computing(segments: list[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
+def _computing(segments: Sequence[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
     """The segments of a run whose steps stand in its record: a later one takes the place of what it did again."""
     starts = [segment.get("start_step", 0) for segment in segments]
     return [segment for i, segment in enumerate(segments) if max(starts[i], begin) < min([*starts[i + 1 :], end])]

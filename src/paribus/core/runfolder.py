@@ -110,9 +110,20 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text())
-    except ValueError as error:
+        found = json.loads(path.read_text())
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is damaged: {error}; delete it and run again") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is damaged: it is not an object; delete it and run again")
+    return found
+
+
+def segments(folder: Path) -> list[dict[str, Any]]:
+    """What provenance.json says of each segment of a run; [] if there is none. Raises ConfigError if it is damaged."""
+    found = read_json(folder / PROVENANCE).get("segments", [])
+    if not isinstance(found, list) or not all(isinstance(segment, dict) for segment in found):
+        raise ConfigError(f"{folder / PROVENANCE} is damaged: its segments are not a list of objects; delete it")
+    return found
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Several processes as one: the process group, sums over ranks, DistributedDataParallel. With one process, nothing."""
 
+import gc
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -36,7 +37,10 @@ def join(world: World, device: torch.device) -> None:
 
 
 def leave() -> None:
+    """End the group. A wrapped model that is not used any more lies in cycles; were it to go after its group, the
+    process could abort on its way out."""
     if dist.is_initialized():
+        gc.collect()
         dist.destroy_process_group()
 
 

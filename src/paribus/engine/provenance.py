@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from paribus.core.runfolder import PROVENANCE, read_json, write_atomically, write_json
+from paribus.core.runfolder import PROVENANCE, segments, write_atomically, write_json
 from paribus.engine.distributed import World
 from paribus.engine.runtime import Runtime, cores
 
@@ -70,8 +70,7 @@ def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.d
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "packages": {name: version(name) for name in _PACKAGES},
     }
-    known = read_json(run / PROVENANCE)
-    write_json(run / PROVENANCE, {"segments": [*known.get("segments", []), segment]})
+    write_json(run / PROVENANCE, {"segments": [*segments(run), segment]})
     if diff:
         write_atomically(run / "diff.patch", diff)
 

@@ -5,8 +5,11 @@ a port made of the numbers of job, step and restart. An allocation is not a step
 SLURM_NTASKS=4 stays one process.
 """
 
+import ctypes
 import os
 import re
+import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -43,6 +46,20 @@ def from_environment(env: Mapping[str, str] = os.environ) -> World:
             rank, size, _number(env, "LOCAL_RANK", 0), _number(env, "LOCAL_WORLD_SIZE", size), master, "torchrun"
         )
     return _from_srun(env)
+
+
+def end_with_launcher() -> None:
+    """Under torchrun: have the kernel send SIGTERM when torchrun is gone, however it ended.
+
+    A rank that is still importing, or waits for the others to come, would find nobody to tell it and wait for minutes.
+    Linux only.
+    """
+    if from_environment().launcher != "torchrun" or not sys.platform.startswith("linux"):
+        return
+    launcher = os.getppid()
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != launcher:  # it went while this was asked for
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _from_srun(env: Mapping[str, str]) -> World:

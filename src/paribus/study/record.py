@@ -78,7 +78,16 @@ def row_of(folder: Path, study: str, arm: str) -> Row | None:
     summary = runfolder.read_json(folder / runfolder.SUMMARY)
     if state not in ("DONE", "FAILED") or not summary:
         return None
-    segments = runfolder.read_json(folder / runfolder.PROVENANCE).get("segments") or [{}]
+    segments = runfolder.segments(folder) or [{}]
+    try:
+        return _row(folder, study, arm, state, summary, segments)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # JSON, but not what a run writes
+        raise ConfigError(f"{folder} is damaged: its summary or record lacks something ({error!r})") from error
+
+
+def _row(
+    folder: Path, study: str, arm: str, state: str, summary: dict[str, Any], segments: list[dict[str, Any]]
+) -> Row:
     last = segments[-1]
     events = read_events(folder / runfolder.EVENTS)
     values = summary["metrics"]
