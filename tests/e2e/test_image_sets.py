@@ -35,7 +35,7 @@ def test_a_file_that_does_not_decode_is_one_line(paribus: Run, tmp_path: Path) -
     bad.write_bytes(bad.read_bytes()[:300])
     command = ("train", *small(tmp_path / "set"), "steps=4ba", "tracker=events")
     done = paribus(*command, cwd=tmp_path)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     assert "train/class_1/004.jpg: " in done.stderr
     assert "data.on_error=skip" in done.stderr
@@ -56,6 +56,26 @@ def test_resuming_in_the_middle_of_an_epoch_changes_nothing(
         stopped = trained(tmp_path / "parts", *small(pictures), "data.workers=0", techniques=("cutmix",))
     assert stopped.code == 75
     assert trained(tmp_path / "parts", *small(pictures), "data.workers=3", techniques=("cutmix",)).same_as(whole)
+
+
+def test_a_run_is_refused_on_other_images_than_it_was_begun_with(paribus: Run, tmp_path: Path) -> None:
+    """Which images lie under a root is no part of a recipe, so both runs have one folder."""
+    roots = [
+        tree(tmp_path / name, sizes=((40, 52), size), ending=".jpg")
+        for name, size in (("a", (61, 37)), ("b", (62, 37)))
+    ]
+    commands = [("train", *small(root), "tracker=events") for root in roots]
+    assert paribus(*commands[0], cwd=tmp_path).returncode == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    for _ in range(2):  # done, then stopped after its checkpoint at step 10
+        again = paribus(*commands[1], cwd=tmp_path)
+        assert again.returncode == 2, again.stdout
+        assert "was trained on other images" in again.stderr
+        assert again.stderr.count("\n") == 1
+        (folder / "DONE").unlink(missing_ok=True)
+        for last in sorted((folder / "checkpoints").glob("step_*.pt"))[1:]:
+            last.unlink()
+    assert paribus(*commands[0], cwd=tmp_path).returncode == 0
 
 
 def start(command: tuple[str, ...], folder: Path) -> "subprocess.Popen[str]":

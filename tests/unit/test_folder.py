@@ -59,7 +59,7 @@ def test_an_image_that_does_not_decode_fails_the_run_by_name(workers: int, tmp_p
     bad = tree(tmp_path) / "train" / "class_1" / "003.png"
     bad.write_bytes(bad.read_bytes()[:200])
     loader = images(tmp_path, workers=workers)(HERE).loader(24, 0)
-    with pytest.raises(RunFailed, match=r"train/class_1/003\.png: .*; data\.on_error=skip") as told:
+    with pytest.raises(ConfigError, match=r"train/class_1/003\.png: .*; data\.on_error=skip") as told:
         loader.batch(0)
     assert "\n" not in str(told.value)
     assert "Traceback" in str(told.value.__cause__), "where it came from, for PARIBUS_DEBUG"
@@ -90,7 +90,7 @@ def test_the_next_of_its_class_stands_in_for_a_bad_image(tmp_path: Path, capfd: 
 def test_a_class_without_a_sound_image_ends_the_run(tmp_path: Path) -> None:
     for path in (tree(tmp_path, train=2) / "train" / "class_0").iterdir():
         path.write_bytes(b"")
-    with pytest.raises(RunFailed, match="no other image of its class decodes either"):
+    with pytest.raises(ConfigError, match="no other image of its class decodes either"):
         images(tmp_path, on_error="skip")(HERE).loader(6, 0).batch(0)
 
 

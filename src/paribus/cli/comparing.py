@@ -163,6 +163,9 @@ def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
     """Keys in which the recipes differ and which no technique of either side sets: (key, one's, the other's)."""
     own = {key for name in {*one.techniques, *other.techniques} for key in _set_by(name)}
     found = differences(one.recipe, other.recipe)
+    images = [side.rows[0].data_checksum for side in (one, other)]
+    if images[0] != images[1] and one.recipe.get("data") == other.recipe.get("data"):
+        found = [*found, ("the training images themselves", images[0][:12], images[1][:12])]
     return [(key, a, b) for key, a, b in found if not any(key == k or key.startswith(f"{k}.") for k in own)]
 
 

@@ -164,6 +164,8 @@ def one_line(error: BaseException, arguments: list[str]) -> str:
             (a.lstrip("+~").split("=")[0] for a in arguments if f"'{a.lstrip('+~').split('=')[0]}'" in text),
             None,
         )
+        if key is not None and key in _keys(arguments):
+            return f"{key}: keys are added with a + each, as in +{key}.NAME._target_=CLASS"
         if key is not None:
             return f"{key}: no such key{near(key, _keys(arguments))}; paribus train --help shows them all"
     if isinstance(error, OmegaConfBaseException) and error.full_key:

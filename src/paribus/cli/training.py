@@ -58,8 +58,13 @@ def train(cfg: Any, asked: list[str], stop: StopRequest | None = None, screen: S
     distributed.join(world, device)
     with watching(world, device) as watch:
         if distributed.from_main(world, lambda: runfolder.state(recipe.folder)) == "DONE":
+            summary = runfolder.read_json(recipe.folder / runfolder.SUMMARY)
+            if getattr(recipe.data, "is_whatever_lies_there", False):  # then the recipe does not say which images
+                with building("data"):
+                    data = recipe.data(place_of(recipe, device, world))
+                _same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
             if world.is_main:
-                known = runfolder.read_json(recipe.folder / runfolder.SUMMARY).get("metrics", {})
+                known = summary.get("metrics", {})
                 print(f"{recipe.folder} is done already: {brief(known)}; delete it to run again")
             return OK
         rules = cfg.get("overlays") or {}
@@ -96,7 +101,7 @@ def _train(
     )
     stop.listen()
     with ExitStack() as held:
-        resumed = distributed.from_main(world, lambda: _open(recipe, run, method, held))
+        resumed = distributed.from_main(world, lambda: _open(recipe, run, method, data.checksum, held))
         start = resumed.step if resumed else 0
         if world.is_main:
             show_inputs(recipe, data, loader, run.total)
@@ -116,7 +121,10 @@ def _train(
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
-                raise RunFailed(f"{run.folder}: {failure}; {_last_good(run.folder)}") from error
+                kind = (
+                    ConfigError if isinstance(error, ConfigError) else RunFailed
+                )  # what was read was wrong, or the run
+                raise kind(f"{run.folder}: {failure}; {_last_good(run.folder)}") from error
             raise
         if world.is_main:
             summary = _finish(recipe, run, data, size, state)
@@ -125,7 +133,7 @@ def _train(
     return OK if state == "DONE" else REQUEUE
 
 
-def _open(recipe: Recipe, run: Run, method: Method, held: ExitStack) -> checkpoint.Checkpoint | None:
+def _open(recipe: Recipe, run: Run, method: Method, images: str, held: ExitStack) -> checkpoint.Checkpoint | None:
     """Make and hold the run folder, write down what runs, and find the checkpoint to go on from.
 
     Raises ConfigError, and leaves no new folder, if it cannot be written or another process holds it.
@@ -136,10 +144,13 @@ def _open(recipe: Recipe, run: Run, method: Method, held: ExitStack) -> checkpoi
             held.enter_context(locked(run.folder))
             runfolder.sweep(run.folder)
             resumed = _resumable(run)
+            if resumed is not None:
+                begun = [segment.get("data_checksum") for segment in runfolder.segments(run.folder)]
+                _same_images(run.folder, begun[0] if begun else None, images)
             runfolder.mark(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
             facts = fingerprint(recipe.runtime, run.device, run.world, optimizer_form(method))
-            record_segment(run.folder, resumed.step if resumed else 0, facts, run.device)
+            record_segment(run.folder, resumed.step if resumed else 0, facts, run.device, images)
             return resumed
     except OSError as error:
         raise ConfigError(
@@ -150,7 +161,7 @@ def _open(recipe: Recipe, run: Run, method: Method, held: ExitStack) -> checkpoi
 
 def _told(error: Exception) -> str | None:
     """What a person can do something about, in one line; None for a defect, which needs its traceback."""
-    if isinstance(error, RunFailed):
+    if isinstance(error, RunFailed | ConfigError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
         return f"the run folder cannot be written any more: {error.strerror}; make room and run the same command again"
@@ -198,6 +209,15 @@ def _trackers(recipe: Recipe, start: int, total: int, quiet: bool) -> Trackers:
     left_out = (Events, ConsoleLines) if quiet else Events
     others = [t for t in recipe.tracker.values() if t is not None and not isinstance(t, left_out)]
     return Trackers([t(recipe.folder, start, total) for t in (Events(), *others)])
+
+
+def _same_images(folder: Path, was: str | None, now: str) -> None:
+    """Raise ConfigError if a run was begun on other images than there are now. None: nobody noted it then."""
+    if was is not None and was != now:
+        raise ConfigError(
+            f"{folder} was trained on other images (their checksum was {was[:12]}, not {now[:12]}); put those back, or "
+            "give this run another name=NAME"
+        )
 
 
 def _resumable(run: Run) -> checkpoint.Checkpoint | None:

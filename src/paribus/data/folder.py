@@ -40,10 +40,10 @@ class Complaints:
         return len(self._lines)
 
     def hear(self, decoded: Decoded) -> Decoded:
-        """The decoded images again, if they are to be used. Raises RunFailed for those that must not be missing."""
+        """The decoded images again, if they are to be used. Raises ConfigError for those that must not be missing."""
         if decoded.failed is not None:
             told = f"{decoded.failed}; data.on_error=skip trains and evaluates without such images"
-            raise RunFailed(" ".join(told.split())) from Exception(decoded.trace)
+            raise ConfigError(" ".join(told.split())) from Exception(decoded.trace)
         for line in decoded.bad:
             if line in self._lines:
                 continue
@@ -97,11 +97,11 @@ class FolderLoader:
         return self._places.steps_per_epoch
 
     def batch(self, step: int) -> Batch:
-        """This rank's part of the global batch of step `step`. Raises RunFailed: an image that does not decode, a
-        worker that died."""
+        """This rank's part of the global batch of step `step`. Raises ConfigError for an image that does not
+        decode, RunFailed for a worker that died."""
         try:
             pixels = self._complaints.hear(self._ahead.take(step)).pixels
-        except RunFailed:
+        except (ConfigError, RunFailed):
             self.close()
             raise
         return self._made(step, self._positions, self._positions_there, pixels, pixels)

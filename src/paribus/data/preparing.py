@@ -3,7 +3,7 @@
 import errno
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def prepare(wanted: Wanted, said: Said) -> Record:
     pack stays until the new one is whole."""
     found = look(wanted, said)
     source, folder = fingerprint(found.parts.values()), wanted.folder
+    _refuse_other_use(folder)
     with _telling_of_disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
@@ -101,6 +102,16 @@ def prepare(wanted: Wanted, said: Said) -> Record:
                 source=source,
             )
             return Packing(job, said).run()
+
+
+def _refuse_other_use(folder: Path) -> None:
+    """A pack has a folder of its own: another's files would lie among its own."""
+    with suppress(OSError):
+        there = sorted(p.name for p in folder.iterdir())
+        if there and not any(name in ("pack.json", "lock") or name.startswith("unfinished-") for name in there):
+            raise ConfigError(
+                f"{folder} holds other things ({there[0]}); a pack wants a folder of its own, with --out DIR"
+            )
 
 
 def _sound(folder: Path) -> Record | None:

@@ -102,7 +102,7 @@ def _told_absent(top: Path, absent: Sequence[str], known: Manifest | None) -> st
     gone = [name for name in absent if not (top / name).is_dir()]
     kind, names = ("missing", gone) if gone else ("empty (no image in it)", list(absent))
     what = "class folder" if len(names) == 1 else "class folders"
-    partial = "; a partial tree is taken with --allow-missing" if known else ""
+    partial = "; prepare --allow-missing packs a partial tree, and data=folder takes any" if known else ""
     return f"{top}: {len(names):,} {what} {kind}: {_some(names)}{partial}"
 
 

@@ -38,6 +38,11 @@ class FromDataset(Crops):
     train: dict[str, Any]
     val: dict[str, Any]
 
+    @property
+    def is_whatever_lies_there(self) -> bool:
+        """The keys do not say which images these are, so a run that goes on or is done compares their checksum."""
+        return True
+
     def __call__(self, place: Place) -> DataSets:
         train, val = (self._source(split) for split in ("train", "val"))
         classes = train.classes

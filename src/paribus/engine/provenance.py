@@ -52,13 +52,14 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.device) -> None:
+def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.device, images: str) -> None:
     """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch."""
     commit, diff = checkout()
     segment = {
         "start_step": start,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": facts,
+        "data_checksum": images,
         "commit": commit,
         "dirty": bool(diff),
         "command": sys.argv,
