@@ -8,6 +8,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from contextlib import suppress
 from types import FrameType
@@ -101,12 +102,28 @@ def dispatch(arguments: list[str]) -> int:
             from paribus.engine.world import end_with_launcher
 
             end_with_launcher()
+        if arguments[0] == "train":
+            _leave_while_starting()
         module, _, function = COMMANDS[arguments[0]].partition(":")
         return getattr(importlib.import_module(f"paribus.cli.{module}"), function or "run")(arguments[1:])
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
+
+
+def _leave_while_starting() -> None:
+    """A scheduler's signal while torch is imported: nothing is lost yet, and the run wants its requeue. From its first
+    step on a run listens itself (engine/stop.py)."""
+
+    def leave(number: int, _: object) -> None:
+        sys.stderr.write(f"paribus: {signal.Signals(number).name} while starting; run the same command again\n")
+        sys.stderr.flush()
+        os._exit(REQUEUE)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        if signal.getsignal(number) is signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            signal.signal(number, leave)
 
 
 def complain(message: str, code: int) -> int:

@@ -82,6 +82,8 @@ def verified(folder: Path, span: str | None, tolerance: float | None, overrides:
     world = _world(record.folder, then, span)
     recipe = _as_then(record.recipe, then[0], overrides)
     start = checkpoint.load(folder / runfolder.CHECKPOINTS / _name(begin)) if begin else None
+    for path in sorted((folder / runfolder.CHECKPOINTS).glob("step_*.pt")):
+        _as_on_record(path, record, required=path.name == (begin and _name(begin)))
     if start is not None:
         receipt.kept(folder / runfolder.RECEIPTS, start.loop.get("receipt"))
     device = prepare(recipe.runtime, world)
@@ -98,6 +100,27 @@ def verified(folder: Path, span: str | None, tolerance: float | None, overrides:
     return Verdict(record, begin, end, agreement, promised, tolerance, differences, seconds)
 
 
+def _as_on_record(path: Path, record: Record, required: bool) -> None:
+    """Raise ConfigError if a checkpoint holds other weights than the receipt says, or those of another step or run.
+
+    required: the replay begins from it, so that it has to be sound; another one that is damaged is passed over.
+    """
+    try:
+        saved = checkpoint.load(path)
+    except ConfigError:
+        if required:
+            raise
+        return
+    if _name(saved.step) != path.name:
+        raise ConfigError(f"{path} holds the checkpoint of step {saved.step}; put the right file back")
+    known = [line["checksums"] for line in record.lines if line["step"] == saved.step and "checksums" in line]
+    if known and receipt.checksums(saved.method) != known[-1]:
+        raise ConfigError(
+            f"{path} holds other weights than the run had (their checksums are not in {runfolder.RECEIPTS}); "
+            "put the right file back, or delete it"
+        )
+
+
 def _record(folder: Path, overrides: list[str], usage: str) -> Record:
     config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED, usage)
     path = folder / runfolder.RECEIPTS
@@ -109,6 +132,8 @@ def _record(folder: Path, overrides: list[str], usage: str) -> Record:
         )
     segments = runfolder.segments(folder)
     summary = runfolder.read_json(folder / runfolder.SUMMARY)
+    if runfolder.state(folder) == "DONE" and isinstance(summary.get("step"), int) and summary["step"] > end:
+        raise ConfigError(f"{path} ends at step {end} of {summary['step']}; put the whole file back")
     return Record(folder, recipe_again(config), lines, segments, summary, end)
 
 

@@ -236,7 +236,10 @@ def _resumable(run: Run) -> checkpoint.Checkpoint | None:
             f"{path} holds {lines} of the {recorded} lines up to the checkpoint at step {found.step}; put the file "
             f"back, or delete {run.folder} to start over"
         )
-    receipt.kept(run.folder / runfolder.RECEIPTS, found.loop.get("receipt"))
+    path = run.folder / runfolder.RECEIPTS
+    receipt.kept(path, found.loop.get("receipt"))
+    if path.exists():
+        receipt.read(path)  # raises for a line that was changed
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from paribus.core.errors import RunFailed
+from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.progress import Progress
 from paribus.core.protocols import Loader, Method, Tracker
 from paribus.engine import checkpoint
@@ -56,8 +56,7 @@ def train(
     window = Window(run.world, run.device)
     receipt = Receipt(run.folder, run.world, resumed.loop.get("receipt") if resumed else None)
     if resumed is not None:
-        method.load_state_dict(resumed.method)
-        window.load_state_dict(resumed.loop)
+        restore(resumed, method, window)
 
     for step in range(resumed.step if resumed else 0, run.total):
         at = Progress(step, run.total, run.seed, loader.steps_per_epoch)
@@ -86,6 +85,16 @@ def train(
         if stopping:
             return "PREEMPTED"
     return "DONE"
+
+
+def restore(resumed: Checkpoint, method: Method, window: Window) -> None:
+    """Stand where the checkpoint stands. Raises ConfigError if it is of another network."""
+    try:
+        method.load_state_dict(resumed.method)
+        window.load_state_dict(resumed.loop)
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        what = " ".join(str(error).split())
+        raise ConfigError(f"the checkpoint at step {resumed.step} does not fit this network: {what[:200]}") from error
 
 
 def finite(metrics: dict[str, float], done: int) -> dict[str, float]:
