@@ -77,6 +77,11 @@ def main() -> NoReturn:
         code = complain(
             f"standard output cannot be written: {out.failure.strerror}", code if training else code or FAILED
         )
+    if "torch.distributed" in sys.modules and "MASTER_ADDR" in os.environ:
+        # of several ranks one in some dozens is aborted by a thread of torch's while the interpreter goes down; by now all
+        # is written and the group is left
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
 
 
