@@ -78,8 +78,7 @@ def main() -> NoReturn:
             f"standard output cannot be written: {out.failure.strerror}", code if training else code or FAILED
         )
     if "torch.distributed" in sys.modules and "MASTER_ADDR" in os.environ:
-        # of several ranks one in some dozens is aborted by a thread of torch's while the interpreter goes down; by now all
-        # is written and the group is left
+        # torch aborts one of some dozens of ranks as the interpreter goes down; by now all is written, the group left
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
