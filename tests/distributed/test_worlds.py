@@ -98,4 +98,4 @@ def test_a_record_that_two_processes_resumed_is_the_undisturbed_one(tmp_path: Pa
     assert code == 0, err
     code, err = torchrun(2, "-m", "paribus.cli", "verify", str(again.folder), "--steps=9", "seed=1")
     assert code != 0
-    assert err.count("seed: cannot be overridden here") == 2, "each rank says so, none waits"
+    assert "seed: cannot be overridden here" in err  # the first that says so ends the other, perhaps before it spoke
