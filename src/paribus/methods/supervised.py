@@ -10,12 +10,13 @@ from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
 from paribus.core.protocols import Diagnoses, Slots, Workshop
+from paribus.methods.lengths import convolutions, moved
 
 
 class SupervisedTraining:
     """One network, one optimizer: transform the batch, follow the gradient of the objective, average the weights."""
 
-    def __init__(self, slots: Slots, workshop: Workshop) -> None:
+    def __init__(self, slots: Slots, workshop: Workshop, lengths: bool = False) -> None:
         self._slots = slots
         self._sync = workshop.sync
         self.model = workshop.make(slots.model, "model")
@@ -27,6 +28,7 @@ class SupervisedTraining:
         self._average = slots.ema(self.model)
         # found out once: isinstance with a protocol takes 5 µs
         self._diagnostics = self.optimizer.diagnostics if isinstance(self.optimizer, Diagnoses) else dict[str, Tensor]
+        self._weights = convolutions(self.model) if lengths else ()
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """One optimizer step. Returns the mean loss as a tensor: nothing here waits for the device."""
@@ -38,6 +40,7 @@ class SupervisedTraining:
             self._stepped.train()
         for transform in slots.transforms:
             batch = transform(batch, at)
+        before = [weight.detach().clone() for weight in self._weights]
         metrics = slots.update(
             lambda part: slots.objective(self._stepped, part, at),
             batch,
@@ -48,6 +51,8 @@ class SupervisedTraining:
         if self._average is not None:
             self._average.update(self.model)
         seen = self._diagnostics()
+        if before:
+            seen |= moved(before, self._weights)
         return {**metrics, **seen, "lr": self._lrs[0] * factor}
 
     def parameters(self) -> Iterable[nn.Parameter]:
@@ -91,3 +96,12 @@ class Supervised:
 
     def __call__(self, slots: Slots, workshop: Workshop) -> SupervisedTraining:
         return SupervisedTraining(slots, workshop)
+
+
+@schema
+class SupervisedWithLengths:
+    """The same steps, which also log how long the weights are and how far each step turns them (lengths.py)."""
+
+    def __call__(self, slots: Slots, workshop: Workshop) -> SupervisedTraining:
+        """Raises ConfigError if the network has no convolutions."""
+        return SupervisedTraining(slots, workshop, lengths=True)
