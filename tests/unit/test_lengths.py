@@ -3,12 +3,12 @@
 import pytest
 import torch
 from torch import nn
-from trainings import recipe_of, workbench
 
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.methods.lengths import convolutions, moved
 from paribus.methods.supervised import SupervisedTraining
+from trainings import recipe_of, workbench
 
 
 def test_the_mean_norm_and_the_mean_relative_step() -> None:
@@ -36,7 +36,7 @@ def test_watching_changes_no_bit_and_sees_the_steps_that_were_taken() -> None:
         for step in range(3):
             was = [weight.detach().clone() for weight in convolutions(training.model)]
             seen = training.train_step(loader.batch(step), Progress(step, 3, 0, loader.steps_per_epoch))
-            now = convolutions(training.model)
+            now = [weight.detach() for weight in convolutions(training.model)]
             turned = [float((b - a).norm() / a.norm()) for a, b in zip(was, now, strict=True)]
         weights.append([p.detach() for p in training.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))

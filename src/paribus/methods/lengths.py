@@ -1,11 +1,9 @@
 """How long the weights of convolutions are, and how far a step turns them: AdamP's argument, as two measured curves.
 
-A convolution before normalisation counts by its direction alone, so what a step Δw does is ‖Δw‖ / ‖w‖, the effective step
-size of Heo et al. 2021 (AdamP, ICLR, §2). Momentum makes ‖w‖ grow, which shrinks that ratio sooner than the schedule asks;
-projections are there to prevent it.
+A convolution before normalisation counts by its direction alone, so what a step Δw does is ‖Δw‖ / ‖w‖, the effective
+step size of Heo et al. 2021 (AdamP, ICLR, §2). Momentum makes ‖w‖ grow, which shrinks that ratio sooner than the
+schedule asks; projections are there to prevent it.
 """
-
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +11,16 @@ from torch import Tensor, nn
 from paribus.core.errors import ConfigError
 
 
-def convolutions(model: nn.Module) -> tuple[Tensor, ...]:
+def convolutions(model: nn.Module) -> list[Tensor]:
     """The trained weights of all convolutions, which have three axes or more. Raises ConfigError if there are none."""
-    found = tuple(p for p in model.parameters() if p.requires_grad and p.ndim > 2)
+    found = [p for p in model.parameters() if p.requires_grad and p.ndim > 2]
     if not found:
         raise ConfigError("method: found lengths, which are those of convolutions' weights; this network has none")
     return found
 
 
 @torch.no_grad()
-def moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Tensor]:
+def moved(before: list[Tensor], after: list[Tensor]) -> dict[str, Tensor]:
     """weights/norm: mean ‖w‖ over the tensors, before the step. weights/step: mean ‖Δw‖ / ‖w‖. Numbers without axes,
     on the device of the weights; no wait for it."""
     norms = torch.stack(torch._foreach_norm(before))

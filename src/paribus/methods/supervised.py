@@ -28,7 +28,7 @@ class SupervisedTraining:
         self._average = slots.ema(self.model)
         # found out once: isinstance with a protocol takes 5 µs
         self._diagnostics = self.optimizer.diagnostics if isinstance(self.optimizer, Diagnoses) else dict[str, Tensor]
-        self._weights = convolutions(self.model) if lengths else ()
+        self._weights = convolutions(self.model) if lengths else []
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """One optimizer step. Returns the mean loss as a tensor: nothing here waits for the device."""
