@@ -5,13 +5,15 @@ step size of Heo et al. 2021 (AdamP, ICLR, §2). Momentum makes ‖w‖ grow, wh
 schedule asks; projections are there to prevent it.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from paribus.core.errors import ConfigError
 
 
-def convolutions(model: nn.Module) -> list[Tensor]:
+def convolutions(model: nn.Module) -> list[nn.Parameter]:
     """The trained weights of all convolutions, which have three axes or more. Raises ConfigError if there are none."""
     found = [p for p in model.parameters() if p.requires_grad and p.ndim > 2]
     if not found:
@@ -20,9 +22,9 @@ def convolutions(model: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
-def moved(before: list[Tensor], after: list[Tensor]) -> dict[str, Tensor]:
+def moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Tensor]:
     """weights/norm: mean ‖w‖ over the tensors, before the step. weights/step: mean ‖Δw‖ / ‖w‖. Numbers without axes,
     on the device of the weights; no wait for it."""
-    norms = torch.stack(torch._foreach_norm(before))
-    steps = torch.stack(torch._foreach_norm(torch._foreach_sub(after, before)))
+    norms = torch.stack([w.norm() for w in before])
+    steps = torch.stack([(new - w).norm() for w, new in zip(before, after, strict=True)])
     return {"weights/norm": norms.mean(), "weights/step": (steps / norms).mean()}
