@@ -1,7 +1,7 @@
 """What a report is asked for: a study's question, or one that a command line puts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paribus.study.spec import Reported, Study, Tuned
 from paribus.study.stats import Rule
@@ -14,7 +14,8 @@ class Asked:
     """What is analysed, whether a study.yaml says it or a command line.
 
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
-    stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. again: commands that make it once more.
+    stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
+    words: what a comparison changes, where its author says so. again: commands that make it once more.
     """
 
     name: str
@@ -31,6 +32,8 @@ class Asked:
     paper: tuple[Reported, ...] = ()
     recipe: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
+    setting: str = ""
+    words: Mapping[Pair, str] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str:
@@ -69,5 +72,7 @@ def asked_by(study: Study) -> Asked:
         settings=f"tuned: {spec.settings.tuned}" if isinstance(spec.settings, Tuned) else "as in the paper",
         paper=spec.paper,
         recipe=spec.recipe,
+        setting=spec.setting,
+        words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
         again=(f"paribus study run {place}", f"paribus study report {place}"),
     )

@@ -135,6 +135,7 @@ def _facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
     sizes = sorted({row.sizes[split] for row in a.rows if split in row.sizes})
     of = f" ({listed(f'{size:,}' for size in sizes)} images)" if sizes else ""
     facts = [
+        ("Setting", asked.setting),
         ("Metric", f"{asked.metric} at the last step, {'higher' if asked.higher_is_better else 'lower'} is better{of}"),
         ("Smallest effect of interest", unit.size(asked.margin) if asked.margin else "none stated"),
         ("Arms and seeds", f"{len(asked.arms)} × {len(asked.seeds)}" if asked.seeds else f"{len(asked.arms)} arms"),

@@ -29,10 +29,11 @@ Text = Annotated[str, Field(min_length=1)]
 
 @schema
 class Pair:
-    """arm is judged against the other one, both by name."""
+    """arm is judged against the other one, both by name. what: that change in words, for the table of results."""
 
     arm: str
     against: str
+    what: str = ""
 
 
 @schema
@@ -54,7 +55,8 @@ class Tuned:
 
 @schema
 class StudySpec:
-    """question: in words. recipe: overrides that all arms share; arms: name -> further ones, in the order of display.
+    """question: in words. setting: data, size, network and length in a few words, for tables. recipe: overrides that
+    all arms share; arms: name -> further ones, in the order of display.
 
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
@@ -64,6 +66,7 @@ class StudySpec:
     """
 
     question: Text
+    setting: str = ""
     recipe: tuple[str, ...]
     arms: dict[str, tuple[str, ...]]
     comparisons: tuple[Pair, ...]
