@@ -77,6 +77,7 @@ _FLAGS = {
     ),
     "bench": ("--help",),
     "cards": ("--write",),
+    "results": ("--help", "--write"),
     "wandb": ("--help", "--offline"),
     "data": ("--allow-missing", "--deep", "--download", "--help", "--list", "--on-error", "--out", "--root", "--size"),
 }

@@ -36,6 +36,7 @@ paribus: what a vision training technique is worth, all else being equal.
   paribus list techniques|models|experiments|data|runs|studies
   paribus bench techniques|loop|data|start [--quick]      speed, beside the public implementations installed
   paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
+  paribus results [--write]                               README's table and all reports, from the rows on record
   paribus completion bash|zsh|fish                        a script for the Tab key
 
 Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 4 a replay
@@ -56,6 +57,7 @@ COMMANDS = {
     "data": "data",
     "bench": "benching",
     "cards": "cards",
+    "results": "results",
     "completion": "completion",
     "_complete": "completion:run_complete",  # what the shells' scripts call
 }

@@ -151,9 +151,9 @@ def _bias(curves: Curves, asked: Asked) -> SelectionBias:
 
 
 def _plotted(asked: Asked, curves: Mapping[str, Curves]) -> list[str]:
-    """The metric, and the losses: of training and of the split that the metric is measured on."""
+    """The metric, the losses of training and of the split that the metric is measured on, and the length of weights."""
     split = asked.metric.partition("/")[0]
-    wanted = dict.fromkeys((asked.metric, "train/loss", f"{split}/loss"))
+    wanted = dict.fromkeys((asked.metric, "train/loss", f"{split}/loss", "weights/norm", "weights/step"))
     there = {key for runs in curves.values() for run in runs.values() for key in run}
     return [key for key in wanted if key in there]
 

@@ -37,7 +37,7 @@ def _curves(a: Analysis, unit: Unit) -> list[Plot]:
             continue
         scale = unit if key == a.asked.metric else Unit(1.0, "", "", 3)
         title = f"{key}{f' ({scale.values})' if scale.values else ''}"
-        logarithmic = key.endswith("loss") and all(v > 0 for band in arms.values() for v in band.low)
+        logarithmic = key.endswith(("loss", "weights/step")) and all(v > 0 for band in arms.values() for v in band.low)
         found.append(
             Plot(f"curve {key}", f"{title} over training", _bands(arms, a.reference, style, scale, title, logarithmic))
         )

@@ -74,7 +74,7 @@ KINDS = {
 
 def report_of(analysis: Analysis) -> Report:
     """The report of an analysis; sections that have nothing to say are left out."""
-    from paribus.study import sections, sections_cost, sections_runs
+    from paribus.study import sections, sections_cost, sections_runs, sections_weights
 
     asked, unit = analysis.asked, unit_for(analysis)
     makers: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
@@ -83,6 +83,7 @@ def report_of(analysis: Analysis) -> Report:
         sections.beside,
         sections.robustness,
         sections.curves,
+        sections_weights.weights,
         sections_cost.accuracy_and_cost,
         sections_cost.time_to_target,
         sections.factors,

@@ -138,7 +138,7 @@ def robustness(a: Analysis, unit: Unit) -> Section | None:
 
 
 def curves(a: Analysis, unit: Unit) -> Section | None:
-    keys = [f"curve {key}" for key, arms in a.curves.items() if arms]
+    keys = [f"curve {key}" for key, arms in a.curves.items() if arms and not key.startswith("weights/")]
     if not keys:
         return None
     figures = [keys[0], "gap", *keys[1:]] if any(gap.n for gaps in a.gaps.values() for gap in gaps.values()) else keys

@@ -1,0 +1,77 @@
+"""`paribus results`: every table and report of a checkout, made again from the rows on record; nothing is trained.
+
+That is the table of results in README.md and, for each study under experiments/, what `paribus study report` makes.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from paribus.cli.main import OK
+from paribus.cli.parsing import Parser, parsed
+from paribus.cli.reporting import rows_of
+from paribus.core.errors import ConfigError, RunFailed
+from paribus.study.analysis import Analysis, analysed
+from paribus.study.asked import asked_by
+from paribus.study.files import README, publish, written
+from paribus.study.markdown import readme_of
+from paribus.study.report import report_of
+from paribus.study.results import named_in, readme_with, results_table
+from paribus.study.spec import RESULTS, load
+
+STUDIES = Path("experiments")
+
+
+def run(arguments: Sequence[str]) -> int:
+    asked = parsed(_parser(), arguments)
+    if asked is None:
+        return OK
+    folders = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{RESULTS}"))}
+    if not folders:
+        raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
+    analyses = {name: _analysis(folder) for name, folder in folders.items()}
+    readmes = {Path(README): _top(analyses)}
+    for name, folder in folders.items():
+        path = folder / README
+        readmes[path] = readme_of(report_of(analyses[name]), path.read_text() if path.is_file() else None, path)
+    stale = [path for path, text in readmes.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    if asked.write:
+        for name, folder in folders.items():
+            print(f"report: {publish(folder, analyses[name], report_of(analyses[name]))}")
+        written(Path(README), readmes[Path(README)])
+        print(f"{len(stale)} of {len(readmes)} README.md rewritten")
+        return OK
+    if stale:
+        raise RunFailed(f"not up to date: {', '.join(map(str, stale))}; paribus results --write")
+    print(f"{len(readmes)} README.md are what the rows of {len(folders)} studies say")
+    return OK
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="paribus results",
+        description="Check that README.md and the README.md of every study under experiments/ say what the rows on "
+        "record say. Run it from the top of a checkout.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write them, and every study's report.html, .csv and .json"
+    )
+    return parser
+
+
+def _analysis(folder: Path) -> Analysis:
+    study = load(folder)
+    # of what is on record alone: a run that lies about on this machine is in no clone
+    return analysed(asked_by(study), rows_of(study, folder / "no runs"))
+
+
+def _top(analyses: Mapping[str, Analysis]) -> str:
+    """README.md as it should be. Raises ConfigError if its marker names a study that is not on record."""
+    path = Path(README)
+    readme = path.read_text(encoding="utf-8")
+    names = named_in(readme, path)
+    for name in names:
+        if name not in analyses:
+            raise ConfigError(f"{path}: its table asks for {name}; on record are {', '.join(analyses)}")
+    return readme_with(results_table(analyses[name] for name in names), readme)

@@ -1,0 +1,108 @@
+"""The README's table of results: made from rows alone, one row a claim, and noticed when it says something else."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from paribus.cli.main import dispatch
+from paribus.core.errors import ConfigError
+from paribus.study.analysis import Analysis, analysed
+from paribus.study.results import END, named_in, readme_with, results_table
+from paribus.study.spec import Reported
+from reports import invented, question, rows_for
+
+ROOT = Path(__file__).parents[2]
+MARKED = f"# top\n\n<!-- paribus results: begin quickstart. Written. -->\n{END}\n\nrest\n"
+
+
+def cells(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line[:1] == "|"]
+
+
+def compared(**changes: object) -> Analysis:
+    rows = rows_for({"a": 0.8, "b": 0.9}, range(6))
+    return analysed(question(["a", "b"], range(6), name="study_one", **changes), rows)
+
+
+def test_a_row_says_what_was_changed_claimed_and_found() -> None:
+    claim = Reported(arm="b", against="a", difference=0.02, source="a paper")
+    again = ("paribus study run experiments/study_one",)
+    a = compared(words={("b", "a"): "B for A"}, paper=(claim,), setting="ten images", again=again)
+    table = results_table([a])
+    head, _, row = cells(table)
+    estimate = a.comparisons[0].comparison.estimate
+    assert head[0] == "what was changed"
+    assert row[0] == "B for A"
+    assert row[1] == "+2.00: a paper"
+    assert row[2] == f"{100 * estimate.mean:+.2f} points"
+    assert row[4:5] + row[6:] == ["6", "better", r"[study\_one](experiments/study_one)"]
+    assert row[5].startswith("× ")
+    assert "ten images; 12 runs" in table
+    assert "`paribus study run experiments/study_one`" in table
+    assert "missing" not in table
+
+
+def test_without_words_or_claim_the_arms_speak_and_a_gap_is_told() -> None:
+    rows = rows_for({"a": 0.9, "b": 0.9}, range(3))
+    table = results_table([analysed(question(["a", "b"], range(4)), rows)])
+    assert cells(table)[2][:2] == ["b against a", "–"]
+    assert "**2 runs missing or failed.**" in table
+
+
+def test_a_factorial_study_shows_effects_in_place_of_comparisons() -> None:
+    arms = ["none", "p", "q", "both"]
+    factors = {"P": ("p", "both"), "Q": ("q", "both")}
+    rows = [invented(arm, seed) for arm in arms for seed in range(4)]
+    table = results_table([analysed(question(arms, range(4), factors=factors), rows)])
+    assert [row[0] for row in cells(table)[2:]] == [
+        "P, with the other off and on",
+        "Q, with the other off and on",
+        "P × Q: what each adds to the other's effect",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["", END, MARKED + MARKED, f"{END}\n<!-- paribus results: begin a. W. -->"])
+def test_damaged_markers_are_refused(damage: str) -> None:
+    with pytest.raises(ConfigError, match="should have one line"):
+        named_in(damage, Path("README.md"))
+
+
+def test_only_what_stands_between_the_markers_is_written() -> None:
+    once = readme_with("table", MARKED)
+    assert once.startswith(MARKED.partition("\n<!--")[0])
+    assert once.endswith(f"table\n\n{END}\n\nrest\n")
+    assert readme_with("table", once) == once
+
+
+def test_the_command_notices_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = tmp_path / "experiments" / "quickstart"
+    study.mkdir(parents=True)
+    for name in ("study.yaml", "plan.jsonl", "results.jsonl"):
+        shutil.copy(ROOT / "experiments" / "quickstart" / name, study / name)
+    (tmp_path / "README.md").write_text(MARKED)
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["results"]) == 1
+    assert dispatch(["results", "--write"]) == 0
+    assert (study / "report.html").is_file()
+    assert "| cutmix" in (tmp_path / "README.md").read_text()
+    assert dispatch(["results"]) == 0
+    rows = (study / "results.jsonl").read_text()
+    (study / "results.jsonl").write_text(rows.replace('"val/acc1": 0.97', '"val/acc1": 0.87'))
+    capsys.readouterr()
+    assert dispatch(["results"]) == 1
+    assert "README.md, experiments/quickstart/README.md" in capsys.readouterr().err
+    (tmp_path / "README.md").write_text(MARKED.replace("begin quickstart", "begin quickstart elsewhere"))
+    assert dispatch(["results"]) == 2
+    monkeypatch.chdir(study)
+    assert dispatch(["results"]) == 2
+
+
+def test_this_checkout_says_what_its_rows_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every table and report is what the committed rows give, and every study with rows is in the table."""
+    monkeypatch.chdir(ROOT)
+    assert dispatch(["results"]) == 0
+    on_record = {path.parent.name for path in Path("experiments").glob("*/results.jsonl")}
+    assert set(named_in(Path("README.md").read_text(), Path("README.md"))) == on_record
