@@ -1,6 +1,7 @@
 """The README's table of results: made from rows alone, one row a claim, and noticed when it says something else."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.study.analysis import Analysis, analysed
-from paribus.study.results import END, named_in, readme_with, results_table
+from paribus.study.results import END, claims, named_in, readme_with, results_table
 from paribus.study.spec import Reported
 from reports import invented, question, rows_for
 
@@ -60,6 +61,23 @@ def test_a_factorial_study_shows_effects_in_place_of_comparisons() -> None:
         "Q, with the other off and on",
         "P × Q: what each adds to the other's effect",
     ]
+
+
+def test_a_claim_knows_which_techniques_it_is_about() -> None:
+    arms = {
+        "none": (),
+        "p": ("technique=[rexnet,cutmix]",),
+        "q": ("technique=adamp",),
+        "both": ("technique=[cutmix,adamp]",),
+    }
+    rows = [invented(arm, seed) for arm in arms for seed in range(4)]
+    pairs = (("p", "none"), ("both", "q"))
+    asked = replace(question(arms, range(4)), arms=arms, pairs=pairs)
+    assert [claim.techniques for claim in claims(analysed(asked, rows))] == [{"rexnet", "cutmix"}, {"cutmix"}]
+    factors = {"P": ("p", "both"), "Q": ("q", "both")}
+    asked = replace(asked, factors=factors)
+    found = [claim.techniques for claim in claims(analysed(asked, rows))]
+    assert found == [{"cutmix"}, {"adamp"}, {"cutmix", "adamp"}]
 
 
 @pytest.mark.parametrize("damage", ["", END, MARKED + MARKED, f"{END}\n<!-- paribus results: begin a. W. -->"])

@@ -2,23 +2,33 @@
 
 A card has two parts. Above the marker a person writes what to expect of the technique. Below it stands what is known
 elsewhere, once: the account in the technique's own docstring, its settings from the dataclass, the paper's values and
-figures from docs/cards/NAME.yaml, and times from the last `paribus bench techniques --json` under experiments/bench.
+figures from docs/cards/NAME.yaml, times from the last `paribus bench techniques --json` under experiments/bench, and
+what the studies under experiments/ measured.
 """
 
 import argparse
 import importlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
 
+from paribus.cli.results import STUDIES, analysis_of
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.study.results import Claim, claims, claims_table
+from paribus.study.spec import RESULTS
 
 BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, NAME.yaml or experiments/bench instead. -->"
 CARDS, TIMES = Path("docs/cards"), Path("experiments/bench")
+
+_MEASURED = (
+    "Means over seeds at the last step, on test images that chose nothing; the whole account of each study, with its "
+    "setting, stands behind its name. *Undecided* tells how many more seeds would decide at that scale; it says "
+    "nothing about another one."
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -64,19 +74,21 @@ def papers_under(root: Path) -> dict[str, Any]:
 def up_to_date(root: Path) -> dict[str, str]:
     """Every card of the checkout at `root` as it should be: what a person wrote, then what is generated."""
     papers = papers_under(root)
-    measured = list(_measured(root / TIMES))
+    measured, found = list(_measured(root / TIMES)), _claims(root / STUDIES)
     cards: dict[str, str] = {}
     for name, paper in papers.items():
         path = root / CARDS / f"{name}.md"
         if not path.is_file() or BEGIN not in path.read_text():
             raise ConfigError(f"cards: {path.relative_to(root)} should have a part written by hand, then {BEGIN}")
         by_hand = path.read_text().partition(BEGIN)[0]
-        cards[name] = f"{by_hand}{BEGIN}\n\n{generated(name, paper, measured)}\n"
+        cards[name] = f"{by_hand}{BEGIN}\n\n{generated(name, paper, measured, found)}\n"
     return cards
 
 
-def generated(name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]]) -> str:
-    """The part below the marker. measured: (file, its data) of each bench that was kept."""
+def generated(
+    name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]], found: Sequence[Claim]
+) -> str:
+    """The part below the marker. measured: (file, its data) of each bench that was kept. found: by all studies."""
     module = importlib.import_module(f"paribus.techniques.{paper['module']}")
     source = f"[`{module.__name__}`](../../src/{module.__name__.replace('.', '/')}.py)"
     parts = [f"## The technique\n\nFrom {source}, which is the reference:"]
@@ -87,8 +99,16 @@ def generated(name: str, paper: Mapping[str, Any], measured: list[tuple[str, dic
     parts.append("## Settings")
     parts += [_settings(getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
     parts += ["## Time", *_times(name, measured)]
+    if about := [claim for claim in found if any(t == name or t.startswith(f"{name}_") for t in claim.techniques)]:
+        parts += ["## What was measured here", claims_table(about, f"../../{STUDIES.as_posix()}"), _MEASURED]
     parts += ["## What was published, and what was found here", _figures(paper["figures"])]
     return "\n\n".join(parts)
+
+
+def _claims(studies: Path) -> list[Claim]:
+    """What all studies with rows on record say."""
+    folders = [path.parent for path in sorted(studies.glob(f"*/{RESULTS}"))]
+    return [claim for folder in folders for claim in claims(analysis_of(folder))]
 
 
 def _settings(cls: Any, published: Mapping[str, str]) -> str:

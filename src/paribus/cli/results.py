@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     folders = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{RESULTS}"))}
     if not folders:
         raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
-    analyses = {name: _analysis(folder) for name, folder in folders.items()}
+    analyses = {name: analysis_of(folder) for name, folder in folders.items()}
     readmes = {Path(README): _top(analyses)}
     for name, folder in folders.items():
         path = folder / README
@@ -60,9 +60,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _analysis(folder: Path) -> Analysis:
+def analysis_of(folder: Path) -> Analysis:
+    """Of a study's rows on record, and no others: a run that lies about on this machine is in no clone."""
     study = load(folder)
-    # of what is on record alone: a run that lies about on this machine is in no clone
     return analysed(asked_by(study), rows_of(study, folder / "no runs"))
 
 

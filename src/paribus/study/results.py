@@ -1,12 +1,13 @@
 """The table of results: every claim that a study under experiments/ has put to the test, one row each, for the README.
 
 It stands between two markers, the first of which names the studies in their order. Made from the rows on record and
-nothing else, as the studies' own reports are.
+nothing else, as the studies' own reports are. Each technique's card has the rows that are about it.
 """
 
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
@@ -19,6 +20,7 @@ from paribus.study.words import DASH, Unit
 
 BEGIN = re.compile(r"^<!-- paribus results: begin((?: [\w-]+)+)\. [^\n]*-->$", re.MULTILINE)
 END = "<!-- paribus results: end -->"
+_KEY = "technique"
 HEAD = (
     "what was changed",
     "the paper says",
@@ -48,38 +50,66 @@ def readme_with(table: str, readme: str) -> str:
     return f"{before}\n\n{table}\n\n{after}"
 
 
+@dataclass(frozen=True)
+class Claim:
+    """One row: cells under HEAD, the last of them the study's name; techniques: those that make the difference."""
+
+    techniques: frozenset[str]
+    cells: tuple[str, ...]
+
+
 def results_table(analyses: Iterable[Analysis]) -> str:
     """Markdown: a table of all comparisons, or of all effects where the study is a factorial one, then the studies'
     settings, cost and commands."""
     analyses = list(analyses)
-    rows = tuple(row for analysis in analyses for row in _rows(analysis))
     links = "\n".join(_study(analysis) for analysis in analyses)
-    return f"{_linked(table_of(Table(HEAD, rows, frozenset({0, 1, 6, 7}))), analyses)}\n\n{links}"
+    return f"{claims_table([claim for analysis in analyses for claim in claims(analysis)], 'experiments')}\n\n{links}"
 
 
-def _linked(table: str, analyses: Sequence[Analysis]) -> str:
-    """The studies' names as links; made after the cells are escaped, which a link must not be."""
-    for analysis in analyses:
-        name = analysis.asked.name
-        table = table.replace(f"@{escaped(name)}@", f"[{escaped(name)}](experiments/{name})")
+def claims_table(found: Sequence[Claim], experiments: str) -> str:
+    """Markdown. experiments: where that folder is, from the file that the table stands in."""
+    table = table_of(Table(HEAD, tuple((*c.cells[:-1], f"@{c.cells[-1]}@") for c in found), frozenset({0, 1, 6, 7})))
+    for name in {
+        claim.cells[-1] for claim in found
+    }:  # links are made last: cells are escaped, which a link must not be
+        table = table.replace(f"@{escaped(name)}@", f"[{escaped(name)}]({experiments}/{name})")
     return table
 
 
-def _rows(a: Analysis) -> Iterator[tuple[str, ...]]:
-    unit, place = unit_for(a), f"@{a.asked.name}@"
-    said = {(s.arm, s.against): s for s, _ in a.reported}
-    ratios = {(o.arm, o.baseline): o.ratio for o in a.overheads}
+def claims(a: Analysis) -> Iterator[Claim]:
+    """All comparisons of a study, or all effects where it is a factorial one."""
+    unit = unit_for(a)
     if a.effects:
         for effect in a.effects:
-            yield (_effect(effect), DASH, *_numbers(effect, unit), DASH, str(effect.judgement), place)
+            made = frozenset[str]().union(*(_made_by(a, factor) for factor in effect.factors))
+            numbers = _numbers(effect, unit)
+            yield Claim(made, (_effect(effect), DASH, *numbers, DASH, str(effect.judgement), a.asked.name))
         return
+    said = {(s.arm, s.against): s for s, _ in a.reported}
+    ratios = {(o.arm, o.baseline): o.ratio for o in a.overheads}
     for c in (compared.comparison for compared in a.comparisons):
         pair = (c.arm, c.baseline)
         claim = f"{unit.difference(said[pair].difference)}: {said[pair].source}" if pair in said else DASH
         what = a.asked.words.get(pair) or f"{c.arm} against {c.baseline}"
         ratio = ratios.get(pair, math.nan)
         time = DASH if math.isnan(ratio) else f"× {ratio:.2f}"
-        yield what, claim, *_numbers(c, unit), time, str(c.judgement), place
+        made = _techniques(a, c.arm) ^ _techniques(a, c.baseline)
+        yield Claim(made, (what, claim, *_numbers(c, unit), time, str(c.judgement), a.asked.name))
+
+
+def _techniques(a: Analysis, arm: str) -> frozenset[str]:
+    """The overlays that an arm names."""
+    named = [
+        value for key, _, value in (o.partition("=") for o in (*a.asked.recipe, *a.asked.arms[arm])) if key == _KEY
+    ]
+    return frozenset(re.findall(r"\w+", named[-1])) - {"baseline"} if named else frozenset()
+
+
+def _made_by(a: Analysis, factor: str) -> frozenset[str]:
+    """The overlays that all arms with this factor have, and none without it."""
+    on = a.asked.factors[factor]
+    without = frozenset[str]().union(*(_techniques(a, arm) for arm in a.asked.arms if arm not in on))
+    return frozenset.intersection(*(_techniques(a, arm) for arm in on)) - without
 
 
 def _numbers(c: Comparison | Effect, unit: Unit) -> tuple[str, str, str]:
