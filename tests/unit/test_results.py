@@ -28,8 +28,7 @@ def compared(**changes: object) -> Analysis:
 
 def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     claim = Reported(arm="b", against="a", difference=0.02, source="a paper")
-    again = ("paribus study run experiments/study_one",)
-    a = compared(words={("b", "a"): "B for A"}, paper=(claim,), setting="ten images", again=again)
+    a = compared(words={("b", "a"): "B for A"}, paper=(claim,), setting="ten images")
     table = results_table([a])
     head, _, row = cells(table)
     estimate = a.comparisons[0].comparison.estimate
@@ -37,10 +36,13 @@ def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     assert row[0] == "B for A"
     assert row[1] == "+2.00: a paper"
     assert row[2] == f"{100 * estimate.mean:+.2f} points"
-    assert row[4:5] + row[6:] == ["6", "better", r"[study\_one](experiments/study_one)"]
+    assert row[4:5] + row[6:] == [
+        "6",
+        "better",
+        r"[study\_one](experiments/study_one): `paribus study run experiments/study_one`",
+    ]
     assert row[5].startswith("× ")
     assert "ten images; 12 runs" in table
-    assert "`paribus study run experiments/study_one`" in table
     assert "missing" not in table
 
 

@@ -60,7 +60,7 @@ class Claim:
 
 def results_table(analyses: Iterable[Analysis]) -> str:
     """Markdown: a table of all comparisons, or of all effects where the study is a factorial one, then the studies'
-    settings, cost and commands."""
+    settings and cost."""
     analyses = list(analyses)
     links = "\n".join(_study(analysis) for analysis in analyses)
     return f"{claims_table([claim for analysis in analyses for claim in claims(analysis)], 'experiments')}\n\n{links}"
@@ -72,7 +72,8 @@ def claims_table(found: Sequence[Claim], experiments: str) -> str:
     for name in {
         claim.cells[-1] for claim in found
     }:  # links are made last: cells are escaped, which a link must not be
-        table = table.replace(f"@{escaped(name)}@", f"[{escaped(name)}]({experiments}/{name})")
+        link = f"[{escaped(name)}]({experiments}/{name}): `paribus study run experiments/{name}`"
+        table = table.replace(f"@{escaped(name)}@", link)
     return table
 
 
@@ -114,7 +115,8 @@ def _made_by(a: Analysis, factor: str) -> frozenset[str]:
 
 def _numbers(c: Comparison | Effect, unit: Unit) -> tuple[str, str, str]:
     e = c.estimate
-    return f"{unit.difference(e.mean)} {unit.differences}".rstrip(), unit.interval(e.low, e.high) or DASH, str(e.n)
+    mean = f"{unit.difference(e.mean)} {unit.differences}".rstrip() if e.n else DASH
+    return mean, unit.interval(e.low, e.high) or DASH, str(e.n)
 
 
 def _effect(effect: Effect) -> str:
@@ -129,7 +131,7 @@ def _study(a: Analysis) -> str:
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
     return (
         f"* [{escaped(a.asked.name)}](experiments/{a.asked.name}): {setting}{len(a.rows)} runs, {hours:.1f} "
-        f"core-hours on {escaped(machine)}. `{a.asked.again[0]}`{trouble}"
+        f"core-hours on {escaped(machine)}.{trouble}"
     )
 
 
