@@ -189,6 +189,7 @@ def test_the_facts_of_a_recipe_are_those_of_what_was_built() -> None:
     assert dict(facts.others) == {"ema": "Ema decay=0.9", "update": "GradientStep clip_norm=1"}
     assert all(not p.is_meta and p.requires_grad for p in model.parameters()), "counting leaves the network alone"
     assert described(recipe.optimizer) == "AdamW lr=0.01 weight_decay=0.05"
+    assert count_macs(model.double(), data.spec) == facts.macs, "the same in any precision"
 
 
 def test_a_network_that_cannot_be_counted_is_told_so() -> None:

@@ -91,6 +91,11 @@ def test_how_a_cell_stands(now: Any, task: Task | None, state: str) -> None:
         assert found.why == "it broke"
 
 
+@pytest.mark.parametrize(("reason", "why"), [("Resources", "Resources"), ("None", "")])
+def test_why_a_cell_waits_is_said_only_if_slurm_says_it(reason: str, why: str) -> None:
+    assert queued(Standing("waiting"), "7_0", Task("PENDING", 0, reason)).why == why
+
+
 def test_the_latest_job_of_a_cell_counts(tmp_path: Path) -> None:
     folder = tmp_path / slurm.FOLDER
     folder.mkdir()

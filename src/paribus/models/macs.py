@@ -34,9 +34,10 @@ def count_macs(model: nn.Module, spec: Spec, limit_s: float = float("inf")) -> i
     biases are not counted, as in the papers' tables. Raises TimeoutError after limit_s seconds.
     """
     shadow = shadow_of(model).eval()
+    precision = next((p.dtype for p in shadow.parameters() if p.is_floating_point()), torch.float32)
     counter = FlopCounterMode(display=False)
     with counter, _Deadline(limit_s):
-        shadow(torch.empty(1, spec.channels, spec.height, spec.width, device="meta"))
+        shadow(torch.empty(1, spec.channels, spec.height, spec.width, dtype=precision, device="meta"))
     return counter.get_total_flops() // 2
 
 

@@ -86,7 +86,9 @@ def queued(now: Standing, name: str, task: Task | None) -> Standing:
     """How a cell stands whose folder says that it is neither done nor running. task: of its latest job, None where
     Slurm has forgotten it."""
     if task is not None and task.state in _WAITS:
-        return Standing("requeued" if task.restarts else "pending", job=name, why=task.reason)
+        return Standing(
+            "requeued" if task.restarts else "pending", job=name, why="" if task.reason == "None" else task.reason
+        )
     if task is not None and task.state in _RUNS and (task.state != "COMPLETING" or now.state != "failed"):
         return Standing("running", job=name)
     if now.state == "failed":
