@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import torch
 from paribus.cli.main import dispatch
 from trainings import trained
 
-SMOKE = ("experiment=smoke", "steps=20ba", "every.log=5ba", "every.checkpoint=10ba")
+SMOKE = ("experiment=smoke", "steps=20ba", "every.log=5ba", "every.checkpoint=10ba", "every.evaluate=10ba")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,19 @@ def test_other_weights_under_the_right_digest(copy: Path, step: int, capfd: pyte
     capfd.readouterr()
     resealed(path, change)
     assert "holds other weights than the run had" in refused(capfd, "verify", str(copy))
+
+
+@pytest.mark.parametrize(("name", "at"), [("summary.json", 20), ("events.jsonl", 10)])
+def test_a_better_result_than_the_run_had(copy: Path, name: str, at: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """What a study counts is in no receipt; a replay measures it again."""
+    path = copy / name
+    before = path.read_text()
+    found = re.search(r'("step": 10, .*?)?"val/acc1": ([\d.]+)' if at == 10 else r'()"val/acc1": ([\d.]+)', before)
+    assert found
+    path.write_text(before[: found.start(2)] + "0.9876" + before[found.end(2) :])
+    assert dispatch(["verify", str(copy)]) == 4
+    told = capfd.readouterr().out
+    assert f"differs from step {at}: val/acc1 was 0.9876 and is {float(found[2])!r}" in told
 
 
 def test_a_record_that_ends_early(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -85,7 +85,7 @@ def as_json(v: Verdict) -> dict[str, Any]:
         "verdict": v.word,
         "begin": v.begin,
         "end": v.end,
-        "compared": {"losses": a.losses, "gradient_norms": a.norms, "checksums": a.checksums},
+        "compared": {"losses": a.losses, "gradient_norms": a.norms, "checksums": a.checksums, "metrics": a.metrics},
         "differs_from": (a.beyond or a.first).step if v.word == "differs" and a.first else None,
         "first": plain(a.first),
         "beyond": plain(a.beyond),
@@ -102,7 +102,8 @@ def told(v: Verdict) -> list[str]:
     """The verdict for a person to read."""
     a = v.agreement
     lines = [f"{v.record.folder}: steps {v.begin + 1} to {v.end} of {v.record.end} again, in {v.seconds:.1f} s"]
-    counted = f"{a.losses} losses, {a.norms} gradient norms and {a.checksums} checksums of weights and optimizer"
+    counted = f"{a.losses} losses, {a.norms} gradient norms, {a.checksums} checksums of weights and optimizer"
+    counted += f" and {a.metrics} results of evaluations"
     if a.first is None:
         lines.append(f"bit-exact: {counted} are equal")
     elif a.beyond is None:

@@ -8,7 +8,8 @@ from typing import Any
 from paribus.engine.receipt import Line, per_step
 
 Value = float | str
-Key = tuple[int, int, str]  # step; 0 for a loss, 1 for the gradient norm, 2 for a checksum; name
+Key = tuple[int, int, str]  # step; 0 for a loss, 1 for the gradient norm, 2 for a checksum, 3 for a metric; name
+METRIC = 3
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,15 @@ class Difference:
 class Agreement:
     """What was compared and what came out otherwise.
 
-    losses, norms, checksums: how many were compared. first: the first that differs in a bit. beyond: the first that
-    differs by more than the tolerance. largest: the largest relative difference. sound: the last checkpoint before
+    losses, norms, checksums, metrics: how many were compared. first: the first that differs in a bit. beyond: the first
+    that differs by more than the tolerance. largest: the largest relative difference. sound: the last checkpoint before
     `first` all of whose checksums are equal; 0 for the initialisation, or where the replay began.
     """
 
     losses: int
     norms: int
     checksums: int
+    metrics: int
     first: Difference | None
     beyond: Difference | None
     largest: Difference | None
@@ -68,7 +70,7 @@ def compared(then: Mapping[Key, Value], now: Mapping[Key, Value], begin: int, en
     first = differing[0] if differing else None
     wrong = {d.step for d in differing if d.relative is None}
     sound = {step for step, kind, _ in keys if kind == 2 and step not in wrong and (not first or step < first.step)}
-    counts = [sum(kind == wanted for _, kind, _ in keys) for wanted in range(3)]
+    counts = [sum(kind == wanted for _, kind, _ in keys) for wanted in range(4)]
     return Agreement(
         *counts,
         first=first,
