@@ -1,6 +1,7 @@
 """`paribus verify RUN`: train a recorded run again, or a span of it, and say whether the same bits come out.
 
-What is compared is the run's receipt (engine/receipt.py), and what evaluations found. The run folder is read and never written.
+What is compared is the run's receipt (engine/receipt.py), and what evaluations found. The run folder is read and never
+written.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ HELP = f"""\
 {USAGE}
 
 Trains the run again in a temporary folder, with the threads and on the kind of device on record, and compares the loss
-of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and the results of evaluations.
-Says bit-exact, within tolerance, or differs from step t, and what differs in the numerics fingerprint.
+of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and the results of
+evaluations. Says bit-exact, within tolerance, or differs from step t, and what differs in the numerics fingerprint.
 
   --steps K      the first K steps; without this and --span, about a minute's worth
   --span A:B     from the checkpoint at step A to step B; 0: is the whole run
