@@ -39,7 +39,7 @@ def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     assert row[4:5] + row[6:] == [
         "6",
         "better",
-        r"[study\_one](experiments/study_one): `paribus study run experiments/study_one`",
+        r"[study\_one](experiments/study_one): `paribus study run experiments/study_one --repeat`",
     ]
     assert row[5].startswith("× ")
     assert "ten images; 12 runs" in table

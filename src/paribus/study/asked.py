@@ -74,5 +74,5 @@ def asked_by(study: Study) -> Asked:
         recipe=spec.recipe,
         setting=spec.setting,
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
-        again=(f"paribus study run {place}", f"paribus study report {place}"),
+        again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
     )

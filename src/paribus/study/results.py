@@ -72,7 +72,7 @@ def claims_table(found: Sequence[Claim], experiments: str) -> str:
     for name in {
         claim.cells[-1] for claim in found
     }:  # links are made last: cells are escaped, which a link must not be
-        link = f"[{escaped(name)}]({experiments}/{name}): `paribus study run experiments/{name}`"
+        link = f"[{escaped(name)}]({experiments}/{name}): `paribus study run experiments/{name} --repeat`"
         table = table.replace(f"@{escaped(name)}@", link)
     return table
 
