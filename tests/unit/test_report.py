@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -445,3 +446,25 @@ def test_a_report_imports_neither_torch_nor_hydra() -> None:
 
 if __name__ == "__main__":
     GOLDEN.write_text(markdown_of(report_of(factorial_study())), encoding="utf-8")
+
+
+def test_arms_may_differ_in_their_optimizer_and_runs_of_one_arm_may_not() -> None:
+    def fingerprints(of: str) -> dict[str, Any]:
+        return {"fingerprint": {"torch": "2.15.0", "optimizer": of}}
+
+    rows = [invented(arm, seed, **fingerprints(arm)) for arm in ("adamw", "adamp") for seed in range(3)]
+    assert analysed(question(["adamw", "adamp"], range(3)), rows).numerics == {}
+    rows[0] = invented("adamw", 0, **fingerprints("adamw fused"))
+    assert analysed(question(["adamw", "adamp"], range(3)), rows).numerics == {"optimizer": ("adamw", "adamw fused")}
+
+
+def test_a_single_evaluation_is_no_curve_and_lengths_of_weights_have_a_section() -> None:
+    rows = rows_for({"a": 0.8, "b": 0.9}, range(3), points=1)
+    found = analysed(question(["a", "b"], range(3)), rows)
+    assert not any(found.curves["val/acc1"].values())
+    assert not any(found.gaps["a"].values())
+    lengths = {"weights/norm": [[1, 2.0], [2, 3.0], [3, 4.0]], "weights/step": [[1, 0.5], [2, 0.25], [3, 0.0]]}
+    rows = [replace(row, curves={**row.curves, **lengths}) for row in rows]
+    sections = {s.key: s for s in report_of(analysed(question(["a", "b"], range(3)), rows)).sections}
+    assert sections["weights"].tables[0].rows[0] == ("a", "2.00", "3.00", "4.00", "0.500", "0.250")
+    assert "curves" not in sections or not any("weights" in key for key in sections["curves"].figures)

@@ -99,11 +99,11 @@ def analysed(asked: Asked, rows: Iterable[Row]) -> Analysis:
         costs={arm: {kind: cost_of(done, arm, kind) for kind in COSTS} for arm in asked.arms},
         overheads=tuple(overhead_of(done, pair) for pair in asked.pairs),
         bias={arm: _bias(curves[arm], asked) for arm in asked.arms},
-        curves={key: bands(curves, key) for key in _plotted(asked, curves)},
+        curves={key: _drawn(bands(curves, key)) for key in _plotted(asked, curves)},
         gaps={
-            baseline: {
-                arm: gaps(curves[arm], curves[baseline], asked.metric) for arm, b in asked.pairs if b == baseline
-            }
+            baseline: _drawn(
+                {arm: gaps(curves[arm], curves[baseline], asked.metric) for arm, b in asked.pairs if b == baseline}
+            )
             for _, baseline in asked.pairs
         },
         reported=tuple((said, _same(said, compared, values, asked)) for said in asked.paper),
@@ -126,9 +126,15 @@ def _why(row: Row, metric: str) -> str:
 
 
 def _numerics(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
+    """What differs in the fingerprints; of the optimizer, in those of one arm, since arms may be there to compare it."""
     keys = sorted({key for row in rows for key in row.fingerprint})
-    found = {key: tuple(sorted({str(row.fingerprint.get(key)) for row in rows})) for key in keys}
-    return {key: values for key, values in found.items() if len(values) > 1}
+    found: dict[str, set[str]] = {}
+    for key in keys:
+        values: dict[str, set[str]] = {}
+        for row in rows:
+            values.setdefault(row.arm if key == "optimizer" else "", set()).add(str(row.fingerprint.get(key)))
+        found[key] = set[str]().union(*(those for those in values.values() if len(those) > 1))
+    return {key: tuple(sorted(values)) for key, values in found.items() if values}
 
 
 def _beside(comparison: Comparison, values: Mapping[str, Values], asked: Asked) -> Compared:
@@ -148,6 +154,11 @@ def _effects(asked: Asked, values: Mapping[str, Values]) -> tuple[Effect, ...]:
 def _bias(curves: Curves, asked: Asked) -> SelectionBias:
     seen = {seed: points(run.get(asked.metric, []))[1] for seed, run in curves.items()}
     return selection_bias(seen, higher_is_better=asked.higher_is_better)
+
+
+def _drawn(bands: Mapping[str, Band]) -> dict[str, Band]:
+    """Without those of a single point, as runs have that were evaluated at the end alone."""
+    return {arm: band for arm, band in bands.items() if len(band.steps) != 1}
 
 
 def _plotted(asked: Asked, curves: Mapping[str, Curves]) -> list[str]:
