@@ -126,7 +126,7 @@ def _why(row: Row, metric: str) -> str:
 
 
 def _numerics(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """What differs in the fingerprints; of the optimizer, in those of one arm, since arms may be there to compare it."""
+    """What differs in the fingerprints; of the optimizer, in those of one arm, as arms may be there to compare it."""
     keys = sorted({key for row in rows for key in row.fingerprint})
     found: dict[str, set[str]] = {}
     for key in keys:
@@ -152,7 +152,7 @@ def _effects(asked: Asked, values: Mapping[str, Values]) -> tuple[Effect, ...]:
 
 
 def _bias(curves: Curves, asked: Asked) -> SelectionBias:
-    seen = {seed: points(run.get(asked.metric, []))[1] for seed, run in curves.items()}
+    seen = {seed: points(run[asked.metric])[1] for seed, run in curves.items() if len(run.get(asked.metric, [])) > 1}
     return selection_bias(seen, higher_is_better=asked.higher_is_better)
 
 
