@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.study.spec import Pair, Tuned, load, merged
+from paribus.study.asked import asked_by
+from paribus.study.spec import Pair, Tuned, Untuned, load, merged
 from studies import written
 
 
@@ -117,3 +118,17 @@ def test_a_folder_without_a_study(tmp_path: Path) -> None:
 def test_an_arm_takes_the_place_of_what_the_recipe_says() -> None:
     assert merged(("technique=adamp", "steps=5ba"), ("technique=cutmix",)) == ("technique=cutmix", "steps=5ba")
     assert merged(("+a.b=1",), ("++a.b=2",)) == ("++a.b=2",)
+
+
+@pytest.mark.parametrize(
+    ("settings", "parsed", "told"),
+    [
+        ("paper", "paper", "as in the paper"),
+        ({"tuned": "3 rates"}, Tuned(tuned="3 rates"), "tuned: 3 rates"),
+        ({"untuned": "everybody's"}, Untuned(untuned="everybody's"), "not tuned: everybody's"),
+    ],
+)
+def test_where_settings_come_from(settings: Any, parsed: Any, told: str, tmp_path: Path) -> None:
+    study = written(tmp_path / "s", settings=settings)
+    assert study.spec.settings == parsed
+    assert asked_by(study).settings == told

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from paribus.study.spec import Reported, Study, Tuned
+from paribus.study.spec import Reported, Study, Tuned, Untuned
 from paribus.study.stats import Rule
 
 Pair = tuple[str, str]  # (arm, what it is compared with)
@@ -69,10 +70,16 @@ def asked_by(study: Study) -> Asked:
         seeds=spec.seeds,
         factors=spec.factors,
         targets=spec.targets,
-        settings=f"tuned: {spec.settings.tuned}" if isinstance(spec.settings, Tuned) else "as in the paper",
+        settings=_settings(spec.settings),
         paper=spec.paper,
         recipe=spec.recipe,
         setting=spec.setting,
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
     )
+
+
+def _settings(said: Literal["paper"] | Tuned | Untuned) -> str:
+    if isinstance(said, Tuned):
+        return f"tuned: {said.tuned}"
+    return f"not tuned: {said.untuned}" if isinstance(said, Untuned) else "as in the paper"

@@ -54,6 +54,13 @@ class Tuned:
 
 
 @schema
+class Untuned:
+    """Settings that nobody searched for, and that are not the paper's either: where they come from, in words."""
+
+    untuned: Text
+
+
+@schema
 class StudySpec:
     """question: in words. setting: data, size, network and length in a few words, for tables. recipe: overrides that
     all arms share; arms: name -> further ones, in the order of display.
@@ -61,8 +68,8 @@ class StudySpec:
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
     smallest difference that would matter, in the metric's unit (accuracies are fractions). targets: values of the
-    metric whose time of arrival is compared. settings: paper, or tuned: the budget. threads: of each cell. retries: of
-    a cell that fails.
+    metric whose time of arrival is compared. settings: paper, or tuned: the budget, or
+    untuned: where they come from. threads: of each cell. retries: of a cell that fails.
     """
 
     question: Text
@@ -76,7 +83,7 @@ class StudySpec:
     higher_is_better: bool = True
     smallest_effect: Annotated[float, Field(gt=0)]
     targets: tuple[float, ...] = ()
-    settings: Literal["paper"] | Tuned
+    settings: Literal["paper"] | Tuned | Untuned
     paper: tuple[Reported, ...] = ()
     threads: Annotated[int, Field(ge=1)] = 1
     retries: Annotated[int, Field(ge=0)] = 1
@@ -154,7 +161,7 @@ def _spec_from(values: Any) -> StudySpec:
     if "paper" in values:
         values["paper"] = _each(Reported, values["paper"], "paper")
     if isinstance(settings := values.get("settings"), dict):
-        values["settings"] = checked(Tuned, settings, "settings")
+        values["settings"] = checked(Untuned if "untuned" in settings else Tuned, settings, "settings")
     spec = checked(StudySpec, values)
     _check_arms(spec)
     _check_names(spec)
