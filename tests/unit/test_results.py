@@ -59,9 +59,9 @@ def test_a_factorial_study_shows_effects_in_place_of_comparisons() -> None:
     rows = [invented(arm, seed) for arm in arms for seed in range(4)]
     table = results_table([analysed(question(arms, range(4), factors=factors), rows)])
     assert [row[0] for row in cells(table)[2:]] == [
-        "P, with the other off and on",
-        "Q, with the other off and on",
-        "P × Q: what each adds to the other's effect",
+        "P, mean over the other's absence and presence",
+        "Q, mean over the other's absence and presence",
+        "P × Q, interaction",
     ]
 
 

@@ -69,9 +69,7 @@ def results_table(analyses: Iterable[Analysis]) -> str:
 def claims_table(found: Sequence[Claim], experiments: str) -> str:
     """Markdown. experiments: where that folder is, from the file that the table stands in."""
     table = table_of(Table(HEAD, tuple((*c.cells[:-1], f"@{c.cells[-1]}@") for c in found), frozenset({0, 1, 6, 7})))
-    for name in {
-        claim.cells[-1] for claim in found
-    }:  # links are made last: cells are escaped, which a link must not be
+    for name in dict.fromkeys(claim.cells[-1] for claim in found):  # last: what table_of escapes is a link no more
         link = f"[{escaped(name)}]({experiments}/{name}): `paribus study run experiments/{name} --repeat`"
         table = table.replace(f"@{escaped(name)}@", link)
     return table
@@ -121,7 +119,7 @@ def _numbers(c: Comparison | Effect, unit: Unit) -> tuple[str, str, str]:
 
 def _effect(effect: Effect) -> str:
     name = " × ".join(effect.factors)
-    return f"{name}: what each adds to the other's effect" if "×" in name else f"{name}, with the other off and on"
+    return f"{name}, interaction" if len(effect.factors) > 1 else f"{name}, mean over the other's absence and presence"
 
 
 def _study(a: Analysis) -> str:
