@@ -123,13 +123,13 @@ def _effect(effect: Effect) -> str:
 
 
 def _study(a: Analysis) -> str:
-    hours = sum(_core_seconds(a)) / 3600
+    minutes = sum(_core_seconds(a)) / 60
     setting = f"{escaped(a.asked.setting)}; " if a.asked.setting else ""
     machine = ", ".join(sorted({str(row.hardware.get("gpu") or row.hardware.get("cpu")) for row in a.rows}))
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
     return (
-        f"* [{escaped(a.asked.name)}](experiments/{a.asked.name}): {setting}{len(a.rows)} runs, {hours:.1f} "
-        f"core-hours on {escaped(machine)}.{trouble}"
+        f"* [{escaped(a.asked.name)}](experiments/{a.asked.name}): {setting}{len(a.rows)} runs, "
+        f"{minutes:.0f} core-minutes on {escaped(machine)}.{trouble}"
     )
 
 
