@@ -464,7 +464,7 @@ def test_a_single_evaluation_is_no_curve_and_lengths_of_weights_have_a_section()
     assert not any(found.curves["val/acc1"].values())
     assert not any(found.gaps["a"].values())
     assert not any(bias.n for bias in found.bias.values()), "best and last are one"
-    lengths = {"weights/norm": [[1, 2.0], [2, 3.0], [3, 4.0]], "weights/step": [[1, 0.5], [2, 0.25], [3, 0.0]]}
+    lengths = {"weights/norm": [[1, 2.0], [2, 3.0], [4, 4.0]], "weights/step": [[1, 0.5], [2, 0.25], [4, 0.0]]}
     rows = [replace(row, curves={**row.curves, **lengths}) for row in rows]
     sections = {s.key: s for s in report_of(analysed(question(["a", "b"], range(3)), rows)).sections}
     assert sections["weights"].tables[0].rows[0] == ("a", "2.00", "3.00", "4.00", "0.500", "0.250")

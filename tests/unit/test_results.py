@@ -44,6 +44,11 @@ def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     assert row[5].startswith("× ")
     assert "ten images; 12 runs" in table
     assert "missing" not in table
+    assert "other sign" not in table
+    lower = replace(claim, difference=-0.02)
+    assert "Of the other sign than in the paper: B for A (better)." in results_table(
+        [compared(words={("b", "a"): "B for A"}, paper=(lower,))]
+    )
 
 
 def test_without_words_or_claim_the_arms_speak_and_a_gap_is_told() -> None:
@@ -59,8 +64,8 @@ def test_a_factorial_study_shows_effects_in_place_of_comparisons() -> None:
     rows = [invented(arm, seed) for arm in arms for seed in range(4)]
     table = results_table([analysed(question(arms, range(4), factors=factors), rows)])
     assert [row[0] for row in cells(table)[2:]] == [
-        "P, mean over the other's absence and presence",
-        "Q, mean over the other's absence and presence",
+        "P, averaged over the other off and on",
+        "Q, averaged over the other off and on",
         "P × Q, interaction",
     ]
 
@@ -114,8 +119,14 @@ def test_the_command_notices_and_writes(
     capsys.readouterr()
     assert dispatch(["results"]) == 1
     assert "README.md, experiments/quickstart/README.md" in capsys.readouterr().err
-    (tmp_path / "README.md").write_text(MARKED.replace("begin quickstart", "begin quickstart elsewhere"))
-    assert dispatch(["results"]) == 2
+    for names in ("quickstart elsewhere", "quickstart quickstart", "elsewhere"):
+        (tmp_path / "README.md").write_text(MARKED.replace("begin quickstart", f"begin {names}"))
+        assert dispatch(["results"]) == 2, names
+    for damage in (b"\xff\xfe", None):  # no text, no file
+        (tmp_path / "README.md").write_bytes(damage) if damage else (tmp_path / "README.md").unlink()
+        capsys.readouterr()
+        assert dispatch(["results"]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
     monkeypatch.chdir(study)
     assert dispatch(["results"]) == 2
 

@@ -80,6 +80,17 @@ def test_a_damaged_tail_of_the_events_is_recovered(lost: int | str, tmp_path: Pa
     assert (again.metrics, again.curves) == (whole.metrics, whole.curves)
 
 
+def test_a_cell_with_two_rows_is_refused(tmp_path: Path) -> None:
+    study = written(tmp_path / "study")
+    cells = made_up_plan(study).cells
+    record.update(study, [row(cell) for cell in cells], {cell.name: cell.id for cell in cells})
+    lines = study.results_path.read_text().splitlines(keepends=True)
+    assert len(record.read_rows(study.results_path)) == len(lines) == len(cells)
+    study.results_path.write_text("".join([*lines, lines[0].replace('"val/acc1": 0.5', '"val/acc1": 0.99')]))
+    with pytest.raises(ConfigError, match=f"more than one row of {cells[0].name}"):
+        record.read_rows(study.results_path)
+
+
 def test_a_row_on_record_is_not_given_up_for_less(tmp_path: Path) -> None:
     study = written(tmp_path)
     cell = made_up_plan(study).cells[0]

@@ -13,7 +13,7 @@ from paribus.cli.reporting import rows_of
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.study.analysis import Analysis, analysed
 from paribus.study.asked import asked_by
-from paribus.study.files import README, publish, written
+from paribus.study.files import README, may_write, publish, written
 from paribus.study.markdown import readme_of
 from paribus.study.report import report_of
 from paribus.study.results import named_in, readme_with, results_table
@@ -33,9 +33,10 @@ def run(arguments: Sequence[str]) -> int:
     readmes = {Path(README): _top(analyses)}
     for name, folder in folders.items():
         path = folder / README
-        readmes[path] = readme_of(report_of(analyses[name]), path.read_text() if path.is_file() else None, path)
-    stale = [path for path, text in readmes.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+        readmes[path] = readme_of(report_of(analyses[name]), _text(path) if path.exists() else None, path)
+    stale = [path for path, text in readmes.items() if not path.is_file() or _text(path) != text]
     if asked.write:
+        may_write(Path(README))
         for name, folder in folders.items():
             print(f"report: {publish(folder, analyses[name], report_of(analyses[name]))}")
         written(Path(README), readmes[Path(README)])
@@ -67,11 +68,21 @@ def analysis_of(folder: Path) -> Analysis:
 
 
 def _top(analyses: Mapping[str, Analysis]) -> str:
-    """README.md as it should be. Raises ConfigError if its marker names a study that is not on record."""
+    """README.md as it should be. Raises ConfigError unless its marker names every study on record once."""
     path = Path(README)
-    readme = path.read_text(encoding="utf-8")
+    readme = _text(path)
     names = named_in(readme, path)
-    for name in names:
-        if name not in analyses:
-            raise ConfigError(f"{path}: its table asks for {name}; on record are {', '.join(analyses)}")
+    if sorted(names) != sorted(analyses):
+        raise ConfigError(
+            f"{path}: the table of results should have every study on record once, {', '.join(analyses)}; "
+            f"its marker names {', '.join(names)}"
+        )
     return readme_with(results_table(analyses[name] for name in names), readme)
+
+
+def _text(path: Path) -> str:
+    """Raises ConfigError if it is no text file."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error

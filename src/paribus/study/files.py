@@ -29,7 +29,7 @@ def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
     not be written or the README's markers are damaged."""
     readme = folder / README
     for name in (README, HTML, CSV, JSON):
-        _may_write(folder / name)
+        may_write(folder / name)
     try:
         before = readme.read_text(encoding="utf-8") if readme.exists() else None
     except (OSError, UnicodeDecodeError) as error:
@@ -45,8 +45,9 @@ def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
     return folder / HTML
 
 
-def _may_write(path: Path) -> None:
-    """A rename would replace even a file that is write-protected, so ask for the file's own permission."""
+def may_write(path: Path) -> None:
+    """Raise ConfigError if the file may not be written. A rename would replace even a file that is write-protected, so
+    this asks for the file's own permission."""
     if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
         raise ConfigError(f"{path} is write-protected; nothing was written; chmod u+w {path} allows it")
     if not os.access(path.parent, os.W_OK):

@@ -6,6 +6,7 @@
 import fcntl
 import json
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
@@ -69,6 +70,8 @@ def read_rows(path: Path) -> list[Row]:
             rows.append(Row(**{key: value for key, value in line.items() if key in names}))
         except TypeError as error:
             raise ConfigError(f"{path}: line {number} is not a row: {error}") from error
+    if twice := [cell for cell, n in Counter(row.cell for row in rows).items() if n > 1]:
+        raise ConfigError(f"{path}: has more than one row of {twice[0]}; a cell has one, so take the wrong one out")
     return rows
 
 

@@ -16,7 +16,7 @@ from paribus.study.factorial import Effect
 from paribus.study.markdown import escaped, table_of
 from paribus.study.paired import Comparison
 from paribus.study.report import Table, unit_for
-from paribus.study.words import DASH, Unit
+from paribus.study.words import DASH, Unit, count
 
 BEGIN = re.compile(r"^<!-- paribus results: begin((?: [\w-]+)+)\. [^\n]*-->$", re.MULTILINE)
 END = "<!-- paribus results: end -->"
@@ -52,18 +52,23 @@ def readme_with(table: str, readme: str) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row: cells under HEAD, the last of them the study's name; techniques: those that make the difference."""
+    """One row: cells under HEAD, the last of them the study's name; techniques: those that make the difference.
+    against: whether the measured difference has another sign than the paper's, be it decided or not."""
 
     techniques: frozenset[str]
     cells: tuple[str, ...]
+    against: bool = False
 
 
 def results_table(analyses: Iterable[Analysis]) -> str:
     """Markdown: a table of all comparisons, or of all effects where the study is a factorial one, then the studies'
     settings and cost."""
     analyses = list(analyses)
+    found = [claim for analysis in analyses for claim in claims(analysis)]
+    against = "; ".join(f"{claim.cells[0]} ({claim.cells[6]})" for claim in found if claim.against)
+    signs = f"Of the other sign than in the paper: {escaped(against)}.\n\n" if against else ""
     links = "\n".join(_study(analysis) for analysis in analyses)
-    return f"{claims_table([claim for analysis in analyses for claim in claims(analysis)], 'experiments')}\n\n{links}"
+    return f"{claims_table(found, 'experiments')}\n\n{signs}{links}"
 
 
 def claims_table(found: Sequence[Claim], experiments: str) -> str:
@@ -93,7 +98,8 @@ def claims(a: Analysis) -> Iterator[Claim]:
         ratio = ratios.get(pair, math.nan)
         time = DASH if math.isnan(ratio) else f"× {ratio:.2f}"
         made = _techniques(a, c.arm) ^ _techniques(a, c.baseline)
-        yield Claim(made, (what, claim, *_numbers(c, unit), time, str(c.judgement), a.asked.name))
+        against = pair in said and said[pair].difference * c.estimate.mean < 0
+        yield Claim(made, (what, claim, *_numbers(c, unit), time, str(c.judgement), a.asked.name), against)
 
 
 def _techniques(a: Analysis, arm: str) -> frozenset[str]:
@@ -119,7 +125,7 @@ def _numbers(c: Comparison | Effect, unit: Unit) -> tuple[str, str, str]:
 
 def _effect(effect: Effect) -> str:
     name = " × ".join(effect.factors)
-    return f"{name}, interaction" if len(effect.factors) > 1 else f"{name}, mean over the other's absence and presence"
+    return f"{name}, interaction" if len(effect.factors) > 1 else f"{name}, averaged over the other off and on"
 
 
 def _study(a: Analysis) -> str:
@@ -129,7 +135,7 @@ def _study(a: Analysis) -> str:
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
     return (
         f"* [{escaped(a.asked.name)}](experiments/{a.asked.name}): {setting}{len(a.rows)} runs, "
-        f"{minutes:.0f} core-minutes on {escaped(machine)}.{trouble}"
+        f"{count(round(minutes), 'core-minute')} on {escaped(machine)}.{trouble}"
     )
 
 

@@ -33,5 +33,6 @@ def weights(a: Analysis, unit: Unit) -> Section | None:
 
 
 def at(band: Band, share: float) -> float:
-    """The mean at this share of the curve's points: 0 the first, 1 the last."""
-    return band.mean[round(share * (len(band.mean) - 1))]
+    """The mean at the point nearest to this share of the last step: 0 the first, 1 the last."""
+    nearest = min(range(len(band.steps)), key=lambda i: abs(band.steps[i] - share * band.steps[-1]))
+    return band.mean[nearest]
