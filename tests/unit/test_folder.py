@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -119,6 +120,15 @@ def test_workers_draw_nothing_from_the_global_generator_and_end_with_their_loade
     assert time.monotonic() - started < 2
 
 
+@pytest.fixture
+def _no_handler_of_torch() -> Iterator[None]:
+    """torch's DataLoader leaves one for SIGCHLD, here by another test; it raises wherever the signal arrives."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.usefixtures("_no_handler_of_torch")
 def test_a_dead_worker_is_one_line(tmp_path: Path) -> None:
     handler = signal.getsignal(signal.SIGCHLD)
     loader = images(tree(tmp_path), workers=1)(HERE).loader(6, 0)
