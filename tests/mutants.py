@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from paribus.data import kernels
+from paribus.data.ops import native
 
-needs_a_compiler = pytest.mark.skipif(kernels.kernels() is None, reason="no C compiler")
+needs_a_compiler = pytest.mark.skipif(native.kernels() is None, reason="no C compiler")
 
 
 @contextmanager
 def mutant(source: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
     """source: _SOURCE or _TONES of kernels.py. old stands in it once."""
-    text = getattr(kernels, source).read_text()
+    text = getattr(native, source).read_text()
     assert text.count(old) == 1
     broken = folder / "broken.c"
     broken.write_text(text.replace(old, new))
     with monkeypatch.context() as patch:
         patch.setenv("PARIBUS_CACHE", str(folder))
-        patch.setattr(kernels, source, broken)
-        kernels.kernels.cache_clear()
+        patch.setattr(native, source, broken)
+        native.kernels.cache_clear()
         try:
             yield
         finally:
-            kernels.kernels.cache_clear()
+            native.kernels.cache_clear()

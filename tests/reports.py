@@ -8,8 +8,8 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paribus.study.asked import Asked
-from paribus.study.record import Row
+from paribus.study.analysis.question import Asked
+from paribus.study.rows import Row
 
 STEPS = 400
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from paribus.core import runfolder
-from paribus.study import cells
 from paribus.study.plan import Cell, Plan
 from paribus.study.plan import text_of as plan_text
-from paribus.study.record import Row
+from paribus.study.rows import Row
+from paribus.study.runner import cells
 from paribus.study.spec import Study, load
 
 SPEC: dict[str, Any] = {

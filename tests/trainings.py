@@ -11,15 +11,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from paribus.cli.compose import Recipe, method_from, place_of, recipe_from
-from paribus.cli.configs import config_folder, options
-from paribus.cli.training import train
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Method, Place
 from paribus.engine.agreement import values
 from paribus.engine.distributed import World
 from paribus.engine.receipt import read
 from paribus.engine.stop import StopRequest
+from paribus.recipe.build import method_from, place_of
+from paribus.recipe.configs import config_folder, options
+from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.runs.train import train
 
 QUIET = ["tracker=events", "runtime.threads=1", "runtime.device=cpu"]
 VOLATILE = ("time/", "throughput/", "memory/")

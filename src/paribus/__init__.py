@@ -7,7 +7,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paribus.exported import load as load
+    from paribus.interop.timm_models import register_with_timm as register_with_timm
+    from paribus.interop.timm_weights import load_timm_weights as load_timm_weights
+    from paribus.interop.timm_weights import to_timm_state_dict as to_timm_state_dict
+    from paribus.models.exported import load as load
     from paribus.techniques.adamp import SGDP as SGDP
     from paribus.techniques.adamp import AdamP as AdamP
     from paribus.techniques.cutmix import CutMix as CutMix
@@ -18,9 +21,6 @@ if TYPE_CHECKING:
     from paribus.techniques.mixup import mixup as mixup
     from paribus.techniques.pit import pit as pit
     from paribus.techniques.rexnet import rexnet as rexnet
-    from paribus.timm_models import register_with_timm as register_with_timm
-    from paribus.timm_weights import load_timm_weights as load_timm_weights
-    from paribus.timm_weights import to_timm_state_dict as to_timm_state_dict
 
 __version__ = "0.1.0"
 
@@ -32,13 +32,13 @@ _HOMES = {  # name -> the file that owns it
     "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
     "cutout": "paribus.techniques.cutout",
-    "load": "paribus.exported",
-    "load_timm_weights": "paribus.timm_weights",
+    "load": "paribus.models.exported",
+    "load_timm_weights": "paribus.interop.timm_weights",
     "mixup": "paribus.techniques.mixup",
     "pit": "paribus.techniques.pit",
-    "register_with_timm": "paribus.timm_models",
+    "register_with_timm": "paribus.interop.timm_models",
     "rexnet": "paribus.techniques.rexnet",
-    "to_timm_state_dict": "paribus.timm_weights",
+    "to_timm_state_dict": "paribus.interop.timm_weights",
 }
 __all__ = [
     "SGDP",

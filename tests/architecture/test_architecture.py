@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from paribus.cli.configs import config_folder, options
+from paribus.recipe.configs import config_folder, options
 from trainings import composed, recipe_of
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +44,9 @@ def test_a_technique_is_code_with_a_card_an_overlay_and_a_parity_test(name: str)
     homes = set(re.findall(r"paribus\.techniques\.(\w+)", overlay))
     assert homes, "the overlay names what it puts in"
     for home in homes:
-        card = (ROOT / "src" / "paribus" / "techniques" / f"{home}.py").read_text().split('"""')[1]
+        package = ROOT / "src" / "paribus" / "techniques"
+        file = package / f"{home}.py" if (package / f"{home}.py").is_file() else package / home / "__init__.py"
+        card = file.read_text().split('"""')[1]
         for part in ("arXiv", "What it changes", "Hyperparameters", "Deviations", "Cost"):
             assert part in card, f"the card of {home} has no {part}"
         test = (ROOT / "tests" / "parity" / f"test_{home}.py").read_text()
@@ -72,8 +74,8 @@ def test_the_map_of_the_house_names_every_room() -> None:
     [
         ("import paribus", ("torch", "hydra", "numpy")),
         ("import paribus.cli.main", ("torch", "hydra", "numpy")),
-        ("import paribus.cli.listing", ("torch", "hydra")),
-        ("import paribus.cli.compose", ("timm", "torchvision", "sklearn", "wandb")),
+        ("import paribus.cli.list", ("torch", "hydra")),
+        ("import paribus.recipe.recipe", ("timm", "torchvision", "sklearn", "wandb")),
         ("import paribus.study", ("torch",)),
     ],
 )

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from paribus.cli import cards
-from paribus.cli.configs import options
 from paribus.cli.main import dispatch
+from paribus.recipe.configs import options
 from paribus.techniques import cutmix
 
 ROOT = Path(__file__).parents[2]

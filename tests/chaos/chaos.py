@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
 from worlds import torchrun_command
 
-from paribus.study.record import read_rows
+from paribus.study.rows import read_rows
 from trainings import Result, result_in
 
 RECIPE = [

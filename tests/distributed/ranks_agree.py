@@ -10,20 +10,21 @@ import torch
 import torch.distributed as dist
 from worlds import COMMON
 
-from paribus.cli import compose, training
 from paribus.engine.distributed import leave
 from paribus.methods.supervised import SupervisedTraining
+from paribus.recipe import recipe
+from paribus.runs import train
 from trainings import run
 
 made: list[SupervisedTraining] = []
 
 
 def keeping(*args: object) -> SupervisedTraining:
-    made.append(compose.method_from(*args))  # type: ignore[arg-type]
+    made.append(recipe.method_from(*args))  # type: ignore[arg-type]
     return made[-1]
 
 
-training.method_from = keeping  # type: ignore[assignment]
+train.method_from = keeping  # type: ignore[assignment]
 code, _ = run(
     Path(sys.argv[1]), *COMMON, "model.norm=group", "optimizer.diagnostics=true", techniques=("cutmix", "adamp")
 )

@@ -83,7 +83,7 @@ def test_what_stops_rank_0_stops_all_with_its_line(tmp_path: Path) -> None:
     assert code != 0
     assert "paribus: " in err
     assert "is in use by process" in err  # of both, unless torchrun ends the second before it has spoken
-    assert "paribus/cli/training.py" not in err
+    assert "paribus/runs/train.py" not in err
 
 
 def test_a_record_that_two_processes_resumed_is_the_undisturbed_one(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_an_export_is_read_back_by_paribus_and_by_plain_torch(trained: Path, tmp
 
 
 def test_what_is_exported_predicts_what_was_evaluated(trained: Path, tmp_path: Path, capfd) -> None:
-    from paribus.cli.saved import saved
     from paribus.core.protocols import Place
+    from paribus.runs.saved_run import saved
 
     assert dispatch(["export", str(trained), f"--out={tmp_path}/net.safetensors"]) == 0
     found = saved([str(trained)], "", ())

@@ -10,10 +10,9 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from paribus.cli.comparing import ELSEWHERE, ELSEWHERE_OF_DATA
 from paribus.cli.main import dispatch
 from paribus.study.plan import Plan
-from paribus.study.record import update
+from paribus.study.rows import update
 from paribus.study.spec import Study
 from reports import invented
 from studies import finished, made_up_plan, written
@@ -273,12 +272,6 @@ def test_what_cannot_be_compared_is_one_line(run: Run, runs: Path, how: str, tol
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert told in err
-
-
-def test_compare_and_compose_agree_on_what_is_part_of_a_recipe() -> None:
-    from paribus.cli import compose
-
-    assert (ELSEWHERE, ELSEWHERE_OF_DATA) == (compose._NOT_RECIPE, compose._NOT_RECIPE_OF_DATA)
 
 
 # W&B

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from paribus.study.record import Row, read_rows
+from paribus.study.rows import Row, read_rows
 from studies import written
 
 Run = Callable[..., CompletedProcess[str]]

@@ -289,7 +289,7 @@ def test_a_wandb_that_cannot_be_imported_costs_a_warning(tmp_path: Path, trap: t
 
 
 def test_the_follower_does_without_torch(tmp_path: Path) -> None:
-    code = "import sys, paribus.tracking.wandb_follower, paribus.tracking.wandb_session, paribus.cli.wandb_sync\n"
+    code = "import sys, paribus.tracking.wandb_follower, paribus.tracking.wandb_session, paribus.cli.wandb\n"
     code += "print([m for m in ('torch', 'hydra') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

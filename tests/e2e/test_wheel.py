@@ -36,7 +36,7 @@ def test_the_wheel_carries_its_configs_and_trains(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     where = subprocess.run(
-        [sys.executable, "-c", "from paribus.cli.configs import config_folder; print(config_folder())"],
+        [sys.executable, "-c", "from paribus.recipe.configs import config_folder; print(config_folder())"],
         env={**os.environ, "PYTHONPATH": str(site)},
         cwd=work,
         capture_output=True,

@@ -16,22 +16,22 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reas
 COMPARE = """
 import importlib.util, sys
 import torch
-from paribus.methods.projected import ways
+from paribus.techniques.adamp.kernels import dispatch
 
 torch.set_num_threads(1)
 import test_adamp_ways as w
 
-choose = ways._way
-ways._way = lambda leaf, group: choose(leaf, group) if group["foreach"] is False else "triton"
+choose = dispatch._way
+dispatch._way = lambda leaf, group: choose(leaf, group) if group["foreach"] is False else "triton"
 
 def load(source):
-    name = "paribus.methods.projected.on_cuda"
+    name = "paribus.techniques.adamp.kernels.cuda"
     spec = importlib.util.spec_from_file_location(name, source) if source else importlib.util.find_spec(name)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     sys.modules[spec.name] = module
-    import paribus.methods.projected as home
-    home.on_cuda = module
+    import paribus.techniques.adamp.kernels as home
+    home.cuda = module
 
 shapes = [(6, 4, 3, 3), (20, 40), (40, 9), (1100,), (), (3, 1500), (0, 3)]
 cases = [
@@ -53,7 +53,7 @@ import warnings
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from paribus.methods.projected import on_cuda
+from paribus.techniques.adamp.kernels import cuda
 
 kinds = {"units": "*i32", "table": "*i64", "views": "*i32", "sums": "*fp32", "rates": "*fp32", "norms": "*fp32"}
 
@@ -61,14 +61,14 @@ def compiled(kernel, **constants):
     names = kernel.arg_names
     kind = {n: "constexpr" if n in constants else kinds.get(n, "fp32") for n in names}
     source = ASTSource(fn=kernel, signature=kind, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=on_cuda._PLAIN).asm["ptx"]
+    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=cuda._PLAIN).asm["ptx"]
 
 tile = {"ROWS": 2, "WIDTH": 1024}
-made = [compiled(on_cuda._test_sums, **tile), compiled(on_cuda._decide, BLOCK=1024)]
+made = [compiled(cuda._test_sums, **tile), compiled(cuda._decide, BLOCK=1024)]
 for one in (True, False):
-    made.append(compiled(on_cuda._step, ONE=one, ADAM=True, NESTEROV=True, ALIAS=False, **tile))
-    made.append(compiled(on_cuda._step, ONE=one, ADAM=False, NESTEROV=False, ALIAS=True, **tile))
-made.append(compiled(on_cuda._layer, BLOCK=1024, ADAM=True, NESTEROV=False, ALIAS=False, **tile))
+    made.append(compiled(cuda._step, ONE=one, ADAM=True, NESTEROV=True, ALIAS=False, **tile))
+    made.append(compiled(cuda._step, ONE=one, ADAM=False, NESTEROV=False, ALIAS=True, **tile))
+made.append(compiled(cuda._layer, BLOCK=1024, ADAM=True, NESTEROV=False, ALIAS=False, **tile))
 assert not any("fma.rn" in ptx for ptx in made[:1]), "sums are to be rounded as on a CPU"
 print(len(made))
 """
@@ -112,9 +112,9 @@ MUTANTS = [
 
 
 def test_twin_each_mutant_of_the_kernels_is_noticed(tmp_path: Path) -> None:
-    from paribus.methods.projected import ways
+    from paribus.techniques.adamp.kernels import dispatch
 
-    text = Path(ways.__file__).with_name("on_cuda.py").read_text()
+    text = Path(dispatch.__file__).with_name("cuda.py").read_text()
     arguments = ["channel+layer+neither,few,"]
     for i, (old, new, regime) in enumerate(MUTANTS):
         assert text.count(old) == 1

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from paribus.core.streams import stream
-from paribus.methods.projected import batched, native, ways
 from paribus.techniques.adamp import SGDP, AdamP
+from paribus.techniques.adamp.kernels import batched, cpu, dispatch
 
 TOLERANCE = {torch.float32: 1e-6, torch.float64: 4e-15}
 # rows shorter and longer than a vector, one row, one column, a row longer than the C kernel keeps, several batches
@@ -216,14 +216,14 @@ def test_groups_keep_their_own_options(way: str) -> None:
 
 def test_each_switch_chooses_its_way() -> None:
     leaf = _a_leaf((4, 3))
-    assert ways._way(leaf, {"foreach": None, "fused": None}) == "batched"
-    assert ways._way(leaf, {"foreach": True, "fused": None}) == "batched"
-    assert ways._way(leaf, {"foreach": False, "fused": None}) == "reference"
-    assert ways._way(leaf, {"foreach": None, "fused": True}) == ("native" if COMPILER else "batched")
+    assert dispatch._way(leaf, {"foreach": None, "fused": None}) == "batched"
+    assert dispatch._way(leaf, {"foreach": True, "fused": None}) == "batched"
+    assert dispatch._way(leaf, {"foreach": False, "fused": None}) == "reference"
+    assert dispatch._way(leaf, {"foreach": None, "fused": True}) == ("native" if COMPILER else "batched")
 
 
 def _a_leaf(shape: tuple[int, ...]) -> Any:
-    from paribus.methods.projected.leaves import leaves_of
+    from paribus.techniques.adamp.kernels.leaves import leaves_of
 
     (p,) = parameters(torch.float32, [shape])
     p.grad = torch.ones_like(p)
@@ -318,14 +318,14 @@ KERNEL_MUTANTS = {
 @pytest.mark.parametrize("mutant", list(KERNEL_MUTANTS))
 def test_twin_a_mutant_of_the_kernel_is_noticed(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new, regime = KERNEL_MUTANTS[mutant]
-    text = native._SOURCE.read_text()
+    text = cpu._SOURCE.read_text()
     assert text.count(old) == 1
     broken = tmp_path / "broken.c"
     broken.write_text(text.replace(old, new))
     monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_SOURCE", broken)
-    native.kernel.cache_clear()
+    monkeypatch.setattr(cpu, "_SOURCE", broken)
+    cpu.kernel.cache_clear()
     try:
         assert max(largest(make, WAYS["fused"], regime=regime) for make in (adamp, sgdp)) > 1e-13
     finally:
-        native.kernel.cache_clear()
+        cpu.kernel.cache_clear()

@@ -11,16 +11,17 @@ from torch import Tensor
 
 from mutants import mutant, needs_a_compiler
 from paribus.core.streams import stream
-from paribus.data import colour, kernels, tones
+from paribus.data import colour
 from paribus.data.colour import ColorJitter
-from paribus.data.draws import Draws
+from paribus.data.ops import color, native
+from paribus.data.ops.draws import Draws
 
 
 @pytest.fixture
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "tensors":
-        monkeypatch.setattr(kernels, "changes", lambda images: False)
-    elif kernels.kernels() is None:
+        monkeypatch.setattr(native, "changes", lambda images: False)
+    elif native.kernels() is None:
         pytest.skip("no C compiler")
 
 
@@ -53,10 +54,10 @@ def farthest(got: Tensor, one_by_one, channels: int = 3) -> int:
 
 
 ENHANCED = {
-    "brightness": (tones.brightness, ImageEnhance.Brightness),
-    "contrast": (tones.contrast, ImageEnhance.Contrast),
-    "saturation": (tones.saturation, ImageEnhance.Color),
-    "sharpness": (tones.sharpness, ImageEnhance.Sharpness),
+    "brightness": (color.brightness, ImageEnhance.Brightness),
+    "contrast": (color.contrast, ImageEnhance.Contrast),
+    "saturation": (color.saturation, ImageEnhance.Color),
+    "sharpness": (color.sharpness, ImageEnhance.Sharpness),
 }
 
 
@@ -72,30 +73,30 @@ def test_enhancements_are_pillows(name: str, channels: int) -> None:
 
 def test_hue_is_torchvisions() -> None:
     batch, turns = images(), torch.linspace(-0.5, 0.5, 24)
-    assert farthest(tones.hue(batch, turns), lambda i: F.adjust_hue(pillow(batch[i]), float(turns[i]))) == 0
+    assert farthest(color.hue(batch, turns), lambda i: F.adjust_hue(pillow(batch[i]), float(turns[i]))) == 0
 
 
 @both_ways
 def test_every_colour_survives_hsv_as_in_pillow(way: None) -> None:
     levels = torch.arange(0, 256, 5).to(torch.uint8)
     cube = torch.cartesian_prod(levels, levels, levels).view(1, 52, -1, 3)
-    if kernels.changes(cube):
+    if native.changes(cube):
         shift = torch.nn.functional.pad(torch.full((1, 1, 1), 33.0), (0, 5))  # trunc(255 · 0.13)
-        got = kernels.changed(cube, torch.tensor([[kernels.CODES["hue"]]]), shift)
+        got = native.changed(cube, torch.tensor([[native.CODES["hue"]]]), shift)
     else:
-        got = tones.hue(cube, torch.tensor([0.13]))
+        got = color.hue(cube, torch.tensor([0.13]))
     assert farthest(got, lambda _: F.adjust_hue(pillow(cube[0]), 0.13)) == 0
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_tables_are_pillows(channels: int) -> None:
     batch = images(channels)
-    counts = tones.histograms(batch)
+    counts = color.histograms(batch)
     for tables, theirs in (
-        (tones.autocontrast_tables, ImageOps.autocontrast),
-        (tones.equalize_tables, ImageOps.equalize),
+        (color.autocontrast_tables, ImageOps.autocontrast),
+        (color.equalize_tables, ImageOps.equalize),
     ):
-        assert farthest(tones.looked_up(batch, tables(counts)), lambda i, f=theirs: f(pillow(batch[i])), channels) == 0
+        assert farthest(color.looked_up(batch, tables(counts)), lambda i, f=theirs: f(pillow(batch[i])), channels) == 0
 
 
 JITTER = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
@@ -133,7 +134,7 @@ def test_factors_and_orders_are_torchvisions_rule() -> None:
     assert float(((orders - 20_000 / 24) ** 2 / (20_000 / 24)).sum()) < 23 + 5 * 46**0.5
 
 
-_grey, _blended = tones.grey, tones.blended
+_grey, _blended = color.grey, color.blended
 WRONG = {
     "grey as a mean": ("grey", lambda x: x.float().mean(3, keepdim=True).to(torch.uint8)),
     "blend rounded": (
@@ -146,8 +147,8 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_twin_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
-    monkeypatch.setattr(kernels, "changes", lambda images: False)
-    monkeypatch.setattr(tones, *WRONG[wrong])
+    monkeypatch.setattr(native, "changes", lambda images: False)
+    monkeypatch.setattr(color, *WRONG[wrong])
     assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
 
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paribus.data.cropping import centred
 from paribus.data.images import centre
+from paribus.data.loaders.decode_batch import centred
 from picture_trees import picture
 
 

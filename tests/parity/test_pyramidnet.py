@@ -12,8 +12,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from paribus.cli.compose import Recipe, recipe_from
-from paribus.cli.configs import config_folder
 from paribus.core.build import checked
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
@@ -22,6 +20,8 @@ from paribus.core.streams import drawing_from, stream
 from paribus.models import pyramidnet
 from paribus.models.groups import decay_groups
 from paribus.models.pyramidnet import PyramidNet
+from paribus.recipe.configs import config_folder
+from paribus.recipe.recipe import Recipe, recipe_from
 
 CIFAR100 = Spec(classes=100, channels=3, height=32, width=32)
 PUBLISHED = [(200, 240, True, 26.84), (110, 64, True, 1.73), (110, 64, False, 2.62)]  # millions, official code

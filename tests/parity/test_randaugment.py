@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mutants import mutant, needs_a_compiler
 from paribus.core.streams import stream
-from paribus.data import affine, kernels, randaugment
-from paribus.data.draws import Draws
+from paribus.data import randaugment
+from paribus.data.ops import affine, native
+from paribus.data.ops.draws import Draws
 from paribus.data.randaugment import OPERATIONS, RandAugment
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -22,8 +23,8 @@ N = 120
 @pytest.fixture
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "tensors":
-        monkeypatch.setattr(kernels, "changes", lambda images: False)
-    elif kernels.kernels() is None:
+        monkeypatch.setattr(native, "changes", lambda images: False)
+    elif native.kernels() is None:
         pytest.skip("no C compiler")
 
 
@@ -130,7 +131,7 @@ WRONG = {
 
 @pytest.mark.parametrize("name", WRONG)
 def test_twin_another_move_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernels, "changes", lambda images: False)
+    monkeypatch.setattr(native, "changes", lambda images: False)
     monkeypatch.setattr(randaugment, *WRONG[name])
     assert int(differences(RandAugment(), monkeypatch, *sweep(name)).max()) > 0
 

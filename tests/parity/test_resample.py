@@ -9,8 +9,9 @@ from torch import Tensor
 
 from mutants import mutant, needs_a_compiler
 from paribus.core.streams import stream
-from paribus.data import pixels, resample
-from paribus.data.look import Interpolation
+from paribus.data.ops import inputs
+from paribus.data.ops import resize as resample
+from paribus.data.ops.input_spec import Interpolation
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 NEW_ORDER = int(PIL.__version__.split(".")[0]) >= 13
@@ -50,7 +51,7 @@ def differing(resize, made: list[Case], filter: Interpolation) -> int:
 
 
 @pytest.mark.parametrize("filter", FILTERS)
-@pytest.mark.parametrize("resize", [resample.resized_crop, pixels.resized_crop], ids=["tensors", "kernel"])
+@pytest.mark.parametrize("resize", [resample.resized_crop, inputs.resized_crop], ids=["tensors", "kernel"])
 def test_a_box_of_an_image_resized_is_pillows(resize, filter: Interpolation) -> None:
     assert differing(resize, cases(60, 90), filter) == 0
 
@@ -95,7 +96,7 @@ def test_twin_another_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.Monk
 )
 def test_twin_a_mutant_of_the_kernel_is_noticed(old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     with mutant("_SOURCE", old, new, monkeypatch, tmp_path):
-        assert differing(pixels.resized_crop, cases(60, 90), "bicubic") > 0
+        assert differing(inputs.resized_crop, cases(60, 90), "bicubic") > 0
 
 
 @pytest.mark.cuda

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import paribus
 from paribus.core.protocols import Spec
 from paribus.core.streams import stream
+from paribus.interop.timm_weights import resized
 from paribus.models.vit import ViT
 from paribus.models.vit_matching import on_meta
-from paribus.timm_weights import resized
 
 CASES = {
     "rexnet_100": lambda: paribus.rexnet(1.0, num_classes=7),

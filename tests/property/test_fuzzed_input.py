@@ -18,9 +18,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from paribus.cli import training
-from paribus.cli.hydra_app import composed
 from paribus.cli.main import dispatch
+from paribus.recipe.compose import composed
+from paribus.runs import train
 
 
 def dotted(node: Any, path: str = "") -> list[str]:
@@ -121,7 +121,7 @@ def _no_training() -> Iterator[None]:
         raise Reached
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(training, "train_loop", lambda *_: "DONE")
+    patch.setattr(train, "train_loop", lambda *_: "DONE")
     patch.delenv("PARIBUS_DEBUG", raising=False)
     yield
     patch.undo()

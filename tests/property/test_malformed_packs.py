@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from paribus.core.errors import ConfigError
-from paribus.data import packing
-from paribus.data.manifest import Manifest, read_manifest
-from paribus.data.pack import Pack, open_pack
-from paribus.data.packing import Said
-from paribus.data.preparing import Wanted, prepare
+from paribus.data.packs import write
+from paribus.data.packs.open import Pack, open_pack
+from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.write import Said
+from paribus.data.trees.manifest import Manifest, read_manifest
 from trees import tree
 
 QUIET = Said(lambda line: None, lambda total, done: lambda n: None)
@@ -49,9 +49,9 @@ def room() -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def whole(room: Path) -> Path:
     """A sound pack and its tree."""
-    before, packing._CHUNK_BYTES = packing._CHUNK_BYTES, 2 * 8 * 8 * 3
+    before, write._CHUNK_BYTES = write._CHUNK_BYTES, 2 * 8 * 8 * 3
     prepare(Wanted("folder", tree(room / "pets"), 8, room / "pack"), QUIET)
-    packing._CHUNK_BYTES = before
+    write._CHUNK_BYTES = before
     return room / "pack"
 
 
@@ -131,12 +131,12 @@ def test_journals(whole: Path, lines: list[bytes]) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     plan = next(whole.glob("train-*.pixels")).name.removeprefix("train-").removesuffix(".pixels")
-    before, packing._CHUNK_BYTES = packing._CHUNK_BYTES, 2 * 8 * 8 * 3
+    before, write._CHUNK_BYTES = write._CHUNK_BYTES, 2 * 8 * 8 * 3
     try:
         (out / f"unfinished-{plan}.jsonl").write_bytes(b"\n".join(lines))
         prepare(Wanted("folder", whole.parent / "pets", 8, out), QUIET)
     finally:
-        packing._CHUNK_BYTES = before
+        write._CHUNK_BYTES = before
     assert {p.name: p.read_bytes() for p in out.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
 
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.protocols import Place
-from paribus.data import cropping, folder
-from paribus.data.draws import Draws
-from paribus.data.folder import FolderLoader
 from paribus.data.images import ImageSet
-from paribus.data.packing import Said
-from paribus.data.preparing import Wanted, prepare
+from paribus.data.loaders import decode_batch, from_files
+from paribus.data.loaders.from_files import FolderLoader
+from paribus.data.ops.draws import Draws
+from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.write import Said
 from picture_trees import tree
 
 BATCH = 6
@@ -112,8 +112,8 @@ class ByPosition(Draws):
 
 @pytest.fixture
 def mistaken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cropping, "Draws", ByPosition)
-    monkeypatch.setattr(folder, "Draws", ByPosition)
+    monkeypatch.setattr(decode_batch, "Draws", ByPosition)
+    monkeypatch.setattr(from_files, "Draws", ByPosition)
 
 
 @pytest.mark.usefixtures("mistaken")

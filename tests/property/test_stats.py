@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paribus.study.censored import Arrival, compare_times, sign_test_p
-from paribus.study.estimate import one_sample, welch
-from paribus.study.power import (
+from paribus.study.stats import Comparison, Rule, Verdict, compare, compare_all, holm, pairing
+from paribus.study.stats.estimate import one_sample, welch
+from paribus.study.stats.power import (
     minimum_detectable,
     power_of_difference,
     power_of_equivalence,
@@ -18,8 +18,8 @@ from paribus.study.power import (
     seeds_for_equivalence,
     seeds_to_settle,
 )
-from paribus.study.resampling import bca_interval, generator, robustness, sign_flip_p
-from paribus.study.stats import Comparison, Rule, Verdict, compare, compare_all, holm, pairing
+from paribus.study.stats.resampling import bca_interval, generator, robustness, sign_flip_p
+from paribus.study.stats.time_to_target import Arrival, compare_times, sign_test_p
 
 value = st.integers(-1000, 1000).map(lambda k: k / 64)  # exact in binary, so that ties and flat arms are common
 values = st.lists(value, min_size=0, max_size=9)

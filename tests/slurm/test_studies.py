@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from paribus.study.record import read_rows
+from paribus.study.rows import read_rows
 from studies import written
 
 Run = Callable[..., CompletedProcess[str]]

@@ -19,12 +19,12 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import paribus
-from paribus.cli.compose import Recipe, recipe_from
-from paribus.cli.configs import config_folder
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ParameterGroup
 from paribus.core.streams import stream
+from paribus.recipe.configs import config_folder
+from paribus.recipe.recipe import Recipe, recipe_from
 from paribus.techniques.adamp import SGDP, AdamP, AdamPOptimizer, SGDPOptimizer, projection
 
 SHAPES = [(6, 4, 3, 3), (5, 7), (9,), (), (0, 3), (4, 0)]

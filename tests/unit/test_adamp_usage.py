@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from paribus.core.protocols import Diagnoses
 from paribus.core.streams import stream
-from paribus.methods.projected import native
 from paribus.models.groups import channel_axis_groups
 from paribus.techniques.adamp import SGDP, TIMM, AdamP
+from paribus.techniques.adamp.kernels import cpu
 from trainings import trained as trained_run
 
-COMPILER = native.kernel(torch.float32) is not None
+COMPILER = cpu.kernel(torch.float32) is not None
 both = pytest.mark.parametrize("kind", [AdamP, SGDP])
 ways = pytest.mark.parametrize(
     "switch", [{"foreach": False}, {}, {"fused": True}], ids=["reference", "default", "fused"]
@@ -209,8 +209,8 @@ def test_without_a_compiler_the_default_is_used_with_one_warning(
 ) -> None:
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    native.kernel.cache_clear()
-    native._warn_once.cache_clear()
+    cpu.kernel.cache_clear()
+    cpu._warn_once.cache_clear()
     try:
         net, plain = network(), network()
         with pytest.warns(UserWarning, match=r"fused=True on a CPU needs a C compiler .*no-such-compiler"):
@@ -221,8 +221,8 @@ def test_without_a_compiler_the_default_is_used_with_one_warning(
             AdamP([_with_gradient(torch.float64)], fused=True).step()
         assert equal(got, trained(plain, AdamP(plain.parameters(), lr=0.01)))
     finally:
-        native.kernel.cache_clear()
-        native._warn_once.cache_clear()
+        cpu.kernel.cache_clear()
+        cpu._warn_once.cache_clear()
 
 
 def _with_gradient(dtype: torch.dtype) -> nn.Parameter:
@@ -235,23 +235,23 @@ def _with_gradient(dtype: torch.dtype) -> nn.Parameter:
 def test_a_compiler_that_fails_is_quoted_in_the_warning(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "broken.c"
     broken.write_text("#error this does not compile\n")
-    monkeypatch.setattr(native, "_SOURCE", broken)
+    monkeypatch.setattr(cpu, "_SOURCE", broken)
     monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    native.kernel.cache_clear()
-    native._warn_once.cache_clear()
+    cpu.kernel.cache_clear()
+    cpu._warn_once.cache_clear()
     try:
         with pytest.warns(UserWarning, match="needs a C compiler"):
-            assert native.kernel(torch.float32) is None
+            assert cpu.kernel(torch.float32) is None
         assert not list(tmp_path.glob("*.so"))
     finally:
-        native.kernel.cache_clear()
-        native._warn_once.cache_clear()
+        cpu.kernel.cache_clear()
+        cpu._warn_once.cache_clear()
 
 
 @needs_a_compiler
 def test_processes_that_compile_at_once_leave_one_whole_file(tmp_path: Path) -> None:
     code = (
-        "import torch\nfrom paribus.methods.projected import native\nassert native.kernel(torch.float32) is not None\n"
+        "import torch\nfrom paribus.techniques.adamp.kernels import cpu\nassert cpu.kernel(torch.float32) is not None\n"
     )
     environment = {**os.environ, "PARIBUS_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
     running = [subprocess.Popen([sys.executable, "-W", "error", "-c", code], env=environment) for _ in range(2)]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.data.archives import unpack, unpacked
-from paribus.data.manifest import Archive, Manifest, manifest
+from paribus.data.trees.archives import unpack, unpacked
+from paribus.data.trees.manifest import Archive, Manifest, manifest
 from trees import said, tree
 
 
@@ -98,7 +98,7 @@ def test_other_harm_and_damage_is_one_line(tmp_path: Path, make: Callable[[Path]
 
 def test_a_zip_that_does_not_fit_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed_as("zip", tmp_path / "set.bin", {"set/x": bytes(999)})
-    monkeypatch.setattr("paribus.data.archives._free", lambda folder: 10)
+    monkeypatch.setattr("paribus.data.trees.archives._free", lambda folder: 10)
     with pytest.raises(ConfigError, match="unpacks to 999 bytes, which do not fit there"):
         unpack(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["set.bin"]

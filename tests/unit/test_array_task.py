@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from paribus.core import runfolder
-from paribus.study import slurm
-from paribus.study.array_task import FRUITLESS, run_cell
-from paribus.study.cells import log_of
 from paribus.study.plan import Cell, Plan
-from paribus.study.record import read_rows
+from paribus.study.rows import read_rows
+from paribus.study.runner.cells import log_of
+from paribus.study.slurm import queue
+from paribus.study.slurm.array_task import FRUITLESS, run_cell
 from paribus.study.spec import Study
 from studies import made_up_plan, pretend, written
 
@@ -22,7 +22,7 @@ NAME = "baseline/s0"
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, Plan, Path, Cell]:
-    monkeypatch.setattr(slurm, "requeue_self", lambda: None)
+    monkeypatch.setattr(queue, "requeue_self", lambda: None)
     monkeypatch.delenv("SLURM_RESTART_COUNT", raising=False)
     study = written(tmp_path / "study")
     plan = made_up_plan(study)

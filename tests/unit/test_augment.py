@@ -6,11 +6,11 @@ import torch.nn.functional as F
 
 from paribus.core.protocols import Place
 from paribus.core.streams import stream, uniform
-from paribus.data import pixels as module
-from paribus.data.augment import downsampled, normalised
-from paribus.data.draws import Draws
-from paribus.data.look import Look, PadCrop
-from paribus.data.pixels import Inputs
+from paribus.data.ops import inputs as module
+from paribus.data.ops.crop_flip import downsampled, normalised
+from paribus.data.ops.draws import Draws
+from paribus.data.ops.input_spec import Look, PadCrop
+from paribus.data.ops.inputs import Inputs
 
 
 def images(n: int = 20, size: int = 12, channels: int = 3) -> torch.Tensor:

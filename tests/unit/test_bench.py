@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 import paribus
-from paribus.bench import contender, mixing, networks, optimizers, rule, techniques, timing
-from paribus.bench.contender import Case, Contender, Prepared, Scope, Target, Unavailable
-from paribus.bench.measure import Result, Row, Verdict, measure
-from paribus.bench.problem import REGIMES, Problem, apart
-from paribus.bench.table import as_data, as_markdown, duration
-from paribus.cli import benching
+from paribus.bench.harness import implementation, timing
+from paribus.bench.harness.implementation import Case, Contender, Prepared, Scope, Target, Unavailable
+from paribus.bench.harness.measure import Result, Row, Verdict, measure
+from paribus.bench.harness.table import as_data, as_markdown, duration
+from paribus.bench.techniques import cases as techniques
+from paribus.bench.techniques import mixing, networks, optimizer_reference, optimizers
+from paribus.bench.techniques.optimizer_problem import REGIMES, Problem, apart
+from paribus.cli import bench
 from paribus.cli.main import dispatch
 
 CPU = torch.device("cpu")
@@ -64,7 +66,7 @@ def test_the_rule_in_float64_is_the_authors_code(technique: str, regime: Any) ->
 
 
 def optimizers_gradient(regime: Any, weight: Tensor, noise: Tensor) -> Tensor:
-    from paribus.bench.problem import gradient
+    from paribus.bench.techniques.optimizer_problem import gradient
 
     return gradient(regime, weight, noise)
 
@@ -92,7 +94,7 @@ def test_the_timed_steps_leave_the_weights_and_so_the_regime(technique: str) -> 
         ready.call()
     for p, w in zip(kept, problem.weights, strict=True):
         assert apart(p.detach(), w.double()) < 1e-9
-        assert (rule.view_that_passes(p.detach(), p.grad, problem.settings) is not None) == (p.ndim > 1)
+        assert (optimizer_reference.view_that_passes(p.detach(), p.grad, problem.settings) is not None) == (p.ndim > 1)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -177,8 +179,8 @@ def test_a_path_this_version_lacks_is_not_available_but_a_broken_default_is_an_e
 
 @pytest.mark.parametrize("missing", ["adamp", "timm", "torchvision"])
 def test_a_missing_package_is_a_row(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    known = contender.version
-    monkeypatch.setattr(contender, "version", lambda package: None if package == missing else known(package))
+    known = implementation.version
+    monkeypatch.setattr(implementation, "version", lambda package: None if package == missing else known(package))
     cases = [small("adamp", REGIMES[0]), mixing.case("cutmix", 8, 4, 10, torch.contiguous_format, Scope(CPU))]
     rows = [row for case in cases for row in measure(case, CPU, 1, 0).rows if row.package == missing]
     assert rows
@@ -383,7 +385,7 @@ def test_a_wrong_result_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_the_command_knows_every_technique_of_the_bench() -> None:
-    assert tuple(techniques.CASES) == benching.TECHNIQUES
+    assert tuple(techniques.CASES) == bench.TECHNIQUES
 
 
 @pytest.mark.parametrize(

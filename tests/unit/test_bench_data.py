@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from paribus.bench import data, delivered, timing
-from paribus.bench.contender import Case, Contender, Scope
-from paribus.bench.data import EXACT, JPEG, LEVELS, boxes, boxes_of_files, prepared, windows
-from paribus.bench.feeds import Arrays, Pair, Task, Timm, Torchvision, ours
-from paribus.bench.measure import measure
+from paribus.bench.data import cases, checks
+from paribus.bench.data.cases import EXACT, JPEG, LEVELS, boxes, boxes_of_files, prepared, windows
+from paribus.bench.data.pipelines import Arrays, Pair, Task, Timm, Torchvision, ours
+from paribus.bench.harness import timing
+from paribus.bench.harness.implementation import Case, Contender, Scope
+from paribus.bench.harness.measure import measure
 from paribus.cli.main import dispatch
 
 CPU = torch.device("cpu")
@@ -99,13 +100,13 @@ BOX_MUTANTS = {
 
 
 def _whole(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    images = torch.from_numpy(delivered.rulers(64).images).permute(0, 3, 1, 2)[y]
-    return delivered.normalised(torch.nn.functional.interpolate(images.float(), x.shape[-1], mode="bilinear")).float()
+    images = torch.from_numpy(checks.rulers(64).images).permute(0, 3, 1, 2)[y]
+    return checks.normalised(torch.nn.functional.interpolate(images.float(), x.shape[-1], mode="bilinear")).float()
 
 
 def _corner(y: torch.Tensor) -> torch.Tensor:
-    images = torch.from_numpy(delivered.rulers(64).images).permute(0, 3, 1, 2)[y]
-    return delivered.normalised(images[:, :, :48, :48]).float()
+    images = torch.from_numpy(checks.rulers(64).images).permute(0, 3, 1, 2)[y]
+    return checks.normalised(images[:, :, :48, :48]).float()
 
 
 @pytest.mark.parametrize("feed", BOX_MUTANTS.values(), ids=BOX_MUTANTS)
@@ -128,7 +129,7 @@ def test_twin_the_check_of_mixtures_notices(change: Any) -> None:
 
 
 def test_a_wrong_feed_is_not_timed_and_a_right_one_is() -> None:
-    source = delivered.noise(32)
+    source = checks.noise(32)
 
     def entry(name: str, feed: Any) -> Contender:
         return Contender(name, "torch", lambda: prepared(feed, PADDED, source, windows, 0))
@@ -144,7 +145,7 @@ def test_a_wrong_feed_is_not_timed_and_a_right_one_is() -> None:
 @pytest.mark.parametrize("feed", [Torchvision("v1", 2), Timm(2)], ids=["torchvision", "timm"])
 def test_workers_deliver_the_same_and_end_with_their_session(feed: Any) -> None:
     assert windows(feed, PADDED) < EXACT
-    ready = prepared(feed, PADDED, delivered.noise(32), windows, ahead=4)
+    ready = prepared(feed, PADDED, checks.noise(32), windows, ahead=4)
     assert ready.fewest > 4
     with ready.session():
         ready.call()
@@ -170,7 +171,7 @@ def test_a_session_is_entered_around_each_sample() -> None:
 
 
 def test_cases_have_their_targets_and_contenders() -> None:
-    made = data.packed(Scope(CPU))
+    made = cases.packed(Scope(CPU))
     assert [c.name for c in made.contenders][:2] == ["paribus", "torchvision v1 + DataLoader, 0 workers"]
     assert len(made.contenders) == 10
     assert made.targets[0].at_most == 0.2
@@ -194,10 +195,10 @@ def test_wrong_input_is_told_in_one_line(arguments: list[str], said: str, capfd:
 
 
 def test_the_page_tells_rates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task, source = PADDED, delivered.noise(32)
+    task, source = PADDED, checks.noise(32)
     entry = Contender("paribus", "paribus", lambda: prepared(ours, task, source, windows, 0), "ours")
     case = Case("data", "small", "Work.", "truth", EXACT, (entry,), samples=32)
-    monkeypatch.setattr(data, "cases", lambda scope, root: iter([("small", lambda: case)]))
+    monkeypatch.setattr(cases, "cases", lambda scope, root: iter([("small", lambda: case)]))
     page = tmp_path / "data.md"
     assert dispatch(["bench", "data", "--quick", "--repeats", "1", "--device", "cpu", "--out", str(page)]) == 0
     assert "# Training input, images a second" in page.read_text()

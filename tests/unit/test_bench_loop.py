@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from paribus.bench import loop
-from paribus.bench.loop import BARE, LOOP, Training, Turns, difference, pace, result_of, shares
-from paribus.bench.stages import PARTS, Stages
-from paribus.cli import bench_loop
+from paribus.bench.loop import cases as loop
+from paribus.bench.loop import recipes
+from paribus.bench.loop.cases import BARE, LOOP, Training, Turns, difference, pace, result_of, shares
+from paribus.bench.loop.stages import PARTS, Stages
 from paribus.cli.main import dispatch
 from paribus.core.batch import Batch
 
@@ -20,8 +20,8 @@ SMOKE = ("experiment=smoke", "every.log=5ba", "runtime.device=cpu", "runtime.thr
 
 
 def subject(*extra: str) -> loop.Subject:
-    overrides, data = bench_loop.on_data((*SMOKE, *extra), CPU)
-    return bench_loop.subject("smoke", overrides, 0.95, CPU, data)
+    overrides, data = recipes.on_data((*SMOKE, *extra), CPU)
+    return recipes.subject("smoke", overrides, 0.95, CPU, data)
 
 
 def sabotaged(wrong: Any) -> loop.Subject:
@@ -128,7 +128,7 @@ def test_what_the_update_takes_beside_forward_and_optimizer_is_backward() -> Non
 def test_the_page_has_the_loop_its_parts_and_its_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench_loop, "SMALLEST", ("a small net", SMOKE, 0.95, 1e-3))
+    monkeypatch.setattr(recipes, "SMALLEST", ("a small net", SMOKE, 0.95, 1e-3))
     page, data = tmp_path / "loop.md", tmp_path / "loop.json"
     arguments = ["--quick", "--repeats", "2", "--threads", "1", "--device", "cpu"]
     assert dispatch(["bench", "loop", *arguments, "--out", str(page), "--json", str(data)]) == 0

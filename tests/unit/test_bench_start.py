@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from paribus.bench import start
-from paribus.bench.measure import measure
-from paribus.bench.start import Command, commands, phases
-from paribus.cli.bench_start import SMALL, first_step
+from paribus.bench.harness.measure import measure
+from paribus.bench.start import cases
+from paribus.bench.start.cases import Command, commands, phases
+from paribus.bench.start.first_step import SMALL, first_step
 from paribus.cli.main import dispatch
 
 CPU = torch.device("cpu")
@@ -44,8 +44,8 @@ def test_a_first_step_is_made(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_page_names_the_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start.commands, "__defaults__", (FEW[:2],))
-    monkeypatch.setattr(start, "phases", lambda *a: measure(commands(FEW[:2]), CPU, 1, 0.0))
+    monkeypatch.setattr(cases.commands, "__defaults__", (FEW[:2],))
+    monkeypatch.setattr(cases, "phases", lambda *a: measure(commands(FEW[:2]), CPU, 1, 0.0))
     page = tmp_path / "start.md"
     arguments = ["--quick", "--repeats", "1", "--device", "cpu", "--out", str(page)]
     assert dispatch(["bench", "start", *arguments]) == 0

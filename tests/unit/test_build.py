@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from paribus.cli.compose import recipe_again
-from paribus.cli.overlays import in_effect
 from paribus.core.build import build, checked, describe, schema
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError
+from paribus.recipe.overlays import in_effect
+from paribus.recipe.recipe import recipe_again
 from trainings import composed, recipe_of
 
 
@@ -65,7 +65,7 @@ def test_the_id_is_of_what_is_computed_and_of_nothing_else() -> None:
 
 
 def test_the_id_of_smoke_is_this_forever() -> None:
-    # if this changes, recorded rows no longer belong to their recipe: raise cli.compose.PROTOCOL on purpose or undo it
+    # if this changes, recorded rows no longer belong to their recipe: undo it
     assert recipe_of("experiment=smoke").id == "45ef5a568f27"
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from paribus.cli.completion import SCRIPTS, candidates
-from paribus.cli.configs import options
 from paribus.cli.main import COMMANDS, dispatch
+from paribus.recipe.configs import options
 
 
 @pytest.fixture(autouse=True)

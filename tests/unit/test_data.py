@@ -12,7 +12,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
 from paribus.data.cifar import Cifar
 from paribus.data.digits import Digits
-from paribus.data.subset import stratified
+from paribus.data.loaders.subset import stratified
 from paribus.data.synthetic import Synthetic
 
 HERE = Place(torch.device("cpu"))

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import v2
 
-from paribus.data.decoding import BadImage, decoded, packed, square
+from paribus.data.trees.decoding import BadImage, decoded, packed, square
 from trees import picture
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)

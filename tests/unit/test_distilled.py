@@ -10,15 +10,15 @@ from safetensors.torch import save_file
 from torch import nn
 
 from paribus.cli.main import dispatch
-from paribus.cli.saved import newest
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
-from paribus.exported import Exported, load, save
 from paribus.methods.distilled import DistilledTraining, checksum_of
 from paribus.models.convnet import ConvNet
+from paribus.models.exported import Exported, load, save
 from paribus.models.timm_adapter import TimmPretrained
 from paribus.models.vit import ViT
+from paribus.runs.saved_run import newest
 from trainings import recipe_of, stopping_after, trained, workbench
 
 SPEC = Spec(10, 3, 12, 12)  # of experiment=smoke
@@ -43,7 +43,7 @@ def under(teacher: str, *student: str) -> list[str]:
 
 
 def exported(path: Path) -> str:
-    return f"{{_target_: paribus.exported.Exported, path: '{path}'}}"
+    return f"{{_target_: paribus.models.exported.Exported, path: '{path}'}}"
 
 
 def built(*overrides: str) -> tuple[Any, DistilledTraining, Any]:

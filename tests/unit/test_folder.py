@@ -19,8 +19,8 @@ import torch
 
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import Place
-from paribus.data.ahead import Ahead
 from paribus.data.images import ImageSet
+from paribus.data.loaders.worker_pool import Ahead
 from picture_trees import tree
 
 HERE = Place(torch.device("cpu"))
@@ -163,7 +163,7 @@ def test_a_batch_half_made_is_dropped_when_the_run_leaves() -> None:
 
 PROGRAM = """
 import os, sys, time, multiprocessing
-from paribus.data.ahead import Ahead
+from paribus.data.loaders.worker_pool import Ahead
 def slow(index, wanted):
     while wanted() and index:
         time.sleep(0.005)

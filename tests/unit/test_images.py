@@ -11,10 +11,10 @@ import torch
 from paribus.core.build import build, describe
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
-from paribus.data import cropping
 from paribus.data.images import ImageSet
-from paribus.data.packing import Said
-from paribus.data.preparing import Wanted, prepare
+from paribus.data.loaders import decode_batch
+from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.write import Said
 from paribus.data.wrapped import FromDataset
 from picture_trees import picture, tree
 from trainings import recipe_of
@@ -104,7 +104,7 @@ def test_a_pack_without_bad_images_is_used_only_when_asked(tmp_path: Path, capfd
 def test_without_a_compiler_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = images(tree(tmp_path, sizes=((40, 52), (61, 37), (24, 90))), interpolation="bicubic")
     native = made(HERE).loader(24, 0).batch(2).inputs
-    monkeypatch.setattr(cropping, "kernels", SimpleNamespace(kernels=lambda: None))
+    monkeypatch.setattr(decode_batch, "kernels", SimpleNamespace(kernels=lambda: None))
     assert torch.equal(made(HERE).loader(24, 0).batch(2).inputs, native)
 
 

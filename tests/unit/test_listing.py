@@ -10,7 +10,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from paribus.cli.listing import found_runs, plain, table
+from paribus.cli.list import found_runs, plain, table
 from paribus.cli.main import dispatch
 from paribus.core import runfolder
 from paribus.core.lock import locked

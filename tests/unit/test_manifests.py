@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.data.manifest import Manifest, manifest, names, read_manifest
+from paribus.data.trees.manifest import Manifest, manifest, names, read_manifest
 
 
 def test_all_are_read_and_their_targets_are_those_of_an_image_folder() -> None:

@@ -11,8 +11,6 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import paribus
-from paribus.cli.compose import Recipe, recipe_from
-from paribus.cli.configs import config_folder
 from paribus.core.build import build, checked, describe
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ModelFactory, Spec
@@ -23,6 +21,8 @@ from paribus.models.inverted import Block, InvertedBottleneck, InvertedNet, Sque
 from paribus.models.macs import count_macs
 from paribus.models.mobile import Channels, MobileNet, StepwisePlan, size_for
 from paribus.models.vit_matching import on_meta
+from paribus.recipe.configs import config_folder
+from paribus.recipe.recipe import Recipe, recipe_from
 from paribus.techniques.rexnet import LinearPlan, ReXNet
 
 

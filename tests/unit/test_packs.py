@@ -19,13 +19,14 @@ import torch
 
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.lock import locked
-from paribus.data import packing, workers
-from paribus.data.decoding import square
-from paribus.data.pack import Pack, default_folder, open_pack
-from paribus.data.packfile import read_record
-from paribus.data.packing import Said
-from paribus.data.preparing import Wanted, prepare
-from paribus.data.source import folder_source
+from paribus.data.packs import decode_pool
+from paribus.data.packs import write as packing
+from paribus.data.packs.format import read_record
+from paribus.data.packs.open import Pack, default_folder, open_pack
+from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.write import Said
+from paribus.data.trees.decoding import square
+from paribus.data.trees.source import folder_source
 from trees import picture, said, tree
 
 QUIET = Said(lambda line: None, lambda total, done: lambda n: None)
@@ -87,10 +88,10 @@ def test_workers_change_nothing_and_what_is_there_is_left_alone(
 SLOWLY = """
 import sys, time
 from pathlib import Path
-from paribus.data import packing, workers
-from paribus.data.preparing import Wanted, prepare
-packing._CHUNK_BYTES = 2 * 16 * 16 * 3
-slow = packing.append
+from paribus.data.packs import write
+from paribus.data.packs.prepare import Wanted, prepare
+write._CHUNK_BYTES = 2 * 16 * 16 * 3
+slow = write.append
 def append(file, content):
     slow(file, content)
     print(flush=True)
@@ -98,8 +99,8 @@ def append(file, content):
     if len(appended) == {stop}:
         time.sleep(60)
 appended = []
-packing.append = append
-said = packing.Said(lambda line: None, lambda total, done: lambda n: None)
+write.append = append
+said = write.Said(lambda line: None, lambda total, done: lambda n: None)
 if __name__ == "__main__":
     prepare(Wanted("folder", Path({root!r}), 16, Path({out!r}), workers={workers}), said)
 """
@@ -193,9 +194,9 @@ def alive(pid: str) -> bool:
 
 
 def test_a_process_that_is_ended_is_one_line(tmp_path: Path) -> None:
-    chunk = workers.Chunk(str(tmp_path), ("fifo.png",), 16, False)
+    chunk = decode_pool.Chunk(str(tmp_path), ("fifo.png",), 16, False)
     os.mkfifo(tmp_path / "fifo.png")  # whoever opens it waits
-    made = workers.in_order([chunk, chunk], 2)
+    made = decode_pool.in_order([chunk, chunk], 2)
 
     def end_them() -> None:
         for child in multiprocessing.active_children():
@@ -464,7 +465,7 @@ def test_check_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def imagenette(top: Path, n: int = 2) -> Path:
-    from paribus.data.manifest import manifest
+    from paribus.data.trees.manifest import manifest
 
     return tree(top, n, n, tuple(manifest("imagenette").classes))
 

@@ -14,12 +14,12 @@ from paribus.core.build import build
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Place
 from paribus.core.streams import stream, uniform
-from paribus.data import kernels
-from paribus.data.draws import Draws
-from paribus.data.look import Look, PadCrop, ResizedCrop
-from paribus.data.order import order
-from paribus.data.pixels import Inputs
-from paribus.data.resident import Images, ResidentLoader, evaluation_batches
+from paribus.data.loaders.epoch_order import order
+from paribus.data.loaders.in_memory import Images, ResidentLoader, evaluation_batches
+from paribus.data.ops import native
+from paribus.data.ops.draws import Draws
+from paribus.data.ops.input_spec import Look, PadCrop, ResizedCrop
+from paribus.data.ops.inputs import Inputs
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.49, 0.48, 0.44, 0.3), (0.24, 0.23, 0.22, 0.3)
@@ -71,12 +71,12 @@ def test_the_kernel_without_vector_units_and_on_two_threads_gives_the_same_bits(
     cases = [(look(crop), pixels(60, 40, 40), torch.channels_last) for crop in CROPS.values()]
     wanted = [both(*case)[0] for case in cases]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    kernels.kernels.cache_clear()
+    native.kernels.cache_clear()
     torch.set_num_threads(2)
     try:
         assert all(torch.equal(both(*case)[0], made) for case, made in zip(cases, wanted, strict=True))
     finally:
-        kernels.kernels.cache_clear()
+        native.kernels.cache_clear()
         torch.set_num_threads(1)
 
 
@@ -104,7 +104,7 @@ def test_without_a_compiler_tensor_operations_do_it_after_one_warning(
     wanted = Inputs(look(CROPS["pad"]), Place(CPU)).training(images, rows, Draws(0, 0, rows))
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    kernels.kernels.cache_clear()
+    native.kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match="fastest with a C compiler .*no-such-compiler"):
             made = Inputs(look(CROPS["pad"]), Place(CPU))
@@ -112,7 +112,7 @@ def test_without_a_compiler_tensor_operations_do_it_after_one_warning(
             warnings.simplefilter("error")
             got = made.training(images, rows, Draws(0, 0, rows))
     finally:
-        kernels.kernels.cache_clear()
+        native.kernels.cache_clear()
     assert not made._native
     assert torch.equal(got, wanted)
 
@@ -216,7 +216,7 @@ def test_an_image_too_long_for_every_try_gives_its_centre() -> None:
 
 
 def test_a_range_upside_down_is_refused_in_one_line() -> None:
-    node = {"_target_": "paribus.data.look.ResizedCrop", "size": 8, "scale": [1.0, 0.08]}
+    node = {"_target_": "paribus.data.ops.input_spec.ResizedCrop", "size": 8, "scale": [1.0, 0.08]}
     with pytest.raises(ConfigError, match=r"data.crop: scale: found \[1.0, 0.08\]; the first must not be greater"):
         build(node, "data.crop")
 

@@ -5,14 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paribus.cli.compose import loader_from, place_of
 from paribus.core.batch import Batch
 from paribus.core.protocols import Place
 from paribus.core.streams import stream
-from paribus.data.look import Look, PadCrop
-from paribus.data.resident import Images, Keep, ResidentLoader
+from paribus.data.loaders.in_memory import Images, Keep, ResidentLoader
+from paribus.data.ops.input_spec import Look, PadCrop
 from paribus.engine.distributed import World
 from paribus.engine.prefetch import Ahead
+from paribus.recipe.build import loader_from, place_of
 from trainings import recipe_of
 
 CPU = torch.device("cpu")

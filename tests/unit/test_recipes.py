@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch import nn
 
-from paribus.cli.compose import Recipe, method_from, place_of
-from paribus.cli.configs import config_folder, options
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Predicts, Spec
 from paribus.engine.distributed import World
 from paribus.models.groups import decay_groups
 from paribus.models.macs import count_macs
+from paribus.recipe.build import method_from, place_of
+from paribus.recipe.configs import config_folder, options
+from paribus.recipe.recipe import Recipe
 from paribus.techniques.cutmix import CutMix
 from picture_trees import tree
 from trainings import composed, recipe_of

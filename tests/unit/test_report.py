@@ -19,16 +19,17 @@ from xml.etree import ElementTree
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.study.analysis import Analysis, analysed
-from paribus.study.asked import Asked
-from paribus.study.drawing import apart, short
-from paribus.study.files import CSV, HTML, JSON, README, publish
-from paribus.study.html import html_of, kind, svgs
-from paribus.study.markdown import BEGIN, END, escaped, markdown_of, readme_of
-from paribus.study.plots import plots
-from paribus.study.report import Report, Section, report_of, unit_for
+from paribus.study.analysis.analysis import Analysis, analysed
+from paribus.study.analysis.question import Asked
+from paribus.study.report.build import report_of, unit_for
+from paribus.study.report.figures.curves import plots
+from paribus.study.report.figures.style import apart, short
+from paribus.study.report.html import html_of, kind, svgs
+from paribus.study.report.markdown import BEGIN, END, escaped, markdown_of, readme_of
+from paribus.study.report.model import Report, Section
+from paribus.study.report.publish import CSV, HTML, JSON, README, publish
+from paribus.study.report.wording import number, p_value, unit_of
 from paribus.study.spec import Reported
-from paribus.study.words import number, p_value, unit_of
 from reports import STEPS, failed, invented, question, rows_for
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
@@ -436,7 +437,7 @@ def test_a_thousand_runs_take_less_than_fifteen_seconds(tmp_path: Path) -> None:
 
 def test_a_report_imports_neither_torch_nor_hydra() -> None:
     code = (
-        "import sys; import paribus.cli.reporting, paribus.cli.comparing, paribus.study.plots; "
+        "import sys; import paribus.cli.study.report, paribus.cli.compare, paribus.study.report.figures.curves; "
         "import matplotlib, jinja2; "
         "print([m for m in ('torch', 'hydra', 'omegaconf', 'wandb', 'matplotlib.pyplot') if m in sys.modules])"
     )

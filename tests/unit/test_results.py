@@ -8,8 +8,8 @@ import pytest
 
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
-from paribus.study.analysis import Analysis, analysed
-from paribus.study.results import END, claims, named_in, readme_with, results_table
+from paribus.study.analysis.analysis import Analysis, analysed
+from paribus.study.report.results_table import END, claims, named_in, readme_with, results_table
 from paribus.study.spec import Reported
 from reports import invented, question, rows_for
 

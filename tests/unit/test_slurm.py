@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from paribus.cli.clustering import check
-from paribus.cli.studying import parser
+from paribus.cli.study.cluster import check
+from paribus.cli.study.commands import parser
 from paribus.core.errors import ConfigError
-from paribus.study import sbatch, slurm
-from paribus.study.cells import Standing
-from paribus.study.sbatch import Asked
-from paribus.study.slurm import Task, may_requeue, queued
+from paribus.study.runner.cells import Standing
+from paribus.study.slurm import queue, script
+from paribus.study.slurm.queue import Task, may_requeue, queued
+from paribus.study.slurm.script import Asked
 from studies import made_up_plan, written
 
 
-@pytest.mark.parametrize("name", sbatch.names())
+@pytest.mark.parametrize("name", script.names())
 def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
     study = written(tmp_path / "a study")
     cells = made_up_plan(study).cells
     asked = Asked(template=name, options=[("comment", "two words")], gpus=4, nodes=3, cpus=6, at_once=2)
-    text = sbatch.script(asked, study, tmp_path / "runs", cells)
+    text = script.script(asked, study, tmp_path / "runs", cells)
     lines = text.splitlines()
     assert "{{" not in "".join(line for line in lines if not line.startswith("# {{ data }}"))
     for option in ("array=0-3%2", "requeue", "gpus-per-node=4", "comment='two words'", "cpus-per-task=6"):
@@ -57,7 +57,7 @@ def test_a_template_that_does_not_fit_is_refused(text: str | None, why: str, tmp
         file.write_text(text)
     study = written(tmp_path / "study")
     with pytest.raises(ConfigError, match=re.escape(why)):
-        sbatch.script(Asked(template=str(file)), study, tmp_path, made_up_plan(study).cells)
+        script.script(Asked(template=str(file)), study, tmp_path, made_up_plan(study).cells)
 
 
 def test_options_of_a_cluster_want_one() -> None:
@@ -97,13 +97,13 @@ def test_why_a_cell_waits_is_said_only_if_slurm_says_it(reason: str, why: str) -
 
 
 def test_the_latest_job_of_a_cell_counts(tmp_path: Path) -> None:
-    folder = tmp_path / slurm.FOLDER
+    folder = tmp_path / queue.FOLDER
     folder.mkdir()
-    assert not slurm.used(tmp_path)
+    assert not queue.used(tmp_path)
     lines = ('{"schema": 1, "job": "7", "cells": ["a/s0", "b/s0"]}', '{"schema": 1, "job": "9", "cells": ["b/s0"]}')
-    (folder / slurm.JOBS).write_text("\n".join(lines))
-    assert slurm.used(tmp_path)
-    assert slurm.tasks_of(tmp_path) == {"a/s0": "7_0", "b/s0": "9_0"}
+    (folder / queue.JOBS).write_text("\n".join(lines))
+    assert queue.used(tmp_path)
+    assert queue.tasks_of(tmp_path) == {"a/s0": "7_0", "b/s0": "9_0"}
 
 
 # as `scontrol show job --oneliner` of Slurm 22.05 tells them, shortened
@@ -126,9 +126,9 @@ def test_when_a_job_may_queue_again(told: str, may: bool) -> None:
 def test_without_slurm_it_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"^squeue: there is no such command; --cluster slurm needs"):
-        slurm.queue(["7"])
+        queue.queue(["7"])
 
 
 def test_a_second_sender_is_refused(tmp_path: Path) -> None:
-    with slurm.alone(tmp_path), pytest.raises(ConfigError, match="another process is sending"), slurm.alone(tmp_path):
+    with queue.alone(tmp_path), pytest.raises(ConfigError, match="another process is sending"), queue.alone(tmp_path):
         pass

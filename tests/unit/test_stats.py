@@ -9,18 +9,6 @@ from dataclasses import replace
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.study.estimate import Estimate, one_sample, welch
-from paribus.study.paired import shared_seeds
-from paribus.study.power import (
-    minimum_detectable,
-    sd_interval,
-    seeds_for_difference,
-    seeds_for_equivalence,
-    seeds_to_decide,
-    seeds_to_settle,
-    seeds_without_spread,
-)
-from paribus.study.resampling import bca_interval, generator, robustness, sign_flip_floor, sign_flip_p
 from paribus.study.stats import (
     Arrival,
     Comparison,
@@ -32,7 +20,7 @@ from paribus.study.stats import (
     compare,
     compare_all,
     compare_times,
-    factorial,
+    factorial_effects,
     first_reach,
     holm,
     judge,
@@ -42,6 +30,18 @@ from paribus.study.stats import (
     summarise,
     summarise_arrivals,
 )
+from paribus.study.stats.estimate import Estimate, one_sample, welch
+from paribus.study.stats.paired import shared_seeds
+from paribus.study.stats.power import (
+    minimum_detectable,
+    sd_interval,
+    seeds_for_difference,
+    seeds_for_equivalence,
+    seeds_to_decide,
+    seeds_to_settle,
+    seeds_without_spread,
+)
+from paribus.study.stats.resampling import bca_interval, generator, robustness, sign_flip_floor, sign_flip_p
 
 NAN, INF = math.nan, math.inf
 POINT = Rule(margin=0.01)
@@ -363,7 +363,7 @@ def cells(seeds: int = 4) -> dict[frozenset[str], dict[int, float]]:
 
 
 def test_effects_of_a_known_model() -> None:
-    effects = factorial(["a", "b"], cells(), Rule(margin=0.5))
+    effects = factorial_effects(["a", "b"], cells(), Rule(margin=0.5))
     assert [e.factors for e in effects] == [("a",), ("b",), ("a", "b")]
     assert [e.estimate.mean for e in effects] == [2 - 0.75, 3 - 0.75, -1.5]
     assert all(not e.estimate.spread for e in effects)
@@ -374,14 +374,14 @@ def test_a_seed_with_a_failed_cell_is_left_out_of_all_contrasts_and_named() -> N
     arms = cells(8)
     arms[frozenset("a")][2] = NAN
     del arms[frozenset("ab")][5]
-    effects = factorial(["a", "b"], arms, Rule())
+    effects = factorial_effects(["a", "b"], arms, Rule())
     assert all(e.seeds == (0, 1, 3, 4, 6, 7) and e.left_out == (2, 5) for e in effects)
     assert [e.estimate.mean for e in effects] == [2 - 0.75, 3 - 0.75, -1.5]
 
 
 def test_one_factor_is_a_comparison() -> None:
     on, off = arm(0.74, 0.75, 0.77), arm(0.73, 0.70, 0.72)
-    (effect,) = factorial(["a"], {frozenset(): off, frozenset("a"): on}, POINT)
+    (effect,) = factorial_effects(["a"], {frozenset(): off, frozenset("a"): on}, POINT)
     assert effect.estimate == compare(on, off, POINT).estimate
 
 
@@ -389,11 +389,11 @@ def test_a_factorial_study_is_whole() -> None:
     arms: dict[frozenset[str], Values] = {**cells()}
     del arms[frozenset("ab")], arms[frozenset()]
     with pytest.raises(ConfigError, match=r"all 4 combinations; no arm has \(none on\), a\+b"):
-        factorial(["a", "b"], arms, POINT)
+        factorial_effects(["a", "b"], arms, POINT)
     with pytest.raises(ConfigError, match="unknown combination: b, a"):
-        factorial(["a"], cells(), POINT)
+        factorial_effects(["a"], cells(), POINT)
     with pytest.raises(ConfigError, match="different names"):
-        factorial(["a", "a"], cells(), POINT)
+        factorial_effects(["a", "a"], cells(), POINT)
 
 
 # time to a target

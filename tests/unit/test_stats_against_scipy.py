@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from paribus.study import censored, estimate, factorial, paired, power, resampling, verdict
-from paribus.study.censored import Arrival
-from paribus.study.verdict import Rule
+from paribus.study.stats import estimate, factorial, paired, power, resampling, time_to_target, verdict
+from paribus.study.stats.time_to_target import Arrival
+from paribus.study.stats.verdict import Rule
 
 EXACT, TOLD_APART = 1e-10, 1e-5
 
@@ -138,14 +138,14 @@ def kaplan_meier() -> float:
         sf = stats.ecdf(data).sf
         half = sf.probabilities <= 0.5 + 1e-12
         reference = float(sf.quantiles[np.argmax(half)]) if half.any() else -1.0
-        ours = censored.median_time([Arrival(t, r) for t, r in zip(times, reached, strict=True)])
+        ours = time_to_target.median_time([Arrival(t, r) for t, r in zip(times, reached, strict=True)])
         off = max(off, apart([-1.0 if math.isnan(ours) else ours], [reference]))
     return off
 
 
 def sign_test() -> float:
     cases = [(9, 2), (0, 6), (3, 3), (1, 11)]
-    return apart([censored.sign_test_p(*c) for c in cases], [stats.binomtest(a, a + b).pvalue for a, b in cases])
+    return apart([time_to_target.sign_test_p(*c) for c in cases], [stats.binomtest(a, a + b).pvalue for a, b in cases])
 
 
 def pairing_numbers() -> float:
@@ -170,7 +170,7 @@ def factorial_as_regression() -> float:
     coefficients = np.linalg.lstsq(design, y, rcond=None)[0][1:]
     per_seed = coefficients * np.array([2, 2, 2, 4, 4, 4])[:, None]
     tests = [stats.ttest_1samp(row, 0.0) for row in per_seed]
-    effects = factorial.factorial(names, arms, Rule(MARGIN))
+    effects = factorial.factorial_effects(names, arms, Rule(MARGIN))
     ours = [v for e in effects for v in (e.estimate.mean, e.estimate.p_zero, e.estimate.low)]
     reference = [
         v
@@ -228,9 +228,9 @@ MUTANTS: list[tuple[Callable[[], float], ModuleType, str, str, str]] = [
     (noncentral_t, power, "power_of_difference", "n - 1", "n"),
     (equivalence_by_adaptive_quadrature, power, "power_of_equivalence", "(df - 1) * np.log", "df * np.log"),
     (equivalence_by_adaptive_quadrature, power, "power_of_equivalence", "(-margin - effect)", "(-margin + effect)"),
-    (kaplan_meier, censored, "median_time", "a.time >= time for", "a.time > time for"),
-    (kaplan_meier, censored, "median_time", "a.reached and a.time == time", "a.time == time"),
-    (sign_test, censored, "sign_test_p", "fewer + 1", "fewer"),
+    (kaplan_meier, time_to_target, "median_time", "a.time >= time for", "a.time > time for"),
+    (kaplan_meier, time_to_target, "median_time", "a.reached and a.time == time", "a.time == time"),
+    (sign_test, time_to_target, "sign_test_p", "fewer + 1", "fewer"),
     (pairing_numbers, paired, "_wins", "bisect_right", "bisect_left"),
     (pairing_numbers, paired, "pairing", "(sd_x * sd_x + sd_y * sd_y)", "(2 * sd_x * sd_x)"),
     (pairing_numbers, paired, "pairing", "/ (len(seeds) - 1)", "/ len(seeds)"),

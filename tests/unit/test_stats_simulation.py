@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
-from paribus.study import estimate, resampling, verdict
-from paribus.study.power import seeds_to_decide
-from paribus.study.resampling import bca_interval, generator, sign_flip_p
-from paribus.study.stats import Comparison, Rule, Verdict, compare_all
+from paribus.study.stats import Comparison, Rule, Verdict, compare_all, estimate, resampling, verdict
+from paribus.study.stats.power import seeds_to_decide
+from paribus.study.stats.resampling import bca_interval, generator, sign_flip_p
 
 STUDIES = 2_000
 ARMS = ("cutmix", "adamp", "both")

@@ -14,12 +14,13 @@ import pytest
 from rich.console import Console
 
 from paribus.core.errors import ConfigError
-from paribus.study import cells, record
-from paribus.study.board import Board
-from paribus.study.launch import Launch, Settings
+from paribus.study import rows as record
 from paribus.study.plan import Plan
+from paribus.study.runner import cells
+from paribus.study.runner.launcher import Launch, Settings
+from paribus.study.runner.progress import Board
+from paribus.study.runner.signals import Leave
 from paribus.study.spec import Study
-from paribus.study.stopping import Leave
 from studies import finished, made_up_plan, pretend, row, written
 
 
@@ -258,7 +259,9 @@ def test_a_log_that_cannot_be_written_is_one_line_too(study: Study, monkeypatch:
 
 def test_on_a_terminal_there_is_a_bar_below_the_lines(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr("paribus.study.board.terminal", lambda: Console(file=screen, force_terminal=True, width=90))
+    monkeypatch.setattr(
+        "paribus.study.runner.progress.terminal", lambda: Console(file=screen, force_terminal=True, width=90)
+    )
     plan = made_up_plan(study)
     board = Board()
     board.begin(0, 0, 0, 4, 4)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from paribus.cli.main import dispatch
-from paribus.cli.planning import planned
 from paribus.core.errors import ConfigError
+from paribus.recipe.arms import planned
 from paribus.study import plan as plans
-from paribus.study import record
+from paribus.study import rows
 from paribus.study.spec import load
 from paribus.study.stats import seeds_to_decide
 from studies import made_up_plan, row, written
@@ -26,7 +26,7 @@ def test_a_shipped_study_can_be_planned_and_is_what_its_rows_were_recorded_of(fo
     study = load(folder)
     made = planned(study)
     plans.check_cells(made)
-    plans.check_rows(study, made, plans.read(study.plan_path), record.read_rows(study.results_path))
+    plans.check_rows(study, made, plans.read(study.plan_path), rows.read_rows(study.results_path))
     if study.results_path.exists():
         assert plans.read(study.plan_path) == made, f"paribus study plan {folder.name} freezes it again"
 
@@ -92,7 +92,7 @@ def test_plan_says_what_would_run_and_for_how_long(tmp_path: Path, capsys: pytes
     assert "study: Is it any good?" in out
     assert "6 to run: no run tells for how long" in out
     cell = plans.needed(study).cells[0]
-    record.update(study, [row(cell)], {})
+    rows.update(study, [row(cell)], {})
     assert dispatch(["study", "plan", str(study.folder), "--runs", str(tmp_path / "runs"), "--workers", "2"]) == 0
     out = capsys.readouterr().out
     assert "baseline      3     1        0       0        2" in out
@@ -106,7 +106,7 @@ def test_power_proposes_seeds_from_what_was_measured(tmp_path: Path, capfd: pyte
     assert "cutmix against baseline has 0 seeds on record; the spread needs at least 2" in capfd.readouterr().err
     made = plans.needed(study)
     values = {"baseline": [0.5, 0.51, 0.52], "cutmix": [0.51, 0.54, 0.55]}  # differences 0.01, 0.03, 0.03
-    record.update(study, [row(cell, values[cell.arm][cell.seed]) for cell in made.cells], made.ids())
+    rows.update(study, [row(cell, values[cell.arm][cell.seed]) for cell in made.cells], made.ids())
     assert dispatch(command) == 0
     needed = seeds_to_decide(0.01, sd=stdev([0.01, 0.03, 0.03]))
     assert (
@@ -127,7 +127,7 @@ def test_a_full_disk_leaves_no_half_plan(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_runs_of_a_study_are_one_group_in_wandb(tmp_path: Path) -> None:
-    from paribus.cli.planning import _group_of
+    from paribus.recipe.arms import _group_of
 
     class Recipe:
         config = {"tracker": {"events": {}, "wandb": {"group": None, "job_type": None}}}  # noqa: RUF012

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.study.asked import asked_by
+from paribus.study.analysis.question import asked_by
 from paribus.study.spec import Pair, Tuned, Untuned, load, merged
 from studies import written
 

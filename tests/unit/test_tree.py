@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from paribus.core.errors import ConfigError
-from paribus.data.manifest import Manifest, manifest
-from paribus.data.source import BadImage, folder_source
-from paribus.data.tree import find_tree, fingerprint, listing, selected, shortfalls
+from paribus.data.trees.manifest import Manifest, manifest
+from paribus.data.trees.source import BadImage, folder_source
+from paribus.data.trees.tree import find_tree, fingerprint, listing, selected, shortfalls
 from trees import picture, tree
 
 PETS = Manifest(name="pets", title="Pets", classes={"cat": "cat", "dog": "dog"}, train=6, val=4)

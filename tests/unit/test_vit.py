@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 import paribus
-from paribus.cli.compose import recipe_again, steps_of
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
@@ -15,6 +14,8 @@ from paribus.models.drop_path import DropPath
 from paribus.models.groups import decay_groups
 from paribus.models.vit import NoPooling, Patches, ViT
 from paribus.models.vit_matching import Size, matched, on_meta
+from paribus.recipe.build import steps_of
+from paribus.recipe.recipe import recipe_again
 from paribus.techniques.pit import OverlappingStem, Pooling
 from trainings import recipe_of, workbench
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from paribus.cli.pictures import caption, grid, visible
-from paribus.cli.wandb_sync import runs_under
+from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
+from paribus.runs.input_grid import caption, grid, visible
 from paribus.tracking.wandb import Mirror, Nothing, WandB, follow
-from paribus.tracking.wandb_follower import options_of
+from paribus.tracking.wandb_state import options_of
 from trainings import composed
 
 
@@ -110,8 +110,8 @@ def test_runs_are_found_alone_in_a_folder_and_in_its_folders(tmp_path: Path) -> 
 
 
 def _told(tmp_path: Path, **options: object) -> dict[str, object]:
-    from paribus.tracking.wandb_follower import Follower
     from paribus.tracking.wandb_session import _told
+    from paribus.tracking.wandb_state import Follower
 
     run = tmp_path / "smoke-cutmix-s3-0123456789ab"
     (run / "wandb").mkdir(parents=True, exist_ok=True)

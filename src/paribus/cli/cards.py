@@ -18,7 +18,7 @@ import yaml
 
 from paribus.cli.results import STUDIES, analysis_of
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.study.results import Claim, claims, claims_table
+from paribus.study.report.results_table import Claim, claims, claims_table
 from paribus.study.spec import RESULTS
 
 BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, NAME.yaml or experiments/bench instead. -->"
@@ -90,7 +90,8 @@ def generated(
 ) -> str:
     """The part below the marker. measured: (file, its data) of each bench that was kept. found: by all studies."""
     module = importlib.import_module(f"paribus.techniques.{paper['module']}")
-    source = f"[`{module.__name__}`](../../src/{module.__name__.replace('.', '/')}.py)"
+    path = module.__name__.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
+    source = f"[`{module.__name__}`](../../src/{path})"
     parts = [f"## The technique\n\nFrom {source}, which is the reference:"]
     if shared := paper.get("account"):
         parts = [f"## The technique\n\n{source} is about [{shared}]({shared}.md) as well; the account stands there."]
@@ -139,14 +140,14 @@ def _times(name: str, measured: list[tuple[str, dict[str, Any]]]) -> Iterator[st
 
 
 def _time_row(case: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
-    from paribus.bench.table import duration
+    from paribus.bench.harness.table import duration
 
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
     return case["title"], f"`{row['name']}`", duration(row["seconds"]), ratio
 
 
 def _targets(cases: list[dict[str, Any]]) -> Iterator[str]:
-    from paribus.bench.table import targets_table
+    from paribus.bench.harness.table import targets_table
 
     targets = [(case["title"], target) for case in cases for target in case["targets"]]
     if targets:
@@ -162,7 +163,7 @@ def _figures(figures: list[dict[str, str]]) -> str:
 
 
 def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    from paribus.bench.table import table
+    from paribus.bench.harness.table import table
 
     return table(titles, rows)
 

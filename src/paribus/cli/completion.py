@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from paribus.cli.configs import config_folder, options
-from paribus.cli.listing import GROUPS
+from paribus.cli.list import GROUPS
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.recipe.configs import config_folder, options
 
 USAGE = "usage: paribus completion bash|zsh|fish"
 

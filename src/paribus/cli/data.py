@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paribus.cli.parsing import Parser, parsed
+from paribus.cli.options import Parser, parsed
 from paribus.core.errors import ConfigError
 from paribus.core.terminal import terminal
-from paribus.data.manifest import FOLDER, manifest, names
-from paribus.data.packfile import changed, default_folder, faults, prepare_command, read_record
-from paribus.data.packing import Said
-from paribus.data.preparing import Wanted, look, prepare
-from paribus.data.tree import find_tree
+from paribus.data.packs.format import changed, default_folder, faults, prepare_command, read_record
+from paribus.data.packs.prepare import Wanted, look, prepare
+from paribus.data.packs.write import Said
+from paribus.data.trees.manifest import FOLDER, manifest, names
+from paribus.data.trees.tree import find_tree
 
 HELP = """\
 usage: paribus data prepare NAME --root DIR [--size 160] [options]    check a set's tree and pack it

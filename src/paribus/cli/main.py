@@ -16,9 +16,8 @@ from typing import NoReturn, TextIO, cast
 
 from paribus import __version__
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.core.terminal import Tolerant
-
-OK, FAILED, BAD_CONFIG, STUDY_FAILED, MISMATCH, REQUEUE = 0, 1, 2, 3, 4, 75
 
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
@@ -46,16 +45,16 @@ PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
 
 # the subcommand, and the file of paribus.cli whose `run`, or other function, takes its arguments
 COMMANDS = {
-    "train": "hydra_app",
-    "eval": "evaluating",
-    "export": "exporting",
-    "verify": "verifying",
-    "study": "studying",
-    "compare": "comparing",
-    "wandb": "wandb_sync",
-    "list": "listing",
+    "train": "train",
+    "eval": "eval",
+    "export": "export",
+    "verify": "verify",
+    "study": "study.commands",
+    "compare": "compare",
+    "wandb": "wandb",
+    "list": "list",
     "data": "data",
-    "bench": "benching",
+    "bench": "bench",
     "cards": "cards",
     "results": "results",
     "completion": "completion",

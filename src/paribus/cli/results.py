@@ -7,16 +7,16 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from paribus.cli.main import OK
-from paribus.cli.parsing import Parser, parsed
-from paribus.cli.reporting import rows_of
+from paribus.cli.options import Parser, parsed
+from paribus.cli.study.report import rows_of
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.study.analysis import Analysis, analysed
-from paribus.study.asked import asked_by
-from paribus.study.files import README, may_write, publish, written
-from paribus.study.markdown import readme_of
-from paribus.study.report import report_of
-from paribus.study.results import named_in, readme_with, results_table
+from paribus.core.exit_codes import OK
+from paribus.study.analysis.analysis import Analysis, analysed
+from paribus.study.analysis.question import asked_by
+from paribus.study.report.build import report_of
+from paribus.study.report.markdown import readme_of
+from paribus.study.report.publish import README, may_write, publish, written
+from paribus.study.report.results_table import named_in, readme_with, results_table
 from paribus.study.spec import RESULTS, load
 
 STUDIES = Path("experiments")

@@ -16,6 +16,7 @@ import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
+from paribus.core.class_paths import current
 from paribus.core.errors import ConfigError
 
 T = TypeVar("T")
@@ -109,7 +110,7 @@ def _imported(name: object, where: str, allowed: tuple[str, ...]) -> Any:
             f"{where}: found {name}; only classes of {', '.join(allowed) or 'your own packages'} may be named in a "
             "config (packages=[your_package] adds your own)"
         )
-    module_name, _, attribute = name.rpartition(".")
+    module_name, _, attribute = current(name).rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -15,9 +15,9 @@ from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, Place
-from paribus.data.augment import downsampled
-from paribus.data.look import Augmentation, Look, PadCrop
-from paribus.data.resident import Images, resident_sets
+from paribus.data.loaders.in_memory import Images, resident_sets
+from paribus.data.ops.crop_flip import downsampled
+from paribus.data.ops.input_spec import Augmentation, Look, PadCrop
 
 # name -> folder, label key, {file: md5}; the checksums are the ones torchvision has
 _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {

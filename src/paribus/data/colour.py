@@ -7,8 +7,8 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.data import kernels, tones
-from paribus.data.draws import Draws
+from paribus.data.ops import color, native
+from paribus.data.ops.draws import Draws
 
 Strength = Annotated[float, Field(ge=0)]
 
@@ -28,8 +28,8 @@ class ColorJitter:
 
     def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor:
         factors, order = self.drawn(draws, name)
-        if kernels.changes(images):
-            return kernels.changed(images, *self._listed(factors, order))
+        if native.changes(images):
+            return native.changed(images, *self._listed(factors, order))
         for place in range(4):
             images = self._changed(images, factors, order[:, place])
         return images
@@ -46,7 +46,7 @@ class ColorJitter:
     def _listed(self, factors: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         """Operations and arguments as the kernel takes them."""
         names = ("brightness", "contrast", "saturation", "hue")
-        codes = torch.tensor([kernels.CODES[name] if getattr(self, name) else 0 for name in names])
+        codes = torch.tensor([native.CODES[name] if getattr(self, name) else 0 for name in names])
         turned = torch.cat((factors[:, :3].double(), (factors[:, 3:].double() * 255).trunc()), 1)
         return codes[order], torch.nn.functional.pad(turned.gather(1, order)[..., None], (0, 5))
 
@@ -56,13 +56,13 @@ class ColorJitter:
         chosen = which.view(-1, 1, 1, 1)
         out = images
         if self.brightness or self.contrast or self.saturation:
-            levels = tones.grey(images)
-            other = torch.where(chosen == 0, 0, torch.where(chosen == 1, tones.mean_grey(levels), levels))
+            levels = color.grey(images)
+            other = torch.where(chosen == 0, 0, torch.where(chosen == 1, color.mean_grey(levels), levels))
             factor = factors.gather(1, which[:, None])[:, 0]
             nothing = which == 3
             if images.shape[3] == 1:  # an image of one channel has no saturation
                 nothing = nothing | (which == 2)
-            out = tones.blended(other, images, torch.where(nothing, 1.0, factor))
+            out = color.blended(other, images, torch.where(nothing, 1.0, factor))
         if self.hue:
-            out = torch.where(chosen == 3, tones.hue(images, factors[:, 3]), out)
+            out = torch.where(chosen == 3, color.hue(images, factors[:, 3]), out)
         return out

@@ -8,9 +8,9 @@ from pydantic import Field
 
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, Place
-from paribus.data.look import Augmentation, Look, PadCrop
-from paribus.data.resident import Images, resident_sets
-from paribus.data.subset import stratified
+from paribus.data.loaders.in_memory import Images, resident_sets
+from paribus.data.loaders.subset import stratified
+from paribus.data.ops.input_spec import Augmentation, Look, PadCrop
 
 _TEST = 360  # a fifth, stratified; the set comes without a split of its own
 

@@ -18,18 +18,18 @@ from torch import Tensor
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
-from paribus.data.crops import Crops, look_of
-from paribus.data.folder import folder_sets
-from paribus.data.look import Interpolation
-from paribus.data.manifest import FOLDER, Manifest, manifest
-from paribus.data.pack import Pack, default_folder, open_pack
-from paribus.data.packing import Said
-from paribus.data.pixels import resized_crop
-from paribus.data.preparing import Wanted, prepare
-from paribus.data.preparing import look as look_for
-from paribus.data.resident import Images, Keep, resident_sets
-from paribus.data.source import folder_source
-from paribus.data.tree import find_tree
+from paribus.data.loaders.from_files import folder_sets
+from paribus.data.loaders.in_memory import Images, Keep, resident_sets
+from paribus.data.loaders.settings import Crops, look_of
+from paribus.data.ops.input_spec import Interpolation
+from paribus.data.ops.inputs import resized_crop
+from paribus.data.packs.open import Pack, default_folder, open_pack
+from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.prepare import look as look_for
+from paribus.data.packs.write import Said
+from paribus.data.trees.manifest import FOLDER, Manifest, manifest
+from paribus.data.trees.source import folder_source
+from paribus.data.trees.tree import find_tree
 
 
 @schema
@@ -39,8 +39,8 @@ class ImageSet(Crops):
     name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
     holds it; else PARIBUS_DATA, else ./data. form: `packed` reads what `paribus data prepare` made of it, `folder` the
     tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE. keep: where
-    packed pixels live (data/resident.py). download: fetch, unpack and pack what is not there, as `paribus data prepare
-    --download` does.
+    packed pixels live (data/loaders/in_memory.py). download: fetch, unpack and pack what is not there, as `paribus data
+    prepare --download` does.
 
     on_error=skip: packed, the images that the pack left out are told and not there; from the folder, the next sound
     image of its class stands in for one that does not decode, and evaluation goes without it.

@@ -13,10 +13,10 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.data import kernels, tones
-from paribus.data.affine import rotation, transformed
-from paribus.data.draws import Draws
-from paribus.data.look import Interpolation
+from paribus.data.ops import color, native
+from paribus.data.ops.affine import rotation, transformed
+from paribus.data.ops.draws import Draws
+from paribus.data.ops.input_spec import Interpolation
 
 OPERATIONS = (
     "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add", "color", "contrast",
@@ -25,7 +25,7 @@ OPERATIONS = (
 _AT = {name: i for i, name in enumerate(OPERATIONS)}
 _TABLES = ("autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add", "contrast", "brightness")
 _MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-_CODES = [kernels.CODES["affine" if name in _MOVES else {"color": "saturation"}.get(name, name)] for name in OPERATIONS]
+_CODES = [native.CODES["affine" if name in _MOVES else {"color": "saturation"}.get(name, name)] for name in OPERATIONS]
 _TOP = 10.0  # the magnitude that means 1
 Level = Annotated[int, Field(ge=0, le=255)]
 
@@ -67,15 +67,15 @@ class RandAugment:
         """One operation on each image; arguments as `drawn` gives them."""
         number, matrix = self._numbers(which, level, sign), self._matrices(which, level * sign, *images.shape[1:3])
         fill = self.fill if images.shape[3] > 1 else (round(sum(self.fill) / 3),)
-        if kernels.changes(images):
+        if native.changes(images):
             moved = _any(which, _MOVES)
             arguments = torch.where(moved[:, None], matrix, torch.nn.functional.pad(number[:, None], (0, 5)))
             codes = torch.tensor([*_CODES, 0])[which]  # the last is that of −1
-            return kernels.changed(images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic")
+            return native.changed(images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic")
         factor = number.float()
         out = _where(images, _any(which, _TABLES), lambda x, at: _by_table(x, which[at], number[at]))
-        out = _where(out, _any(which, ("color",)), lambda x, at: tones.saturation(x, factor[at]))
-        out = _where(out, _any(which, ("sharpness",)), lambda x, at: tones.sharpness(x, factor[at]))
+        out = _where(out, _any(which, ("color",)), lambda x, at: color.saturation(x, factor[at]))
+        out = _where(out, _any(which, ("sharpness",)), lambda x, at: color.sharpness(x, factor[at]))
         return _where(out, _any(which, _MOVES), lambda x, at: transformed(x, matrix[at], fill, self.interpolation))
 
     def _numbers(self, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
@@ -116,25 +116,25 @@ def _any(which: Tensor, names: tuple[str, ...]) -> Tensor:
 
 def _by_table(images: Tensor, which: Tensor, number: Tensor) -> Tensor:
     """Operations that replace each grey level by another."""
-    counts = tones.histograms(images)
+    counts = color.histograms(images)
     levels = torch.arange(256, device=images.device)
     whole = number.long()[:, None, None]
     kept = 8 - whole.clamp(0, 8)
     as_bytes = levels.to(torch.uint8).expand_as(counts)
     made = {
-        "autocontrast": tones.autocontrast_tables(counts),
-        "equalize": tones.equalize_tables(counts),
+        "autocontrast": color.autocontrast_tables(counts),
+        "equalize": color.equalize_tables(counts),
         "invert": 255 - levels,
         "posterize": (levels >> kept) << kept,
         "solarize": torch.where(levels < whole, levels, 255 - levels),
         "solarize_add": torch.where(levels < 128, (levels + whole).clamp(max=255), levels),
-        "contrast": tones.blended(tones.mean_grey(images)[..., 0], as_bytes, number.float()),
-        "brightness": tones.blended(as_bytes.new_zeros(1), as_bytes, number.float()),
+        "contrast": color.blended(color.mean_grey(images)[..., 0], as_bytes, number.float()),
+        "brightness": color.blended(as_bytes.new_zeros(1), as_bytes, number.float()),
     }
     table = levels.expand_as(counts)
     for name, other in made.items():
         table = torch.where((which == _AT[name])[:, None, None], other, table)
-    return tones.looked_up(images, table.to(torch.uint8))
+    return color.looked_up(images, table.to(torch.uint8))
 
 
 def _where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:

@@ -11,8 +11,8 @@ from pydantic import Field
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, Place
 from paribus.core.streams import stream
-from paribus.data.look import Augmentation, Look, PadCrop
-from paribus.data.resident import Images, resident_sets
+from paribus.data.loaders.in_memory import Images, resident_sets
+from paribus.data.ops.input_spec import Augmentation, Look, PadCrop
 
 
 @schema

@@ -20,9 +20,9 @@ from torch import Tensor
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
-from paribus.data.crops import Crops
-from paribus.data.folder import folder_sets
-from paribus.data.source import BadImage
+from paribus.data.loaders.from_files import folder_sets
+from paribus.data.loaders.settings import Crops
+from paribus.data.trees.source import BadImage
 
 
 @schema
@@ -70,7 +70,7 @@ class FromDataset(Crops):
 
 
 class DatasetSource:
-    """A split of such a dataset, as data/source.py wants it."""
+    """A split of such a dataset, as data/trees/source.py wants it."""
 
     def __init__(self, name: str, split: str, dataset: Any) -> None:
         self.name, self.split, self.dataset = name, split, dataset

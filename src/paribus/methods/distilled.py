@@ -115,7 +115,8 @@ class DistilledTraining:
 
 @schema
 class Distilled:
-    """teacher: makes the network (paribus.models.timm_adapter.TimmPretrained, paribus.exported.Exported, or any model).
+    """teacher: makes the network (paribus.models.timm_adapter.TimmPretrained, paribus.models.exported.Exported, or any
+    model).
 
     weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. Inputs reach the
     teacher normalised with the data's mean and std, so they should be those it was trained with.

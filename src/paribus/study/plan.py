@@ -13,8 +13,8 @@ from typing import Any
 
 from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_atomically
-from paribus.study.lines import read_lines
-from paribus.study.record import Row
+from paribus.study.jsonl import read_lines
+from paribus.study.rows import Row
 from paribus.study.spec import PLAN, RESULTS, Study
 
 SCHEMA = 1

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
-from paribus.study import cells, slurm
-from paribus.study.cells import Standing
-from paribus.study.pace import Pace
 from paribus.study.plan import Cell, Plan
-from paribus.study.record import Row
+from paribus.study.rows import Row
+from paribus.study.runner import cells
+from paribus.study.runner.cells import Standing
+from paribus.study.runner.eta import Pace
+from paribus.study.slurm import queue
 
 STATES = ("done", "running", "failed", "waiting")
 ON_SLURM = ("pending", "requeued", "cancelled")  # counted where there are any
@@ -42,7 +43,7 @@ def status_of(plan: Plan, rows: Iterable[Row], runs: Path, now: float, workers: 
     rows, warning = list(rows), ""
     recorded = {row.cell for row in rows if row.state == "done"}
     try:
-        found = slurm.standings(plan, runs, recorded)
+        found = queue.standings(plan, runs, recorded)
     except ConfigError as error:
         warning = f"cells that were sent to Slurm count as waiting: {error}"
         found = {cell.name: cells.standing(runs, cell, cell.name in recorded) for cell in plan.cells}

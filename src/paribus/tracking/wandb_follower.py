@@ -16,11 +16,8 @@ Imports neither torch nor, before it is alone, wandb.
 
 import argparse
 import fcntl
-import json
 import os
-import secrets
 import select
-import shutil
 import signal
 import socket
 import sys
@@ -28,74 +25,16 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
-
-import yaml
+from typing import IO
 
 from paribus.core import runfolder
-from paribus.core.build import build
-from paribus.tracking.wandb import BUSY, GRACE, MIRROR, STATUS, WandB
+from paribus.tracking.wandb import BUSY, GRACE
+from paribus.tracking.wandb_state import Follower
 
 OK, FAILED = 0, 1
 RETRY = 600.0  # seconds between two tries to reach the service
 NICE = 10  # a tenth of a core's share: at 19 a machine full of trainings kept it from ever ending
-RECORD, ID, LOCK = "record", "id", "lock"
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"  # what W&B's own ids are made of
-
-
-class Follower:
-    """A run folder, what W&B is to be told of it, and whether training has ended."""
-
-    def __init__(self, run: Path, patience: float | None) -> None:
-        self.run, self.mirror = run, run / MIRROR
-        self.config: dict[str, Any] = yaml.safe_load((run / runfolder.CONFIG).read_text())
-        self.options = options_of(self.config)
-        self.patience = self.options.sync_timeout if patience is None else patience
-        self.id = _id(self.mirror / ID)
-        self.trainer = os.getppid()
-        self.ended = threading.Event()
-        self._told: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid()}
-
-    def tell(self, **news: Any) -> None:
-        """Leave news for whoever looks into status.json."""
-        self._told |= news
-        with suppress(OSError):
-            (self.mirror / f"{STATUS}.new").write_text(json.dumps(self._told))
-            os.replace(self.mirror / f"{STATUS}.new", self.mirror / STATUS)
-
-    @property
-    def home(self) -> Path:
-        """The folder in which W&B makes its own: WANDB_DIR or the run folder."""
-        return Path(os.environ.get("WANDB_DIR") or self.run).expanduser()
-
-    def keep_only(self, record: Path | None) -> None:
-        """Remove what W&B has written of this run but for one record."""
-        for folder in (self.home / "wandb").glob(f"*run-*-{self.id}"):
-            if record is None or folder.name != record.name:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    @property
-    def complete(self) -> Path | None:
-        """W&B's folder of the last follower that came to an end."""
-        path = self.mirror / RECORD
-        return Path(path.read_text()) if path.exists() else None
-
-    def completed(self, record: Path) -> None:
-        runfolder.write_atomically(self.mirror / RECORD, str(record))
-        self.keep_only(record)
-
-
-def options_of(config: dict[str, Any]) -> WandB:
-    """The settings that the run was started with; the defaults if it had no such tracker."""
-    trackers = [t for t in (config.get("tracker") or {}).values() if t and t["_target_"].endswith("wandb.WandB")]
-    return build(trackers[0]) if trackers else WandB()
-
-
-def _id(path: Path) -> str:
-    """Random, since two people may run one recipe, and kept, since a run that is resumed stays one run."""
-    if not path.exists():
-        runfolder.write_atomically(path, "".join(secrets.choice(_ALPHABET) for _ in range(8)))
-    return path.read_text()
+LOCK = "lock"
 
 
 def alone(mirror: Path, once: bool) -> IO[str] | None:

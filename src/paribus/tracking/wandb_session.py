@@ -4,16 +4,14 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import wandb
 
 from paribus.core import runfolder
 from paribus.core.events import event_in
 from paribus.tracking.wandb import GRACE, INPUTS
-
-if TYPE_CHECKING:
-    from paribus.tracking.wandb_follower import Follower
+from paribus.tracking.wandb_state import Follower
 
 PAUSE = 1.0  # seconds between two looks at the record
 CONNECT = 30.0  # seconds for the service to answer at the start
@@ -21,7 +19,7 @@ EXIT_CODES = {"DONE": 0, "FAILED": 1, "PREEMPTED": 75, None: 255}
 NAMES = {"DONE": "finished", "FAILED": "failed", "PREEMPTED": "preempted", None: "killed"}
 
 
-def session(follower: "Follower", online: bool) -> None:
+def session(follower: Follower, online: bool) -> None:
     """Tell W&B the whole record, waiting for more until training has ended.
 
     A run that the service knows already is told only what comes after its last step: values of a step that was trained
@@ -51,7 +49,7 @@ def session(follower: "Follower", online: bool) -> None:
     follower.tell(record=live.settings.sync_dir)
 
 
-def _events(follower: "Follower") -> Iterator[dict[str, Any]]:
+def _events(follower: Follower) -> Iterator[dict[str, Any]]:
     """The events of the record as they come, until training has ended. A line that is not whole yet is waited for."""
     torn = b""
     path = follower.run / runfolder.EVENTS
@@ -65,7 +63,7 @@ def _events(follower: "Follower") -> Iterator[dict[str, Any]]:
             follower.ended.wait(PAUSE)
 
 
-def _told(follower: "Follower") -> dict[str, Any]:
+def _told(follower: Follower) -> dict[str, Any]:
     """What W&B is told of a run beside its values. None where W&B shall read its own variable."""
     config, options = follower.config, follower.options
     techniques = list(config.get("techniques") or [])
@@ -91,7 +89,7 @@ def _told(follower: "Follower") -> dict[str, Any]:
     }
 
 
-def _settings(follower: "Follower", online: bool) -> wandb.Settings:
+def _settings(follower: Follower, online: bool) -> wandb.Settings:
     """Quiet, bounded in time, with the run's own commit and command, and measuring the training process."""
     segments = runfolder.read_json(follower.run / runfolder.PROVENANCE).get("segments", [])
     newest: dict[str, Any] = segments[-1] if segments else {}
@@ -116,7 +114,7 @@ def _settings(follower: "Follower", online: bool) -> wandb.Settings:
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in wandb.Settings.model_fields})
 
 
-def _leave_earlier_second(follower: "Follower") -> None:
+def _leave_earlier_second(follower: Follower) -> None:
     """W&B names its folder by the second, and would write into one that is there."""
     while list((follower.home / "wandb").glob(f"*run-{time.strftime('%Y%m%d_%H%M%S')}-{follower.id}")):
         time.sleep(0.1)

@@ -1,0 +1,103 @@
+"""How long it takes to get going: whole processes started afresh, and the phases up to the first step."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from paribus.bench.harness.implementation import Case, Contender, Prepared, version
+from paribus.bench.harness.measure import Result, Row
+
+FIRST = "import torch"  # what everything that trains has to wait for
+
+
+@dataclass(frozen=True)
+class Command:
+    """Arguments of this Python, and what its standard output has to hold."""
+
+    name: str
+    package: str
+    arguments: tuple[str, ...]
+    prints: str = ""
+
+    def run(self) -> str:
+        """Raises RuntimeError with the last line of its complaint if it fails."""
+        done = subprocess.run(
+            [sys.executable, *self.arguments], env=environment(), capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
+        return done.stdout
+
+    def error(self) -> float:
+        return 0.0 if self.prints in self.run() else float("inf")
+
+
+def environment() -> Mapping[str, str]:
+    """This process's, with the paribus that runs here and no W&B."""
+    source = Path(__file__).parents[3]
+    known = os.environ.get("PYTHONPATH")
+    path = f"{source}{os.pathsep}{known}" if known else str(source)
+    return {**os.environ, "PYTHONPATH": path, "WANDB_MODE": "disabled"}
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command("python, nothing", "python", ("-c", "")),
+    *(
+        Command(f"import {module}", module, ("-c", f"import {module}"))
+        for module in ("torch", "torchvision", "timm", "paribus")
+    ),
+    Command("paribus --help", "paribus", ("-m", "paribus.cli", "--help"), "paribus train"),
+    Command("paribus list techniques", "paribus", ("-m", "paribus.cli", "list", "techniques"), "cutmix"),
+    Command("paribus train --help", "paribus", ("-m", "paribus.cli", "train", "--help"), "batch_size"),
+)
+
+
+def commands(chosen: Sequence[Command] = COMMANDS) -> Case:
+    """Whole processes, from the call to the exit."""
+
+    def entry(command: Command) -> Contender:
+        kind = "ours" if command.package == "paribus" else "public"
+        return Contender(command.name, command.package, lambda: Prepared(command.error, command.run), kind)
+
+    return Case(
+        "start",
+        "Processes from call to exit",
+        "Each a fresh process; files are in the page cache.",
+        "0 if it ends well and prints what it should",
+        0.0,
+        tuple(entry(command) for command in chosen),
+        FIRST,
+    )
+
+
+def phases(overrides: Sequence[str], device: torch.device, rounds: int, tell: Callable[[str], None]) -> Result:
+    """Of the start of a training in fresh processes: rows are phases in their order, and the whole."""
+    code = f"from paribus.bench.start.first_step import first_step; first_step({list(overrides)!r}, {str(device)!r})"
+    command = Command("first step", "paribus", ("-c", code))
+    found: list[dict[str, float]] = []
+    for round_ in range(rounds + 1):  # the first fills the page cache
+        tell(f"first step, process {round_ + 1} of {rounds + 1}")
+        found.append(json.loads(command.run().splitlines()[-1]))
+    case = Case(
+        "start",
+        "From a fresh process to the first step",
+        f"`{' '.join(overrides)}`, one phase after the other in a process of its own.",
+        "not asked",
+        0.0,
+        (),
+        baseline="in all",
+    )
+    names = list(found[0])
+    rows = [
+        Row(name, "paribus", "ours", version("paribus"), "measured", None, tuple(f[name] for f in found[1:]))
+        for name in names
+    ]
+    return Result(case, tuple(rows))

@@ -1,0 +1,44 @@
+"""Which comparisons there are for each technique, and running them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from paribus.bench.harness.implementation import Case, Scope, Unavailable
+from paribus.bench.harness.measure import Result, measure
+from paribus.bench.techniques import mixing, networks, optimizers
+
+CASES: dict[str, Callable[[Scope], Iterator[Case]]] = {
+    "cutmix": partial(mixing.cases, "cutmix"),
+    "mixup": partial(mixing.cases, "mixup"),
+    "adamp": partial(optimizers.cases, "adamp"),
+    "sgdp": partial(optimizers.cases, "sgdp"),
+    "rexnet": partial(networks.cases, "rexnet"),
+    "pit": partial(networks.cases, "pit"),
+}
+
+
+@dataclass(frozen=True)
+class Effort:
+    """rounds: samples of each implementation. least: seconds a sample lasts at the least."""
+
+    rounds: int
+    least: float
+
+
+QUICK, FULL = Effort(5, 0.01), Effort(15, 0.02)
+
+
+def run(names: Sequence[str], scope: Scope, effort: Effort, tell: Callable[[str], None]) -> list[Result]:
+    """All comparisons of these techniques, one after the other; `tell` is given a line before each."""
+    results: list[Result] = []
+    for name in names:
+        try:
+            for case in CASES[name](scope):
+                tell(case.title)
+                results.append(measure(case, scope.device, effort.rounds, effort.least))
+        except Unavailable as absent:  # no case can be made, e.g. no timm to take ResNet-18's shapes from
+            tell(f"{name}: left out, what it needs is {absent.status}")
+    return results

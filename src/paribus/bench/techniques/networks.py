@@ -1,0 +1,178 @@
+"""ReXNet and PiT beside timm's networks of the same weights: forward and backward of a training step."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import paribus
+from paribus.bench.harness.implementation import Case, Contender, Prepared, Scope, Target, Unavailable, need
+from paribus.core.protocols import Spec
+from paribus.core.streams import drawing_from, stream
+from paribus.models.macs import count_macs
+
+TOLERANCE = 1e-4  # relative, of logits and of the gradient of all parameters together
+
+
+@dataclass(frozen=True)
+class Network:
+    """One published network, ours and timm's, for images of `size` pixels a side; `arguments` leave dropout out."""
+
+    technique: str
+    title: str
+    ours: Callable[..., nn.Module]
+    arguments: Mapping[str, Any]
+    timm: str
+    size: int
+    batch: int
+    on_cuda: int = 128  # images a batch there
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The images, and timm's network on them, whose weights ours take and whose results are the truth."""
+
+    network: Network
+    scope: Scope
+
+    @property
+    def batch(self) -> int:
+        return self.network.on_cuda if self.scope.cuda else self.network.batch
+
+    @cached_property
+    def images(self) -> Tensor:
+        shape = (self.batch, 3, self.network.size, self.network.size)
+        x = torch.randn(shape, generator=stream(0, "bench images"))
+        return x.to(self.scope.device, memory_format=torch.channels_last)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        return torch.randint(1000, (self.batch,), generator=stream(0, "bench labels")).to(self.scope.device)
+
+    @cached_property
+    def theirs(self) -> nn.Module:
+        need("timm")
+        import timm
+
+        with drawing_from(stream(0, "bench network")):
+            model = timm.create_model(self.network.timm, pretrained=False, drop_rate=0.0)
+        return model.to(self.scope.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+
+    @cached_property
+    def truth(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Logits in evaluation, and the gradient in training as a state dict of timm's names (buffers are 0)."""
+        model = copy.deepcopy(self.theirs)
+        logits = self.logits(model)
+        self.backward(model)
+        gradient = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
+        return logits, {**gradient, **{name: p.grad for name, p in model.named_parameters() if p.grad is not None}}
+
+    @torch.no_grad()
+    def logits(self, model: nn.Module) -> Tensor:
+        found = model.eval()(self.images)
+        model.train()
+        return found
+
+    def backward(self, model: nn.Module, mixed_precision: bool = False) -> None:
+        """One training step's forward and backward; gradients are made anew."""
+        for p in model.parameters():
+            p.grad = None
+        with torch.autocast(self.scope.device.type, torch.bfloat16, enabled=mixed_precision):
+            loss = F.cross_entropy(model(self.images), self.labels)
+        loss.backward()
+
+
+def make_ours(network: Network) -> nn.Module:
+    """Raises Unavailable where this version of paribus cannot make it."""
+    try:
+        return network.ours(**network.arguments)
+    except TypeError as refusal:
+        raise Unavailable("not available", "this paribus cannot make it") from refusal
+
+
+def apart(found: Tensor, wanted: Tensor) -> float:
+    return float((found - wanted).norm() / wanted.norm())
+
+
+def prepared(problem: Problem, ours: bool) -> Prepared:
+    """Ours with timm's weights, or timm's own."""
+    if ours:
+        model = make_ours(problem.network).to(problem.scope.device)
+        paribus.load_timm_weights(model, problem.theirs.state_dict())
+        model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    else:
+        model = problem.theirs
+
+    def error() -> float:
+        logits, gradient = problem.truth
+        checked = copy.deepcopy(model)  # a training step moves BatchNorm's statistics
+        off = apart(problem.logits(checked), logits)
+        problem.backward(checked)
+        wanted = copy.deepcopy(checked)
+        if ours:
+            paribus.load_timm_weights(wanted, gradient)
+        else:
+            wanted.load_state_dict(gradient)
+        return max(off, apart(_flat(p.grad for p in checked.parameters()), _flat(wanted.parameters())))
+
+    return Prepared(error, lambda: problem.backward(model, mixed_precision=problem.scope.cuda))
+
+
+def _flat(tensors: Iterator[Tensor | None]) -> Tensor:
+    return torch.cat([torch.zeros(0) if t is None else t.detach().flatten().cpu() for t in tensors])
+
+
+def cost(network: Network) -> dict[str, int]:
+    """Parameters, and MACs of one image; nothing for a network that cannot be made here."""
+    try:
+        with torch.device("meta"):
+            shadow = make_ours(network)
+    except Unavailable:
+        return {}
+    macs = count_macs(shadow, Spec(1000, 3, network.size, network.size))
+    return {"parameters": sum(p.numel() for p in shadow.parameters()), "MACs": macs}
+
+
+def case(network: Network, scope: Scope) -> Case:
+    problem = Problem(network, scope)
+    own, theirs = f"paribus.{network.technique}", f"timm {network.timm}"
+    numbers = cost(network)
+    arithmetic = "bfloat16 autocast" if scope.cuda else "float32"
+    return Case(
+        network.technique,
+        f"{network.title}, {network.size} px, batch {problem.batch}",
+        work=f"Forward and backward in training, {arithmetic}, channels_last, no dropout"
+        + "".join(f", {value:,} {name}" for name, value in numbers.items())
+        + ".",
+        truth="logits in evaluation and the gradient in training of timm's network, whose weights ours took (float32)",
+        tolerance=TOLERANCE,
+        contenders=(
+            Contender(own, "paribus", lambda: prepared(problem, ours=True), "ours"),
+            Contender(theirs, "timm", lambda: prepared(problem, ours=False)),
+        ),
+        baseline=theirs,
+        targets=(Target(own, theirs, 1.0, "no slower than timm's network of the same weights"),),
+        samples=problem.batch,
+        numbers=numbers,
+    )
+
+
+NETWORKS = (
+    Network("rexnet", "ReXNet-1.0", paribus.rexnet, {"dropout": 0.0}, "rexnet_100", 224, 8),
+    Network("rexnet", "ReXNet-1.0 in eights", paribus.rexnet, {"dropout": 0.0, "divisor": 8}, "rexnetr_100", 224, 8),
+    Network("pit", "PiT-Ti", paribus.pit, {"variant": "ti"}, "pit_ti_224", 224, 8),
+    Network("pit", "PiT-S", paribus.pit, {"variant": "s"}, "pit_s_224", 224, 4),
+)
+
+
+def cases(technique: str, scope: Scope) -> Iterator[Case]:
+    chosen = [network for network in NETWORKS if network.technique == technique]
+    for network in chosen[:1] if scope.quick else chosen:
+        yield case(network, scope)

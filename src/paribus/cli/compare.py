@@ -1,0 +1,186 @@
+"""`paribus compare RUN... --against RUN...`: a study's statistics for run folders that no study planned. No torch."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paribus.cli.gate import GATE_HELP, add_gate, conditions_of, found_by, margin_of, told
+from paribus.cli.options import Parser, parsed
+from paribus.core import runfolder
+from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import OK
+from paribus.recipe.configs import config_folder
+from paribus.recipe.identity import computed_part
+from paribus.study import rows as record
+from paribus.study.analysis.analysis import analysed
+from paribus.study.analysis.question import Asked
+from paribus.study.plan import differences
+from paribus.study.report.build import report_of
+from paribus.study.report.markdown import escaped, table_of
+from paribus.study.report.wording import listed
+from paribus.study.rows import Row
+
+SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The runs on one side, which share a recipe but for the seed. recipe: dotted where it is nested."""
+
+    arm: str
+    techniques: tuple[str, ...]
+    recipe: Mapping[str, Any]
+    rows: tuple[Row, ...]
+
+
+def run(arguments: Sequence[str]) -> int:
+    asked = parsed(_parser(), arguments)
+    if asked is None:
+        return OK
+    conditions, margin = conditions_of(asked), margin_of(asked, asked.metric)
+    one, other = side_of(asked.runs), side_of(asked.against)
+    if one.arm == other.arm:
+        one, other = _renamed(one, f"{one.arm} (A)"), _renamed(other, f"{other.arm} (B)")
+    _same_data(one, other)
+    rows = (*one.rows, *other.rows)
+    if not any(asked.metric in row.metrics for row in rows):
+        known = sorted({key for row in rows for key in row.metrics})
+        raise ConfigError(f"--metric {asked.metric}: no run has it; there are {', '.join(known) or 'none'}")
+    analysis = analysed(
+        Asked(
+            name=f"{one.arm} against {other.arm}",
+            question=f"What is {one.arm} worth against {other.arm}?",
+            arms={other.arm: other.techniques, one.arm: one.techniques},
+            pairs=((one.arm, other.arm),),
+            metric=asked.metric,
+            higher_is_better=not (asked.lower_is_better or asked.metric.endswith("loss")),
+            margin=margin or 0.0,
+            factors={},
+        ),
+        rows,
+    )
+    report = report_of(analysis)
+    unexplained = _unexplained(one, other)
+    if unexplained:
+        keys = listed(f"{key} ({a} against {b})" for key, a, b in unexplained)
+        caution = (
+            f"The recipes differ in more than techniques and seed: {keys}. What is measured is all of it together."
+        )
+        report = replace(report, cautions=(caution, *report.cautions), troubles=("recipes differ", *report.troubles))
+    found = found_by(asked, analysis, conditions)
+    print(f"## {report.title}\n")
+    for verdict in report.verdicts:
+        print(f"**{escaped(verdict.said)}** {escaped(verdict.numbers)}\n")
+    for text in report.cautions:
+        print(f"> {escaped(text)}\n")
+    tables = [table_of(table) for s in report.sections if s.key in SHOWN for table in s.tables]
+    print("\n\n".join(tables))
+    return told(asked, analysis, report, found)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="paribus compare",
+        description="Compare runs with others by their last step, paired by seed, as a study does but without one.",
+        epilog=GATE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of one recipe, one a seed")
+    parser.add_argument(
+        "--against", nargs="+", type=Path, metavar="RUN", required=True, help="run folders to compare with"
+    )
+    parser.add_argument("--metric", default="val/acc1", help="default: val/acc1")
+    parser.add_argument("--lower-is-better", action="store_true", help="so it is anyway for metrics that end in loss")
+    add_gate(parser, "0, and then nothing can be called equivalent")
+    return parser
+
+
+def side_of(paths: Sequence[Path]) -> Side:
+    """Raises ConfigError for what is no finished run, another recipe among them, or a seed that is there twice."""
+    folders = [path.expanduser() for path in paths if not _is_log(path, paths)]
+    configs = {folder: runfolder.read_config(folder) for folder in folders}
+    recipes = {folder: _recipe(config) for folder, config in configs.items()}
+    first = folders[0]
+    for folder in folders[1:]:
+        if unlike := differences(recipes[first], recipes[folder]):
+            keys = listed(f"{key} is {was} and {now}" for key, was, now in unlike)
+            raise ConfigError(
+                f"{first} and {folder} are on the same side but differ in more than the seed: {keys}; compare them "
+                f"one by one"
+            )
+    techniques = tuple(configs[first].get("techniques") or ())
+    arm = "+".join(techniques) or "baseline"
+    rows: dict[int, tuple[Path, Row]] = {}
+    for folder in folders:
+        row = record.row_of(folder, "", arm)
+        if row is None:
+            raise ConfigError(f"{folder}: has not finished; run it to its end or leave it out")
+        if row.seed in rows:
+            raise ConfigError(f"{rows[row.seed][0]} and {folder} are both of seed {row.seed}; leave one of them out")
+        rows[row.seed] = (folder, row)
+    return Side(arm, techniques, recipes[first], tuple(row for _, row in rows.values()))
+
+
+def _is_log(path: Path, paths: Sequence[Path]) -> bool:
+    """NAME.log beside the run folder NAME, which a shell's `*` names too."""
+    return path.suffix == ".log" and path.is_file() and path.with_suffix("") in paths
+
+
+def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config computes, but for the seed."""
+    try:
+        return {key: value for key, value in computed_part(config).items() if key != "seed"}
+    except (KeyError, AttributeError) as error:
+        raise ConfigError(f"{runfolder.CONFIG} is not whole: {error}") from error
+
+
+def _renamed(side: Side, arm: str) -> Side:
+    return replace(side, arm=arm, rows=tuple(replace(row, arm=arm) for row in side.rows))
+
+
+def _same_data(one: Side, other: Side) -> None:
+    """Another test set is another question: a difference between runs would be one between images."""
+    tested = [
+        {name: size for name, size in row.sizes.items() if name != "train"} for row in (one.rows[0], other.rows[0])
+    ]
+    sources = [side.recipe.get("data") for side in (one, other)]
+    kinds = [source.get("_target_") if isinstance(source, dict) else source for source in sources]
+    if kinds[0] != kinds[1] or tested[0] != tested[1]:
+        raise ConfigError(
+            f"the two sides are evaluated on different data: {kinds[0]} {tested[0]} and {kinds[1]} {tested[1]}; "
+            "their results cannot be compared"
+        )
+
+
+def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
+    """Keys in which the recipes differ and which no technique of either side sets: (key, one's, the other's)."""
+    own = {key for name in {*one.techniques, *other.techniques} for key in _set_by(name)}
+    found = differences(one.recipe, other.recipe)
+    images = [side.rows[0].data_checksum for side in (one, other)]
+    if images[0] != images[1] and one.recipe.get("data") == other.recipe.get("data"):
+        found = [*found, ("the training images themselves", images[0][:12], images[1][:12])]
+    return [(key, a, b) for key, a, b in found if not any(key == k or key.startswith(f"{k}.") for k in own)]
+
+
+def _set_by(technique: str) -> set[str]:
+    """The keys that a technique's overlay sets or swaps; empty for one from elsewhere, whose keys are then named."""
+    path = Path(config_folder()) / "technique" / f"{technique}.yaml"
+    if not path.is_file():
+        return set()
+    overlay = yaml.safe_load(path.read_text()) or {}
+    rules = overlay.pop("overlays", {})
+    swapped = {key for rule in rules.values() for key in rule.get("swap", {})}
+    return {*_leaves(overlay), *swapped, *(key.removesuffix("._target_") for key in swapped if key.count(".") > 1)}
+
+
+def _leaves(node: Any, path: str = "") -> set[str]:
+    if not isinstance(node, Mapping) or not node:
+        return {path}
+    # a component that the overlay adds whole, with its class, is its own
+    if path and "_target_" in node:
+        return {path}
+    return {leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))}

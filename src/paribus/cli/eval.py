@@ -1,0 +1,71 @@
+"""`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or on others of the same kind."""
+
+from dataclasses import asdict
+from typing import Any
+
+from paribus.core.errors import ConfigError
+from paribus.core.protocols import DataSets
+from paribus.engine.distributed import World
+from paribus.engine.evaluate import evaluate
+from paribus.engine.runtime import prepare
+from paribus.recipe.build import building, evaluation_from, method_from, place_of
+from paribus.recipe.recipe import recipe_again
+from paribus.runs.saved_run import Saved, saved
+
+USAGE = (
+    "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [data.pack=DIR] [data=NAME data.KEY=VALUE ...] "
+    "[runtime.KEY=VALUE] "
+    "[packages=[NAME]]"
+)
+
+_HERE = ("data.root", "data.pack", "data.workers", "packages", "runtime.")  # what may differ from where it was trained
+
+
+def run(arguments: list[str]) -> int:
+    if arguments in (["-h"], ["--help"]):
+        print(
+            f"{USAGE}\n\ndata=NAME evaluates on another data set of as many classes, normalised as the run's own was."
+        )
+        return 0
+    named = [a for a in arguments if a.startswith("data=")]
+    of_data = [a for a in arguments if a.startswith("data.")] if named else []
+    found = saved([a for a in arguments if a not in named + of_data], USAGE, _HERE)
+    recipe = found.recipe
+    if named:
+        recipe = recipe_again({**recipe.config, "data": _other_data(found, named + of_data)})
+
+    place = place_of(recipe, prepare(recipe.runtime, World()), World())
+    with building("data"):
+        data = recipe.data(place)
+        _check_inputs(found, data)
+        evaluators = evaluation_from(recipe, data)
+    with building("model"):
+        method = method_from(recipe, data, place)
+        method.load_state_dict(found.checkpoint.method)
+    print(
+        f"{found.folder.name} after step {found.checkpoint.step}"
+        + (f", on {' '.join(named + of_data)}" if named else "")
+    )
+    for key, value in sorted(evaluate(method, evaluators, data.splits).items()):
+        print(f"  {key:<16} {value:.6f}")
+    return 0
+
+
+def _other_data(found: Saved, overrides: list[str]) -> dict[str, Any]:
+    """The config of another data set, with the mean and deviation that the network was trained with."""
+    from paribus.recipe.compose import composed
+
+    config = composed(overrides)["data"]
+    inputs = found.summary.get("inputs", {})
+    return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
+
+
+def _check_inputs(found: Saved, data: DataSets) -> None:
+    """Networks may be built by their data's size, so another size would be another network."""
+    trained = {key: found.summary.get("inputs", {}).get(key) for key in asdict(data.spec)}
+    if None not in trained.values() and trained != asdict(data.spec):
+        old, new = (
+            f"{s['channels']}×{s['height']}×{s['width']} images of {s['classes']} classes"
+            for s in (trained, asdict(data.spec))
+        )
+        raise ConfigError(f"data: found {new}; the network was trained on {old}")

@@ -1,0 +1,245 @@
+"""`paribus list`: what there is to choose from, and the runs under a folder. Needs no torch."""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from paribus.core import runfolder
+from paribus.core.errors import ConfigError
+from paribus.core.lock import holder
+from paribus.core.terminal import terminal
+from paribus.recipe.configs import options
+
+GROUPS = {
+    "techniques": "technique",
+    "models": "model",
+    "experiments": "experiment",
+    "methods": "method",
+    "data": "data",
+    "optimizers": "optimizer",
+    "schedules": "schedule",
+}
+USAGE = f"usage: paribus list {'|'.join(GROUPS)} | paribus list runs [FOLDER] [--json] | paribus list studies [FOLDER]"
+_COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
+_TAIL = 65536  # bytes of the record that are read of a run without a summary: some 200 entries
+
+
+def run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    what, rest = arguments[0], [a for a in arguments[1:] if a != "--json"]
+    if what == "runs" and len(rest) <= 1 and not any(a.startswith("-") for a in rest):
+        return _runs(Path(rest[0] if rest else "runs"), "--json" in arguments)
+    if what == "studies" and len(rest) <= 1:
+        return _studies(Path(rest[0] if rest else "experiments"))
+    if what not in GROUPS or arguments[1:]:
+        raise ConfigError(f"list {' '.join(arguments)}: nothing of this kind; {USAGE}")
+    found = options(GROUPS[what])
+    width = max(len(name) for name in found)
+    for name, headline in found.items():
+        print(f"{name:<{width}}  {headline}".rstrip())
+    return 0
+
+
+def _studies(folder: Path) -> int:
+    """The studies under a folder, each with its question."""
+    from paribus.study.spec import load
+
+    found: dict[str, str] = {}
+    for path in sorted(folder.glob("*/study.yaml")):
+        try:
+            found[str(path.parent)] = load(path.parent).spec.question
+        except ConfigError as error:
+            found[str(path.parent)] = f"unreadable: {error}"
+    if not found:
+        raise ConfigError(f"{folder}: no study there (a folder with a study.yaml)")
+    width = max(len(name) for name in found)
+    for name, question in found.items():
+        print(f"{name:<{width}}  {question}")
+    return 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A run folder at a glance.
+
+    state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not end well).
+    step: of the newest checkpoint or record. total: steps, None where only the length in epochs is known so far.
+    note: why it failed, who holds it, what is damaged. started: ISO 8601, of the first start.
+    """
+
+    run: str
+    state: str
+    step: int
+    total: int | None
+    length: str
+    metrics: Mapping[str, float]
+    started: str | None
+    note: str
+
+
+def found_runs(folder: Path) -> list[Row]:
+    """The run folders directly under a folder, by name, with seed 2 before seed 10."""
+    paths = [path.parent for path in folder.glob(f"*/{runfolder.CONFIG}")]
+    return [_row(path) for path in sorted(paths, key=_natural)]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def _row(path: Path) -> Row:
+    """One damaged file is a note, not the end of the list."""
+    damaged: list[str] = []
+    summary = _read(path / runfolder.SUMMARY, damaged)
+    segments = _read(path / runfolder.PROVENANCE, damaged).get("segments")
+    first = segments[0] if isinstance(segments, list) and segments else None
+    state, note = _state(path)
+    known = _recorded(path / runfolder.EVENTS) if state in ("running", "stopped") or not summary else {}
+    metrics = {**_numbers(summary.get("metrics")), **_numbers(known.get("values"))}
+    steps = [n for n in (summary.get("step"), known.get("step"), runfolder.saved_step(path)) if isinstance(n, int)]
+    total, length = summary.get("steps"), _length(path / runfolder.CONFIG, damaged)
+    if not isinstance(total, int):
+        total = int(length[:-2]) if length.endswith("ba") else None
+    started = str(first["time"]) if isinstance(first, dict) and "time" in first else None
+    notes = [text for text in (note, f"damaged: {', '.join(damaged)}" if damaged else "") if text]
+    return Row(path.name, state, max(steps, default=0), total, length, metrics, started, "; ".join(notes))
+
+
+def _state(path: Path) -> tuple[str, str]:
+    """State and note. The lock is asked only where there is no marker, so a list disturbs no run that starts."""
+    marker = runfolder.state(path)
+    if marker is None:
+        held = holder(path)
+        return ("running", f"by {held}") if held else ("stopped", "")
+    why = ""
+    if marker == "FAILED":
+        with suppress(OSError, UnicodeDecodeError):
+            why = (path / marker).read_text().partition("\n")[0]
+    return marker.lower(), why
+
+
+def _read(path: Path, damaged: list[str]) -> dict[str, Any]:
+    try:
+        found: Any = runfolder.read_json(path)
+    except (ConfigError, OSError, UnicodeDecodeError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        damaged.append(path.name)
+        return {}
+    return found
+
+
+def _recorded(path: Path) -> dict[str, Any]:
+    """Step and latest values at the end of a record; {} if there is none."""
+    step, values = None, dict[str, Any]()
+    with suppress(OSError), open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        for line in file.read().split(b"\n"):
+            with suppress(ValueError, KeyError, TypeError):  # cut at the front, or torn at the end
+                event = json.loads(line)
+                step, values = event["step"], {**values, **event["values"]}
+    return {"step": step, "values": values}
+
+
+def _numbers(metrics: Any) -> dict[str, float]:
+    return {k: v for k, v in metrics.items() if isinstance(v, int | float)} if isinstance(metrics, dict) else {}
+
+
+def _length(path: Path, damaged: list[str]) -> str:
+    """`steps` of a config. Reading 200 of them as YAML would take a second."""
+    try:
+        found = re.search(r"^steps: ['\"]?(\d+(?:ep|ba))['\"]?\s*$", path.read_text(), flags=re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        found = None
+    if found is None:
+        damaged.append(path.name)
+        return ""
+    return found[1]
+
+
+def _runs(folder: Path, as_json: bool) -> int:
+    rows = found_runs(folder)
+    if as_json:
+        print(json.dumps([{**asdict(row), "folder": str(folder / row.run)} for row in rows], indent=2))
+        return 0
+    if not rows:
+        print(f"no runs under {folder}")
+        return 0
+    screen = terminal()
+    if screen is None:
+        print("\n".join(plain(rows)))
+        print(f"\nunder {folder.resolve()}")
+    else:
+        screen.print(table(rows, screen.width))
+        notes = [f"{row.run} {row.state}: {row.note}" for row in rows if row.note]
+        screen.print("\n".join(["", *notes, f"{_count(rows)} under {folder.resolve()}"]), soft_wrap=True)
+    return 0
+
+
+def _count(rows: Sequence[Row]) -> str:
+    states = [row.state for row in rows]
+    told = [f"{states.count(state)} {state}" for state in _COLOURS if state in states]
+    return f"{len(rows)} run{'s' * (len(rows) != 1)} ({', '.join(told)})"
+
+
+_COLUMNS: dict[str, Callable[[Row], str]] = {  # the last ones are dropped first where there is no room
+    "run": lambda row: row.run,
+    "state": lambda row: row.state,
+    "step": lambda row: f"{row.step}/{row.total or row.length or '?'}",
+    "val acc1": lambda row: f"{row.metrics['val/acc1']:.2%}" if "val/acc1" in row.metrics else "",
+    "train s": lambda row: f"{row.metrics['time/train_s']:.1f}" if "time/train_s" in row.metrics else "",
+    "started": lambda row: _local(row.started),
+}
+_RIGHT = ("step", "val acc1", "train s")
+
+
+def _local(time: str | None) -> str:
+    """In the reader's own time zone."""
+    with suppress(ValueError, TypeError):
+        return datetime.fromisoformat(time or "").astimezone().strftime("%Y-%m-%d %H:%M")
+    return ""
+
+
+def plain(rows: Sequence[Row]) -> list[str]:
+    """Aligned columns, nothing cut, for files and other programs."""
+    columns = {**_COLUMNS, "note": lambda row: row.note}
+    cells = [list(columns), *([tell(row) for tell in columns.values()] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    return [
+        "  ".join(
+            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            for name, cell, width in zip(columns, line, widths, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def table(rows: Sequence[Row], width: int) -> Any:
+    """The same as a table of rich's. Where even the first columns do not fit, names go on in the next line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    cells = {name: [tell(row) for row in rows] for name, tell in _COLUMNS.items()}
+    widths = {name: max(len(name), *map(len, column)) for name, column in cells.items()}
+    shown = list(cells)
+    while len(shown) > 4 and sum(widths[name] + 2 for name in shown) - 2 > width:
+        shown.pop()
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in shown:
+        made.add_column(
+            name,
+            justify="right" if name in _RIGHT else "left",
+            overflow="fold",
+            no_wrap=name != "run",
+            min_width=12 if name == "run" else widths[name],
+        )
+    for i, row in enumerate(rows):
+        made.add_row(*(Text(cells[n][i], style=_COLOURS[row.state] if n == "state" else "") for n in shown))
+    return made

@@ -1,0 +1,149 @@
+"""Hydra composes, then steps aside: overrides, --help, --cfg, -m and --config-dir are its own; folders, errors and exit
+codes are ours.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from typing import Any, NoReturn, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from paribus.cli.main import complain
+from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
+from paribus.engine.world import from_environment
+from paribus.recipe.compose import one_line
+from paribus.recipe.configs import config_folder
+from paribus.runs.screen import Screen
+
+_QUIET = {"-q", "--quiet"}
+
+
+class JobEnded(Exception):
+    """One job of a sweep did not end with 0. Hydra carries it through a launcher, and goes on with the other jobs."""
+
+
+def run(arguments: list[str]) -> int:
+    """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
+    quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
+    arguments = [_quoted(a) for a in arguments if a not in _QUIET]
+    several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place
+    arguments = [*several, *(a for a in arguments if a not in several)]
+    process = os.getpid()
+    codes: list[int] = []
+    stops: list[Any] = []  # the process's one StopRequest, once there is one
+    sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
+
+    def job(cfg: DictConfig) -> None:
+        # unresolved: `seed=${nowhere}` is to be refused where it is used, not where it is told
+        task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
+        overrides = task if sweeping else []
+        alone = from_environment().size == 1  # else torchrun's or srun's part of the command is missing
+        screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
+        if REQUEUE in codes or (stops and stops[0].asked):  # starting the next job would not be leaving
+            codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
+        else:
+            codes.append(_one_job(cfg, overrides, stops, screen))
+        code = codes[-1]
+        if sweeping and code != OK and os.getpid() != process:  # here `codes` tells
+            raise JobEnded(f"a job ended with exit code {code}")
+
+    _check_flags(arguments)
+    argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
+    try:
+        with tempfile.TemporaryDirectory(prefix="paribus-sweep-") as scratch:
+            # Hydra's sweeper wants a folder for its multirun.yaml; runs have their own
+            own = [f"hydra.sweep.dir={scratch}"] if sweeping else []
+            # argparse wants all overrides in one place, so ours go right before the user's first
+            first = next((i for i, a in enumerate(arguments) if "=" in a and a[0] != "-"), len(arguments))
+            sys.argv = ["paribus train", *arguments[:first], *own, *arguments[first:]]
+            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
+    except JobEnded:
+        pass
+    except SystemExit as done:  # how Hydra ends --help
+        return int(done.code or OK)
+    except (ConfigError, RunFailed, BrokenPipeError):
+        raise
+    except Exception as error:  # a job tells of its own; so this is Hydra at odds with a config or an override
+        raise ConfigError(one_line(error, arguments)) from error
+    finally:
+        if "paribus.engine.distributed" in sys.modules:
+            sys.modules["paribus.engine.distributed"].leave()
+        sys.argv = argv
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error
+    return _overall(codes, quiet) if codes else OK
+
+
+def _quoted(argument: str) -> str:
+    """A path as a shell hands it over, in the quotes that Hydra's grammar wants around spaces, ~ and letters like ü."""
+    key, _, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
+    if key not in ("paths.runs", "data.root", "data.pack") or plain or re.search(r"['\"\\,]|\$\{", value):
+        return argument
+    return f"{key}='{value}'"
+
+
+def _check_flags(arguments: list[str]) -> None:
+    """Refuse a flag that Hydra does not know in one line; its own parser prints a page of usage."""
+    from hydra._internal.utils import get_args_parser  # what hydra.main parses with; there is no public name for it
+
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message}; an override is key=value, and paribus train --hydra-help names the flags")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
+
+
+def _config_dir(arguments: list[str]) -> list[str]:
+    """--config-dir as it was given, which a command for the same run needs again."""
+    for i, argument in enumerate(arguments):
+        if argument in ("--config-dir", "-cd"):
+            return arguments[i : i + 2]
+        if argument.startswith("--config-dir="):
+            return [argument]
+    return []
+
+
+def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:
+    from paribus.engine.stop import StopRequest
+    from paribus.runs.train import train  # torch comes with it, and only now
+
+    if not stops:
+        stops.append(StopRequest())
+    if overrides and not screen.quiet:
+        print(f"\n== {' '.join(overrides)}", flush=True)
+    choice: Any = HydraConfig.get().runtime.choices.get("technique")
+    asked = [choice] if isinstance(choice, str) else list(choice or [])
+    try:
+        return train(OmegaConf.to_container(cfg, resolve=True), asked, stops[0], screen)
+    except ConfigError as error:
+        return complain(str(error), BAD_CONFIG)
+    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        return complain(str(ConfigError(one_line(error, overrides))), BAD_CONFIG)
+    except RunFailed as error:
+        return complain(str(error), FAILED)
+    except Exception as error:  # a defect of ours, or of the user's own class
+        what = next(iter(str(error).splitlines()), "")
+        return complain(
+            f"the run failed: {type(error).__name__}: {what}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
+        )
+
+
+def _overall(codes: list[int], quiet: bool) -> int:
+    """0 if every job ended well; else the gravest: failed before bad input before stopped."""
+    if len(codes) > 1 and not (quiet and set(codes) == {OK}):
+        print(
+            f"\n{len(codes)} jobs: "
+            + ", ".join(f"{n} ended with {c}" for c in sorted(set(codes)) if (n := codes.count(c)))
+        )
+    return next((code for code in (FAILED, BAD_CONFIG, REQUEUE) if code in codes), OK)

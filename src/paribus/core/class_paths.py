@@ -1,0 +1,46 @@
+"""Where config classes once were: the one table of old and new dotted names.
+
+A class's dotted name stands in recorded configs, and is hashed into the ids of runs. When a class moves, its line here
+keeps both working: `current` is what a recorded name means today (core/build.py imports through it), `recorded` is what
+today's class is hashed as (recipe/identity.py). A line is never changed or taken out; a class that moves twice keeps
+its first name on the left and has its newest on the right.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+MOVED: Mapping[str, str] = MappingProxyType(
+    {
+        "paribus.cli.compose.CheckpointsConfig": "paribus.recipe.recipe.CheckpointsConfig",
+        "paribus.cli.compose.EveryConfig": "paribus.recipe.recipe.EveryConfig",
+        "paribus.cli.compose.PathsConfig": "paribus.recipe.recipe.PathsConfig",
+        "paribus.exported.Exported": "paribus.models.exported.Exported",
+    }
+)
+_BACK = MappingProxyType({new: old for old, new in MOVED.items()})
+
+
+def current(name: str) -> str:
+    """The dotted name under which a class is imported today.
+
+    >>> current("paribus.exported.Exported"), current("paribus.models.vit.ViT")
+    ('paribus.models.exported.Exported', 'paribus.models.vit.ViT')
+    """
+    return MOVED.get(name, name)
+
+
+def recorded(node: Any) -> Any:
+    """A copy of plain config data in which every class, at any depth, has the name under which it is hashed.
+
+    >>> recorded({"teacher": {"_target_": "paribus.models.exported.Exported"}})
+    {'teacher': {'_target_': 'paribus.exported.Exported'}}
+    """
+    if isinstance(node, Mapping):
+        return {
+            key: _BACK.get(value, value) if key == "_target_" and isinstance(value, str) else recorded(value)
+            for key, value in node.items()
+        }
+    if isinstance(node, list | tuple):
+        return [recorded(item) for item in node]
+    return node

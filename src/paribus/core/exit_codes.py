@@ -1,0 +1,8 @@
+"""What the commands' exit codes mean. Scripts, CI and Slurm rely on them, so they stay."""
+
+OK = 0  # done, or done before
+FAILED = 1
+BAD_CONFIG = 2  # the input is wrong; one line says where and what to do
+STUDY_FAILED = 3  # a study ended with failed cells
+MISMATCH = 4  # `paribus verify` found other bits
+REQUEUE = 75  # stopped with a checkpoint; the same command again goes on

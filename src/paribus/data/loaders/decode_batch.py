@@ -1,0 +1,262 @@
+"""From files to uint8 pixels of one size: what a data worker does for a batch, and nothing else.
+
+Each maker is picklable and gives, for an index, pixels that depend on that index alone. Draws belong to samples, so a
+training image is cropped as the packed pixels of the same image would be, and the bits agree where those are the bits
+the decoder gave.
+"""
+
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from paribus.core.batch import named
+from paribus.core.streams import key64
+from paribus.data.loaders.epoch_order import order
+from paribus.data.loaders.worker_pool import buffer
+from paribus.data.ops import native as kernels
+from paribus.data.ops.draws import Draws
+from paribus.data.ops.input_spec import Interpolation, Look, ResizedCrop
+from paribus.data.ops.resize import SUPPORT
+from paribus.data.trees.source import BadImage, Source
+
+_CHUNK = 32  # images decoded before their boxes are drawn together; one by one the drawing would cost more than a crop
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Some samples of a source. ids: (n,) int64, their indices in its full listing, in increasing order."""
+
+    source: Source
+    ids: Tensor
+
+    @cached_property
+    def targets(self) -> Tensor:
+        """(n,) int64 class ids."""
+        return self.source.targets[self.ids]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def chosen(self, index: Tensor) -> "Samples":
+        return Samples(self.source, self.ids[index])
+
+
+class Decoded(NamedTuple):
+    """pixels: (b, size, size, 3) uint8. rows: (b,) int64, which of the samples they are.
+
+    bad: a line for each image that did not decode, where that is to be borne. failed: the line where it is not, and
+    trace, where it came from; then the pixels mean nothing.
+    """
+
+    pixels: Tensor
+    rows: Tensor
+    bad: tuple[str, ...] = ()
+    failed: str | None = None
+    trace: str = ""
+
+    @staticmethod
+    def failure(error: BadImage) -> "Decoded":
+        nothing = torch.empty(0, dtype=torch.uint8)
+        return Decoded(nothing, nothing, failed=str(error), trace="".join(traceback.format_exception(error)))
+
+
+@dataclass(frozen=True)
+class Places:
+    """Who stands where: `order` of any epoch, cut into global batches; what does not fill one is left out."""
+
+    n: int
+    seed: int
+    repeats: int
+    batch_size: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.n // self.batch_size
+
+    def at(self, step: int, positions: Tensor) -> tuple[int, Tensor, Tensor | None]:
+        """The epoch of a step, and rows and copies at these places (CPU) of its global batch."""
+        epoch, k = divmod(step, self.steps_per_epoch)
+        rows, copies = self._order(epoch)
+        here = positions + k * self.batch_size
+        return epoch, rows[here], None if copies is None else copies[here]
+
+    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
+        known = self._known.get("last")
+        if known is None or known[0] != epoch:
+            known = (epoch, order(self.n, self.seed, epoch, self.repeats))
+            self._known["last"] = known  # whole, so that no thread sees half of it
+        return known[1]
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        return {}  # the last epoch's order, for speed only
+
+
+@dataclass(frozen=True)
+class TrainingPixels:
+    """Crops for the training steps. first, last: the places of the global batch that are made for a step.
+
+    stand_in: an image that does not decode is replaced by the next sound one of its class in listing order, which is
+    cropped by the numbers of the one it replaces, so nothing else in the batch changes; else the batch fails.
+    """
+
+    samples: Samples
+    look: Look
+    places: Places
+    first: int
+    last: int
+    stand_in: bool
+
+    def __call__(self, index: int, wanted: Callable[[], bool]) -> Decoded:
+        """This rank's share of step `index`."""
+        return self.at(index, torch.arange(self.first, self.last), wanted)
+
+    def at(self, step: int, positions: Tensor, wanted: Callable[[], bool]) -> Decoded:
+        """The samples at these places (CPU) of a step's global batch."""
+        epoch, rows, copies = self.places.at(step, positions)
+        ids = self.samples.ids[rows]
+        crop = self.look.crop
+        assert isinstance(crop, ResizedCrop)
+        pixels = buffer(len(rows), crop.size, crop.size, 3)
+        bad = list[str]()
+        for start in range(0, len(rows), _CHUNK):
+            here = slice(start, start + _CHUNK)
+            images = list[Image.Image]()
+            for row in rows[here].tolist():
+                if not wanted():
+                    return Decoded(pixels, rows)
+                try:
+                    images.append(self._image(row, bad))
+                except BadImage as error:
+                    return Decoded.failure(error)
+            draws = Draws(self.places.seed, epoch, ids[here], None if copies is None else copies[here])
+            cut(images, crop, draws, self.look.flip, pixels[here])
+        return Decoded(pixels, rows, tuple(bad))
+
+    def _image(self, row: int, bad: list[str]) -> Image.Image:
+        source, index = self.samples.source, int(self.samples.ids[row])
+        try:
+            return source.image(index)
+        except BadImage as error:
+            if not self.stand_in:
+                raise
+            for other in self._next_of_class(row):
+                try:
+                    image = source.image(other)
+                except BadImage:
+                    continue
+                bad.append(f"{error}; {source.called(other)} stands in for it")
+                return image
+            raise BadImage(f"{error}; no other image of its class decodes either") from error
+
+    def _next_of_class(self, row: int) -> Iterator[int]:
+        """Indices of the other chosen samples of this one's class, those after it first."""
+        targets = self.samples.targets
+        same = self.samples.ids[targets == targets[row]].tolist()
+        place = same.index(int(self.samples.ids[row]))
+        yield from same[place + 1 :] + same[:place]
+
+
+@dataclass(frozen=True)
+class EvaluationPixels:
+    """Pieces of evaluation batches: index k · pieces + j is piece j of batch k, so that all workers share a batch.
+
+    An image that does not decode is left out where that is to be borne (`skip`).
+    """
+
+    samples: Samples
+    size: int
+    ratio: float
+    interpolation: Interpolation
+    batch_size: int
+    pieces: int
+    skip: bool
+
+    def __call__(self, index: int, wanted: Callable[[], bool]) -> Decoded:
+        batch, piece = divmod(index, self.pieces)
+        share = -(-self.batch_size // self.pieces)
+        start = batch * self.batch_size + piece * share
+        stop = min(start + share, (batch + 1) * self.batch_size, len(self.samples))
+        rows, bad = list[int](), list[str]()
+        pixels = buffer(max(0, stop - start), self.size, self.size, 3)
+        out = pixels.numpy()
+        for row in range(start, stop):
+            if not wanted():
+                break
+            try:
+                image = self.samples.source.image(int(self.samples.ids[row]))
+            except BadImage as error:
+                if not self.skip:
+                    return Decoded.failure(error)
+                bad.append(f"{error}; it is left out")
+                continue
+            out[len(rows)] = centred(image, self.size, self.ratio, self.interpolation)
+            rows.append(row)
+        return Decoded(pixels[: len(rows)], torch.tensor(rows, dtype=torch.int64), tuple(bad))
+
+
+def cut(images: list[Image.Image], crop: ResizedCrop, draws: Draws, flip: bool, out: Tensor) -> None:
+    """Each RGB image's box, resized and, where that is drawn, mirrored, into out (b, size, size, 3) uint8."""
+    widths, heights = torch.tensor([image.size for image in images]).unbind(1)
+    boxes = crop.boxes(draws, heights, widths)
+    if (native := kernels.kernels()) is not None:
+        _cut_natively(native, images, crop, draws, flip, boxes.contiguous(), out)
+        return
+    mirrored = draws("flip", 1)[:, 0] < 0.5 if flip else torch.zeros(len(images), dtype=torch.bool)
+    for image, (top, left, height, width), mirror, to in zip(
+        images, boxes.tolist(), mirrored.tolist(), out.numpy(), strict=True
+    ):
+        part = image.crop((left, top, left + width, top + height))
+        part = np.asarray(part.resize((crop.size, crop.size), FILTERS[crop.interpolation]))
+        to[:] = part[:, ::-1] if mirror else part
+
+
+def _cut_natively(
+    native: Any, images: list[Image.Image], crop: ResizedCrop, draws: Draws, flip: bool, boxes: Tensor, out: Tensor
+) -> None:
+    """The kernel of pixels.c, which gives Pillow's bits in about half the time and mirrors at no cost."""
+    ids = named(draws.ids, draws.copies).contiguous()
+    key = key64(draws.seed, "augment.flip", draws.epoch)
+    for k, image in enumerate(images):
+        pixels = np.asarray(image)
+        job = kernels.Job(
+            images=pixels.ctypes.data,
+            ids=ids[k].data_ptr(),
+            boxes=boxes[k].data_ptr(),
+            out_bytes=out[k].data_ptr(),
+            count=1,
+            height=image.height,
+            width=image.width,
+            channels=3,
+            out_height=crop.size,
+            out_width=crop.size,
+            key=key,
+            flip=1 if flip else 0,  # the number of its draw
+            support=int(SUPPORT[crop.interpolation]),
+            threads=1,
+        )
+        if native.pixels(job, None):
+            raise MemoryError("no memory for the rows of an image")
+
+
+def centred(image: Image.Image, size: int, ratio: float, interpolation: Interpolation) -> "np.ndarray[Any, Any]":
+    """The middle size×size pixels, (size, size, 3) uint8, of the image with its shorter side at round(size / ratio).
+
+    What torchvision's Resize and CenterCrop make of a PIL image: the longer side is rounded down, the margin to even.
+    """
+    shorter = round(size / ratio)
+    width, height = image.size
+    if min(width, height) != shorter:
+        longer = int(shorter * max(width, height) / min(width, height))
+        image = image.resize((shorter, longer) if width <= height else (longer, shorter), FILTERS[interpolation])
+        width, height = image.size
+    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    return np.asarray(image.crop((left, top, left + size, top + size)))

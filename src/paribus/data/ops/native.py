@@ -1,0 +1,119 @@
+"""The C kernels through ctypes, for images on a CPU: pixels.c draws, crops and normalises, tones.c changes colours and
+places."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paribus.core.native import NotCompiled, library, parallel
+
+_SOURCE = Path(__file__).with_name("inputs.c")
+_TONES = Path(__file__).with_name("color.c")
+MOST_CHANNELS = 4  # as in pixels.c
+_POINTERS = ("images", "rows", "ids", "boxes", "scale", "shift", "out", "out_bytes")
+_NUMBERS = ("count", "height", "width", "channels", "out_height", "out_width", "pad", "key", "flip", "channels_last")
+
+
+class Job(ctypes.Structure):
+    """pixels.c explains the fields; the last two are its own."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+        *((name, ctypes.c_int64) for name in (*_NUMBERS, "support", "threads", "next", "failed")),
+    ]
+
+
+class Changes(ctypes.Structure):
+    """The job of tones.c, which explains the fields."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("images", "operations", "arguments", "fill")),
+        *((name, ctypes.c_int64) for name in ("count", "height", "width", "channels", "turns", "bicubic")),
+        *((name, ctypes.c_int64) for name in ("threads", "next", "failed")),
+    ]
+
+
+_OPERATIONS = (
+    "none", "brightness", "contrast", "saturation", "hue", "sharpness", "autocontrast", "equalize", "invert",
+    "posterize", "solarize", "solarize_add", "affine",
+)  # fmt: skip
+CODES = {name: code for code, name in enumerate(_OPERATIONS)}  # as tones.c counts them
+
+
+@functools.cache
+def kernels() -> Any:
+    """The compiled functions, or None after one warning that says why there are none."""
+    try:
+        compiled: Any = library(_SOURCE, "pixels")
+        tones: Any = library(_TONES, "tones")
+    except NotCompiled as error:
+        warnings.warn(
+            f"data on a CPU is fastest with a C compiler and a folder for what it makes: {error}; tensor operations "
+            "are used instead, with the same results",
+            stacklevel=2,
+        )
+        return None
+    compiled.pixels.restype = ctypes.c_int
+    compiled.pixels.argtypes = [ctypes.POINTER(Job), ctypes.c_void_p]
+    compiled.draws.restype = None
+    compiled.draws.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
+    tones.tones.restype = ctypes.c_int
+    tones.tones.argtypes = [ctypes.POINTER(Changes), ctypes.c_void_p]
+    compiled.change = tones.tones
+    return compiled
+
+
+def run(job: Job) -> None:
+    """Do the job on torch's threads. Raises MemoryError."""
+    job.threads = torch.get_num_threads()
+    if kernels().pixels(job, parallel()):
+        raise MemoryError("no memory for the rows of an image")
+
+
+def drawn(key: int, ids: Tensor, n: int) -> Tensor:
+    """core/streams.uniform_from for ids in the memory of a CPU: the same numbers, without thirty small operations."""
+    ids = ids.contiguous()
+    out = torch.empty(len(ids), n)
+    kernels().draws(key, ids.data_ptr(), len(ids), n, out.data_ptr())
+    return out
+
+
+def changes(images: Tensor) -> bool:
+    """Whether `changed` takes these images."""
+    return images.is_cpu and images.shape[3] in (1, 3) and kernels() is not None
+
+
+def changed(
+    images: Tensor, operations: Tensor, arguments: Tensor, fill: tuple[int, ...] = (), bicubic: bool = False
+) -> Tensor:
+    """Each image with its own operations, one after another.
+
+    images: (b, h, w, c) uint8, not changed. operations: (b, turns) of CODES. arguments: (b, turns, 6) float64, what
+    tones.py calls the factor and so on in the first place, or a matrix. fill: c grey levels around a moved image.
+    """
+    out = images.clone(memory_format=torch.contiguous_format)
+    operations, arguments = operations.to(torch.int32).contiguous(), arguments.double().contiguous()
+    levels = torch.tensor(fill or (0,) * images.shape[3])
+    job = Changes(
+        images=out.data_ptr(),
+        operations=operations.data_ptr(),
+        arguments=arguments.data_ptr(),
+        fill=levels.data_ptr(),
+        count=len(out),
+        height=out.shape[1],
+        width=out.shape[2],
+        channels=out.shape[3],
+        turns=operations.shape[1],
+        bicubic=bicubic,
+        threads=torch.get_num_threads(),
+    )
+    if kernels().change(job, parallel()):
+        raise MemoryError("no memory for a copy of an image")
+    return out

@@ -1,0 +1,99 @@
+"""Pillow's resize of a box of each image, for whole batches in integer tensor operations: equal to it bit for bit.
+
+libImaging/Resample.c: the weights of an output pixel are the filter, stretched by the scale when an image shrinks
+(antialias), normalised in float64 and rounded to 22 bits after the point. Of the two passes the horizontal one comes
+first, unless the height loses more than twice as many pixels as the width (Pillow 13; earlier versions have no such
+exception and differ there by a few grey levels). What the first gives is rounded to uint8. Integer sums are the same in
+any order, so a CPU, a CUDA device and the kernel of pixels.c agree.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from paribus.data.ops.input_spec import Interpolation
+
+BITS = 22
+SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
+
+
+def resized_crop(
+    images: Tensor, rows: Tensor, boxes: Tensor, size: tuple[int, int], interpolation: Interpolation = "bilinear"
+) -> Tensor:
+    """`image.crop(box).resize(size, resample)` of each chosen image.
+
+    images: (n, H, W, c) uint8; rows: (b,) int64, where the samples lie; boxes: (b, 4) int64 top, left, height, width,
+    inside the image; size: height and width of the result. Returns (b, height, width, c) uint8.
+    """
+    top, left, height, width = boxes.unbind(1)
+    chosen = images[rows]
+
+    def across(part: Tensor) -> Tensor:
+        return _along(part, 2, left, width, size[1], interpolation)
+
+    def down(part: Tensor) -> Tensor:
+        return _along(part, 1, top, height, size[0], interpolation)
+
+    # each image needs one of the two orders; to know which, the host would have to wait for the device
+    first_down = vertical_first(height, width, size)[:, None, None, None]
+    return torch.where(first_down, across(down(chosen)), down(across(chosen)))
+
+
+def vertical_first(height: Tensor, width: Tensor, size: tuple[int, int]) -> Tensor:
+    """Whether Pillow 13 shrinks an image of this size, (b,), downwards before it goes across."""
+    return height - size[0] > 2 * (width - size[1]).clamp(min=0)
+
+
+def _along(images: Tensor, axis: int, start: Tensor, length: Tensor, size: int, filter: Interpolation) -> Tensor:
+    """One pass: (b, h, w, c) with `axis` resized to `size` from `length` pixels at `start`."""
+    first, weights = taps(length, size, images.shape[axis], filter)
+    total = None
+    shape = (len(images), 1, -1, 1) if axis == 2 else (len(images), -1, 1, 1)
+    last = (length - 1)[:, None]
+    for k in range(weights.shape[2]):
+        # beyond a pixel's own taps the weights are 0, so any place will do
+        place = start[:, None] + torch.minimum(first + k, last)
+        index = place.view(shape).expand(*images.shape[:axis], size, *images.shape[axis + 1 :])
+        part = images.gather(axis, index).int() * weights[:, :, k].view(shape)
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total.add_(1 << (BITS - 1)).bitwise_right_shift_(BITS).clamp_(0, 255).to(torch.uint8)
+
+
+def taps(length: Tensor, size: int, longest: int, filter: Interpolation) -> tuple[Tensor, Tensor]:
+    """Which input pixels make each output pixel: the first, (b, size) int64, and the weights from there on, (b, size,
+    k) int32 in units of 2^-22, 0 beyond the last.
+
+    length: (b,) int64 input pixels, at most `longest`, so that the number of taps needs no look at the values.
+    """
+    scale = length.double() / size
+    stretch = scale.clamp(min=1.0)
+    support = SUPPORT[filter] * stretch
+    most = math.ceil(SUPPORT[filter] * max(longest / size, 1.0)) * 2 + 1
+    centre = (torch.arange(size, device=length.device) + 0.5) * scale[:, None]
+    first = (centre - support[:, None] + 0.5).long().clamp_(min=0)
+    end = torch.minimum((centre + support[:, None] + 0.5).long(), length[:, None])
+    k = torch.arange(most, device=length.device)
+    at = ((k + first[:, :, None]) - centre[:, :, None] + 0.5) * (1.0 / stretch)[:, None, None]
+    raw = torch.where(k < (end - first)[:, :, None], _FILTERS[filter](at), 0.0)
+    total = raw[:, :, 0].clone()
+    for i in range(1, most):  # in Pillow's order: float64 sums depend on it
+        total += raw[:, :, i]
+    weights = torch.where(total[:, :, None] != 0.0, raw / total[:, :, None], raw) * (1 << BITS)
+    return first, (torch.where(weights < 0, -0.5, 0.5) + weights).to(torch.int32)
+
+
+def _bilinear(x: Tensor) -> Tensor:
+    x = x.abs()
+    return torch.where(x < 1.0, 1.0 - x, 0.0)
+
+
+def _bicubic(x: Tensor) -> Tensor:
+    a, x = -0.5, x.abs()
+    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
+    far = (((x - 5) * x + 8) * x - 4) * a
+    return torch.where(x < 1.0, near, torch.where(x < 2.0, far, 0.0))
+
+
+_FILTERS = {"bilinear": _bilinear, "bicubic": _bicubic}

@@ -1,0 +1,227 @@
+"""What a pack is on disk, read and checked without torch.
+
+pack.json                   what is in it and how it was made; replaced at once when a pack is finished
+SPLIT-PLAN.pixels           uint8 rows of size · size · 3 numbers, one an image
+SPLIT-PLAN.targets, .ids    little-endian int64, one number an image
+train-PLAN.names            the list of file names that chose the training images, where there was one
+unfinished-PLAN.jsonl       the journal of a pack that is being made (data/packs/prepare.py)
+lock                        held while one is being made
+
+PLAN is a digest of the source and the rules, so that a pack in the making lies beside the finished one and never in it.
+"""
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import Field
+
+from paribus.core.build import checked, schema
+from paribus.core.errors import ConfigError
+from paribus.data.trees.manifest import FOLDER, manifest
+from paribus.data.trees.tree import SPLITS, find_tree, fingerprint, listing, selected
+
+FORMAT = 1
+RECORD = "pack.json"
+_ROW_BYTES = 8  # of a target and of an id
+_Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_File = Annotated[str, Field(pattern=r"^[\w-]+\.[a-z]+$")]
+_Count = Annotated[int, Field(ge=0)]
+
+
+@schema
+class SplitRecord:
+    """images: rows. listed: images of the source, skipped ones too. chunk: images of the source whose rows one sha256
+    covers. rows: of each chunk, fewer where images were skipped. skipped: file and reason."""
+
+    images: _Count
+    listed: _Count
+    pixels: _File
+    targets: _File
+    ids: _File
+    chunk: Annotated[int, Field(ge=1)]
+    rows: tuple[_Count, ...]
+    sha256: tuple[_Digest, ...]
+    targets_sha256: _Digest
+    ids_sha256: _Digest
+    skipped: tuple[str, ...] = ()
+
+
+@schema
+class Record:
+    """pack.json. rule: how images were chosen, decoded and resized, in words. names: the file of the list that chose.
+    tree: where the source lay, for people. fingerprint: of the source (data/trees/tree.py). partial: what it lacked."""
+
+    format: int
+    name: str
+    size: Annotated[int, Field(ge=1, le=4096)]
+    classes: tuple[str, ...]
+    splits: dict[str, SplitRecord]
+    rule: dict[str, str]
+    versions: dict[str, str]
+    tree: str
+    fingerprint: _Digest
+    partial: tuple[str, ...] = ()
+    names: _File | None = None
+    checksum: _Digest
+
+    @property
+    def row(self) -> int:
+        """Bytes of an image."""
+        return self.size * self.size * 3
+
+
+def checksum_of(name: str, size: int, classes: tuple[str, ...], splits: Mapping[str, SplitRecord]) -> str:
+    """sha256 over the sums of all that training sees."""
+    parts = {k: [s.images, s.chunk, s.rows, s.sha256, s.targets_sha256, s.ids_sha256] for k, s in splits.items()}
+    text = json.dumps([FORMAT, name, size, classes, parts], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def written_out(record: Record) -> str:
+    return json.dumps(asdict(cast(Any, record)), indent=1, sort_keys=True) + "\n"
+
+
+def prepare_command(
+    name: str, size: int, folder: Path, root: Path | None, record: Record | None = None, listed: str = "FILE"
+) -> str:
+    """What makes this pack, to be copied. record: of the pack there, whose ways are kept."""
+    words = ["paribus", "data", "prepare", name, "--root", str(root) if root else "DIR", "--size", str(size)]
+    if root is None or folder != default_folder(root, name, size):
+        words += ["--out", str(folder)]
+    if record is not None:
+        words += ["--allow-missing"] if record.partial else []
+        words += ["--on-error", "skip"] if any(s.skipped for s in record.splits.values()) else []
+        words += ["--list", listed] if record.names else []
+    return shlex.join(words)
+
+
+def default_folder(root: Path, name: str, size: int) -> Path:
+    """Where a pack lies unless it is told otherwise."""
+    return root / "packed" / f"{name}-{size}"
+
+
+def read_record(folder: Path) -> Record | None:
+    """None where there is no pack. Raises ConfigError where its pack.json is of another format, or damaged."""
+    path = folder / RECORD
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged or cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} is damaged: found {type(content).__name__}, expected an object")
+    if content.get("format") != FORMAT:
+        raise ConfigError(f"{folder} is a pack of format {content.get('format')!r}; this paribus reads format {FORMAT}")
+    splits = content.get("splits")
+    if not isinstance(splits, dict) or set(splits) != {"train", "val"}:
+        raise ConfigError(f"{path} is damaged: splits: expected train and val")
+    try:
+        made = {k: checked(SplitRecord, _tuples(v), f"splits.{k}") for k, v in splits.items()}
+        record = checked(Record, {**_tuples(content), "splits": made})
+    except ConfigError as error:
+        raise ConfigError(f"{path} is damaged: {error}") from error
+    for key, s in record.splits.items():
+        if len(s.rows) != len(s.sha256) or sum(s.rows) != s.images or s.images > s.listed:
+            raise ConfigError(f"{path} is damaged: splits.{key}: its counts contradict each other")
+    if checksum_of(record.name, record.size, record.classes, record.splits) != record.checksum:
+        raise ConfigError(f"{path} is damaged: its checksum is not that of its content")
+    return record
+
+
+def _tuples(content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise ConfigError(f"found {type(content).__name__}, expected an object")
+    return {str(k): tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+
+
+def lengths(record: Record) -> dict[str, int]:
+    """Files of a pack and their bytes."""
+    found: dict[str, int] = {}
+    for s in record.splits.values():
+        found |= {s.pixels: s.images * record.row, s.targets: s.images * _ROW_BYTES, s.ids: s.images * _ROW_BYTES}
+    return found
+
+
+def faults(folder: Path, record: Record, deep: bool) -> Iterator[str]:
+    """What is wrong with a pack's files: lengths, and checksums of the first and last chunk, or of everything."""
+    for file, expected in lengths(record).items():
+        try:
+            found = (folder / file).stat().st_size
+        except OSError as error:
+            yield f"{folder / file}: {error.strerror}"
+            continue
+        if found != expected:
+            yield f"{folder / file} has {found:,} bytes, {expected:,} expected"
+    if record.names and not (folder / record.names).is_file():
+        yield f"{folder / record.names} is not there"
+    for s in record.splits.values():
+        try:
+            yield from _wrong_sums(folder, s, record.row, deep)
+        except OSError as error:
+            yield f"{error.filename or folder / s.pixels}: {error.strerror}"
+
+
+def _wrong_sums(folder: Path, s: SplitRecord, row: int, deep: bool) -> Iterator[str]:
+    for file, expected in ((s.targets, s.targets_sha256), (s.ids, s.ids_sha256)):
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+            yield f"{folder / file}: the checksum is not that of {RECORD}"
+    with open(folder / s.pixels, "rb") as file:
+        start = 0
+        for i, (rows, expected) in enumerate(zip(s.rows, s.sha256, strict=True)):
+            if deep or i in (0, len(s.rows) - 1):
+                file.seek(start)
+                if hashlib.sha256(file.read(rows * row)).hexdigest() != expected:
+                    first = start // row
+                    yield f"{folder / s.pixels}: images {first:,}–{first + rows - 1:,}: wrong checksum"
+            start += rows * row
+
+
+def changed(folder: Path, record: Record, source_root: Path | None) -> str:
+    """In words how the source differs from what was packed; "" where it does not, or is not there."""
+    known = None if record.name == FOLDER else manifest(record.name)
+    if source_root is None:
+        return ""
+    try:
+        tree = find_tree(source_root, known)
+    except ConfigError:
+        return ""
+    partial = bool(record.partial)
+    try:
+        names = names_of(folder, record)
+        parts = [selected(listing(tree, split, known, partial), known, names, partial) for split in SPLITS]
+    except ConfigError as error:
+        return str(error)
+    for part, packed in zip(parts, (record.splits[split] for split in SPLITS), strict=True):
+        if len(part.paths) != packed.listed:
+            return f"{tree / part.split} has {len(part.paths):,} images now, {packed.listed:,} then"
+    if fingerprint(parts) != record.fingerprint:
+        return f"files in {tree} were replaced, renamed or copied anew (names, sizes or times differ)"
+    return ""
+
+
+def files_of(record: Record) -> set[str]:
+    return {RECORD, *lengths(record), *([record.names] if record.names else [])}
+
+
+def names_of(folder: Path, record: Record) -> tuple[str, ...] | None:
+    """The list of names that chose the training images. Raises ConfigError where it has gone."""
+    return read_names(folder / record.names) if record.names else None
+
+
+def read_names(path: Path) -> tuple[str, ...]:
+    """One image a line, by file name or class/file. Raises ConfigError."""
+    try:
+        lines = os.fsdecode(path.read_bytes()).splitlines()
+    except OSError as error:
+        raise ConfigError(f"{path}: the list of images cannot be read: {error.strerror}") from error
+    found = tuple(line.strip() for line in lines if line.strip())
+    if not found:
+        raise ConfigError(f"{path}: no names in it; expected one file name a line")
+    return found

@@ -1,0 +1,98 @@
+"""A set of images packed once at a fixed size: uint8 pixels in one file a split, memory-mapped without a copy."""
+
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paribus.core.errors import ConfigError
+from paribus.data.packs.format import Record, SplitRecord, changed, lengths, prepare_command, read_record
+from paribus.data.packs.format import default_folder as default_folder
+
+
+@dataclass(frozen=True)
+class PackedSplit:
+    """images (n, size, size, 3) uint8, mapped from the file: writing to them ends the process. targets (n,) int64 class
+    ids. ids (n,) int64: places in the source's full listing, where skipped images count. skipped: names and reasons."""
+
+    images: Tensor
+    targets: Tensor
+    ids: Tensor
+    skipped: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Pack:
+    """checksum: over everything that training sees. partial: what the source lacked of its manifest. rule: how images
+    were chosen and made, in words."""
+
+    folder: Path
+    name: str
+    size: int
+    classes: tuple[str, ...]
+    splits: Mapping[str, PackedSplit]
+    checksum: str
+    partial: tuple[str, ...]
+    rule: Mapping[str, str]
+
+
+def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> Pack:
+    """source_root: where the set's tree may lie, as in `--root`; if it does, its files are compared with what was
+    packed (their names, sizes and times). None, or no tree there: the pack is taken as it is.
+
+    Raises ConfigError with the command that makes the pack, where there is none, it is of another format, name, size or
+    source, or its files are not as long as they must be. Checksums are the business of `paribus data check`.
+    """
+
+    def again(record: Record | None) -> str:
+        listed = str(folder / record.names) if record is not None and record.names else "FILE"
+        return prepare_command(name, size, folder, source_root, record, listed)
+
+    try:
+        record = read_record(folder)
+    except ConfigError as error:
+        raise ConfigError(f"{error}; remove {folder} and run: {again(None)}") from error
+    if record is None:
+        raise ConfigError(f"data.pack: no pack of {name} at {size} pixels in {folder}; make it with: {again(None)}")
+    if (record.name, record.size) != (name, size):
+        raise ConfigError(
+            f"data.pack: {folder} is a pack of {record.name} at {record.size} pixels, not of {name} at {size}; choose "
+            f"another folder, or remove this one and run: {again(None)}"
+        )
+    for file, length in lengths(record).items():
+        found = (folder / file).stat().st_size if (folder / file).is_file() else -1
+        if found != length:
+            what = "is not there" if found < 0 else f"has {found:,} bytes, {length:,} expected"
+            raise ConfigError(f"{folder / file} {what}; the pack is damaged, make it again with: {again(record)}")
+    if why := changed(folder, record, source_root):
+        raise ConfigError(f"{folder} was packed from other files: {why}; make it again with: {again(record)}")
+    splits = {split: _mapped(folder, s, size) for split, s in record.splits.items()}
+    return Pack(folder, name, size, record.classes, splits, record.checksum, record.partial, record.rule)
+
+
+def _mapped(folder: Path, s: SplitRecord, size: int) -> PackedSplit:
+    images = _tensor(folder / s.pixels, np.dtype("u1"), (s.images, size, size, 3))
+    targets = _tensor(folder / s.targets, np.dtype("<i8"), (s.images,))
+    ids = _tensor(folder / s.ids, np.dtype("<i8"), (s.images,))
+    return PackedSplit(images, targets, ids, s.skipped)
+
+
+def _tensor(path: Path, kind: "np.dtype[np.generic]", shape: tuple[int, ...]) -> Tensor:
+    """Read-only and shared, unlike torch.from_file: a private mapping counts against memory, and ImageNet at 160 pixels
+    (98 GB) would be refused on most machines."""
+    if shape[0] == 0:
+        return torch.empty(shape, dtype=torch.uint8 if kind.itemsize == 1 else torch.int64)
+    try:
+        array = np.memmap(path, kind, "r", shape=shape)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be mapped: {error}") from error
+    if sys.byteorder == "big" and kind.itemsize > 1:
+        return torch.from_numpy(array.astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*not writable.*", UserWarning)
+        return torch.from_numpy(array)

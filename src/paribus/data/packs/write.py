@@ -1,0 +1,267 @@
+"""A pack in the making: chunk by chunk, with a journal.
+
+Pixels are appended; a chunk counts once its line stands in the journal, and both have reached the disk. A run that was
+killed is gone on with from there: what the journal names is read back and compared with its checksums first. pack.json
+is replaced last, in one rename, and only then the earlier pack's files go.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from paribus.core.errors import ConfigError
+from paribus.core.runfolder import sync_folder, write_atomically
+from paribus.data.packs.decode_pool import Chunk, Pixels, in_order
+from paribus.data.packs.format import (
+    FORMAT,
+    RECORD,
+    Record,
+    SplitRecord,
+    checksum_of,
+    files_of,
+    read_record,
+    written_out,
+)
+from paribus.data.trees import decoding
+from paribus.data.trees.decoding import BadImage
+from paribus.data.trees.tree import SPLITS, Listing
+
+_CHUNK_BYTES = 2**24  # what a kill may cost, what a process holds, and what one fsync writes
+_SPARE = 2**20  # bytes beside the pixels that must fit, and a little more
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be packed. folder: of the pack, locked. skip: leave out images that do not decode. tree, parts: where
+    they lie, and which. partial, names, rule, source (a fingerprint): as in packfile.Record."""
+
+    name: str
+    size: int
+    folder: Path
+    workers: int
+    skip: bool
+    tree: Path
+    parts: Mapping[str, Listing]
+    partial: tuple[str, ...]
+    names: tuple[str, ...] | None
+    rule: dict[str, str]
+    source: str
+
+
+@dataclass(frozen=True)
+class Said:
+    """Where progress goes. tell: a line. begin: how many images there are, and how many of them are done; gives what is
+    called with each number of further ones."""
+
+    tell: Callable[[str], None]
+    begin: Callable[[int, int], Callable[[int], None]]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A finished chunk in the journal."""
+
+    split: str
+    rows: int
+    sha256: str
+    skipped: tuple[tuple[int, str], ...]
+
+
+def append(file: IO[bytes], content: bytes) -> None:
+    """At the end, and down to the disk. What was written of it when the disk fills goes again."""
+    start = file.seek(0, os.SEEK_END)
+    try:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            file.truncate(start)
+        raise
+
+
+class Packing:
+    """One pack in the making."""
+
+    def __init__(self, job: Job, said: Said) -> None:
+        self._job, self._said, self._folder, self._row = job, said, job.folder, job.size * job.size * 3
+        self._chunk = max(1, min(256, _CHUNK_BYTES // self._row))
+        self._versions = decoding.versions()
+        plan = [FORMAT, job.name, job.size, job.source, self._chunk, job.rule, self._versions]
+        self._plan = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:12]
+        self._journal = self._folder / f"unfinished-{self._plan}.jsonl"
+
+    def run(self) -> Record:
+        self._clear(keep=self._files(_earlier(self._folder)))
+        lines = self._done_before()
+        total = sum(len(part.paths) for part in self._job.parts.values())
+        done = sum(line.rows + len(line.skipped) for line in lines)
+        self._check_space(total - done)
+        self._cut_to(lines)
+        if done:
+            self._said.tell(f"going on after {done:,} of {total:,} images that were packed before")
+        return self._finished(self._pack(lines, self._said.begin(total, done)))
+
+    def _name(self, split: str, kind: str) -> str:
+        return f"{split}-{self._plan}.{kind}"
+
+    def _files(self, earlier: Record | None) -> set[str]:
+        """What must not be cleared away: the earlier pack, and what this one has so far."""
+        own = {self._name(split, kind) for split in SPLITS for kind in ("pixels", "targets", "ids", "names")}
+        return {"lock", self._journal.name, *own, *(files_of(earlier) if earlier else ())}
+
+    def _clear(self, keep: set[str]) -> None:
+        """Files of packs begun from another source or by other rules, and after the end those of the earlier pack."""
+        for path in self._folder.iterdir():
+            ours = path.suffix in (".pixels", ".targets", ".ids", ".names") or path.name.startswith("unfinished-")
+            if ours and path.name not in keep:
+                path.unlink()
+
+    def _check_space(self, images: int) -> None:
+        needed, free = images * (self._row + 16) + _SPARE, shutil.disk_usage(self._folder).free
+        self._said.tell(f"{self._folder}: {images:,} images of {self._job.size}×{self._job.size} need {_size(needed)}")
+        if needed > free:
+            raise ConfigError(
+                f"{self._folder}: {images:,} images need {_size(needed)}, {_size(free)} are free there; choose another "
+                "folder with --out, or a smaller --size"
+            )
+
+    def _done_before(self) -> list[Line]:
+        """The chunks of the journal whose pixels are on the disk as they were."""
+        sound = list[Line]()
+        lengths: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        for line in _lines(self._journal) if self._journal.exists() else ():
+            path = self._folder / self._name(line.split, "pixels")
+            if not path.is_file():
+                break
+            with open(path, "rb") as file:
+                file.seek(lengths[line.split])
+                if hashlib.sha256(file.read(line.rows * self._row)).hexdigest() != line.sha256:
+                    break
+            sound.append(line)
+            lengths[line.split] += line.rows * self._row
+        if not self._job.skip and (bad := next((line for line in sound if line.skipped), None)):
+            raise BadImage(
+                f"{self._job.tree}/{bad.skipped[0][1]}; --on-error skip leaves it out, as the run before did"
+            )
+        return sound
+
+    def _cut_to(self, lines: Sequence[Line]) -> None:
+        """Leave nothing else in the journal and in the files of pixels."""
+        for split in SPLITS:
+            with open(self._folder / self._name(split, "pixels"), "ab") as file:
+                file.truncate(sum(line.rows for line in lines if line.split == split) * self._row)
+        write_atomically(self._journal, "".join(_written(line) for line in lines))
+
+    def _pack(self, lines: list[Line], advance: Callable[[int], None]) -> dict[str, SplitRecord]:
+        """The chunks that no line tells of yet, both splits in one go: processes start once."""
+        job, todo = self._job, list[tuple[str, Chunk]]()
+        for split, part in job.parts.items():
+            done = sum(line.split == split for line in lines)
+            for start in range(done * self._chunk, len(part.paths), self._chunk):
+                chosen = part.paths[start : start + self._chunk]
+                todo.append((split, Chunk(str(job.tree), chosen, job.size, job.skip)))
+        with ExitStack() as stack:
+            journal = stack.enter_context(open(self._journal, "ab"))
+            files = {s: stack.enter_context(open(self._folder / self._name(s, "pixels"), "ab")) for s in SPLITS}
+            for (split, chunk), made in zip(todo, self._made([chunk for _, chunk in todo]), strict=True):
+                line = Line(split, len(made.rows) // self._row, hashlib.sha256(made.rows).hexdigest(), made.skipped)
+                append(files[split], made.rows)
+                append(journal, _written(line).encode())
+                lines.append(line)
+                advance(len(chunk.paths))
+        return {s: self._record(s, job.parts[s], [line for line in lines if line.split == s]) for s in SPLITS}
+
+    def _made(self, chunks: Sequence[Chunk]) -> Iterator[Pixels]:
+        try:
+            yield from in_order(chunks, self._job.workers)
+        except BadImage as error:
+            raise BadImage(
+                f"{self._job.tree}/{error}; --on-error skip leaves such images out and lists them"
+            ) from error
+
+    def _record(self, split: str, part: Listing, lines: Sequence[Line]) -> SplitRecord:
+        gone = {k * self._chunk + i for k, line in enumerate(lines) for i, _ in line.skipped}
+        ids = [i for i in range(len(part.paths)) if i not in gone]
+        if not ids:
+            raise ConfigError(f"{part.tree / split}: none of its {len(part.paths):,} images decodes")
+        sums = {}
+        for kind, numbers in (("ids", ids), ("targets", [part.targets[i] for i in ids])):
+            content = b"".join(n.to_bytes(8, "little") for n in numbers)
+            write_atomically(self._folder / self._name(split, kind), content)
+            sums[kind] = hashlib.sha256(content).hexdigest()
+        return SplitRecord(
+            images=len(ids),
+            listed=len(part.paths),
+            pixels=self._name(split, "pixels"),
+            targets=self._name(split, "targets"),
+            ids=self._name(split, "ids"),
+            chunk=self._chunk,
+            rows=tuple(line.rows for line in lines),
+            sha256=tuple(line.sha256 for line in lines),
+            targets_sha256=sums["targets"],
+            ids_sha256=sums["ids"],
+            skipped=tuple(reason for line in lines for _, reason in line.skipped),
+        )
+
+    def _finished(self, splits: dict[str, SplitRecord]) -> Record:
+        job, names = self._job, None
+        if job.names is not None:
+            names = self._name("train", "names")
+            write_atomically(self._folder / names, b"".join(os.fsencode(name) + b"\n" for name in job.names))
+        classes = job.parts["train"].classes
+        record = Record(
+            format=FORMAT,
+            name=job.name,
+            size=job.size,
+            classes=classes,
+            splits=splits,
+            rule=job.rule,
+            versions=self._versions,
+            tree=str(job.tree.absolute()),
+            fingerprint=job.source,
+            partial=job.partial,
+            names=names,
+            checksum=checksum_of(job.name, job.size, classes, splits),
+        )
+        sync_folder(self._folder)
+        write_atomically(self._folder / RECORD, written_out(record))
+        self._clear(keep=files_of(record))
+        return record
+
+
+def _earlier(folder: Path) -> Record | None:
+    try:
+        return read_record(folder)
+    except ConfigError:
+        return None
+
+
+def _written(line: Line) -> str:
+    return json.dumps([line.split, line.rows, line.sha256, line.skipped]) + "\n"
+
+
+def _lines(journal: Path) -> Iterator[Line]:
+    """Up to the first that is not whole."""
+    for text in journal.read_bytes().splitlines():
+        try:
+            split, rows, digest, skipped = json.loads(text)
+            line = Line(split, rows, digest, tuple((int(i), str(reason)) for i, reason in skipped))
+        except (ValueError, TypeError, RecursionError):
+            return
+        if split not in SPLITS or not isinstance(rows, int) or rows < 0:
+            return
+        yield line
+
+
+def _size(n: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
+        if n >= scale:
+            return f"{n / scale:.1f} {unit}"
+    return f"{n / 1e3:.0f} kB"

@@ -1,0 +1,80 @@
+"""Images by index, decoded one at a time: what the folder form trains on and what packs are made from."""
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from paribus.data.trees.decoding import BadImage as BadImage
+from paribus.data.trees.decoding import decoded
+from paribus.data.trees.manifest import Manifest
+from paribus.data.trees.tree import Listing, listing, selected
+
+
+class Source(Protocol):
+    """Images by index, in an order that never changes. Can be pickled, for DataLoader's workers.
+
+    classes: ids in the order of the targets. targets: (n,) int64, places in `classes`.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    targets: Tensor
+
+    def image(self, index: int) -> Image.Image:
+        """Mode RGB, whatever the file's mode. Raises BadImage, which names the file and the reason."""
+        ...
+
+    def called(self, index: int) -> str:
+        """As in messages, e.g. train/n01440764/x.JPEG."""
+        ...
+
+
+class FolderSource:
+    """The images of a listing. Their names lie in one block of bytes: a million Python strings would be copied into
+    each worker, page by page, as their counts of references change."""
+
+    def __init__(self, name: str, part: Listing) -> None:
+        self.name, self.classes, self.tree, self.split = name, part.classes, part.tree, part.split
+        self.targets = torch.tensor(part.targets, dtype=torch.int64)
+        self.ignored, self.absent = part.ignored, part.absent
+        encoded = [os.fsencode(path) for path in part.paths]
+        self._names = b"".join(encoded)
+        self._ends = np.cumsum(
+            [len(e) for e in encoded], dtype=np.int64
+        )  # a number of a tensor takes ten times as long
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def called(self, index: int) -> str:
+        if not 0 <= index < len(self):
+            raise IndexError(f"{index}: {self.name} {self.split} has {len(self)} images")
+        start = 0 if index == 0 else int(self._ends[index - 1])
+        return os.fsdecode(self._names[start : int(self._ends[index])])
+
+    def path(self, index: int) -> Path:
+        return self.tree / self.called(index)
+
+    def image(self, index: int) -> Image.Image:
+        return decoded(os.path.join(self.tree, self.called(index)))
+
+
+def folder_source(
+    root: Path,
+    split: str,
+    manifest: Manifest | None,
+    names: tuple[str, ...] | None = None,
+    allow_missing: bool = False,
+) -> FolderSource:
+    """The split of a tree; root: the tree itself (data.tree.find_tree). manifest: None for a tree of the user's own.
+
+    names: the training images to take, by file name (SimCLR's lists), instead of the manifest's rule. allow_missing:
+    take a tree that lacks images or classes. Raises ConfigError: a class folder missing, empty or unexpected.
+    """
+    part = selected(listing(root, split, manifest, allow_missing), manifest, names, allow_missing)
+    return FolderSource(manifest.name if manifest else "folder", part)

@@ -1,0 +1,261 @@
+"""What lies in a folder of images: which tree, which classes, which files, in which order. No torch, no decoding.
+
+A tree has train/ and val/, in each a folder a class, in each of those images, at any depth of up to _DEEPEST. Folders
+and files whose name begins with a dot are not there. Order: by class, then by path; an image's place in it is its
+index. Tiny ImageNet's official val/ (images/ and val_annotations.txt) gives the order that its files would have, sorted
+into class folders.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from paribus.core.errors import ConfigError
+from paribus.data.trees.decoding import EXTENSIONS
+from paribus.data.trees.manifest import Manifest, manifest
+
+SPLITS = ("train", "val")
+ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: file name, class id and a box in each line
+_DEEPEST = 4  # folders below a class; a link in a circle would have no end
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a split in order. paths: from the tree, with /. targets: places in `classes`.
+
+    ignored: files that are no images by their name. absent: classes without an image.
+    """
+
+    tree: Path
+    split: str
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    targets: tuple[int, ...]
+    ignored: int = 0
+    absent: tuple[str, ...] = ()
+
+
+def find_tree(root: Path, known: Manifest | None) -> Path:
+    """The tree of a set: below root by one of its names, else root itself. Raises ConfigError that says what to do."""
+    places, below = [root], list[str]()
+    if known is not None:
+        larger = [] if known.within is None else [manifest(known.within)]
+        below = [name for m in (known, *larger) for name in (m.name, *m.folders)]
+        places = [*(root / name for name in below), root]
+    for place in places:
+        if (place / "train").is_dir():
+            return place
+    if known is None:
+        raise ConfigError(
+            f"{root}: no tree of images there (no train/ in it); name the folder that holds train/ and val/"
+        )
+    raise ConfigError(
+        f"{root}: {known.name} is not there (no train/ in it or in its {', '.join(below)}); {_advice(known)}"
+    )
+
+
+def _advice(known: Manifest) -> str:
+    command = f"paribus data prepare {known.name} --root DIR"
+    if any(a.torchvision for a in known.archives):
+        return f"give the folder that holds it, or fetch it with: {command} --download"
+    if urls := [a.url for a in known.archives if a.url and not a.nested]:
+        return f"give the folder that holds it, or put {urls[0]} into DIR and unpack it with: {command}"
+    return "give the folder that holds it"
+
+
+def listing(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
+    """The images of a split. Raises ConfigError: class folders lack or are empty (unless allowed), or are strange."""
+    top = tree / split
+    if not top.is_dir():
+        raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with a folder a class")
+    classes = tuple(known.classes) if known else _folders(tree / "train")
+    if not classes:
+        raise ConfigError(f"{top} has no class folders")
+    if (top / "images").is_dir() and (top / ANNOTATIONS).is_file() and "images" not in classes:
+        found, ignored = _annotated(top, classes), 0
+    else:
+        _refuse_strange(top, classes, known)
+        ignored, found = 0, dict[str, list[str]]()
+        for name in classes:
+            found[name], others = _images(top, name)
+            ignored += others
+    absent = tuple(name for name in classes if not found.get(name))
+    if absent and not allow_missing:
+        raise ConfigError(_told_absent(top, absent, known))
+    if len(absent) == len(classes):
+        raise ConfigError(f"{top} has no images ({', '.join(EXTENSIONS)}) in the folders of its {len(classes)} classes")
+    return Listing(
+        tree,
+        split,
+        classes,
+        tuple(path for name in classes for path in sorted(found.get(name, ()))),
+        tuple(k for k, name in enumerate(classes) for _ in found.get(name, ())),
+        ignored,
+        absent,
+    )
+
+
+def _told_absent(top: Path, absent: Sequence[str], known: Manifest | None) -> str:
+    gone = [name for name in absent if not (top / name).is_dir()]
+    kind, names = ("missing", gone) if gone else ("empty (no image in it)", list(absent))
+    what = "class folder" if len(names) == 1 else "class folders"
+    partial = "; prepare --allow-missing packs a partial tree, and data=folder takes any" if known else ""
+    return f"{top}: {len(names):,} {what} {kind}: {_some(names)}{partial}"
+
+
+def _refuse_strange(top: Path, classes: Sequence[str], known: Manifest | None) -> None:
+    expected = set(classes)
+    if known is not None and known.within is not None:
+        expected |= set(manifest(known.within).classes)
+    if strange := [name for name in _folders(top) if name not in expected]:
+        whose = f"of {known.name}" if known else f"in {top.parent / 'train'}"
+        raise ConfigError(
+            f"{top}: {len(strange):,} folders that are no class {whose}: {_some(strange)}; move them elsewhere"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _folders(top: Path) -> tuple[str, ...]:
+    try:
+        with os.scandir(top) as entries:
+            return tuple(sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir()))
+    except OSError as error:
+        raise ConfigError(f"{top} cannot be read: {error.strerror}") from error
+
+
+def _images(top: Path, name: str) -> tuple[list[str], int]:
+    """Paths of a class's images from the tree, and how many other files there are."""
+    found, others = list[str](), 0
+    for path, is_image in _walk(top / name, f"{top.name}/{name}", _DEEPEST):
+        if is_image:
+            found.append(path)
+        else:
+            others += 1
+    return found, others
+
+
+def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, bool]]:
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if entry.is_dir():
+                    if depth == 0:
+                        raise ConfigError(f"{folder}: folders lie too deep in each other, or a link goes in a circle")
+                    yield from _walk(folder / entry.name, f"{prefix}/{entry.name}", depth - 1)
+                else:
+                    yield f"{prefix}/{entry.name}", entry.name.lower().endswith(EXTENSIONS)
+    except FileNotFoundError:
+        return  # a missing class folder is told by the caller
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
+
+
+def _annotated(top: Path, classes: Sequence[str]) -> dict[str, list[str]]:
+    """Tiny ImageNet's official val/: one folder of images, and their classes in a file."""
+    there = {
+        path.rpartition("/")[2]: path for path, is_image in _walk(top / "images", f"{top.name}/images", 0) if is_image
+    }
+    found, known = dict[str, list[str]](), set(classes)
+    try:
+        lines = (top / ANNOTATIONS).read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{top / ANNOTATIONS} cannot be read: {error}") from error
+    for number, line in enumerate(filter(str.strip, lines), 1):
+        name, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0].strip()
+        if wnid not in known:
+            raise ConfigError(f"{top / ANNOTATIONS}: line {number}: found {wnid!r}, which is no class of the set")
+        if (path := there.pop(name, None)) is not None:
+            found.setdefault(wnid, []).append(path)
+    if there:
+        raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {_some(sorted(there))}")
+    return found
+
+
+def selected(
+    whole: Listing, known: Manifest | None, names: Sequence[str] | None, allow_missing: bool = False
+) -> Listing:
+    """The images that belong to the set: the training images of a list of names, else by the rule of a `share`."""
+    if whole.split != "train" or (names is None and (known is None or known.share is None)):
+        return whole
+    if names is not None:
+        rows = _by_names(whole, names, allow_missing)
+    else:
+        assert known is not None
+        rows = _by_digest(whole, Fraction(str(known.share)))
+    paths, targets = tuple(whole.paths[i] for i in rows), tuple(whole.targets[i] for i in rows)
+    left = set(targets)
+    absent = tuple(name for k, name in enumerate(whole.classes) if k not in left)
+    return replace(whole, paths=paths, targets=targets, absent=absent)
+
+
+def _by_names(whole: Listing, names: Sequence[str], allow_missing: bool) -> list[int]:
+    """names: of files, or class/file. Raises ConfigError where one is not there."""
+    wanted, rows = set(names), list[int]()
+    met = set[str]()
+    for i, path in enumerate(whole.paths):
+        own = path.removeprefix("train/")
+        hit = own if own in wanted else own.rpartition("/")[2]
+        if hit in wanted:
+            rows.append(i)
+            met.add(hit)
+    lost = sorted(wanted - met)
+    if not rows or (lost and not allow_missing):
+        raise ConfigError(f"--list: {len(lost):,} of {len(wanted):,} images are not in {whole.tree}: {_some(lost)}")
+    return rows
+
+
+def _by_digest(whole: Listing, share: Fraction) -> list[int]:
+    """floor(share · n) images shared among the classes by largest remainder; in a class the smallest digests."""
+    members: list[list[int]] = [[] for _ in whole.classes]
+    for i, k in enumerate(whole.targets):
+        members[k].append(i)
+    exact = [len(m) * share for m in members]
+    counts = [int(e) for e in exact]
+    most_left = sorted(range(len(exact)), key=lambda k: (counts[k] - exact[k], k))
+    for k in most_left[: int(len(whole.paths) * share) - sum(counts)]:
+        counts[k] += 1
+
+    def digest(i: int) -> bytes:
+        return hashlib.sha256(os.fsencode(whole.paths[i].rpartition("/")[2])).digest()
+
+    return sorted(i for m, n in zip(members, counts, strict=True) for i in sorted(m, key=digest)[:n])
+
+
+def fingerprint(listings: Iterable[Listing]) -> str:
+    """sha256 over path, class, size and time of change of every image. A file that is not there has the size -1."""
+    digest = hashlib.sha256()
+    for part in listings:
+        for path, target in zip(part.paths, part.targets, strict=True):
+            try:
+                state = os.stat(os.path.join(part.tree, path))
+                size, changed = state.st_size, state.st_mtime_ns
+            except OSError:
+                size, changed = -1, 0
+            digest.update(os.fsencode(f"{path}\0{part.classes[target]}\0{size}\0{changed}\n"))
+    return digest.hexdigest()
+
+
+def shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
+    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more, so is something else."""
+    told = list[str]()
+    for split, part in listings.items():
+        expected = len(set(names)) if names is not None and split == "train" else known.count(split)
+        if part.absent:
+            told.append(f"{split}: {len(part.classes) - len(part.absent):,} of {len(part.classes):,} classes")
+        if expected is not None and len(part.paths) < expected:
+            told.append(f"{split}: {len(part.paths):,} of {expected:,} images")
+        elif expected is not None and len(part.paths) > expected:
+            raise ConfigError(
+                f"{part.tree / split}: {len(part.paths):,} images, where {known.title} has {expected:,}; this is "
+                f"another set or version (the name {known.name} is for that one, folder takes any tree)"
+            )
+    return told

@@ -1,0 +1,57 @@
+"""What a recipe's id is made of: the part of its config that decides what is computed. Needs no torch.
+
+Two tables keep ids where they are while paribus grows. Classes that have moved are hashed under their first name
+(core/class_paths.py). Keys that came later are left out of the hash at the value that does what was done before, so
+that a run on record and the same run today have one id. What changes the meaning of a key that exists is a new key,
+hashed only where the feature is on; `PROTOCOL` does not rise for it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from paribus.core.class_paths import recorded
+
+PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every run on record
+
+# Not part of what is computed. Everything else in the config is hashed into the run's id.
+NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
+NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
+
+# Keys that came after runs were recorded: dotted config path -> the value at which the key is left out of the hash.
+# `*` stands for any one key (`transforms.*.NAME`). Later issues add their lines here; no line is ever taken out.
+LATER_KEYS: Mapping[str, Any] = MappingProxyType({"data.augment": {}})
+
+
+def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What is computed by a complete config (every default written out): without paths, trackers, device or cadence."""
+    core = recorded({key: value for key, value in config.items() if key not in NOT_COMPUTED})
+    core["data"] = {key: value for key, value in core["data"].items() if key not in NOT_COMPUTED_OF_DATA}
+    for path, neutral in LATER_KEYS.items():
+        core = _without(core, path.split("."), recorded(neutral))
+    # the order of transforms is part of the recipe, the order of all other keys is not
+    core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
+    return {"protocol": PROTOCOL, **core}
+
+
+def id_of(computed: Mapping[str, Any]) -> str:
+    """12 hex digits of a hash of what is computed."""
+    text = json.dumps(computed, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without(node: Any, path: list[str], neutral: Any) -> Any:
+    """A copy without the key at this path, wherever it has the neutral value."""
+    if not isinstance(node, Mapping):
+        return node
+    first, *rest = path
+    if rest:
+        return {k: _without(v, rest, neutral) if first in (k, "*") else v for k, v in node.items()}
+    return {k: v for k, v in node.items() if first not in (k, "*") or not _same(v, neutral)}
+
+
+def _same(value: Any, neutral: Any) -> bool:
+    """Equal in type too: False is not 0."""
+    return type(value) is type(neutral) and value == neutral

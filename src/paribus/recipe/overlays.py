@@ -1,0 +1,110 @@
+"""Overlays are honest: each technique asked for fits the recipe and is in effect, or the run is refused.
+
+A file in configs/technique/ adds its settings to the config, and says under `overlays.NAME` what that must amount to:
+
+    swap:    {optimizer._target_: {OLD: NEW}}    the value at this path must be OLD, and becomes NEW
+    expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
+    alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
+             it there: two ways of mixing, one of them asked for, would be compared with a baseline that has one
+    fits:    one sentence on what it fits, for the refusal
+    neutral: settings with which it does nothing at all, for the conformance battery
+    small:   settings that suit the tiny images of the smoke recipes, for the same battery
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from paribus.core.build import checked, schema
+from paribus.core.errors import ConfigError
+
+EMPTY = "baseline"
+
+
+@schema
+class Overlay:
+    """The rules of one technique, as above."""
+
+    swap: dict[str, dict[str, str]] = Field(default_factory=dict)
+    expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
+    alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    fits: str = ""
+    neutral: dict[str, Any] = Field(default_factory=dict)
+    small: dict[str, Any] = Field(default_factory=dict)
+
+
+def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
+    """The config with every swap made and the rules replaced by `techniques`, the names in effect. Raises
+    ConfigError."""
+    rules = {name: _rule(name, rule) for name, rule in _mapping("overlays", cfg.get("overlays")).items()}
+    cfg = {key: value for key, value in cfg.items() if key != "overlays"}
+    names = [name for name in asked if name != EMPTY]
+    for name in names:
+        if name not in rules:
+            raise ConfigError(
+                f"technique={name}: configs/technique/{name}.yaml has no overlays.{name} that says what it changes"
+            )
+    for name, rule in rules.items():
+        for path, swaps in rule.swap.items():
+            found = value_at(cfg, path)
+            if not isinstance(found, str) or found not in swaps:
+                _refuse(name, path, found, list(swaps), rule)
+            cfg = with_value(cfg, path, swaps[found])
+    for name, rule in rules.items():
+        for path, wanted in rule.expect.items():
+            found = value_at(cfg, path)
+            allowed = [wanted] if isinstance(wanted, str) else list(wanted)
+            if found not in allowed:
+                _refuse(name, path, found, allowed, rule)
+    _check_alone(cfg, rules)
+    return {**cfg, "techniques": list(rules)}
+
+
+def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
+    brought = {path.removesuffix("._target_") for rule in rules.values() for path in rule.expect}
+    for name, rule in rules.items():
+        for path, classes in rule.alone.items():
+            for key in _mapping(path, value_at(cfg, path)):
+                if f"{path}.{key}" not in brought and (found := value_at(cfg, f"{path}.{key}._target_")) in classes:
+                    raise ConfigError(
+                        f"technique={name} does not fit this recipe: its {path}.{key} is {found} already, and the two "
+                        f"would come on top of each other; {path}.{key}=null takes the recipe's own out"
+                    )
+
+
+def _rule(name: str, rule: Any) -> Overlay:
+    rule = _mapping(f"overlays.{name}", rule)
+    several = {key: _mapping(f"overlays.{name}.{key}", rule.get(key)) for key in ("expect", "alone")}
+    plain = {
+        key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
+        for key, node in several.items()
+    }
+    return checked(Overlay, {**rule, **plain}, f"overlays.{name}")
+
+
+def _mapping(path: str, value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: found {value!r}; should be a mapping (recipe/overlays.py has the rules)")
+    return {str(key): item for key, item in (value or {}).items()}
+
+
+def _refuse(name: str, path: str, found: Any, allowed: list[str], rule: Overlay) -> None:
+    fits = rule.fits or f"it needs {path} to be {' or '.join(allowed)}"
+    raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found}; {fits}")
+
+
+def value_at(cfg: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path, None if there is nothing."""
+    node: Any = cfg
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            return None
+        node = node[key]
+    return node
+
+
+def with_value(cfg: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """A copy of the config with this value at a dotted path."""
+    key, _, rest = path.partition(".")
+    return {**cfg, key: with_value(cfg[key], rest, value) if rest else value}

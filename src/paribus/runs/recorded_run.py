@@ -1,0 +1,156 @@
+"""A run as `paribus verify` finds it: what its record says, which steps can be replayed, and on what they were made."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from paribus.core import runfolder
+from paribus.core.errors import ConfigError
+from paribus.core.events import read_events
+from paribus.engine import checkpoint, distributed, receipt
+from paribus.engine.agreement import METRIC, Key, Value
+from paribus.engine.distributed import World
+from paribus.recipe.recipe import Recipe, recipe_again
+from paribus.runs.saved_run import with_overrides
+
+SECONDS = 60  # of training, about, where no length was asked for
+ALLOWED = ("data.root", "packages", "runtime.")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run folder as it was left. events: the lines of its record. end: the last step that its receipt tells."""
+
+    folder: Path
+    recipe: Recipe
+    lines: list[receipt.Line]
+    segments: Sequence[Mapping[str, Any]]
+    summary: Mapping[str, Any]
+    events: Sequence[Mapping[str, Any]]
+    end: int
+
+    def measured(self) -> dict[Key, Value]:
+        """Every metric at its step as the record has it; those of the last step as the summary has them, from which
+        a study takes them."""
+        said = [(event["step"], event["values"]) for event in self.events]
+        said.append((self.summary.get("step"), self.summary.get("metrics")))
+        told = ((step, name, v) for step, metrics in said if isinstance(metrics, dict) for name, v in metrics.items())
+        return {(step, METRIC, name): v for step, name, v in told if isinstance(step, int) and isinstance(v, float)}
+
+
+def record_of(folder: Path, overrides: list[str], usage: str) -> Record:
+    config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED, usage)
+    path = folder / runfolder.RECEIPTS
+    lines = receipt.read(path) if path.is_file() else []
+    end = max((line["step"] for line in lines if "losses" in line), default=0)
+    if not end:
+        raise ConfigError(
+            f"{folder} has no receipt ({runfolder.RECEIPTS}) yet; a run has one from its first log line on"
+        )
+    segments = runfolder.segments(folder)
+    summary = runfolder.read_json(folder / runfolder.SUMMARY)
+    if runfolder.state(folder) == "DONE" and isinstance(summary.get("step"), int) and summary["step"] > end:
+        raise ConfigError(f"{path} ends at step {end} of {summary['step']}; put the whole file back")
+    events = read_events(folder / runfolder.EVENTS)
+    return Record(folder, recipe_again(config), lines, segments, summary, events, end)
+
+
+def as_on_record(path: Path, record: Record, required: bool) -> None:
+    """Raise ConfigError if a checkpoint holds other weights than the receipt says, or those of another step or run.
+
+    required: the replay begins from it, so that it has to be sound; another one that is damaged is passed over.
+    """
+    try:
+        saved = checkpoint.load(path)
+    except ConfigError:
+        if required:
+            raise
+        return
+    if name_of(saved.step) != path.name:
+        raise ConfigError(f"{path} holds the checkpoint of step {saved.step}; put the right file back")
+    known = [line["checksums"] for line in record.lines if line["step"] == saved.step and "checksums" in line]
+    if known and receipt.checksums(saved.method) != known[-1]:
+        raise ConfigError(
+            f"{path} holds other weights than the run had (their checksums are not in {runfolder.RECEIPTS}); "
+            "put the right file back, or delete it"
+        )
+
+
+def span_of(record: Record, span: str | None) -> tuple[int, int]:
+    """Its two ends as steps."""
+    first = next(step for line in record.lines for step, _ in receipt.per_step(line)) - 1
+    if span is None:
+        begin, end = first, _a_minutes_worth(record, first)
+    else:
+        a, _, b = span.partition(":")
+        if not all(text.isdecimal() or not text for text in (a, b)) or ":" not in span:
+            raise ConfigError(f"--span: found {span}; should be A:B, two steps, such as 0:100")
+        begin, end = int(a or 0), int(b or record.end)
+    known = [int(path.stem.removeprefix("step_")) for path in (record.folder / runfolder.CHECKPOINTS).glob("step_*.pt")]
+    known = sorted(({0} if first == 0 else set()) | {step for step in known if first <= step < record.end})
+    if begin not in known:
+        there = ", ".join(map(str, known)) or "no step"
+        raise ConfigError(f"{record.folder}: a replay cannot begin after step {begin}; it can after {there}")
+    if not begin < end <= record.end:
+        raise ConfigError(
+            f"{record.folder}: a replay from step {begin} can end after {begin + 1} to {record.end}, not {end}"
+        )
+    return begin, end
+
+
+def _a_minutes_worth(record: Record, begin: int) -> int:
+    """The last step of a replay that takes about SECONDS, at a checkpoint if one comes in that time."""
+    clocks = [(e["step"], s) for e in record.events if isinstance(s := e["values"].get("time/train_s"), float)]
+    step, seconds = clocks[-1] if clocks else (1, 0.0)
+    affordable = begin + max(1, int(SECONDS * step / max(seconds, 1e-9)))
+    if affordable >= record.end:
+        return record.end
+    saved = [line["step"] for line in record.lines if "checksums" in line and begin < line["step"] <= affordable]
+    return max(saved, default=affordable)
+
+
+def computing(segments: Sequence[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
+    """The segments of a run whose steps stand in its record: a later one takes the place of what it did again."""
+    starts = [segment.get("start_step", 0) for segment in segments]
+    return [segment for i, segment in enumerate(segments) if max(starts[i], begin) < min([*starts[i + 1 :], end])]
+
+
+def world_of(folder: Path, then: list[Mapping[str, Any]], span: str | None) -> World:
+    """This process's place among as many as there were."""
+    sizes = sorted({segment["fingerprint"].get("world_size", 1) for segment in then})
+    world = distributed.from_environment()
+    if len(sizes) > 1:
+        raise ConfigError(
+            f"{folder}: these steps were made by {sizes[0]} and by {sizes[-1]} processes; choose a --span of one"
+        )
+    if sizes[0] != world.size:
+        command = "paribus verify" if sizes[0] == 1 else f"torchrun --nproc-per-node={sizes[0]} -m paribus.cli verify"
+        rest = f" --span {span}" if span else ""
+        raise ConfigError(f"{folder} was trained by {sizes[0]} processes, not {world.size}; {command} {folder}{rest}")
+    return world
+
+
+def as_then(recipe: Recipe, segment: Mapping[str, Any], overrides: list[str]) -> Recipe:
+    """The recipe with the threads and the kind of device on record, where no override says otherwise."""
+    asked = {override.partition("=")[0] for override in overrides}
+    runtime = recipe.runtime
+    if "runtime.threads" not in asked:
+        runtime = dataclasses.replace(runtime, threads=segment["fingerprint"].get("threads", runtime.threads))
+    if "runtime.device" not in asked:
+        gpu = segment.get("gpu")
+        if gpu and not torch.cuda.is_available():
+            raise ConfigError(
+                f"the run was trained on {gpu}, and this machine shows no CUDA device to torch; runtime.device=cpu "
+                "replays it on the CPU, within a tolerance at best"
+            )
+        device = "cpu" if not gpu else "cuda" if runtime.device == "cpu" else runtime.device
+        runtime = dataclasses.replace(runtime, device=device)
+    return dataclasses.replace(recipe, runtime=runtime)
+
+
+def name_of(step: int) -> str:
+    return f"step_{step:08d}.pt"

@@ -1,0 +1,81 @@
+"""A run that was trained before, as `paribus eval` and `paribus export` find it: recipe, checkpoint, summary."""
+
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from paribus.core import runfolder
+from paribus.core.errors import ConfigError
+from paribus.engine import checkpoint
+from paribus.engine.checkpoint import Checkpoint
+from paribus.recipe.overlays import with_value
+from paribus.recipe.recipe import Recipe, recipe_again
+
+
+@dataclass(frozen=True)
+class Saved:
+    """folder: of the run. recipe: with the overrides of this call. summary: {} where a killed run has none."""
+
+    folder: Path
+    recipe: Recipe
+    checkpoint: Checkpoint
+    summary: dict[str, Any]
+
+
+def saved(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> Saved:
+    """From a run folder or checkpoint and overrides. allowed: the keys that may be overridden; a dot at the end allows
+    all that begin so. Raises ConfigError."""
+    paths, overrides = ([a for a in arguments if ("=" in a) is wanted] for wanted in (False, True))
+    if len(paths) != 1:
+        raise ConfigError(f"one run folder or checkpoint is needed, found {len(paths)}; {usage}")
+    path = Path(paths[0]).expanduser()
+    if not path.exists():
+        raise ConfigError(f"{path}: no run or checkpoint there; paribus list runs names them")
+    folder = path if path.is_dir() else path.absolute().parent.parent
+    if path.name == "last" and path.is_file():
+        path = path.with_name(path.read_text().strip())
+    recipe = recipe_again(with_overrides(runfolder.read_config(folder), overrides, allowed, usage))
+    found = newest(folder) if path.is_dir() else checkpoint.load(path)
+    if found is None:
+        raise ConfigError(f"{folder} has no checkpoint yet; train it first")
+    if found.recipe != recipe.id:
+        raise ConfigError(f"{path}: the checkpoint is of recipe {found.recipe}, config.yaml of {recipe.id}")
+    return Saved(folder, recipe, found, runfolder.read_json(folder / runfolder.SUMMARY))
+
+
+def newest(folder: Path) -> Checkpoint | None:
+    """The newest sound checkpoint of a run; a damaged one is passed over with a line on standard error."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = checkpoint.newest(folder)
+    for warning in caught:
+        print(f"warning: {warning.message}", file=sys.stderr)
+    return found
+
+
+def with_overrides(
+    config: dict[str, Any], overrides: list[str], allowed: tuple[str, ...], usage: str
+) -> dict[str, Any]:
+    """The config with what may differ here from where the run was made.
+
+    Packages whose classes may be used come from the command line alone: a run folder from elsewhere must not choose
+    what code is imported.
+    """
+    config = {**config, "packages": []}
+    for override in overrides:
+        key, _, text = override.partition("=")
+        if not any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed):
+            raise ConfigError(f"{key}: cannot be overridden here; {usage}")
+        group = key.partition(".")[0]
+        if group not in config or (key != group and not isinstance(config[group], dict)):
+            raise ConfigError(f"{key}: the run's config has no {group}")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}: found {text!r}, which is not YAML: {error}") from error
+        config = with_value(config, key, value)
+    return config

@@ -1,0 +1,171 @@
+"""How figures are drawn: colours, type, and an SVG that takes both from the page around it.
+
+Only this file and plots*.py know matplotlib. The same numbers give the same bytes: a fixed salt for ids, no date, text
+kept as text. Inside a page, colours are CSS variables, so that one drawing serves light and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from paribus.study.analysis.analysis import Analysis
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart, darkened where they would be too pale on
+# white. The first is for the arm that others are compared with. The template has their twins for dark pages.
+ARMS = ("#5b6470", "#0b6fb3", "#c6540a", "#0a8a67", "#b0508f", "#8a6d00", "#2b9fd0", "#7a3e9d")
+PANEL = 400  # points wide: as a phone is
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
+INK, FAINT, GRID, MARGIN, PAPER = "#1b2026", "#5f6873", "#d9dde2", "#e8ebef", "#fefefe"
+_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", MARGIN: "--margin", PAPER: "--paper"} | {
+    colour: f"--arm-{i}" for i, colour in enumerate(ARMS)
+}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.edgecolor": FAINT,
+    "axes.linewidth": 0.7,
+    "axes.labelcolor": FAINT,
+    "axes.labelsize": 8.5,
+    "axes.titlesize": 9.5,
+    "axes.titlecolor": INK,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "text.parse_math": False,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "xtick.color": FAINT,
+    "ytick.color": FAINT,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "text.color": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """Colour and marker of each arm, the reference first whatever its place."""
+
+    arms: tuple[str, ...]
+    reference: str
+
+    def _place(self, arm: str) -> int:
+        others = [name for name in self.arms if name != self.reference]
+        return 0 if arm == self.reference else 1 + others.index(arm) % (len(ARMS) - 1)
+
+    def colour(self, arm: str) -> str:
+        return ARMS[self._place(arm)]
+
+    def marker(self, arm: str) -> str:
+        return MARKERS[self._place(arm)]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """key: that a section names. fits: wide or narrow, the page that it is made for; "" for both."""
+
+    key: str
+    title: str
+    figure: Figure
+    fits: str = ""
+
+
+def style_of(a: Analysis) -> Style:
+    return Style(tuple(a.asked.arms), a.reference)
+
+
+def new(width: float, height: float) -> Figure:
+    """An empty figure of so many points (1/72 inch), apart from matplotlib's global state."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / 72, height / 72))
+    FigureCanvasSVG(figure)
+    return figure
+
+
+def styled() -> Any:
+    """The context in which figures are made."""
+    import matplotlib
+
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE})
+
+
+def svg(figure: Figure, key: str, title: str) -> str:
+    """An <svg> for a page. key: makes its ids its own there. title: what it shows, for those who cannot see it."""
+    import matplotlib
+
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": f"paribus {key}"}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = out.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
+    used = set(re.findall(r"(?:#|url\(#)([\w-]+)", text))
+    text = re.sub(r' id="([\w.-]+)"', lambda m: m[0] if m[1] in used else "", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var({variable})")
+    # the page's own sans serif, a little narrower than what the layout was made for
+    text = text.replace("'DejaVu Sans'", "var(--sans)")
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    width = float(size[1]) if size else 0.0
+    head = f'<svg role="img" aria-label="{_escaped(title)}" style="--width: {width:.0f}px" viewBox='
+    text = re.sub(r"<svg[^>]*?viewBox=", head, text, count=1)
+    text = re.sub(r'(<svg[^>]*?viewBox="[^"]*")[^>]*>', r"\1>", text, count=1)
+    return re.sub(r"\n\s*", "\n", text.replace("xlink:href", "href")).strip()
+
+
+def png(figure: Figure) -> bytes:
+    """The same on white, for services that take no SVG."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    return out.getvalue()
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def short(name: str, most: int = 24) -> str:
+    """A name that fits beside a line; its beginning and its end tell more than its middle."""
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
+
+
+def apart(places: Sequence[float], least: float) -> list[float]:
+    """The places moved as little as needed so that no two are closer than `least`, in the order they had."""
+    order = sorted(range(len(places)), key=lambda i: places[i])
+    groups: list[tuple[float, list[int]]] = []  # centre, members
+    for i in order:
+        groups.append((places[i], [i]))
+        while len(groups) > 1 and groups[-1][0] - groups[-2][0] < least * (len(groups[-1][1]) + len(groups[-2][1])) / 2:
+            (second, b), (first, a) = groups.pop(), groups.pop()
+            groups.append(((first * len(a) + second * len(b)) / (len(a) + len(b)), [*a, *b]))
+    moved = [0.0] * len(places)
+    for centre, members in groups:
+        for k, i in enumerate(members):
+            moved[i] = centre + (k - (len(members) - 1) / 2) * least
+    return moved
+
+
+def bare(axes: Axes, grid: str) -> None:
+    """Keep the grid lines of one direction ("x" or "y") only."""
+    axes.grid(False)
+    axes.grid(True, axis=grid)  # pyright: ignore[reportArgumentType]
+    axes.tick_params(length=0)

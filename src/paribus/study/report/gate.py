@@ -1,0 +1,192 @@
+"""A gate for CI: conditions on the comparisons of a report; where one holds, the command exits with 1.
+
+"Worse" is in the metric's direction, and m the margin of the gate. Read the conditions by where the 95 % interval of
+the difference lies; the first two ask for proof of opposite things, and between them is what nobody knows yet.
+
+* worse: shown to be worse by more than m (the interval ends below -m). Lets an uncertain loss pass.
+* maybe-worse: not shown to be no worse than m (the interval begins at or below -m); the opposite is called
+  non-inferiority. Stops an uncertain loss, and wants enough seeds.
+* not-better: not shown to be better by more than m.
+* not-equivalent: not shown to differ by less than m, up or down (TOST at 0.05, so by the 90 % interval).
+* undecided: the report's own verdict is undecided.
+* incomplete: a planned run is missing or has failed.
+
+worse, not-better, not-equivalent and undecided are Holm-adjusted over all comparisons, as the report's verdicts are: at
+m = 0, `worse` is the report's *worse*. maybe-worse is not, since it passes only if every comparison does, and so no
+error rate grows with their number. A comparison that cannot be tested (fewer than two seeds) fails every condition: a
+gate that lets through what it could not look at is none.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from xml.etree import ElementTree
+
+from paribus.core.build import near
+from paribus.core.errors import ConfigError
+from paribus.study.analysis.analysis import Analysis
+from paribus.study.report.build import unit_for
+from paribus.study.report.wording import Unit, equals, is_accuracy, listed
+from paribus.study.stats import Comparison, Rule, Verdict, compare, compare_all
+from paribus.study.stats.estimate import Values
+
+_BY_STUDY = {"maybe-worse", "not-equivalent"}  # where the margin is the smallest effect of interest unless given
+_WITHIN = {Verdict.EQUIVALENT, Verdict.BETTER_WITHIN, Verdict.WORSE_WITHIN}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One condition on one comparison. what: the condition in words; failed: whether it holds. why: what was found."""
+
+    condition: str
+    subject: str
+    what: str
+    failed: bool
+    why: str
+
+
+def checks(a: Analysis, conditions: Sequence[str], margin: float | None) -> tuple[Check, ...]:
+    """margin: in the metric's unit; None: the smallest effect of interest for maybe-worse and not-equivalent, else 0.
+
+    Raises ConfigError for a condition that is not there, or one that needs a margin and has none.
+    """
+    found: list[Check] = []
+    for condition in dict.fromkeys(conditions):
+        if condition not in CONDITIONS:
+            known = list(CONDITIONS)
+            raise ConfigError(f"--fail-if: found {condition}{near(condition, known)}; there are {', '.join(known)}")
+        m = margin if margin is not None else a.asked.margin if condition in _BY_STUDY else 0.0
+        if condition in _BY_STUDY and m == 0:
+            raise ConfigError(f"--fail-if {condition}: needs a margin above 0; give --margin, e.g. --margin 0.5pt")
+        found += CONDITIONS[condition](a, condition, m)
+    return tuple(found)
+
+
+def _worse(a: Analysis, condition: str, m: float) -> list[Check]:
+    moved = _family(a, m)
+    what = f"worse{_by_more(a, m)}"
+    return [
+        _check(a, condition, c, what, s.judgement.verdict in (Verdict.WORSE, Verdict.WORSE_WITHIN)) for c, s in moved
+    ]
+
+
+def _maybe_worse(a: Analysis, condition: str, m: float) -> list[Check]:
+    rule = Rule(higher_is_better=a.asked.higher_is_better)
+    what = f"maybe worse{_by_more(a, m)}"
+    found = []
+    for c in (x.comparison for x in a.comparisons):
+        alone = compare(_moved(a, c.arm, m), a.values(c.baseline), rule)
+        found.append(_check(a, condition, c, what, alone.judgement.verdict is not Verdict.BETTER))
+    return found
+
+
+def _not_better(a: Analysis, condition: str, m: float) -> list[Check]:
+    moved = _family(a, -m)
+    what = f"not shown to be better{_by_more(a, m)}"
+    return [_check(a, condition, c, what, s.judgement.verdict is not Verdict.BETTER) for c, s in moved]
+
+
+def _not_equivalent(a: Analysis, condition: str, m: float) -> list[Check]:
+    what = f"not shown to be equivalent within {unit_for(a).size(m)}"
+    judged = _family(a, 0.0, m)
+    return [_check(a, condition, c, what, s.judgement.verdict not in _WITHIN) for c, s in judged]
+
+
+def _undecided(a: Analysis, condition: str, m: float) -> list[Check]:
+    said = [x.comparison for x in a.comparisons]
+    return [_check(a, condition, c, "undecided", c.judgement.verdict is Verdict.UNDECIDED) for c in said]
+
+
+def _incomplete(a: Analysis, condition: str, m: float) -> list[Check]:
+    gone = [*(f"{cell} is missing" for cell in a.missing), *(f"{cell} failed" for cell in a.failed)]
+    return [Check(condition, "all runs", "incomplete", bool(gone), listed(gone) if gone else f"{len(a.rows)} done")]
+
+
+CONDITIONS: Mapping[str, Callable[[Analysis, str, float], list[Check]]] = {
+    "worse": _worse,
+    "maybe-worse": _maybe_worse,
+    "not-better": _not_better,
+    "not-equivalent": _not_equivalent,
+    "undecided": _undecided,
+    "incomplete": _incomplete,
+}
+
+
+def _moved(a: Analysis, arm: str, bonus: float) -> Values:
+    """An arm's values with a bonus for free: then "better" says that it is better than the baseline less the bonus."""
+    sign = 1 if a.asked.higher_is_better else -1
+    return {seed: value + sign * bonus for seed, value in a.values(arm).items()}
+
+
+def _family(a: Analysis, bonus: float, margin: float = 0.0) -> list[tuple[Comparison, Comparison]]:
+    """Each comparison, and the same with the bonus; those together are the family that is adjusted."""
+    said = [x.comparison for x in a.comparisons]
+    arms: dict[str, Values] = {}
+    for i, c in enumerate(said):
+        arms |= {f"arm {i}": _moved(a, c.arm, bonus), f"baseline {i}": a.values(c.baseline)}
+    pairs = [(f"arm {i}", f"baseline {i}") for i in range(len(said))]
+    rule = Rule(margin=margin, higher_is_better=a.asked.higher_is_better)
+    return list(zip(said, compare_all(arms, pairs, rule), strict=True))
+
+
+def _check(a: Analysis, condition: str, c: Comparison, what: str, failed: bool) -> Check:
+    subject, unit = f"{c.arm} against {c.baseline}", unit_for(a)
+    if c.judgement.verdict is Verdict.UNTESTABLE:
+        return Check(condition, subject, what, True, f"cannot be tested: {c.estimate.n} usable seeds, two are needed")
+    return Check(condition, subject, what, failed, _found(c, unit))
+
+
+def _found(c: Comparison, unit: Unit) -> str:
+    e = c.estimate
+    interval = unit.interval(e.low, e.high)
+    between = f", 95 % interval {interval}" if interval else ""
+    name = f" {unit.differences}" if unit.differences else ""
+    return f"{unit.difference(e.mean)}{name}{between}, n = {e.n}, p {equals(c.judgement.p_zero)}, {c.judgement}"
+
+
+def _by_more(a: Analysis, m: float) -> str:
+    return f" by more than {unit_for(a).size(m)}" if m else ""
+
+
+def parse_margin(text: str, metric: str) -> float:
+    """A margin as typed, in the metric's unit.
+
+    Accuracies are fractions on record and per cent in every table, so for them a margin is in points, as in the tables:
+    0.5, 0.5pt, 0.5% and "0.5 points" are all half a point. A bare number below 0.05 is refused, since whoever types
+    0.005 may well mean 0.5pt. Other metrics take a bare number, in their own unit. Raises ConfigError.
+    """
+    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(pt|pts|points?|pp|%)?\s*", text)
+    if not found:
+        raise ConfigError(
+            f"--margin: found {text!r}; should be a number, 0 or more, e.g. 0.5pt (half a point of accuracy)"
+        )
+    number, unit = float(found[1]), found[2]
+    if not is_accuracy(metric):
+        if unit:
+            raise ConfigError(f"--margin: found {text!r}; {metric} is no accuracy, so give a number in its own unit")
+        return number
+    if not unit and 0 < number < 0.05:
+        raise ConfigError(
+            f"--margin: found {text}; is it {number:g} points ({number:g}pt) or {number * 100:g} points "
+            f"({number * 100:g}pt)? Say it with pt"
+        )
+    return number / 100
+
+
+def junit_of(name: str, found: Sequence[Check]) -> str:
+    """JUnit XML, which CI services show as tests; without times, so that the same rows give the same bytes."""
+    failures = sum(check.failed for check in found)
+    totals = {"tests": str(len(found)), "failures": str(failures), "errors": "0"}
+    suites = ElementTree.Element("testsuites", totals)
+    suite = ElementTree.SubElement(suites, "testsuite", {"name": name, **totals, "skipped": "0"})
+    for check in found:
+        case = ElementTree.SubElement(
+            suite, "testcase", {"classname": f"{name}.{check.condition}", "name": f"{check.subject}: {check.what}"}
+        )
+        if check.failed:
+            failure = ElementTree.SubElement(case, "failure", {"message": check.why, "type": check.condition})
+            failure.text = f"{check.subject}, {check.what}: {check.why}"
+        else:
+            ElementTree.SubElement(case, "system-out").text = check.why
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

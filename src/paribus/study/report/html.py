@@ -1,0 +1,63 @@
+"""report.html: one file that opens from disk, with everything in it and nothing loaded. The same report and figures
+give the same bytes. What it looks like is in templates/report.html.j2.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paribus.study.report.build import KINDS
+from paribus.study.report.model import Report
+from paribus.study.stats.verdict import Verdict
+
+if TYPE_CHECKING:
+    from paribus.study.report.figures.style import Plot
+
+TEMPLATE = "report.html.j2"
+
+
+def html_of(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+    """figures: key that a section names -> (what it fits: wide, narrow or "" for both; <svg>)."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"kind": kind, "breakable": breakable}
+    safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
+    return environment.get_template(TEMPLATE).render(report=report, figures=safe)
+
+
+def kind(cell: str) -> str:
+    """The kind of verdict that a table's cell says; "" for any other cell."""
+    if cell in ("sooner", "later"):
+        return {"sooner": "better", "later": "worse"}[cell]
+    if cell in ("failed", "missing"):
+        return "worse" if cell == "failed" else "open"
+    said = next((v for v in Verdict if cell == v.value), None)
+    return KINDS[said] if said else "open" if cell.startswith(f"{Verdict.UNDECIDED} (") else ""
+
+
+def breakable(name: str) -> str:
+    """A name that may go on in the next line after a joint: long_names-of_arms."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"(?<=[\w.])([_+-])(?=\w)", r"\1<wbr>", str(escape(name))))
+
+
+def svgs(plots: Sequence["Plot"]) -> dict[str, list[tuple[str, str]]]:
+    """The <svg>s of plots, as `html_of` takes them."""
+    from paribus.study.report.figures import style
+
+    found: dict[str, list[tuple[str, str]]] = {}
+    with style.styled():
+        for plot in plots:
+            drawn = found.setdefault(plot.key, [])
+            drawn.append((plot.fits, style.svg(plot.figure, f"{plot.key} {len(drawn)}", plot.title)))
+    return found

@@ -1,0 +1,112 @@
+"""The files of a report: README.md, report.html, report.csv, report.json in the study's folder.
+
+All of them are made, and all that could refuse them is looked at, before the first is written.
+"""
+
+import csv
+import io
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from paribus.core.errors import ConfigError
+from paribus.core.runfolder import write_atomically
+from paribus.study.analysis.analysis import Analysis
+from paribus.study.analysis.costs import COSTS
+from paribus.study.report.build import unit_for
+from paribus.study.report.figures.curves import plots
+from paribus.study.report.html import html_of, svgs
+from paribus.study.report.markdown import readme_of
+from paribus.study.report.model import Report
+from paribus.study.stats import plain
+
+SCHEMA = 1
+README, HTML, CSV, JSON = "README.md", "report.html", "report.csv", "report.json"
+
+
+def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
+    """Write all four; returns the path of report.html. Raises ConfigError, and has written nothing, if one of them may
+    not be written or the README's markers are damaged."""
+    readme = folder / README
+    for name in (README, HTML, CSV, JSON):
+        may_write(folder / name)
+    try:
+        before = readme.read_text(encoding="utf-8") if readme.exists() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{readme} cannot be read: {error}") from error
+    contents = {README: readme_of(report, before, readme)}
+    contents |= {
+        CSV: csv_of(analysis),
+        JSON: json.dumps(json_of(analysis, report), indent=1, allow_nan=False) + "\n",
+        HTML: html_of(report, svgs(plots(analysis, unit_for(analysis)))),
+    }
+    for name, text in contents.items():
+        written(folder / name, text)
+    return folder / HTML
+
+
+def may_write(path: Path) -> None:
+    """Raise ConfigError if the file may not be written. A rename would replace even a file that is write-protected, so
+    this asks for the file's own permission."""
+    if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
+        raise ConfigError(f"{path} is write-protected; nothing was written; chmod u+w {path} allows it")
+    if not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{path.parent} is write-protected; nothing was written")
+
+
+def written(path: Path, text: str) -> None:
+    """Write a file that the user asked for. Raises ConfigError."""
+    try:
+        write_atomically(path, text)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def csv_of(a: Analysis) -> str:
+    """One row a run: its metrics at the last step, its best evaluation, its cost, and what it was made with."""
+    metrics = sorted({key for row in a.rows for key in row.metrics})
+    prints = sorted({key for row in a.rows for key in row.fingerprint})
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    best = f"{a.asked.metric} best (diagnostic)"
+    head = ["study", "arm", "seed", "state", "id", *metrics, best, *COSTS, "steps", "segments", "mixed", "started"]
+    table.writerow([*head, "commit", "dirty", *(f"fingerprint {key}" for key in prints), "cpu", "cores", "gpu", "why"])
+    choose = max if a.asked.higher_is_better else min
+    for row in a.rows:
+        curve = [value for _, value in row.curves.get(a.asked.metric, [])]
+        table.writerow(
+            _cell(value)
+            for value in (
+                *(a.asked.name, row.arm, row.seed, row.state, row.id),
+                *(row.metrics.get(key) for key in metrics),
+                choose(curve) if curve else None,
+                *(row.cost.get(kind) for kind in COSTS),
+                *(row.steps, row.segments, row.mixed, row.started, row.commit, row.dirty),
+                *(row.fingerprint.get(key) for key in prints),
+                *(row.hardware.get(key) for key in ("cpu", "cores", "gpu")),
+                row.why,
+            )
+        )
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    """repr keeps every bit of a float."""
+    return "" if value is None else repr(value) if isinstance(value, float) else str(value)
+
+
+def json_of(a: Analysis, report: Report) -> dict[str, Any]:
+    """Every number of the analysis (null: undefined) and the words of the report."""
+    words = {
+        "title": report.title,
+        "verdicts": [{"kind": v.kind, "said": v.said, "numbers": v.numbers} for v in report.verdicts],
+        "cautions": list(report.cautions),
+        "tables": {
+            section.key: [
+                {"caption": t.caption, "head": list(t.head), "rows": [list(r) for r in t.rows]} for t in section.tables
+            ]
+            for section in report.sections
+        },
+    }
+    return {"schema": SCHEMA, "report": words, **plain(a)}

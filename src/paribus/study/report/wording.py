@@ -1,0 +1,141 @@
+"""How numbers and verdicts are written: the unit of a metric, p values, intervals, and one sentence a comparison."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from paribus.study.stats.paired import Comparison
+from paribus.study.stats.verdict import Verdict
+
+MINUS, DASH, NBSP = "\N{MINUS SIGN}", "–", "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """scale: what a value is multiplied by to be shown. values, differences: the unit's names, "" where the metric has
+    none. digits: after the point."""
+
+    scale: float
+    values: str
+    differences: str
+    digits: int
+
+    def value(self, x: float) -> str:
+        return number(x * self.scale, self.digits)
+
+    def difference(self, x: float) -> str:
+        return number(x * self.scale, self.digits, sign=True)
+
+    def size(self, x: float) -> str:
+        """A margin or another distance, with its unit and without needless zeros: 0.5 points."""
+        text = f"{x * self.scale:.6g}"
+        name = "point" if self.differences == "points" and text == "1" else self.differences
+        return f"{text} {name}".rstrip()
+
+    def interval(self, low: float, high: float) -> str:
+        return "" if math.isnan(low) else f"{self.difference(low)} to {self.difference(high)}"
+
+
+def unit_of(metric: str, sizes: Iterable[float]) -> Unit:
+    """Accuracies are kept as fractions and shown in per cent, their differences in points. Other metrics are shown as
+    they are, with three digits of the smallest of the sizes (standard deviations, the margin)."""
+    if is_accuracy(metric):
+        return Unit(100.0, "%", "points", 2)
+    known = [abs(size) for size in sizes if math.isfinite(size) and size != 0]
+    digits = min(8, max(0, 2 - math.floor(math.log10(min(known))))) if known else 4
+    return Unit(1.0, "", "", digits)
+
+
+def is_accuracy(metric: str) -> bool:
+    """acc, acc1, accuracy, on any split."""
+    return re.match(r"acc(uracy)?\d*$", metric.rpartition("/")[2]) is not None
+
+
+def number(x: float, digits: int, sign: bool = False) -> str:
+    """With a real minus sign; a dash where there is no number; never a negative zero."""
+    if not math.isfinite(x):
+        return DASH
+    text = f"{x:+.{digits}f}" if sign else f"{x:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("+-")
+    return text.replace("-", MINUS)
+
+
+def p_value(p: float) -> str:
+    """Three decimals; more where they decide on which side of 0.05 it is, or where it is very small."""
+    if math.isnan(p):
+        return DASH
+    if p < 1e-4:
+        return "< 0.0001"
+    return f"{p:.4f}" if p < 0.001 else f"{p:.5f}" if 0.0495 <= p < 0.0505 and p != 0.05 else f"{min(p, 1.0):.3f}"
+
+
+def equals(p: float) -> str:
+    """= 0.030, or < 0.0001; a line may not break in it."""
+    text = p_value(p)
+    return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
+
+
+def quantity(x: float, digits: int = 3) -> str:
+    """A cost in its own unit, to so many digits: 12.3, 0.0412, 1,494."""
+    if not math.isfinite(x):
+        return DASH
+    places = max(0, digits - 1 - math.floor(math.log10(abs(x)))) if x else 0
+    return f"{x:,.{places}f}"
+
+
+def large(x: float) -> str:
+    """A count with k, M, G: 1.49 M."""
+    if not math.isfinite(x):
+        return DASH
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(x) >= factor:
+            return f"{quantity(x / factor)} {letter}"
+    return quantity(x)
+
+
+def listed(items: Iterable[str], most: int = 6) -> str:
+    """a, b, c and 4 more"""
+    items = list(items)
+    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def verdict_sentence(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:
+    """The verdict on one comparison in plain words, and the numbers it rests on."""
+    verdict, n = c.judgement.verdict, c.estimate.n
+    if verdict is Verdict.UNTESTABLE:
+        have = "Only one seed has" if n == 1 else "No seed has"
+        return f"{c.arm} against {c.baseline} cannot be tested.", f"{have} a result in both arms, two are needed."
+    size, direction = unit.size(margin), "better" if verdict in (Verdict.BETTER, Verdict.BETTER_WITHIN) else "worse"
+    said = {
+        Verdict.BETTER: f"{c.arm} is better than {c.baseline}",
+        Verdict.WORSE: f"{c.arm} is worse than {c.baseline}",
+        Verdict.EQUIVALENT: f"{c.arm} and {c.baseline} are equivalent: if they differ, then by less than {size}",
+        Verdict.UNDECIDED: f"Whether {c.arm} differs from {c.baseline} is undecided",
+    }.get(
+        verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest"
+    )
+    return f"{said}.", f"{_numbers(c, unit)}{_more(c)}"
+
+
+def _numbers(c: Comparison, unit: Unit) -> str:
+    e = c.estimate
+    name = f" {unit.differences}" if unit.differences else ""
+    interval = unit.interval(e.low, e.high)
+    interval = f", 95 % interval {interval}" if interval else ""
+    seeds = count(e.n, "seed") if c.paired else f"unpaired, {count(e.n, 'run')} in the smaller arm"
+    equivalent = c.judgement.verdict is Verdict.EQUIVALENT
+    name_of_p, of = ("p of equivalence", c.judgement.p_beyond) if equivalent else ("p", c.judgement.p_zero)
+    p = f"{name_of_p}{NBSP}{equals(of)}"
+    return f"Difference {unit.difference(e.mean)}{name}{interval}; {seeds}; {p}."
+
+
+def _more(c: Comparison) -> str:
+    if c.judgement.verdict is not Verdict.UNDECIDED or c.judgement.more_seeds is None:
+        return ""
+    return f" About {count(c.judgement.more_seeds, 'more seed')} would decide it."

@@ -1,0 +1,193 @@
+"""results.jsonl: one row a run, made from its run folder; committed, so that a study's numbers outlive its folders.
+
+`metrics` and `curves` are what repeats bit for bit; `cost` and `hardware` are what it took, where it ran.
+"""
+
+import fcntl
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from paribus.core import runfolder
+from paribus.core.errors import ConfigError
+from paribus.core.events import read_events
+from paribus.study.jsonl import read_lines
+from paribus.study.spec import SPEC, Study
+
+SCHEMA = 1
+_CLOCKS = ("time/", "throughput/", "memory/")
+_NOT_EVALUATED = {"train", "lr", "time", "throughput", "memory"}  # first parts of the keys that training itself records
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One run. id: of its recipe. state: done or failed, and then `why` says it in one line.
+
+    metrics: as of the last step, without clocks; {} where that was not reached. curves: key -> (step, value) at every
+    evaluation; a training metric is taken from the log line at or before it. cost: train_s, eval_s (seconds),
+    samples_per_sec (median over log windows), peak_gb, parameters, macs; None where it is not known. segments: how
+    often it was started; mixed: whether two of them may differ in the last bits. dirty: whether the checkout had
+    changes that were not committed. started: in ISO 8601.
+    """
+
+    study: str
+    arm: str
+    seed: int
+    id: str
+    state: str
+    metrics: Mapping[str, float]
+    curves: Mapping[str, list[list[float]]]
+    cost: Mapping[str, float | None]
+    steps: int
+    sizes: Mapping[str, int]
+    data_checksum: str
+    fingerprint: Mapping[str, Any]
+    segments: int
+    mixed: bool
+    commit: str | None
+    dirty: bool
+    hardware: Mapping[str, Any]
+    why: str = ""
+    started: str | None = None
+
+    @property
+    def cell(self) -> str:
+        return f"{self.arm}/s{self.seed}"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a results.jsonl; [] if there is none. Raises ConfigError for a damaged or newer one."""
+    lines = read_lines(path, SCHEMA, "restore it from git or from a copy")
+    names = {field.name for field in fields(Row)}
+    rows: list[Row] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(Row(**{key: value for key, value in line.items() if key in names}))
+        except TypeError as error:
+            raise ConfigError(f"{path}: line {number} is not a row: {error}") from error
+    if twice := [cell for cell, n in Counter(row.cell for row in rows).items() if n > 1]:
+        raise ConfigError(f"{path}: has more than one row of {twice[0]}; a cell has one, so take the wrong one out")
+    return rows
+
+
+def row_of(folder: Path, study: str, arm: str) -> Row | None:
+    """The row of a run that is done or failed; None for one that has not come so far. Raises ConfigError if damaged."""
+    state = runfolder.state(folder)
+    summary = runfolder.read_json(folder / runfolder.SUMMARY)
+    if state not in ("DONE", "FAILED") or not summary:
+        return None
+    segments = runfolder.segments(folder) or [{}]
+    try:
+        return _row(folder, study, arm, state, summary, segments)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:  # JSON, but not what a run writes
+        raise ConfigError(f"{folder} is damaged: its summary or record lacks something ({error!r})") from error
+
+
+def _row(
+    folder: Path, study: str, arm: str, state: str, summary: dict[str, Any], segments: list[dict[str, Any]]
+) -> Row:
+    last = segments[-1]
+    events = read_events(folder / runfolder.EVENTS)
+    values = summary["metrics"]
+    if state == "DONE" and (not events or events[-1]["step"] < summary["step"]):
+        # the last lines were lost after the run had ended, and the summary still has the last one
+        events.append({"step": summary["step"], "values": values})
+    first_line = (folder / state).read_text(errors="replace").partition("\n")[0]
+    return Row(
+        study=study,
+        arm=arm,
+        seed=summary["seed"],
+        id=summary["id"],
+        state=state.lower(),
+        metrics=_timeless(values) if state == "DONE" else {},
+        curves=curves_of(events),
+        cost=_cost(values, events, summary.get("model", {})),
+        steps=summary["steps"],
+        sizes=summary["sizes"],
+        data_checksum=summary["data_checksum"],
+        fingerprint=last.get("fingerprint", {}),
+        segments=len(segments),
+        mixed=any(segment.get("fingerprint") != last.get("fingerprint") for segment in segments),
+        commit=last.get("commit"),
+        dirty=bool(last.get("dirty")),
+        hardware={key: last.get(key) for key in ("cpu", "cores", "gpu")},
+        why=first_line if state == "FAILED" else "",
+        started=segments[0].get("time"),
+    )
+
+
+def _timeless(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCKS)}
+
+
+def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+    """key -> [step, value] at every event that evaluated something."""
+    curves: dict[str, list[list[float]]] = {}
+    training: dict[str, float] = {}
+    for event in events:
+        values: Mapping[str, float] = event["values"]
+        training |= {key: value for key, value in values.items() if key.startswith("train/")}
+        measured = {key: value for key, value in values.items() if key.partition("/")[0] not in _NOT_EVALUATED}
+        if measured:
+            for key, value in sorted({**training, **measured}.items()):
+                curves.setdefault(key, []).append([event["step"], value])
+    return curves
+
+
+def _cost(values: Mapping[str, float], events: list[dict[str, Any]], model: Mapping[str, Any]) -> dict[str, Any]:
+    key = "throughput/samples_per_sec"
+    speeds = [event["values"][key] for event in events if key in event["values"]]
+    return {
+        "train_s": values.get("time/train_s"),
+        "eval_s": values.get("time/eval_s"),
+        "samples_per_sec": statistics.median(speeds) if speeds else None,
+        "peak_gb": values.get("memory/peak_gb"),
+        "parameters": model.get("parameters"),
+        "macs": model.get("macs"),
+    }
+
+
+def update(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list[Row]:
+    """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
+
+    planned: name -> recipe id of every cell, in the order of the file. A failure of another recipe than the planned one
+    is dropped, since what failed was changed. Raises ConfigError, and leaves the file as
+    it was, if it is damaged or newer, or the disk is full.
+    """
+    place = {name: i for i, name in enumerate(planned)}
+    try:
+        with _alone(study):
+            before = read_rows(study.results_path)
+            rows = {row.cell: row for row in before if row.state == "done" or planned.get(row.cell, row.id) == row.id}
+            rows |= {row.cell: row for row in new if not _lost_something(row, rows.get(row.cell))}
+            after = sorted(rows.values(), key=lambda row: (place.get(row.cell, len(place)), row.arm, row.seed))
+            if after != before:
+                text = "".join(json.dumps({"schema": SCHEMA, **asdict(row)}) + "\n" for row in after)
+                runfolder.write_atomically(study.results_path, text)
+            return after
+    except OSError as error:
+        raise ConfigError(
+            f"{study.results_path} cannot be written: {error.strerror}; make room and run the same command again"
+        ) from error
+
+
+def _lost_something(row: Row, recorded: Row | None) -> bool:
+    """Whether the record of a run was damaged after its row had been written: then the row knows more."""
+    if recorded is None or recorded.id != row.id or recorded.state != "done":
+        return False
+    return row.state != "done" or (
+        recorded.metrics == row.metrics and sum(map(len, row.curves.values())) < sum(map(len, recorded.curves.values()))
+    )
+
+
+@contextmanager
+def _alone(study: Study) -> Iterator[None]:
+    """One process at a time on results.jsonl. The lock is on study.yaml, which is there and which we never replace."""
+    with open(study.folder / SPEC, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

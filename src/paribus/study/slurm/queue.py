@@ -1,0 +1,221 @@
+"""Studies on a Slurm cluster: an array over the cells that are not done, and how its tasks stand. Nothing stays.
+
+RUNS/slurm/ holds the scripts, what the jobs print, and jobs.jsonl: {"schema", "job", "cells", "script", "time"} for
+each array, whose task i is cells[i]. How a cell stands is told by its run folder and log first; only where they cannot
+tell, `squeue` is asked. `sacct` is not: many clusters keep no accounts. A job that squeue has forgotten has ended.
+"""
+
+import fcntl
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from paribus.core.errors import ConfigError
+from paribus.study import rows
+from paribus.study.jsonl import read_lines
+from paribus.study.plan import Cell, Plan
+from paribus.study.rows import Row
+from paribus.study.runner import cells
+from paribus.study.runner.cells import Standing
+from paribus.study.slurm import script
+from paribus.study.slurm.script import Asked
+from paribus.study.spec import Study
+
+SCHEMA, FOLDER, JOBS = 1, "slurm", "jobs.jsonl"
+PATIENCE = 60.0  # seconds until a controller that does not answer counts as down
+_WAITS = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+_RUNS = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of an array in the queue. state: Slurm's word. restarts: how often it was requeued."""
+
+    state: str
+    restarts: int
+    reason: str
+
+
+def used(runs: Path) -> bool:
+    """Whether these runs were ever sent to Slurm."""
+    return (runs / FOLDER / JOBS).exists()
+
+
+def tasks_of(runs: Path) -> dict[str, str]:
+    """Name of a cell -> its latest task, as JOB_INDEX. Raises ConfigError if the file is damaged."""
+    lines = read_lines(runs / FOLDER / JOBS, SCHEMA, "move it away; cells that still queue may then be sent twice")
+    return {name: f"{line['job']}_{i}" for line in lines for i, name in enumerate(line["cells"])}
+
+
+def queue(jobs: Iterable[str]) -> dict[str, Task]:
+    """JOB_INDEX -> task, of the arrays among these jobs that Slurm still knows. Raises ConfigError if it does not
+    answer."""
+    jobs = sorted(set(jobs), key=int)
+    if not jobs:
+        return {}
+    fields = "ArrayJobID:20|,ArrayTaskID:12|,State:20|,RestartCnt:8|,Reason:60|"
+    try:
+        which = f"--jobs={','.join(jobs)}"
+        told = _slurm("squeue", "--noheader", "--array", "--states=all", which, f"--Format={fields}")
+    except ConfigError as error:
+        if "Invalid job id" not in str(error):
+            raise
+        return {}  # it has forgotten them, which it says of a single one only
+    found = [[field.strip() for field in line.split("|")] for line in told.splitlines()]
+    return {f"{array}_{index}": Task(state, int(restarts), why) for array, index, state, restarts, why, *_ in found}
+
+
+def standings(plan: Plan, runs: Path, recorded: Iterable[str]) -> dict[str, Standing]:
+    """Name -> how a cell stands, by folders and then by the queue. recorded: cells with a row.
+
+    Raises ConfigError if the queue is needed and does not answer.
+    """
+    recorded = set(recorded)
+    found = {cell.name: cells.standing(runs, cell, cell.name in recorded) for cell in plan.cells}
+    known = tasks_of(runs)
+    open_ = {name: known[name] for name, now in found.items() if now.state in ("waiting", "failed") and name in known}
+    tasks = queue(task.partition("_")[0] for task in open_.values())
+    return found | {name: queued(found[name], task, tasks.get(task)) for name, task in open_.items()}
+
+
+def queued(now: Standing, name: str, task: Task | None) -> Standing:
+    """How a cell stands whose folder says that it is neither done nor running. task: of its latest job, None where
+    Slurm has forgotten it."""
+    if task is not None and task.state in _WAITS:
+        return Standing(
+            "requeued" if task.restarts else "pending", job=name, why="" if task.reason == "None" else task.reason
+        )
+    if task is not None and task.state in _RUNS and (task.state != "COMPLETING" or now.state != "failed"):
+        return Standing("running", job=name)
+    if now.state == "failed":
+        return replace(now, job=name)
+    how = f"ended: {task.state}" if task is not None else "has left the queue"
+    return Standing("cancelled", job=name, why=f"its Slurm job {name} {how}, and the cell is not done")
+
+
+def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], asked: Asked) -> list[str]:
+    """Send arrays over these cells, as few as Slurm's MaxArraySize allows, and return their job ids. Raises ConfigError
+    where sbatch refuses; what was sent before stays, and is on record."""
+    folder, most = runs / FOLDER, max_array_size()
+    parts = [missing[i : i + most] for i in range(0, len(missing), most)]
+    ids: list[str] = []
+    for part in parts:
+        text = script.script(asked, study, runs, part)
+        path = folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}.sbatch"
+        path.write_text(text)
+        # by Slurm's variables, a job sent from inside another would look like a part of that one
+        env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
+        job = _slurm("sbatch", "--parsable", str(path), env=env).strip().partition(";")[0]
+        line = {"schema": SCHEMA, "job": job, "cells": [cell.name for cell in part], "script": path.name}
+        line["time"] = datetime.now().astimezone().isoformat(timespec="seconds")
+        with open(folder / JOBS, "a") as file:
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        ids.append(job)
+    return ids
+
+
+@contextmanager
+def alone(runs: Path) -> Iterator[None]:
+    """One process at a time sends cells of these runs. Raises ConfigError for the second."""
+    folder = runs / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = open(folder / "lock", "a")  # noqa: SIM115 — closed below
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be made: {error.strerror}; choose another with --runs DIR") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{folder}: another process is sending cells; wait for it") from error
+        yield
+
+
+def max_array_size() -> int:
+    """How many tasks an array may have. Raises ConfigError if there is no Slurm here."""
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config"))
+    return max(1, int(found[1])) if found else 1001
+
+
+def cancel(tasks: Iterable[str]) -> None:
+    _slurm("scancel", *tasks)
+
+
+def requeue_self() -> str | None:
+    """Put the task that this process runs in back into the queue; why not, if that is refused.
+
+    Only where Slurm lets it run still, or ends it for its time limit: a job that somebody cancels would come back to
+    life, and one that is preempted queues again anyway. The array's last task has the array's own number, so a task is
+    named as JOB_INDEX: its SLURM_JOB_ID alone would requeue them all.
+    """
+    array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    name = f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
+    try:
+        told = _slurm("scontrol", "show", "job", "--oneliner", name)
+        if not may_requeue(told):
+            return f"Slurm is ending job {name}, and queues it again if it means to"
+        _slurm("scontrol", "requeue", name)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def may_requeue(told: str) -> bool:
+    """told: what scontrol shows of a job."""
+    said = dict(re.findall(r"(\w+)=(\S+)", told))
+    if said.get("JobState") == "RUNNING":
+        return True
+    return said.get("JobState") in ("COMPLETING", "TIMEOUT") and said.get("EndTime") != "Unknown" and _timed_out(said)
+
+
+def _timed_out(said: Mapping[str, str]) -> bool:
+    return (limit := _seconds(said.get("TimeLimit", ""))) is not None and (_seconds(said["RunTime"]) or 0) >= limit
+
+
+def _seconds(text: str) -> int | None:
+    """Seconds of Slurm's [days-]hours:minutes:seconds; None for UNLIMITED."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+def collect(study: Study, plan: Plan, runs: Path) -> int:
+    """Put rows on record of cells that are done but wrote none, say for a full disk; how many."""
+    known = {row.cell: row for row in rows.read_rows(study.results_path) if row.state == "done"}
+    new: list[Row] = []
+    for cell in plan.cells:
+        if cell.name not in known and (runs / cell.folder / "DONE").exists():
+            with suppress(ConfigError, KeyError):  # damaged: status and report go on without it
+                if (row := rows.row_of(runs / cell.folder, study.name, cell.arm)) is not None:
+                    new.append(row)
+    if new:
+        rows.update(study, new, plan.ids())
+    return len(new)
+
+
+def _slurm(command: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+    """What one of Slurm's commands prints. Raises ConfigError with what it says."""
+    try:
+        told = subprocess.run(
+            [command, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, env=env
+        )
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{command}: there is no such command; --cluster slurm needs Slurm's on this machine"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(f"{command}: Slurm has not answered for {PATIENCE:.0f} s; try again later") from error
+    if told.returncode != 0:
+        said = [line for line in told.stderr.splitlines() if line.strip()]
+        raise ConfigError(f"{command}: {said[0] if said else f'exit code {told.returncode}'}")
+    return told.stdout

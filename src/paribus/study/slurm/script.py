@@ -1,0 +1,82 @@
+"""Batch scripts for Slurm: a template with {{ data }} in it, filled in. The templates of the package lie in sbatch/."""
+
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from paribus.core.errors import ConfigError
+from paribus.study.plan import Cell
+from paribus.study.spec import Study
+
+_FOLDER = Path(__file__).parent
+_SUFFIX = ".sbatch"
+_DATA = {"name", "array", "output", "cpus", "tasks", "nodes", "options", "cells", "cell"}
+_NEEDED = ("array", "cells", "cell")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line says of a job. template: a name or a file. options: further ones of sbatch, without dashes,
+    as ("partition", "gpu"). at_once: cells that may run at a time, 0 for all."""
+
+    template: str = "one_gpu"
+    options: Sequence[tuple[str, str]] = ()
+    gpus: int = 1
+    nodes: int = 2
+    tasks: int = 0
+    cpus: int = 1
+    at_once: int = 0
+
+
+def names() -> list[str]:
+    return sorted(path.name.removesuffix(_SUFFIX) for path in _FOLDER.glob(f"*{_SUFFIX}"))
+
+
+def script(asked: Asked, study: Study, runs: Path, cells: Sequence[Cell]) -> str:
+    """The batch script of an array whose task i is cells[i]. Raises ConfigError for a template that does not fit."""
+    text = _template(asked.template)
+    there = set(re.findall(r"\{\{ *(\w+) *\}\}", _without_comments(text)))
+    if unknown := sorted(there - _DATA):
+        raise ConfigError(
+            f"--template {asked.template}: has {{{{ {unknown[0]} }}}}; there are {', '.join(sorted(_DATA))}"
+        )
+    if missing := [name for name in _NEEDED if name not in there]:
+        raise ConfigError(f"--template {asked.template}: has no {{{{ {missing[0]} }}}}; paribus's own has it too")
+    values = _values(asked, study, runs, cells)
+    return re.sub(r"\{\{ *(\w+) *\}\}", lambda found: values.get(found[1], found[0]), text)
+
+
+def _values(asked: Asked, study: Study, runs: Path, cells: Sequence[Cell]) -> Mapping[str, str]:
+    limit = f"%{asked.at_once}" if asked.at_once else ""
+    options = [*asked.options, *([("gpus-per-node", str(asked.gpus))] if asked.gpus else [])]
+    command = [*(sys.executable, "-P", "-m", "paribus.cli", "study", "cell", str(study.folder.absolute()))]
+    command += ["--runs", str(runs.absolute())]
+    return {
+        "name": f"paribus-{study.name}",
+        "array": f"0-{len(cells) - 1}{limit}",
+        "output": shlex.quote(f"{runs.absolute()}/slurm/%A_%a.out"),
+        "cpus": str(asked.cpus),
+        "tasks": str(asked.tasks or max(1, asked.gpus)),
+        "nodes": str(asked.nodes),
+        "options": "\n".join(
+            f"#SBATCH --{key}" + (f"={shlex.quote(value)}" if value else "") for key, value in options
+        ),
+        "cells": " ".join(cell.name for cell in cells),
+        "cell": f'{shlex.join(command)} --cell "${{cells[SLURM_ARRAY_TASK_ID]}}"',
+    }
+
+
+def _template(name: str) -> str:
+    path = _FOLDER / f"{name}{_SUFFIX}" if name in names() else Path(name).expanduser()
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--template {name}: {error}; give a file, or one of {', '.join(names())}") from error
+
+
+def _without_comments(text: str) -> str:
+    """Without the lines that are for the reader alone; Slurm reads those with #SBATCH."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("#") or line.startswith("#SBATCH"))

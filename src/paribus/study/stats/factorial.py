@@ -1,0 +1,73 @@
+"""Factorial studies: k techniques on or off in all 2^k combinations, every combination on the same seeds.
+
+One contrast a seed, then a one-sample t on the contrasts: what is common to a seed's runs cancels, as in a pair.
+
+* Main effect of A: mean over the 2^(k-1) arms with A minus mean over those without, "what A adds on average over the
+  company it may be in".
+* Interaction of A and B: what A adds with B on minus what A adds with B off, averaged over the others (a difference of
+  differences, not halved). Below 0, where higher is better: they do less together than apart suggests.
+
+Every contrast weighs every arm, so a seed with a failed cell gives no contrast and is left out of all, and named.
+The k main effects and the k (k-1) / 2 interactions are one family.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from paribus.core.errors import ConfigError
+from paribus.study.stats.estimate import Estimate, Values, one_sample, usable
+from paribus.study.stats.verdict import Judgement, Rule, judge
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A main effect (one factor) or an interaction (two), in the metric's unit. seeds: those with every cell."""
+
+    factors: tuple[str, ...]
+    estimate: Estimate
+    judgement: Judgement
+    seeds: tuple[int, ...]
+    left_out: tuple[int, ...]
+
+
+def factorial_effects(factors: Sequence[str], arms: Mapping[frozenset[str], Values], rule: Rule) -> tuple[Effect, ...]:
+    """Main effects in the order of `factors`, then their pairwise interactions.
+
+    arms: for each set of factors that are on, the empty one included, seed -> value.
+    Raises ConfigError unless the arms are exactly all 2^k combinations.
+    """
+    _check(factors, arms)
+    there = {on: usable(values) for on, values in arms.items()}
+    listed = sorted({seed for values in arms.values() for seed in values})
+    seeds = tuple(seed for seed in listed if all(seed in values for values in there.values()))
+    left_out = tuple(seed for seed in listed if seed not in set(seeds))
+    asked = [*combinations(factors, 1), *combinations(factors, 2)]
+    scale = max((abs(values[s]) for values in there.values() for s in seeds), default=0.0)
+    estimates = [
+        one_sample(_contrasts(names, factors, there, seeds), margin=rule.margin, alpha=rule.alpha, scale=scale)
+        for names in asked
+    ]
+    return tuple(
+        Effect(names, estimate, judgement, seeds, left_out)
+        for names, estimate, judgement in zip(asked, estimates, judge(estimates, rule), strict=True)
+    )
+
+
+def _contrasts(
+    names: tuple[str, ...], factors: Sequence[str], there: Mapping[frozenset[str], Values], seeds: Sequence[int]
+) -> list[float]:
+    cells = 2 ** (len(factors) - len(names))  # that each sum of the contrast averages over
+    signs = {on: math.prod(1 if name in on else -1 for name in names) for on in there}
+    return [math.fsum([signs[on] * values[seed] for on, values in there.items()]) / cells for seed in seeds]
+
+
+def _check(factors: Sequence[str], arms: Mapping[frozenset[str], Values]) -> None:
+    if not factors or len(set(factors)) < len(factors):
+        raise ConfigError(f"factors: found {list(factors)}, must be one or more different names")
+    expected = {frozenset(on) for size in range(len(factors) + 1) for on in combinations(factors, size)}
+    for problem, sets in (("no arm has", expected - arms.keys()), ("unknown combination:", arms.keys() - expected)):
+        if sets:
+            told = ["+".join(sorted(on)) or "(none on)" for on in sorted(sets, key=lambda on: (len(on), sorted(on)))]
+            raise ConfigError(f"a factorial study needs all {len(expected)} combinations; {problem} {', '.join(told)}")

@@ -1,0 +1,387 @@
+"""A projecting step as Triton kernels over all tensors of a group at once, in float32.
+
+Three launches for each width of row: the first takes ⟨g,w⟩, ⟨g,g⟩, ⟨w,w⟩ of every row; a small one decides for every
+tensor; the second brings the states up to date and moves the weight, a row's ⟨u,w⟩ being known once its program has
+gone through the row. That reads and writes every element 9 times, where Adam alone needs 7. The third launch is for
+tensors projected as a whole layer, which is rare; elsewhere its programs end at once.
+
+The arithmetic is checked without a GPU by Triton's interpreter (TRITON_INTERPRET=1, tests/parity/test_adamp_triton.py).
+A step can be captured in a CUDA graph: nothing is allocated on the host and no number is read back.
+"""
+
+# Triton's own language has no types that a checker could follow
+# pyright: reportPrivateImportUsage=false, reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false, reportOperatorIssue=false
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from paribus.techniques.adamp.kernels.leaves import Adam, Leaf, Options, Rule, Seen
+
+_TILE = 2048  # elements of a program's tile, in 4 warps: 16 a thread
+_WIDTHS = (16, 128, 1024)  # columns of a tile; rows longer than the last are gone through in turns
+_PLAIN = {"num_warps": 4, "enable_fp_fusion": False}  # sums as on a CPU; memory is what costs
+_FIELDS = 8  # of a leaf in the table: w, g, a, b, rows, length, size, first row in the sums; rows < 0: never projected
+
+
+@triton.jit
+def _where(units, table, ROWS: tl.constexpr):
+    """This program's leaf, its row length and size, its rows, and their place in the sums."""
+    leaf = tl.load(units + 2 * tl.program_id(0))
+    row = tl.load(units + 2 * tl.program_id(0) + 1).to(tl.int64) + tl.arange(0, ROWS)
+    rows = tl.load(table + leaf * 8 + 4)
+    length = tl.load(table + leaf * 8 + 5)
+    size = tl.load(table + leaf * 8 + 6)
+    first = tl.load(table + leaf * 8 + 7)
+    return leaf, length, size, row, row < tl.abs(rows), first + row
+
+
+@triton.jit
+def _tensor(table, leaf, field: tl.constexpr):
+    return tl.load(table + leaf * 8 + field).to(tl.pointer_type(tl.float32))
+
+
+@triton.jit
+def _test_sums(units, table, sums, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    leaf, length, _, row, here, place = _where(units, table, ROWS)
+    w, g = _tensor(table, leaf, 0), _tensor(table, leaf, 1)
+    gw = tl.zeros((ROWS,), tl.float32)
+    gg = tl.zeros((ROWS,), tl.float32)
+    ww = tl.zeros((ROWS,), tl.float32)
+    for start in range(0, length, WIDTH):
+        column = start + tl.arange(0, WIDTH)
+        at = row[:, None] * length + column[None, :]
+        inside = here[:, None] & (column < length)[None, :]
+        x = tl.load(g + at, inside, 0.0)
+        y = tl.load(w + at, inside, 0.0)
+        gw += tl.sum(x * y, 1)
+        gg += tl.sum(x * x, 1)
+        ww += tl.sum(y * y, 1)
+    tl.store(sums + place * 4, gw, here)
+    tl.store(sums + place * 4 + 1, gg, here)
+    tl.store(sums + place * 4 + 2, ww, here)
+
+
+@triton.jit
+def _cosine(gw, gg, ww, eps):
+    return tl.abs(gw) / (tl.maximum(tl.sqrt(gg), eps) * tl.maximum(tl.sqrt(ww), eps))
+
+
+@triton.jit
+def _share(uw, ww, eps):
+    length = tl.sqrt(ww) + eps
+    return uw / length / length
+
+
+@triton.jit
+def _decide(table, sums, rates, views, norms, delta, wd_ratio, eps, BLOCK: tl.constexpr):
+    """The view of a leaf (0 none, 1 channel, 2 layer), its ‖w‖, and its decay, which is changed in place."""
+    leaf = tl.program_id(0)
+    rows = tl.load(table + leaf * 8 + 4)
+    length = tl.load(table + leaf * 8 + 5)
+    first = tl.load(table + leaf * 8 + 7)
+    gw = 0.0
+    gg = 0.0
+    ww = 0.0
+    others = 0  # rows that are not orthogonal
+    limit = delta / tl.sqrt(length.to(tl.float32))
+    for start in range(0, rows, BLOCK):
+        row = start + tl.arange(0, BLOCK)
+        x = tl.load(sums + (first + row) * 4, row < rows, 0.0)
+        y = tl.load(sums + (first + row) * 4 + 1, row < rows, 0.0)
+        z = tl.load(sums + (first + row) * 4 + 2, row < rows, 0.0)
+        fits = _cosine(x, y, z, eps) < limit
+        others += tl.sum(((row < rows) & (fits == 0)).to(tl.int32))
+        gw += tl.sum(x)
+        gg += tl.sum(y)
+        ww += tl.sum(z)
+    by_layer = _cosine(gw, gg, ww, eps) < delta / tl.sqrt((tl.abs(rows) * length).to(tl.float32))
+    view = tl.where(others == 0, 1, tl.where(by_layer, 2, 0))
+    view = tl.where(rows > 0, view, 0)
+    decay = tl.load(rates + leaf * 4 + 2)
+    tl.store(rates + leaf * 4 + 2, tl.where(view > 0, decay * wd_ratio, decay))
+    tl.store(views + leaf, view)
+    tl.store(norms + leaf, tl.sqrt(ww))
+
+
+@triton.jit
+def _change(g, a, b, rate, root, beta1, rest1, eps, ADAM: tl.constexpr, NESTEROV: tl.constexpr):
+    """−rate·u from the gradient and the states."""
+    if ADAM:
+        ahead = beta1 * a + rest1 * g if NESTEROV else a
+        return -rate * ahead / (tl.sqrt(b) * root + eps)
+    else:
+        return -rate * (g + beta1 * a if NESTEROV else a)
+
+
+@triton.jit
+def _step(
+    units,
+    table,
+    sums,
+    rates,
+    views,
+    beta1,
+    rest1,
+    beta2,
+    rest2,
+    eps,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ONE: tl.constexpr,
+    ADAM: tl.constexpr,
+    NESTEROV: tl.constexpr,
+    ALIAS: tl.constexpr,
+):
+    """ONE: a row is not longer than a tile. beta1, rest1 are momentum and 1 − dampening for SGD."""
+    leaf, length, size, row, here, place = _where(units, table, ROWS)
+    w, g, a, b = _tensor(table, leaf, 0), _tensor(table, leaf, 1), _tensor(table, leaf, 2), _tensor(table, leaf, 3)
+    view = tl.load(views + leaf)
+    rate, root = tl.load(rates + leaf * 4), tl.load(rates + leaf * 4 + 1)
+    decay, scale = tl.load(rates + leaf * 4 + 2), tl.load(rates + leaf * 4 + 3)
+    tested = tl.where(view == 1, tl.load(table + leaf * 8 + 4), 0)
+    ww = tl.load(sums + place * 4 + 2, row < tested, 1.0)
+    uw = tl.zeros((ROWS,), tl.float32)
+    for start in range(0, length, WIDTH):
+        column = start + tl.arange(0, WIDTH)
+        at = row[:, None] * length + column[None, :]
+        inside = here[:, None] & (column < length)[None, :] & (at < size)
+        x = tl.load(g + at, inside, 0.0)
+        y = tl.load(w + at, inside, 0.0)
+        m = beta1 * tl.load(a + at, inside, 0.0) + rest1 * x
+        tl.store(a + at, m, inside)
+        if ADAM:
+            v = beta2 * tl.load(b + at, inside, 0.0) + rest2 * x * x
+            tl.store(b + at, v, inside)
+        else:
+            v = m
+        change = _change(x, m, v, rate, root, beta1, rest1, eps, ADAM, NESTEROV)
+        uw += tl.sum(change * y, 1)
+        if ONE:  # the whole row is here
+            along = tl.where(view == 1, _share(uw, ww, eps), 0.0)
+            if view != 2:
+                if ALIAS:
+                    tl.store(a + at, m + along[:, None] * y, inside)
+                tl.store(w + at, y + (scale * change - (decay + scale * along)[:, None] * y), inside)
+        else:
+            if view == 0:
+                tl.store(w + at, y + (scale * change - decay * y), inside)
+    if view == 2:
+        tl.store(sums + place * 4 + 3, uw, here)
+    if not ONE:  # noqa: SIM102  # known when compiled, the view is not
+        if view == 1:
+            tl.debug_barrier()  # the states just written may be read by another thread of this program
+            along = _share(uw, ww, eps)
+            for start in range(0, length, WIDTH):
+                column = start + tl.arange(0, WIDTH)
+                at = row[:, None] * length + column[None, :]
+                inside = here[:, None] & (column < length)[None, :]
+                _again(
+                    w, g, a, b, at, inside, rate, root, beta1, rest1, eps, decay, scale, along, ADAM, NESTEROV, ALIAS
+                )
+
+
+@triton.jit
+def _again(
+    w,
+    g,
+    a,
+    b,
+    at,
+    inside,
+    rate,
+    root,
+    beta1,
+    rest1,
+    eps,
+    decay,
+    scale,
+    along,
+    ADAM: tl.constexpr,
+    NESTEROV: tl.constexpr,
+    ALIAS: tl.constexpr,
+):
+    """Makes the update again from the states, and moves the weight."""
+    y = tl.load(w + at, inside, 0.0)
+    m = tl.load(a + at, inside, 0.0)
+    x = m
+    v = m
+    if NESTEROV:
+        x = tl.load(g + at, inside, 0.0)
+    if ADAM:
+        v = tl.load(b + at, inside, 0.0)
+    change = _change(x, m, v, rate, root, beta1, rest1, eps, ADAM, NESTEROV)
+    if ALIAS:
+        tl.store(a + at, m + along[:, None] * y, inside)
+    tl.store(w + at, y + (scale * change - (decay + scale * along)[:, None] * y), inside)
+
+
+@triton.jit
+def _layer(
+    units,
+    table,
+    sums,
+    rates,
+    views,
+    beta1,
+    rest1,
+    eps,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+    ADAM: tl.constexpr,
+    NESTEROV: tl.constexpr,
+    ALIAS: tl.constexpr,
+):
+    """Moves the weights of leaves that are projected as one row."""
+    leaf, length, _, row, here, _ = _where(units, table, ROWS)
+    if tl.load(views + leaf) == 2:
+        w, g, a, b = _tensor(table, leaf, 0), _tensor(table, leaf, 1), _tensor(table, leaf, 2), _tensor(table, leaf, 3)
+        rate, root = tl.load(rates + leaf * 4), tl.load(rates + leaf * 4 + 1)
+        decay, scale = tl.load(rates + leaf * 4 + 2), tl.load(rates + leaf * 4 + 3)
+        rows = tl.load(table + leaf * 8 + 4)
+        first = tl.load(table + leaf * 8 + 7)
+        uw = 0.0
+        ww = 0.0
+        for start in range(0, rows, BLOCK):
+            r = start + tl.arange(0, BLOCK)
+            uw += tl.sum(tl.load(sums + (first + r) * 4 + 3, r < rows, 0.0))
+            ww += tl.sum(tl.load(sums + (first + r) * 4 + 2, r < rows, 0.0))
+        along = tl.zeros((ROWS,), tl.float32) + _share(uw, ww, eps)
+        for start in range(0, length, WIDTH):
+            column = start + tl.arange(0, WIDTH)
+            at = row[:, None] * length + column[None, :]
+            inside = here[:, None] & (column < length)[None, :]
+            _again(w, g, a, b, at, inside, rate, root, beta1, rest1, eps, decay, scale, along, ADAM, NESTEROV, ALIAS)
+
+
+def move(rule: Rule, options: Options, leaves: list[Leaf], kept: dict[object, Any]) -> list[Seen]:
+    """One step of float32 leaves whose rows lie outermost in memory. kept: a dict that lives from step to step."""
+    if isinstance(rule, Adam):
+        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], 1)
+    leaves = [leaf for leaf in leaves if leaf.weight.numel()]
+    if not leaves:
+        return []
+    device = leaves[0].weight.device
+    plan = _plan(leaves, kept, device)
+    table = _table(leaves, plan, kept, device)
+    rates = _rates(rule, options, leaves, device)
+    sums = torch.empty(max(1, plan["rows"]), 4, dtype=torch.float32, device=device)
+    views = torch.empty(len(leaves), dtype=torch.int32, device=device)
+    norms = torch.empty(len(leaves), dtype=torch.float32, device=device)
+    adam = isinstance(rule, Adam)
+    if adam:
+        numbers = (rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2)
+        switches = {"ADAM": True, "NESTEROV": rule.nesterov, "ALIAS": False}
+    else:
+        numbers = (rule.momentum, 1 - rule.dampening, 0.0, 0.0)
+        switches = {"ADAM": False, "NESTEROV": rule.nesterov, "ALIAS": rule.alias and not rule.nesterov}
+    eps, test = options.eps, (options.delta, options.wd_ratio, options.eps)
+    for width, _, tested in plan["classes"]:
+        if len(tested):
+            tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
+            _test_sums[(len(tested),)](tested, table, sums, **tile, **_PLAIN)
+    _decide[(len(leaves),)](table, sums, rates, views, norms, *test, BLOCK=1024, **_PLAIN)
+    for width, units, _ in plan["classes"]:
+        tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
+        one = width <= _WIDTHS[-1]
+        _step[(len(units),)](units, table, sums, rates, views, *numbers, eps, ONE=one, **tile, **switches, **_PLAIN)
+    for width, _, tested in plan["classes"]:
+        if len(tested):
+            tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
+            own = (tested, table, sums, rates, views, *numbers[:2], eps)
+            _layer[(len(tested),)](*own, BLOCK=1024, **tile, **switches, **_PLAIN)
+    if not options.watched:
+        return []
+    index = plan["tested"]
+    view = views.index_select(0, index)
+    return [Seen(view == 1, view == 2, norms.index_select(0, index))]
+
+
+def _rates(rule: Rule, options: Options, leaves: list[Leaf], device: torch.device) -> Tensor:
+    """(leaves, 4): lr/(1−β₁ᵗ), 1/√(1−β₂ᵗ), lr·decay, 1; for an aliased buffer, which is projected whatever lr is, the
+    first is 1 and the last lr."""
+    made = torch.ones(len(leaves), 4, dtype=torch.float64, device=device)
+    lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
+    if isinstance(rule, Adam):
+        t = torch.stack([leaf.step for leaf in leaves if leaf.step is not None]).double()
+        made[:, 0] = lr / (1 - rule.beta1**t)
+        made[:, 1] = (1 - rule.beta2**t).rsqrt()
+    else:
+        made[:, 3 if rule.alias and not rule.nesterov else 0].mul_(lr)
+    made[:, 2].mul_(lr * options.decay)
+    return made.float()
+
+
+def _shape(leaf: Leaf) -> tuple[int, int]:
+    """(rows, length). What is never projected is cut into rows of one tile's width; the last may be shorter."""
+    size = leaf.weight.numel()
+    if leaf.projects:
+        return leaf.weight.shape[leaf.axis], size // leaf.weight.shape[leaf.axis]
+    return -(-size // _WIDTHS[-1]), min(size, _WIDTHS[-1])
+
+
+def _plan(leaves: list[Leaf], kept: dict[object, Any], device: torch.device) -> dict[str, Any]:
+    """Which program has which rows of which leaf. Programs with long rows start first, so that none is left at last."""
+    shapes = tuple((*_shape(leaf), leaf.weight.numel(), leaf.projects) for leaf in leaves)
+    key = ("units", shapes, device)
+    if key in kept:
+        return kept[key]
+    units: dict[int, list[tuple[int, int, bool]]] = {}
+    places: list[int] = []
+    total = 0
+    for i in sorted(range(len(shapes)), key=lambda i: -shapes[i][1]):
+        rows, length, _, projects = shapes[i]
+        width = next((w for w in _WIDTHS if length <= w), 2 * _WIDTHS[-1])
+        step = _TILE // min(width, _WIDTHS[-1])
+        units.setdefault(width, []).extend((i, row, projects) for row in range(0, rows, step))
+    for rows, _, _, projects in shapes:
+        places.append(total)
+        total += rows if projects else 0
+
+    def there(numbers: list[Any]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int32).reshape(-1, 2).to(device)
+
+    kept[key] = {
+        "shapes": shapes,
+        "places": places,
+        "rows": total,
+        "classes": [
+            (width, there([u[:2] for u in own]), there([u[:2] for u in own if u[2]])) for width, own in units.items()
+        ],
+        "tested": torch.tensor([i for i, shape in enumerate(shapes) if shape[3]], dtype=torch.int64).to(device),
+        "seen": None,
+        "table": torch.empty(len(leaves), _FIELDS, dtype=torch.int64, device=device),
+        "staging": torch.empty(len(leaves), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda"),
+    }
+    return kept[key]
+
+
+def _table(leaves: list[Leaf], plan: dict[str, Any], kept: dict[object, Any], device: torch.device) -> Tensor:
+    """Addresses and shapes on the device, sent only when an address has changed."""
+    numbers: list[int] = []
+    for leaf, (rows, length, size, projects), place in zip(leaves, plan["shapes"], plan["places"], strict=True):
+        addresses = [x.data_ptr() for x in (leaf.weight, leaf.gradient, leaf.states[0], leaf.states[-1])]
+        numbers += (*addresses, rows if projects else -rows, length, size, place)
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
+        # replays read the staging area again: it belongs to this capture from now on
+        table, staging = torch.empty_like(plan["table"]), plan["staging"]
+        kept.setdefault("captured", []).append((table, staging))
+        plan["staging"] = None
+        if staging is None:
+            raise RuntimeError("one optimizer's step was captured twice; take a step outside a capture in between")
+        staging.copy_(torch.tensor(numbers).view(-1, _FIELDS))
+        return table.copy_(staging, non_blocking=True)
+    if plan["staging"] is None:
+        plan["staging"] = torch.empty(len(leaves), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda")
+    if plan["seen"] != numbers:
+        plan["seen"] = numbers
+        sent = torch.tensor(numbers).view(-1, _FIELDS)
+        sent = sent.pin_memory() if device.type == "cuda" else sent
+        plan["table"].copy_(sent, non_blocking=True)
+    return plan["table"]
