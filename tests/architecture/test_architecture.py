@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.trainings import composed, recipe_of
 from paribus.recipe.configs import config_folder, options
-from trainings import composed, recipe_of
 
 ROOT = Path(__file__).parents[2]
 TECHNIQUES = [name for name in options("technique") if name != "baseline"]

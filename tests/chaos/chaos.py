@@ -21,10 +21,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "distributed"))
-from worlds import torchrun_command
+from helpers.worlds import torchrun_command
 
+from helpers.trainings import Result, result_in
 from paribus.study.rows import read_rows
-from trainings import Result, result_in
 
 RECIPE = [
     *(

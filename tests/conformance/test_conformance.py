@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.trainings import OVERLAYS, composed, recipe_of, smoke_recipe_for, stopping_after, trained, workbench
 from paribus.core.batch import Batch
 from paribus.core.build import describe
 from paribus.core.progress import Progress
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe.configs import options
-from trainings import OVERLAYS, composed, recipe_of, smoke_recipe_for, stopping_after, trained, workbench
 
 every_overlay = pytest.mark.parametrize("techniques", OVERLAYS, ids=lambda t: "+".join(t) or "baseline")
 

@@ -8,13 +8,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import torch.distributed as dist
-from worlds import COMMON
+from helpers.worlds import COMMON
 
+from helpers.trainings import run
 from paribus.engine.distributed import leave
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe import recipe
 from paribus.runs import train
-from trainings import run
 
 made: list[SupervisedTraining] = []
 

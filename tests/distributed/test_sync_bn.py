@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from worlds import COMMON, furthest, together, torchrun
+from helpers.worlds import COMMON, furthest, together, torchrun
 
-from trainings import trained
+from helpers.trainings import trained
 
 NORMED = "model.norm=batch"
 

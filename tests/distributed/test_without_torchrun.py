@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from worlds import COMMON, torchrun_command
+from helpers.worlds import COMMON, torchrun_command
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's end on Linux alone")

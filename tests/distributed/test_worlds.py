@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from every_overlay import run_overlay
-from worlds import COMMON, WORLDS, furthest, together, torchrun
+from helpers.worlds import COMMON, WORLDS, furthest, together, torchrun
 
+from helpers.every_overlay import run_overlay
+from helpers.trainings import OVERLAYS, recipe_of, result_in, stopping_after, timeless, trained
 from paribus.core.lock import locked
-from trainings import OVERLAYS, recipe_of, result_in, stopping_after, timeless, trained
 
 
 @pytest.mark.parametrize("processes", WORLDS)

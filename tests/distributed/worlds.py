@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trainings import Result, result_in
+from helpers.trainings import Result, result_in
 
 COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device=cpu", "data.val_n=101", "seed=4"]
 WORLDS = (2, 4)

@@ -15,8 +15,8 @@ import pytest
 import torch
 import yaml
 
+from helpers.trainings import Result, result_in, stopping_after, trained
 from paribus.cli.main import dispatch
-from trainings import Result, result_in, stopping_after, trained
 
 SHORT = ("experiment=smoke", "steps=12ba", "every.log=2ba", "every.evaluate=6ba", "every.checkpoint=4ba")
 CRASHES = Path(__file__).parents[1] / "crashes.py"

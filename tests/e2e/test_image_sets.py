@@ -12,8 +12,8 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from picture_trees import tree
-from trainings import result_in, stopping_after, trained
+from helpers.image_trees import tree
+from helpers.trainings import result_in, stopping_after, trained
 
 Run = Callable[..., CompletedProcess[str]]
 SMALL = ("experiment=smoke", "data=folder", "data.form=folder", "data.size=16", "batch_size=8", "runtime.threads=1")

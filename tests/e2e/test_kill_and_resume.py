@@ -12,7 +12,7 @@ from subprocess import CompletedProcess
 
 import pytest
 
-from trainings import Result, result_in
+from helpers.trainings import Result, result_in
 
 COMMAND = [
     *("train", "experiment=smoke", "technique=cutmix", "steps=300ba", "batch_size=64", "model.dropout=0.1"),

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
+from helpers.reports import invented
+from helpers.studies import finished, made_up_plan, written
 from paribus.cli.main import dispatch
 from paribus.study.plan import Plan
 from paribus.study.rows import update
 from paribus.study.spec import Study
-from reports import invented
-from studies import finished, made_up_plan, written
 
 Run = Callable[..., tuple[int, str, str]]
 LEVELS = {"baseline": 0.9, "cutmix": 0.8}

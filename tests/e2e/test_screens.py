@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.terminals import train_on_terminal
 from paribus.cli.main import dispatch
-from terminals import train_on_terminal
 
 RUN = ("experiment=smoke", "technique=cutmix", "steps=20ba")
 

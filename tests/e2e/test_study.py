@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from helpers.studies import written
 from paribus.study.rows import Row, read_rows
-from studies import written
 
 Run = Callable[..., CompletedProcess[str]]
 LONG = [

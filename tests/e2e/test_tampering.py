@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.trainings import trained
 from paribus.cli.main import dispatch
-from trainings import trained
 
 SMOKE = ("experiment=smoke", "steps=20ba", "every.log=5ba", "every.checkpoint=10ba", "every.evaluate=10ba")
 

@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
+from helpers.trainings import stopping_after, trained
 from paribus.cli.main import dispatch
 from paribus.methods.supervised import SupervisedTraining
-from trainings import stopping_after, trained
 
 SMOKE = ("experiment=smoke", "model.dropout=0.1", "every.log=5ba", "every.checkpoint=10ba", "checkpoints.keep=9")
 Verify = Callable[..., dict[str, Any]]

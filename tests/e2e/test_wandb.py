@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.trainings import trained
+from helpers.wandb_service import KEY, Service, broken, service
 from paribus.tracking.events import read_events
 from paribus.tracking.wandb import FOLLOWER, Nothing, WandB
-from trainings import trained
-from wandb_service import KEY, Service, broken, service
 
 SMOKE = ["train", "experiment=smoke", "technique=cutmix", "runtime.threads=1", "tracker=wandb"]
 LONG = ["tracker.wandb.after=0", "steps=1500ba", "every.log=20ba", "every.evaluate=300ba", "every.checkpoint=60ba"]

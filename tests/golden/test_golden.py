@@ -14,7 +14,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from trainings import trained
+from helpers.trainings import trained
 
 FILE = Path(__file__).with_name("losses.json")
 CURVES = {

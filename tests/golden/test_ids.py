@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from helpers.trainings import recipe_of
 from paribus.core import class_paths
 from paribus.core.build import resolve
 from paribus.recipe import identity
@@ -13,7 +14,6 @@ from paribus.recipe.arms import planned
 from paribus.study.plan import read
 from paribus.study.rows import read_rows
 from paribus.study.spec import load
-from trainings import recipe_of
 
 ROOT = Path(__file__).parents[2]
 RECORDED = sorted(path.parent for path in (ROOT / "experiments").glob("*/plan.jsonl"))

@@ -9,7 +9,7 @@ import torchvision.transforms.functional as F
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from mutants import mutant, needs_a_compiler
+from helpers.broken_kernels import mutant, needs_a_compiler
 from paribus.core.streams import stream
 from paribus.data import colour
 from paribus.data.colour import ColorJitter

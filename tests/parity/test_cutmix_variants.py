@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.trainings import recipe_of
 from paribus.techniques import cutmix as module
 from paribus.techniques.cutmix import VARIANTS, CutMix, Mix, bbox, bboxes, cutmix, draw, mixture
-from trainings import recipe_of
 
 CLASSES = 5
 BOXES = 400

@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.image_trees import picture
 from paribus.data.images import centre
 from paribus.data.loaders.decode_batch import centred
-from picture_trees import picture
 
 
 def torchvisions(

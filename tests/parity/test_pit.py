@@ -9,6 +9,7 @@ from timm.layers import calculate_drop_path_rates, resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import nn
 
+from helpers.trainings import recipe_of, workbench
 from paribus import load_timm_weights
 from paribus.core.build import checked
 from paribus.core.errors import ConfigError
@@ -20,7 +21,6 @@ from paribus.models.vit import NoPooling, Patches, ViT
 from paribus.models.vit_matching import Size, on_meta
 from paribus.techniques import pit as pit_file
 from paribus.techniques.pit import VARIANTS, OverlappingStem, PiT, Pooling, pit
-from trainings import recipe_of, workbench
 
 TOLERANCE = 1e-5  # on logits of order 1
 

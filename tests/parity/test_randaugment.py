@@ -9,7 +9,7 @@ from PIL import Image
 from timm.data import auto_augment as timm
 from torch import Tensor
 
-from mutants import mutant, needs_a_compiler
+from helpers.broken_kernels import mutant, needs_a_compiler
 from paribus.core.streams import stream
 from paribus.data import randaugment
 from paribus.data.ops import affine, native

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_fuzzed_input import FUZZ, QUICK, told, tree
 
-from studies import SPEC, written
+from helpers.studies import SPEC, written
 
 pytestmark = pytest.mark.timeout(300 + 2 * FUZZ)
 

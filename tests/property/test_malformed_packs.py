@@ -12,13 +12,13 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.image_trees import pets
 from paribus.core.errors import ConfigError
 from paribus.data.packs import write
 from paribus.data.packs.open import Pack, open_pack
 from paribus.data.packs.prepare import Wanted, prepare
 from paribus.data.packs.write import Said
 from paribus.data.trees.manifest import Manifest, read_manifest
-from trees import tree
 
 QUIET = Said(lambda line: None, lambda total, done: lambda n: None)
 MANIFEST_KEYS = ["title", "classes", "classes_of", "folders", "within", "share", "train", "val", "archives", "name"]
@@ -50,7 +50,7 @@ def room() -> Iterator[Path]:
 def whole(room: Path) -> Path:
     """A sound pack and its tree."""
     before, write._CHUNK_BYTES = write._CHUNK_BYTES, 2 * 8 * 8 * 3
-    prepare(Wanted("folder", tree(room / "pets"), 8, room / "pack"), QUIET)
+    prepare(Wanted("folder", pets(room / "pets"), 8, room / "pack"), QUIET)
     write._CHUNK_BYTES = before
     return room / "pack"
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from helpers.image_trees import images, tree
 from paribus.core.batch import Batch
 from paribus.core.protocols import Place
 from paribus.data.images import ImageSet
@@ -19,7 +20,6 @@ from paribus.data.loaders.from_files import FolderLoader
 from paribus.data.ops.draws import Draws
 from paribus.data.packs.prepare import Wanted, prepare
 from paribus.data.packs.write import Said
-from picture_trees import tree
 
 BATCH = 6
 ALONE = Place(torch.device("cpu"))
@@ -37,10 +37,6 @@ def squares(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def oblongs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree(tmp_path_factory.mktemp("oblongs"), sizes=((40, 52), (61, 37), (24, 90)), ending=".jpg")
-
-
-def images(root: Path, **settings: Any) -> ImageSet:
-    return ImageSet(**{"name": "folder", "root": str(root), "form": "folder", "size": 16, "workers": 0, **settings})
 
 
 def loader(made: ImageSet, place: Place = ALONE, seed: int = 3) -> FolderLoader:

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.trainings import recipe_of, workbench
 from paribus.core import streams
 from paribus.core.progress import Progress
 from paribus.core.streams import key64, stream, uniform, uniform_from
 from paribus.engine.distributed import World
 from paribus.engine.runtime import seed_modules
-from trainings import recipe_of, workbench
 
 seeds = st.integers(0, 2**63 - 1)
 

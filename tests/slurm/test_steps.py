@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trainings import result_in, trained
+from helpers.trainings import result_in, trained
 
 COMMON = ["experiment=smoke", "steps=20ba", "runtime.threads=1", "runtime.device=cpu", "update.precision=fp64"]
 ASK = "from paribus.engine.world import from_environment as f; w = f(); print(w.rank, w.size, w.local_rank, w.launcher)"

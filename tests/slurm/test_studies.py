@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from helpers.studies import written
 from paribus.study.rows import read_rows
-from studies import written
 
 Run = Callable[..., CompletedProcess[str]]
 SHORT = ["experiment=smoke", "steps=20ba", "every.evaluate=10ba", "runtime.device=cpu"]

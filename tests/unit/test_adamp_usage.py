@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers.trainings import trained as trained_run
 from paribus.core.protocols import Diagnoses
 from paribus.core.streams import stream
 from paribus.models.groups import channel_axis_groups
 from paribus.techniques.adamp import SGDP, TIMM, AdamP
 from paribus.techniques.adamp.kernels import cpu
-from trainings import trained as trained_run
 
 COMPILER = cpu.kernel(torch.float32) is not None
 both = pytest.mark.parametrize("kind", [AdamP, SGDP])

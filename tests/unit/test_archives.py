@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from helpers.data_command import said
+from helpers.image_trees import pets
 from paribus.core.errors import ConfigError
 from paribus.data.trees.archives import unpack, unpacked
 from paribus.data.trees.manifest import Archive, Manifest, manifest
-from trees import said, tree
 
 
 def packed_as(kind: str, path: Path, names: dict[str, bytes]) -> Path:
@@ -105,7 +106,7 @@ def test_a_zip_that_does_not_fit_is_told_before(tmp_path: Path, monkeypatch: pyt
 
 
 def test_prepare_unpacks_what_lies_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = tree(tmp_path / "tiny-imagenet-200", classes=list(manifest("imagewoof").classes))
+    made = pets(tmp_path / "tiny-imagenet-200", classes=list(manifest("imagewoof").classes))
     names = {f"imagewoof2-160/{p.relative_to(made)}": p.read_bytes() for p in made.rglob("*.png")}
     root = tmp_path / "root"
     root.mkdir()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.studies import made_up_plan, pretend, written
 from paribus.core import runfolder
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import read_rows
@@ -15,7 +16,6 @@ from paribus.study.runner.cells import log_of
 from paribus.study.slurm import queue
 from paribus.study.slurm.array_task import FRUITLESS, run_cell
 from paribus.study.spec import Study
-from studies import made_up_plan, pretend, written
 
 NAME = "baseline/s0"
 

@@ -5,12 +5,12 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
+from helpers.trainings import composed, recipe_of
 from paribus.core.build import build, checked, describe, schema
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError
 from paribus.recipe.overlays import in_effect
 from paribus.recipe.recipe import recipe_again
-from trainings import composed, recipe_of
 
 
 @schema

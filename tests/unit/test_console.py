@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from helpers.terminals import on_terminal, screen
 from paribus.core.terminal import terminal
 from paribus.tracking.console import Console, Standing, bar, details
-from terminals import on_terminal, screen
 
 TRAINED = {"train/loss": 0.53214, "lr": 2.5e-3, "throughput/samples_per_sec": 12345.6, "time/train_s": 9.0}
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from torchvision.transforms import v2
 
+from helpers.image_trees import picture
 from paribus.data.trees.decoding import BadImage, decoded, packed, square
-from trees import picture
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -60,7 +60,7 @@ def test_palettes_cmyk_and_animations(tmp_path: Path) -> None:
 def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    path = saved(picture(0, 40, 30), tmp_path / "turned.jpg", exif=exif)
+    path = saved(picture(0, 30, 40), tmp_path / "turned.jpg", exif=exif)
     assert decoded(path).size == (40, 30)
     assert np.array_equal(np.asarray(decoded(path)), np.asarray(Image.open(path)))
 
@@ -113,7 +113,7 @@ def without_rounding(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-SHAPES = [(40, 30), (30, 41), (16, 16), (16, 99), (37, 16), (5, 9), (333, 500), (17, 16)]
+SHAPES = [(30, 40), (41, 30), (16, 16), (99, 16), (16, 37), (9, 5), (500, 333), (16, 17)]
 
 
 @pytest.mark.parametrize(("way", "same"), [(square, True), (without_rounding, False)])

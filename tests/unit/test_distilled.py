@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from helpers.trainings import recipe_of, stopping_after, trained, workbench
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
@@ -19,7 +20,6 @@ from paribus.models.exported import Exported, load, save
 from paribus.models.timm_adapter import TimmPretrained
 from paribus.models.vit import ViT
 from paribus.runs.saved_run import newest
-from trainings import recipe_of, stopping_after, trained, workbench
 
 SPEC = Spec(10, 3, 12, 12)  # of experiment=smoke
 TEACHER = ConvNet(widths=(8, 16), depth=1, norm="batch")

@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.image_trees import images, tree
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import Place
-from paribus.data.images import ImageSet
 from paribus.data.loaders.worker_pool import Ahead
-from picture_trees import tree
 
 HERE = Place(torch.device("cpu"))
 
@@ -29,10 +28,6 @@ HERE = Place(torch.device("cpu"))
 @pytest.fixture(autouse=True)
 def _no_workers_of_others() -> None:
     gc.collect()  # a failed test's frames hold on to its loader
-
-
-def images(root: Path, **settings: Any) -> ImageSet:
-    return ImageSet(**{"name": "folder", "root": str(root), "form": "folder", "size": 16, "workers": 0, **settings})
 
 
 def children_gone(within: float = 3.0) -> bool:

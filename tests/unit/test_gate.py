@@ -4,10 +4,10 @@ from xml.etree import ElementTree
 
 import pytest
 
+from helpers.reports import failed, invented, question
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analysed
 from paribus.study.report.gate import CONDITIONS, checks, junit_of, parse_margin
-from reports import failed, invented, question
 
 SPREAD = (-0.002, -0.001, 0.0, 0.0005, 0.001, 0.0015)  # mean 0 up to 1/6000, t interval about ± 0.0014
 

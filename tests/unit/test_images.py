@@ -8,23 +8,18 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.image_trees import images, picture, tree
+from helpers.trainings import recipe_of
 from paribus.core.build import build, describe
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
-from paribus.data.images import ImageSet
 from paribus.data.loaders import decode_batch
 from paribus.data.packs.prepare import Wanted, prepare
 from paribus.data.packs.write import Said
 from paribus.data.wrapped import FromDataset
-from picture_trees import picture, tree
-from trainings import recipe_of
 
 HERE = Place(torch.device("cpu"))
 QUIET = Said(lambda line: None, lambda total, done: lambda more: None)
-
-
-def images(where: Path, **settings: Any) -> ImageSet:
-    return ImageSet(**{"name": "folder", "root": str(where), "form": "folder", "size": 16, "workers": 0, **settings})
 
 
 def seen(data: DataSets, split: str = "val") -> torch.Tensor:

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.trainings import recipe_of, workbench
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.methods.lengths import convolutions, moved
 from paribus.methods.supervised import SupervisedTraining
-from trainings import recipe_of, workbench
 
 
 def test_the_mean_norm_and_the_mean_relative_step() -> None:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.trainings import recipe_of, workbench
 from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
@@ -17,7 +18,6 @@ from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.update import GradientStep
 from paribus.models.groups import decay_groups
 from paribus.techniques.adamp import AdamPOptimizer
-from trainings import recipe_of, workbench
 
 
 def factors(schedule, total: int = 100) -> list[float]:

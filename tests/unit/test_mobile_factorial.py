@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import paribus
+from helpers.trainings import recipe_of
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 from paribus.models.inverted import InvertedNet, SqueezeExcite
@@ -15,7 +16,6 @@ from paribus.models.inverted_cost import Cost
 from paribus.models.mobile import MobileNet
 from paribus.models.vit_matching import on_meta
 from paribus.recipe.configs import config_folder
-from trainings import recipe_of
 
 LARGE, SMALL = Spec(classes=1000, channels=3, height=224, width=224), Spec(classes=10, channels=3, height=32, width=32)
 LINEAR, EXCITED = ("technique=rexnet",), ("model.se=true",)

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.data_command import said
+from helpers.image_trees import pets, picture
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.lock import locked
 from paribus.data.packs import decode_pool
@@ -27,7 +29,6 @@ from paribus.data.packs.prepare import Wanted, prepare
 from paribus.data.packs.write import Said
 from paribus.data.trees.decoding import square
 from paribus.data.trees.source import folder_source
-from trees import picture, said, tree
 
 QUIET = Said(lambda line: None, lambda total, done: lambda n: None)
 
@@ -48,7 +49,7 @@ def pack_of(root: Path, size: int = 16) -> Pack:
 
 
 def test_a_pack_holds_what_the_source_decodes_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = tree(tmp_path / "pets", train=5)
+    root = pets(tmp_path / "pets", train=5)
     picture(77, 16, 16).save(root / "val" / "dog" / "of_the_size.png")
     code, out, _ = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--workers", 1)
     assert code == 0
@@ -72,7 +73,7 @@ def test_a_pack_holds_what_the_source_decodes_to(tmp_path: Path, capsys: pytest.
 def test_workers_change_nothing_and_what_is_there_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root, made = tree(tmp_path / "pets", train=5), []
+    root, made = pets(tmp_path / "pets", train=5), []
     for n in (1, 2, 3):
         prepare(Wanted("folder", root, 16, tmp_path / f"{n}", workers=n), QUIET)
         made.append(content(tmp_path / f"{n}"))
@@ -109,7 +110,7 @@ if __name__ == "__main__":
 # killed with the second chunk's pixels being next, then before their line in the journal, then in the next split
 @pytest.mark.parametrize(("n", "kills"), [(1, (2, 3, 9)), (2, (14,))])
 def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, kills: tuple[int, ...]) -> None:
-    root = tree(tmp_path / "pets", train=7)
+    root = pets(tmp_path / "pets", train=7)
     prepare(Wanted("folder", root, 16, tmp_path / "straight"), QUIET)
     out = tmp_path / "killed"
     for appended in kills:
@@ -139,7 +140,7 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, k
 def test_pixels_that_are_not_as_the_journal_says_are_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root, out = tree(tmp_path / "pets", train=7), tmp_path / "out"
+    root, out = pets(tmp_path / "pets", train=7), tmp_path / "out"
     prepare(Wanted("folder", root, 16, tmp_path / "straight"), QUIET)
 
     calls = iter(range(99))
@@ -165,7 +166,7 @@ def test_pixels_that_are_not_as_the_journal_says_are_made_again(
 
 
 def test_processes_end_with_their_parent(tmp_path: Path) -> None:
-    root = tree(tmp_path / "pets", train=40)
+    root = pets(tmp_path / "pets", train=40)
     script = tmp_path / "slowly.py"
     script.write_text(SLOWLY.format(root=str(root), out=str(tmp_path / "out"), workers=2, stop=1))
     process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, start_new_session=True)
@@ -213,7 +214,7 @@ def test_a_process_that_is_ended_is_one_line(tmp_path: Path) -> None:
 def test_bad_images_are_named_or_skipped_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], n: int
 ) -> None:
-    root = tree(tmp_path / "pets", train=5)
+    root = pets(tmp_path / "pets", train=5)
     (root / "train" / "cat" / "cat_3.png").write_bytes(b"")
     whole = (root / "train" / "dog" / "dog_0.png").read_bytes()
     (root / "train" / "dog" / "dog_0.png").write_bytes(whole[: len(whole) // 2])
@@ -248,7 +249,7 @@ def test_bad_images_are_named_or_skipped_and_counted(
 
 
 def test_a_split_without_a_sound_image_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = tree(tmp_path / "pets", val=1)
+    root = pets(tmp_path / "pets", val=1)
     for path in (root / "val").rglob("*.png"):
         path.write_bytes(b"")
     code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--on-error", "skip")
@@ -259,7 +260,7 @@ def test_a_split_without_a_sound_image_is_refused(tmp_path: Path, capsys: pytest
 def test_when_the_disk_fills_the_earlier_pack_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tree(tmp_path / "pets", train=5)
+    root = pets(tmp_path / "pets", train=5)
     words = ("prepare", "folder", "--root", root, "--size", 16, "--workers", 1)
     assert said(capsys, *words)[0] == 0
     folder = default_folder(root, "folder", 16)
@@ -299,7 +300,7 @@ def test_when_the_disk_fills_the_earlier_pack_stays(
 def test_a_disk_that_is_too_small_is_told_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tree(tmp_path / "pets")
+    root = pets(tmp_path / "pets")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 9, 1))
     code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16)
     assert code == 2
@@ -322,7 +323,7 @@ def test_a_small_file_system_really_fills(
     try:
         monkeypatch.setattr(packing.Packing, "_check_space", lambda self, images: None)
         monkeypatch.setattr(packing, "_CHUNK_BYTES", 2**18)
-        root = tree(tmp_path / "pets", train=8)
+        root = pets(tmp_path / "pets", train=8)
         words = ("prepare", "folder", "--root", root, "--size", 160, "--out", small / "out", "--workers", 1)
         code, _, err = said(capsys, *words)
         assert code == 2
@@ -340,7 +341,7 @@ def test_a_root_that_cannot_be_written_names_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """Permission bits do not bind root, so the refusal is played."""
-    root, make = tree(tmp_path / "pets"), Path.mkdir
+    root, make = pets(tmp_path / "pets"), Path.mkdir
 
     def refused(self: Path, *args: Any, **kwargs: Any) -> None:
         if self.is_relative_to(root):
@@ -357,7 +358,7 @@ def test_a_root_that_cannot_be_written_names_out(
 
 
 def test_two_at_once_the_second_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, out = tree(tmp_path / "pets"), tmp_path / "out"
+    root, out = pets(tmp_path / "pets"), tmp_path / "out"
     out.mkdir()
     with locked(out):
         code, _, err = said(capsys, "prepare", "folder", "--root", root, "--size", 16, "--out", out)
@@ -372,7 +373,7 @@ def made(root: Path, out: Path | None = None) -> Path:
 
 
 def test_a_changed_source_is_noticed_and_a_missing_one_is_none(tmp_path: Path) -> None:
-    root = tree(tmp_path / "pets")
+    root = pets(tmp_path / "pets")
     folder = made(root)
     again = f"make it again with: paribus data prepare folder --root {root} --size 16"
     path = root / "train" / "cat" / "cat_1.png"
@@ -394,7 +395,7 @@ def test_a_changed_source_is_noticed_and_a_missing_one_is_none(tmp_path: Path) -
 
 
 def test_what_is_wrong_with_a_pack_comes_with_the_command(tmp_path: Path) -> None:
-    root = tree(tmp_path / "pets at home")
+    root = pets(tmp_path / "pets at home")
     usual = default_folder(root, "folder", 16)
     command = f"paribus data prepare folder --root '{root}' --size 16"
     with pytest.raises(ConfigError) as caught:
@@ -430,7 +431,7 @@ def test_what_is_wrong_with_a_pack_comes_with_the_command(tmp_path: Path) -> Non
 
 
 def test_check_finds_a_flipped_bit_if_it_looks_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = tree(tmp_path / "pets", train=7)
+    root = pets(tmp_path / "pets", train=7)
     folder = made(root)
     check = ("check", "folder", "--root", root)
     code, out, _ = said(capsys, *check, "--deep")
@@ -458,7 +459,7 @@ def test_check_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert code == 2
     assert f"no pack; make one with: paribus data prepare imagewoof --root {tmp_path} --size 160" in out
     assert "imagewoof is not there" in err
-    root = tree(tmp_path / "pets")
+    root = pets(tmp_path / "pets")
     shutil.copytree(made(root), tmp_path / "moved" / "packed" / "folder-16")
     code, out, _ = said(capsys, "check", "folder", "--root", tmp_path / "moved")
     assert code == 0  # a pack needs no tree
@@ -467,7 +468,7 @@ def test_check_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 def imagenette(top: Path, n: int = 2) -> Path:
     from paribus.data.trees.manifest import manifest
 
-    return tree(top, n, n, tuple(manifest("imagenette").classes))
+    return pets(top, n, n, tuple(manifest("imagenette").classes))
 
 
 def test_a_part_of_a_set_must_be_allowed_and_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -490,7 +491,7 @@ def test_a_part_of_a_set_must_be_allowed_and_is_recorded(tmp_path: Path, capsys:
 
 
 def test_a_list_is_kept_with_the_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root, listed = tree(tmp_path / "pets"), tmp_path / "names.txt"
+    root, listed = pets(tmp_path / "pets"), tmp_path / "names.txt"
     listed.write_text("dog_1.png\ncat_0.png\n\n")
     words = ("prepare", "folder", "--root", root, "--size", 16, "--workers", 1)
     code, out, _ = said(capsys, *words, "--list", listed)

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.trainings import composed, recipe_of, workbench
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
 from paribus.engine.loop import Every, Run
 from paribus.models.macs import count_macs
 from paribus.runs.describe import described, facts_of, settings, size_of
 from paribus.runs.screen import Facts, Outcome, aligned, following, framed, quantity, result, result_line, rows
-from trainings import composed, recipe_of, workbench
 
 FACTS = Facts(
     title="cifar10_small_vit-pit+adamp-s3",

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.trainings import recipe_of
 from paribus.core.batch import Batch
 from paribus.core.protocols import Place
 from paribus.core.streams import stream
@@ -13,7 +14,6 @@ from paribus.data.ops.input_spec import Look, PadCrop
 from paribus.engine.distributed import World
 from paribus.engine.prefetch import Ahead
 from paribus.recipe.build import loader_from, place_of
-from trainings import recipe_of
 
 CPU = torch.device("cpu")
 

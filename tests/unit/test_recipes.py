@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from helpers.image_trees import tree
+from helpers.trainings import composed, recipe_of
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Predicts, Spec
@@ -19,8 +21,6 @@ from paribus.recipe.build import method_from, place_of
 from paribus.recipe.configs import config_folder, options
 from paribus.recipe.recipe import Recipe
 from paribus.techniques.cutmix import CutMix
-from picture_trees import tree
-from trainings import composed, recipe_of
 
 RECIPES = [name for name in options("experiment") if name.startswith("imagenet")]
 IMAGENET = Spec(1000, 3, 224, 224)

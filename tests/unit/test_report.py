@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from helpers.reports import STEPS, failed, invented, question, rows_for
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analysed
 from paribus.study.analysis.question import Asked
@@ -30,7 +31,6 @@ from paribus.study.report.model import Report, Section
 from paribus.study.report.publish import CSV, HTML, JSON, README, publish
 from paribus.study.report.wording import number, p_value, unit_of
 from paribus.study.spec import Reported
-from reports import STEPS, failed, invented, question, rows_for
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
 SAID = Reported(arm="cutmix", against="baseline", difference=0.022, source="arXiv 1905.04899, table 5")

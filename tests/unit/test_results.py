@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from helpers.reports import invented, question, rows_for
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analysed
 from paribus.study.report.results_table import END, claims, named_in, readme_with, results_table
 from paribus.study.spec import Reported
-from reports import invented, question, rows_for
 
 ROOT = Path(__file__).parents[2]
 MARKED = f"# top\n\n<!-- paribus results: begin quickstart. Written. -->\n{END}\n\nrest\n"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from helpers.studies import made_up_plan, written
 from paribus.cli.study.cluster import check
 from paribus.cli.study.commands import parser
 from paribus.core.errors import ConfigError
@@ -14,7 +15,6 @@ from paribus.study.runner.cells import Standing
 from paribus.study.slurm import queue, script
 from paribus.study.slurm.queue import Task, may_requeue, queued
 from paribus.study.slurm.script import Asked
-from studies import made_up_plan, written
 
 
 @pytest.mark.parametrize("name", script.names())

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from helpers.studies import finished, made_up_plan, pretend, row, written
 from paribus.core.errors import ConfigError
 from paribus.study import rows as record
 from paribus.study.plan import Plan
@@ -21,7 +22,6 @@ from paribus.study.runner.launcher import Launch, Settings
 from paribus.study.runner.progress import Board
 from paribus.study.runner.signals import Leave
 from paribus.study.spec import Study
-from studies import finished, made_up_plan, pretend, row, written
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from helpers.studies import made_up_plan, row, written
+from helpers.trainings import composed, recipe_from
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.recipe.arms import planned
@@ -14,8 +16,6 @@ from paribus.study import plan as plans
 from paribus.study import rows
 from paribus.study.spec import load
 from paribus.study.stats import seeds_to_decide
-from studies import made_up_plan, row, written
-from trainings import composed, recipe_from
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(path.parent for path in (ROOT / "experiments").glob("*/study.yaml"))

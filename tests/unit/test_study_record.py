@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
 from paribus.study import plan
 from paribus.study import rows as record
@@ -17,7 +18,6 @@ from paribus.study.runner import devices, import_rows
 from paribus.study.runner.cells import log_of, quoted, standing
 from paribus.study.runner.eta import START_S, Pace
 from paribus.study.status import as_json, status_of
-from studies import finished, made_up_plan, row, written
 
 
 def test_a_row_from_a_run_folder(tmp_path: Path) -> None:

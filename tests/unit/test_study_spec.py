@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from helpers.studies import written
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.question import asked_by
 from paribus.study.spec import Pair, Tuned, Untuned, load, merged
-from studies import written
 
 
 def refusal(folder: Path, **changes: Any) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from helpers.trainings import composed, recipe_of, trained
 from paribus.core.batch import Batch
 from paribus.core.build import build
 from paribus.core.errors import ConfigError
@@ -15,7 +16,6 @@ from paribus.methods.switching import Switch
 from paribus.techniques.cutmix import CutMix
 from paribus.techniques.cutout import Cutout
 from paribus.techniques.mixup import Mixup
-from trainings import composed, recipe_of, trained
 
 BOTH = Switch(first=Mixup(alpha=0.8), second=CutMix())
 MIXING = {

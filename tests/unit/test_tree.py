@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.image_trees import pets, picture
 from paribus.core.errors import ConfigError
 from paribus.data.trees.manifest import Manifest, manifest
 from paribus.data.trees.source import BadImage, folder_source
 from paribus.data.trees.tree import find_tree, fingerprint, listing, selected, shortfalls
-from trees import picture, tree
 
 PETS = Manifest(name="pets", title="Pets", classes={"cat": "cat", "dog": "dog"}, train=6, val=4)
 
 
 def test_images_are_listed_by_class_and_path(tmp_path: Path) -> None:
-    top = tree(tmp_path)
+    top = pets(tmp_path)
     picture(90).save(top / "train" / "cat" / "Z.JPEG")
     picture(91).save(top / "train" / "cat" / "b.webp")
     (top / "train" / "cat" / "deeper").mkdir()
@@ -47,7 +47,7 @@ def test_images_are_listed_by_class_and_path(tmp_path: Path) -> None:
 
 
 def test_names_that_are_no_utf8_are_found_again(tmp_path: Path) -> None:
-    top = tree(tmp_path)
+    top = pets(tmp_path)
     try:
         (top / "train/cat/cat_0.png").rename(os.fsdecode(os.fsencode(top / "train/cat") + b"/\xff.png"))
     except OSError:
@@ -98,14 +98,14 @@ def without_split(top: Path) -> None:
 def test_what_is_wrong_with_a_tree_is_one_line(
     tmp_path: Path, spoil: Callable[[Path], None], told: str, known: Manifest | None
 ) -> None:
-    top = tree(tmp_path)
+    top = pets(tmp_path)
     spoil(top)
     with pytest.raises(ConfigError, match=told):
         _ = [folder_source(top, split, known) for split in ("train", "val")]
 
 
 def test_counts_are_compared_and_a_partial_tree_must_be_allowed(tmp_path: Path) -> None:
-    top = tree(tmp_path)
+    top = pets(tmp_path)
     parts = {s: listing(top, s, PETS) for s in ("train", "val")}
     assert shortfalls(parts, PETS, None) == []
     shutil.rmtree(top / "train" / "dog")
@@ -172,7 +172,7 @@ def test_a_share_is_stratified_fixed_and_nested(tmp_path: Path) -> None:
 
 
 def test_a_list_of_names_chooses(tmp_path: Path) -> None:
-    top = tree(tmp_path)
+    top = pets(tmp_path)
     whole = listing(top, "train", PETS)
     chosen = selected(whole, PETS, ["dog_1.png", "cat/cat_2.png", "dog_1.png"])
     assert chosen.paths == ("train/cat/cat_2.png", "train/dog/dog_1.png")
@@ -208,7 +208,7 @@ def test_other_classes_of_the_larger_set_are_no_surprise(tmp_path: Path) -> None
 
 
 def test_a_fingerprint_knows_names_sizes_and_times(tmp_path: Path) -> None:
-    top = tree(tmp_path)
+    top = pets(tmp_path)
 
     def now() -> str:
         return fingerprint([listing(top, s, None) for s in ("train", "val")])

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import paribus
+from helpers.trainings import recipe_of, workbench
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
@@ -17,7 +18,6 @@ from paribus.models.vit_matching import Size, matched, on_meta
 from paribus.recipe.build import steps_of
 from paribus.recipe.recipe import recipe_again
 from paribus.techniques.pit import OverlappingStem, Pooling
-from trainings import recipe_of, workbench
 
 CPU = torch.device("cpu")
 ARMS = ["baseline", "pit", "pit_stem", "pit_pooling"]

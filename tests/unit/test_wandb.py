@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from helpers.trainings import composed
 from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
 from paribus.runs.input_grid import caption, grid, visible
 from paribus.tracking.wandb import Mirror, Nothing, WandB, follow
 from paribus.tracking.wandb_state import options_of
-from trainings import composed
 
 
 @pytest.mark.parametrize(

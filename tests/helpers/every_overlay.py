@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.trainings import OVERLAYS, run, smoke_recipe_for
 from paribus.engine.distributed import leave
-from trainings import OVERLAYS, run, smoke_recipe_for
 
 
 def run_overlay(techniques: tuple[str, ...], runs: Path) -> tuple[int, Path]:

@@ -19,9 +19,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
 
+from helpers.trainings import QUIET, composed
 from paribus.engine import provenance
 from paribus.runs.train import train
-from trainings import QUIET, composed
 
 OPERATIONS = ("open", "os.rename", "os.remove", "os.mkdir")
 

@@ -1,0 +1,1 @@
+"""What tests share. A helper knows no test, and no test imports another test."""
