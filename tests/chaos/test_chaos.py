@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from chaos import KINDS, Account, different_rows, filled_disk, flipped_checkpoints, killed_ranks, killed_study
+from helpers.disturbances import (
+    KINDS,
+    Account,
+    different_rows,
+    filled_disk,
+    flipped_checkpoints,
+    killed_ranks,
+    killed_study,
+)
 
 
 def test_a_study_that_is_killed_again_and_again(tmp_path: Path) -> None:

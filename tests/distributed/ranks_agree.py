@@ -8,9 +8,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import torch.distributed as dist
-from helpers.worlds import COMMON
 
 from helpers.trainings import run
+from helpers.worlds import COMMON
 from paribus.engine.distributed import leave
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe import recipe

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.worlds import COMMON, furthest, together, torchrun
 
 from helpers.trainings import trained
+from helpers.worlds import COMMON, furthest, together, torchrun
 
 NORMED = "model.norm=batch"
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from helpers.worlds import COMMON, torchrun_command
 
 

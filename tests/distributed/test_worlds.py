@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.worlds import COMMON, WORLDS, furthest, together, torchrun
 
 from helpers.every_overlay import run_overlay
 from helpers.trainings import OVERLAYS, recipe_of, result_in, stopping_after, timeless, trained
+from helpers.worlds import COMMON, WORLDS, furthest, together, torchrun
 from paribus.core.lock import locked
 
 
@@ -65,7 +65,7 @@ def test_gradients_cross_the_network_once_a_step(accumulate: int, precision: str
 
 
 def test_every_overlay_agrees_in_one_process_and_two(tmp_path: Path) -> None:
-    code, err = torchrun(2, str(Path(__file__).with_name("every_overlay.py")), str(tmp_path / "two"))
+    code, err = torchrun(2, str(Path(__file__).parents[1] / "helpers" / "every_overlay.py"), str(tmp_path / "two"))
     assert code == 0, err
     for techniques in OVERLAYS:
         name = "+".join(techniques) or "baseline"

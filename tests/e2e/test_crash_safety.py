@@ -19,7 +19,7 @@ from helpers.trainings import Result, result_in, stopping_after, trained
 from paribus.cli.main import dispatch
 
 SHORT = ("experiment=smoke", "steps=12ba", "every.log=2ba", "every.evaluate=6ba", "every.checkpoint=4ba")
-CRASHES = Path(__file__).parents[1] / "crashes.py"
+CRASHES = Path(__file__).parents[1] / "helpers" / "crashes.py"
 
 
 @pytest.fixture(scope="module")

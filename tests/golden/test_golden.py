@@ -4,7 +4,6 @@ On the platform that recorded them the losses must be equal to the last bit; els
 tolerance. `python tests/golden/test_golden.py` records them again, which CONTRIBUTING.md's second door is for.
 """
 
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -14,9 +13,9 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.recorded_losses import FILE, platform
 from helpers.trainings import trained
 
-FILE = Path(__file__).with_name("losses.json")
 CURVES = {
     "smoke": (["experiment=smoke", "steps=40ba", "every.log=4ba"], ()),
     "smoke, CutMix": (["experiment=smoke", "steps=40ba", "every.log=4ba"], ("cutmix",)),
@@ -33,16 +32,6 @@ CURVES = {
     ),
 }
 KEYS = ("train/loss", "val/loss", "val/acc1")
-
-
-def platform() -> str:
-    """torch and the kind of CPU: its capabilities choose the kernels, so its flags are part of it."""
-    lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
-    wanted = ("model name", "cpu family", "model", "flags")
-    facts = {k.strip(): v.strip() for k, _, v in (line.partition(":") for line in lines) if k.strip() in wanted}
-    flags = hashlib.sha256(facts.get("flags", "").encode()).hexdigest()[:8]
-    cpu = f"{facts.get('model name')} {facts.get('cpu family')}/{facts.get('model')} flags {flags}"
-    return f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {cpu}"
 
 
 def curve(name: str, folder: Path) -> list[dict[str, float]]:

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from test_golden import FILE, platform
 
+from helpers.recorded_losses import FILE, platform
 from paribus.cli.main import dispatch
 
 RECORDED = Path(__file__).with_name("run_0.1.0")

@@ -1,4 +1,4 @@
-"""The C kernels of the data room with one place changed, for twins that must fail."""
+"""The C kernels of the data room with one place changed, for negative controls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
 """A program that trains one run over and over and is killed each time a little later, until the run is done.
 
-    python tests/crashes.py RUNS before|torn STRIDE OVERRIDE...
+    python tests/helpers/crashes.py RUNS before|torn STRIDE OVERRIDE...
 
 Each life is a fork, so that torch is imported once. `before`: a life dies by SIGKILL right before its k-th operation on
 a file of the run (open, rename, remove, mkdir); k is 1, then STRIDE more in each life. `torn`: right before its k-th
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 
 from helpers.trainings import QUIET, composed

@@ -1,4 +1,4 @@
-"""Small trees of images for tests, sets made of them, and smooth random pictures, so that every crop looks different."""
+"""Small trees of images for tests, sets made of them, and smooth random pictures: every crop of one looks different."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A network with two classifiers that trains in a moment, for the tests of distillation: packages=[two_heads]."""
+"""A network with two classifiers that trains in a moment, for the tests of distillation: packages=[helpers]."""
 
 import torch
 from torch import Tensor, nn

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_fuzzed_input import FUZZ, QUICK, told, tree
 
+from helpers.fuzzing import FUZZ, QUICK, told, tree
 from helpers.studies import SPEC, written
 
 pytestmark = pytest.mark.timeout(300 + 2 * FUZZ)

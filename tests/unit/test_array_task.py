@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.studies import made_up_plan, pretend, written
+from helpers.pretended_cells import pretend
+from helpers.studies import made_up_plan, written
 from paribus.core import runfolder
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import read_rows

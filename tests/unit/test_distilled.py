@@ -24,7 +24,7 @@ from paribus.runs.saved_run import newest
 SPEC = Spec(10, 3, 12, 12)  # of experiment=smoke
 TEACHER = ConvNet(widths=(8, 16), depth=1, norm="batch")
 SMALL = [
-    *("experiment=smoke", "packages=[two_heads]", "model._target_=two_heads.TwoHeads"),
+    *("experiment=smoke", "packages=[helpers]", "model._target_=helpers.two_heads.TwoHeads"),
     *(f"~model.{key}" for key in ("widths", "depth", "norm", "dropout")),
 ]
 PIT = ["experiment=smoke", "model=pit", "model.distilled=pair", "data.size=24", "batch_size=8"]

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from helpers.studies import finished, made_up_plan, pretend, row, written
+from helpers.pretended_cells import pretend
+from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
 from paribus.study import rows as record
 from paribus.study.plan import Plan

@@ -1,0 +1,71 @@
+"""Cells of a study that only pretend to train.
+
+A made-up cell takes its run folder's lock, writes what a run would, and marks it, all within a tenth of a second; the
+launcher cannot tell it from training.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from helpers.studies import finished
+from paribus.core import runfolder
+from paribus.study.plan import Cell
+from paribus.study.runner import cells
+
+
+def pretend(monkeypatch: pytest.MonkeyPatch, script: dict[str, list[str]]) -> None:
+    """Let cells do what the script says, cell -> an action for each start: see `_act`. After the last one: "done"."""
+
+    def command(runs: Path, cell: Cell) -> list[str]:
+        values = {"runs": str(runs), "script": script.get(cell.name, []), "cell": [*vars(cell).values()]}
+        return [sys.executable, __file__, json.dumps(values)]
+
+    monkeypatch.setattr(cells, "command_of", command)
+    monkeypatch.setenv("PYTHONPATH", str(Path(cells.__file__).parents[2]))
+
+
+def _act(runs: Path, script: list[str], cell: Cell) -> int:
+    """done | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it."""
+    import os
+    import signal
+    import time
+
+    from paribus.core.errors import ConfigError
+    from paribus.core.lock import locked
+
+    log = cells.log_of(runs, cell).read_text()
+    starts = log.count("== start ")
+    action = script[starts - 1] if starts <= len(script) else "done"
+    seconds, _, action = action.rpartition("+")
+    if action == "refuse":
+        print("paribus: optimizer.lr: found -1; should be greater than 0", file=sys.stderr)
+        return 2
+    folder = runs / cell.folder
+    folder.mkdir(exist_ok=True)
+    try:
+        with locked(folder):
+            for state in runfolder.STATES:
+                (folder / state).unlink(missing_ok=True)
+            time.sleep(float(seconds or 0))
+            if action == "die":
+                os.kill(os.getpid(), signal.SIGKILL)
+            if action == "done":
+                finished(folder, cell, 0.5 + cell.seed / 100)
+            if action == "fail":
+                print(f"paribus: {folder}: the loss is not finite", file=sys.stderr)
+                finished(folder, cell, state="FAILED", why="the loss is not finite")
+            if action == "requeue":
+                (folder / "PREEMPTED").touch()
+    except ConfigError as error:
+        print(f"paribus: {error}", file=sys.stderr)
+        return 2
+    return {"fail": 1, "requeue": 75}.get(action, 0)
+
+
+if __name__ == "__main__":
+    asked = json.loads(sys.argv[1])
+    sys.exit(_act(Path(asked["runs"]), asked["script"], Cell(*asked["cell"])))
