@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 COMPARE = """
@@ -19,7 +18,7 @@ import torch
 from paribus.techniques.adamp.kernels import dispatch
 
 torch.set_num_threads(1)
-import test_adamp_ways as w
+from helpers import steps_apart as w
 
 choose = dispatch._way
 dispatch._way = lambda leaf, group: choose(leaf, group) if group["foreach"] is False else "triton"
@@ -79,7 +78,7 @@ def told(code: str, folder: Path, *arguments: str, **environment: str) -> list[s
         [sys.executable, "-W", "ignore", "-c", code, *arguments],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]),
+            "PYTHONPATH": os.pathsep.join(sys.path),
             "OMP_NUM_THREADS": "1",
             **environment,
         },

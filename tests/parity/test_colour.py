@@ -9,23 +9,12 @@ import torchvision.transforms.functional as F
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from helpers.broken_kernels import mutant, needs_a_compiler
+from helpers.native_kernels import both_ways, mutant, needs_a_compiler
 from paribus.core.streams import stream
 from paribus.data import colour
 from paribus.data.colour import ColorJitter
 from paribus.data.ops import color, native
 from paribus.data.ops.draws import Draws
-
-
-@pytest.fixture
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "tensors":
-        monkeypatch.setattr(native, "changes", lambda images: False)
-    elif native.kernels() is None:
-        pytest.skip("no C compiler")
-
-
-both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)
 
 
 def images(channels: int = 3, n: int = 24) -> Tensor:

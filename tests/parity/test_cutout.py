@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from helpers.split_batches import same_in_parts, through_all
 from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
@@ -31,22 +32,6 @@ def whole(n: int = N, height: int = HEIGHT, width: int = WIDTH) -> Batch:
     targets = torch.randint(CLASSES, (n,), generator=generator)
     ids = torch.randperm(10 * n, generator=generator)[:n]
     return Batch(inputs, targets, ids, positions=torch.arange(n), size=n, classes=CLASSES)
-
-
-def in_parts(batch: Batch, parts: int) -> list[Batch]:
-    """The batch as `parts` processes hold it: each its own rows, and a way to make any others."""
-
-    def fetch(positions: Tensor) -> Batch:
-        rows = {name: getattr(batch, name)[positions] for name in ("inputs", "targets", "ids")}
-        return replace(batch, **rows, positions=positions, fetch=fetch)
-
-    return [fetch(positions) for positions in torch.arange(batch.size).chunk(parts)]
-
-
-def through_all(batch: Batch, *transforms) -> Batch:
-    for transform in transforms:
-        batch = transform(batch, AT)
-    return batch
 
 
 def erased(height: int, width: int, cy: int, cx: int, length: int) -> np.ndarray:
@@ -202,17 +187,10 @@ STACKS = {
 }
 
 
-def same_in_parts(parts: int, *transforms) -> bool:
-    alone = through_all(whole(), *transforms)
-    made = [through_all(part, *transforms) for part in in_parts(whole(), parts)]
-    inputs, targets = torch.cat([b.inputs for b in made]), torch.cat([b.targets for b in made])
-    return torch.equal(inputs, alone.inputs) and torch.equal(targets, alone.targets)
-
-
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_batch_in_parts_is_the_whole_batch(stack, parts):
-    assert same_in_parts(parts, *STACKS[stack])
+    assert same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 
 @pytest.mark.parametrize("parts", [2, 3])
@@ -221,21 +199,21 @@ def test_twin_numbers_that_belong_to_the_place_in_a_part_are_another_batch(stack
     monkeypatch.setattr(
         module, "uniform", lambda seed, name, epoch, ids, n: uniform(seed, name, epoch, torch.arange(len(ids)), n)
     )
-    assert not same_in_parts(parts, *STACKS[stack])
+    assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", ["cutout then mixup", "cutout then cutmix"])
 def test_twin_partners_that_missed_the_square_are_another_batch(stack, parts, monkeypatch):
     monkeypatch.setattr(Batch, "through", lambda self, change: change(self))
-    assert not same_in_parts(parts, *STACKS[stack])
+    assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 
 def test_mixup_after_cutout_mixes_images_with_their_squares():
     batch, drawn = whole(), Mixup().draw(AT, N)
     cut, lam = by_hand(batch, epoch=1, length=6), float(drawn.lam[0])
     wanted = lam * cut + (1 - lam) * cut[drawn.partners.numpy()]
-    out = through_all(batch, SIX, Mixup())
+    out = through_all(batch, AT, SIX, Mixup())
     assert np.abs(out.inputs.numpy() - wanted).max() < 1e-6
     assert torch.allclose(out.targets.sum(1), torch.ones(N), atol=1e-6)
 

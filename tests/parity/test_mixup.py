@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor
 
+from helpers.split_batches import same_in_parts
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
@@ -26,26 +27,6 @@ def whole(n: int = N, inputs: Tensor | None = None) -> Batch:
         inputs = torch.randn(n, 3, 8, 6, generator=generator)
     targets = torch.randint(CLASSES, (n,), generator=generator)
     return Batch(inputs, targets, ids=100 + torch.arange(n), positions=torch.arange(n), size=n, classes=CLASSES)
-
-
-def in_parts(batch: Batch, parts: int) -> list[Batch]:
-    """The batch as `parts` processes hold it: each its own rows, and a way to make any others."""
-
-    def fetch(positions: Tensor) -> Batch:
-        rows = {name: getattr(batch, name)[positions] for name in ("inputs", "targets", "ids")}
-        return replace(batch, **rows, positions=positions, fetch=fetch)
-
-    return [fetch(positions) for positions in torch.arange(batch.size).chunk(parts)]
-
-
-def through_all(batch: Batch, *transforms) -> Batch:
-    for transform in transforms:
-        batch = transform(batch, AT)
-    return batch
-
-
-def joined(batches: list[Batch]) -> tuple[Tensor, Tensor]:
-    return torch.cat([b.inputs for b in batches]), torch.cat([b.targets for b in batches])
 
 
 def seen_from_outside(transform: Mixup, at: Progress) -> tuple[float, np.ndarray]:
@@ -188,16 +169,10 @@ STACKS = {
 }
 
 
-def same_in_parts(parts: int, *transforms) -> bool:
-    alone = through_all(whole(), *transforms)
-    inputs, targets = joined([through_all(part, *transforms) for part in in_parts(whole(), parts)])
-    return torch.equal(inputs, alone.inputs) and torch.equal(targets, alone.targets)
-
-
 @pytest.mark.parametrize("parts", [1, 2, 3])
 @pytest.mark.parametrize("stack", STACKS)
 def test_a_batch_in_parts_is_the_whole_batch(stack, parts):
-    assert same_in_parts(parts, *STACKS[stack])
+    assert same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 
 _peers = Batch.peers
@@ -206,14 +181,14 @@ _peers = Batch.peers
 @pytest.mark.parametrize("parts", [2, 3])
 def test_twin_partners_from_the_own_part_only_are_another_batch(parts, monkeypatch):
     monkeypatch.setattr(Batch, "peers", lambda self, places: _peers(replace(self, fetch=None), places % len(self)))
-    assert not same_in_parts(parts, Mixup())
+    assert not same_in_parts(whole(), parts, AT, Mixup())
 
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", ["mixup then cutmix", "cutmix then mixup", "mixup twice"])
 def test_twin_partners_that_missed_the_first_transform_are_another_batch(stack, parts, monkeypatch):
     monkeypatch.setattr(Batch, "through", lambda self, change: change(self))
-    assert not same_in_parts(parts, *STACKS[stack])
+    assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 
 def test_soft_targets_of_an_earlier_transform_are_mixed_again():

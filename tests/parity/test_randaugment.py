@@ -9,7 +9,7 @@ from PIL import Image
 from timm.data import auto_augment as timm
 from torch import Tensor
 
-from helpers.broken_kernels import mutant, needs_a_compiler
+from helpers.native_kernels import both_ways, mutant, needs_a_compiler
 from paribus.core.streams import stream
 from paribus.data import randaugment
 from paribus.data.ops import affine, native
@@ -18,17 +18,6 @@ from paribus.data.randaugment import OPERATIONS, RandAugment
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 N = 120
-
-
-@pytest.fixture
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if request.param == "tensors":
-        monkeypatch.setattr(native, "changes", lambda images: False)
-    elif native.kernels() is None:
-        pytest.skip("no C compiler")
-
-
-both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)
 
 
 def images(n: int = N, height: int = 40, width: int = 33) -> Tensor:

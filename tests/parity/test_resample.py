@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from helpers.broken_kernels import mutant, needs_a_compiler
+from helpers.native_kernels import mutant, needs_a_compiler
 from paribus.core.streams import stream
 from paribus.data.ops import inputs
 from paribus.data.ops import resize as resample

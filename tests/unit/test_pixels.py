@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from helpers.broken_kernels import mutant, needs_a_compiler
+from helpers.native_kernels import mutant, needs_a_compiler
 from paribus.core.build import build
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Place

@@ -1,4 +1,4 @@
-"""The C kernels of the data room with one place changed, for negative controls."""
+"""The C kernels of the data room: with them and without, and with one place changed, for negative controls."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ import pytest
 from paribus.data.ops import native
 
 needs_a_compiler = pytest.mark.skipif(native.kernels() is None, reason="no C compiler")
+both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)  # the fixture of tests/parity
 
 
 @contextmanager
