@@ -1,6 +1,6 @@
 """The report: what it says of good and of broken studies, and that its files are whole, self-contained and repeatable.
 
-`python tests/unit/test_report.py` records the golden Markdown again; look at the difference before you commit it.
+`python tests/unit/study/report/test_report.py` records the golden Markdown again; look at the difference before you commit it.
 """
 
 import csv
@@ -32,7 +32,7 @@ from paribus.study.report.publish import CSV, HTML, JSON, README, publish
 from paribus.study.report.wording import number, p_value, unit_of
 from paribus.study.spec import Reported
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "report.md"
+GOLDEN = Path(__file__).parents[3] / "golden" / "report.md"
 SAID = Reported(arm="cutmix", against="baseline", difference=0.022, source="arXiv 1905.04899, table 5")
 LEVELS = {"baseline": 0.90, "cutmix": 0.92, "adamp": 0.9005, "both": 0.918}
 

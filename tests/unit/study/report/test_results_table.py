@@ -13,7 +13,7 @@ from paribus.study.analysis.analysis import Analysis, analysed
 from paribus.study.report.results_table import END, claims, named_in, readme_with, results_table
 from paribus.study.spec import Reported
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 MARKED = f"# top\n\n<!-- paribus results: begin quickstart. Written. -->\n{END}\n\nrest\n"
 
 

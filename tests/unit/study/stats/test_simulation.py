@@ -1,6 +1,6 @@
 """What the statistics promise, measured: 2,000 simulated studies a line, through the functions a report calls.
 
-    python -m pytest -q -s tests/unit/test_stats_simulation.py
+    python -m pytest -q -s tests/unit/study/stats/test_simulation.py
 
 prints the figures that docs/statistics.md quotes (with -m "not slow": without the large runs).
 A study is a baseline and three arms; accuracies in points with standard deviation 0.5 over seeds and correlation 0.6

@@ -17,7 +17,7 @@ from paribus.study import rows
 from paribus.study.spec import load
 from paribus.study.stats import seeds_to_decide
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.parent for path in (ROOT / "experiments").glob("*/study.yaml"))
 
 
