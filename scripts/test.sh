@@ -14,4 +14,4 @@ if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &
   ) >/dev/null 2>&1 </dev/null || echo "Slurm could not be installed; tests/slurm will be skipped"
 fi
 # one worker a core; a test uses one thread
-OMP_NUM_THREADS=1 python -m pytest --numprocesses "${PARIBUS_TEST_WORKERS:-2}" -m "not slow" "$@"
+OMP_NUM_THREADS=1 python -m pytest --numprocesses "${PARIBUS_TEST_WORKERS:-2}" -m "not slow and not timing" "$@"

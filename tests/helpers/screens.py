@@ -1,5 +1,6 @@
-"""What stands on a terminal's screen, from what was sent to it."""
+"""A terminal that is none, and what stands on a screen, from what was sent to it."""
 
+import io
 import re
 
 
@@ -28,3 +29,10 @@ def screen(raw: str, columns: int) -> list[str]:
     while len(lines) > row + 1 and not lines[-1].strip():
         lines.pop()
     return [line.rstrip() for line in lines]
+
+
+class Tty(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True

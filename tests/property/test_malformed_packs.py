@@ -13,14 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from helpers.image_trees import pets
+from helpers.packs import QUIET
 from paribus.core.errors import ConfigError
 from paribus.data.packs import write
 from paribus.data.packs.open import Pack, open_pack
 from paribus.data.packs.prepare import Wanted, prepare
-from paribus.data.packs.write import Said
 from paribus.data.trees.manifest import Manifest, read_manifest
 
-QUIET = Said(lambda line: None, lambda total, done: lambda n: None)
 MANIFEST_KEYS = ["title", "classes", "classes_of", "folders", "within", "share", "train", "val", "archives", "name"]
 ARCHIVE_KEYS = ["file", "url", "md5", "size", "torchvision", "nested"]
 leaf = st.one_of(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from helpers.image_trees import images, tree
+from helpers.packs import QUIET
 from paribus.core.batch import Batch
 from paribus.core.protocols import Place
 from paribus.data.images import ImageSet
@@ -19,7 +20,6 @@ from paribus.data.loaders import decode_batch, from_files
 from paribus.data.loaders.from_files import FolderLoader
 from paribus.data.ops.draws import Draws
 from paribus.data.packs.prepare import Wanted, prepare
-from paribus.data.packs.write import Said
 
 BATCH = 6
 ALONE = Place(torch.device("cpu"))
@@ -47,7 +47,7 @@ def loader(made: ImageSet, place: Place = ALONE, seed: int = 3) -> FolderLoader:
 
 def packed(made: ImageSet, place: Place = ALONE) -> Callable[[int], Batch]:
     """Batches of the same set from its pack, which keeps files of 40×40 pixels as they are."""
-    prepare(Wanted("folder", Path(made.root or ""), 40), Said(lambda line: None, lambda total, done: lambda more: None))
+    prepare(Wanted("folder", Path(made.root or ""), 40), QUIET)
     return replace(made, form="packed", pack_size=40)(place).loader(BATCH, 3).batch
 
 

@@ -1,6 +1,5 @@
 """The bench of training input: every feed here delivers what it should, and one that does not is told."""
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -140,17 +139,6 @@ def test_a_wrong_feed_is_not_timed_and_a_right_one_is() -> None:
     assert [row.status for row in result.rows] == ["measured", "wrong"]
     assert len(result.row("right").seconds) == 2
     assert result.row("wrong").seconds == ()
-
-
-@pytest.mark.parametrize("feed", [Torchvision("v1", 2), Timm(2)], ids=["torchvision", "timm"])
-def test_workers_deliver_the_same_and_end_with_their_session(feed: Any) -> None:
-    assert windows(feed, PADDED) < EXACT
-    ready = prepared(feed, PADDED, checks.noise(32), windows, ahead=4)
-    assert ready.fewest > 4
-    with ready.session():
-        ready.call()
-        assert len(multiprocessing.active_children()) == 2
-    assert multiprocessing.active_children() == []
 
 
 def test_a_session_is_entered_around_each_sample() -> None:

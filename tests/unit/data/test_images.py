@@ -9,17 +9,16 @@ import pytest
 import torch
 
 from helpers.image_trees import images, picture, tree
+from helpers.packs import QUIET
 from helpers.trainings import recipe_of
 from paribus.core.build import build, describe
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, Place
 from paribus.data.loaders import decode_batch
 from paribus.data.packs.prepare import Wanted, prepare
-from paribus.data.packs.write import Said
 from paribus.data.wrapped import FromDataset
 
 HERE = Place(torch.device("cpu"))
-QUIET = Said(lambda line: None, lambda total, done: lambda more: None)
 
 
 def seen(data: DataSets, split: str = "val") -> torch.Tensor:

@@ -1,10 +1,6 @@
 """Rows, plans and what is refused: recipes that changed, rows that do not belong, files of a newer paribus."""
 
 import json
-import resource
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,10 +10,6 @@ from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
 from paribus.study import plan
 from paribus.study import rows as record
-from paribus.study.runner import devices, import_rows
-from paribus.study.runner.cells import log_of, quoted, standing
-from paribus.study.runner.eta import START_S, Pace
-from paribus.study.status import as_json, status_of
 
 
 def test_a_row_from_a_run_folder(tmp_path: Path) -> None:
@@ -205,146 +197,3 @@ def test_differences_name_keys_and_see_the_order_of_transforms() -> None:
         "not there",
         1,
     )
-
-
-def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_path: Path) -> None:
-    study = written(tmp_path / "here")
-    made = made_up_plan(study)
-    cell, other = made.cells[2], made.cells[3]
-    finished(tmp_path / "run", cell)
-    found = import_rows.folder_found(tmp_path / "run", made.recipes["cutmix"])
-    (new,) = import_rows.accepted(study, made, [found, found], [])
-    assert (new.study, new.cell, new.id) == ("here", "cutmix/s0", cell.id)
-    assert import_rows.accepted(study, made, [found], [new]) == []
-
-    def refused(row_id: str, computed: dict[str, object] | None, seed: int = 0) -> str:
-        with pytest.raises(ConfigError) as error:
-            import_rows.accepted(
-                study, made, [import_rows.Found("x", replace(new, id=row_id, seed=seed), computed)], []
-            )
-        return str(error.value)
-
-    assert "its nearest arm is cutmix: optimizer.lr is 0.1 in the plan, 0.3 here" in refused(
-        "other", {"arm": "cutmix", "optimizer": {"lr": 0.3}}
-    )
-    assert "it is arm cutmix at seed 9, which is not planned" in refused("other", dict(made.recipes["cutmix"]), 9)
-    assert "import that" in refused("other", None)
-    with pytest.raises(
-        ConfigError, match=r"cutmix/s0 is on record already, with other numbers \(val/acc1 0.25 and 0.5\)"
-    ):
-        import_rows.accepted(study, made, [found], [row(cell, 0.25)])
-    finished(tmp_path / "failed", other, state="FAILED")
-    with pytest.raises(ConfigError, match="the run is not done"):
-        import_rows.folder_found(tmp_path / "failed", {})
-
-
-def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -> None:
-    there = written(tmp_path / "there")
-    other = made_up_plan(there, lr=0.7)
-    record.update(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
-    study = written(tmp_path / "here")
-    made = made_up_plan(study)
-    found = import_rows.file_found(there.results_path)
-    assert len(found) == 1
-    with pytest.raises(ConfigError, match=r"baseline/s0: recipe .* optimizer.lr is 0.1 in the plan, 0.7 here"):
-        import_rows.accepted(study, made, found, [])
-    made_up_plan(there)
-    record.update(there, [row(made.cells[0])], {})
-    assert [r.cell for r in import_rows.accepted(study, made, import_rows.file_found(there.results_path), [])] == [
-        "baseline/s0"
-    ]
-
-
-def test_gpus_are_shared_out() -> None:
-    assert devices.free(["0", "1"], 1, []) == "0"
-    assert devices.free(["0", "1"], 1, ["0"]) == "1"
-    assert devices.free(["0", "1"], 1, ["0", "1"]) is None
-    assert devices.free(["0", "1"], 2, ["0", "1", "1"]) == "0"
-    assert devices.free(["0", "1"], 2, ["0", "1"]) == "0"
-    assert devices.free(["GPU-a"], 1, ["GPU-b", ""]) == "GPU-a"
-    assert devices.free([], 1, []) is None
-
-
-def test_gpus_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, names in {"0,3": ["0", "3"], "": [], "-1": [], "GPU-a, GPU-b": ["GPU-a", "GPU-b"]}.items():
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
-        assert devices.gpus() == names
-
-
-def test_the_pace_is_what_was_seen_here_before_what_is_on_record(tmp_path: Path) -> None:
-    made = made_up_plan(written(tmp_path))
-    assert Pace().left({"baseline": 1}, [], 2) is None
-    pace = Pace([row(made.cells[0]), row(made.cells[1], cost={"train_s": 9.0, "eval_s": 1.0})])
-    assert pace.of("baseline") == START_S + 9
-    assert pace.of("cutmix") == START_S + 9, "nothing of its own yet"
-    assert pace.left({"baseline": 4}, [], 2) == 2 * (START_S + 9)
-    pace.saw("cutmix", 20.0)
-    assert pace.of("cutmix") == 20
-    assert pace.of("baseline") == START_S + 9
-    assert pace.left({"cutmix": 1}, [("cutmix", 5.0)], 2) == 20, "never less than the longest cell"
-    assert pace.left({}, [("cutmix", 50.0)], 2) == 0
-    pace.saw("baseline", 2 * (START_S + 9))
-    assert pace.of("baseline") == 2 * (START_S + 9)
-    slower = Pace([row(made.cells[0]), row(made.cells[2])])
-    slower.saw("baseline", 2 * (START_S + 8))
-    assert slower.of("cutmix") == 2 * (START_S + 8), "half as fast as on record"
-
-
-@pytest.mark.parametrize(
-    "text", ["a b", "x=y", "it's", "a\\", "b\\'c", "runs/ü", "a,b", "[x]", "5", "null", "/tmp/x-1.2"]
-)
-def test_values_survive_hydras_grammar(text: str) -> None:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
-    assert getattr(value, "text", value) == text
-
-
-def test_the_states_of_a_cell(tmp_path: Path) -> None:
-    cell = made_up_plan(written(tmp_path / "study")).cells[0]
-    folder, log = tmp_path / cell.folder, log_of(tmp_path, cell)
-    assert standing(tmp_path, cell).state == "waiting"
-    assert standing(tmp_path, cell, recorded=True).state == "done"
-    log.write_text("== start 2026-01-01T00:00:00+00:00 CUDA_VISIBLE_DEVICES=1 x\n")
-    assert standing(tmp_path, cell).state == "waiting", "it was started, and nobody runs it"
-    log.write_text(log.read_text() + "paribus: no good\n== ended with 2 now\n")
-    failed = standing(tmp_path, cell)
-    assert (failed.state, failed.why) == ("failed", "paribus: no good")
-    log.write_text("== start\n== ended with 75 now\n")
-    assert standing(tmp_path, cell).state == "waiting"
-    finished(folder, cell, state="FAILED", why="the loss\n\nTraceback")
-    assert standing(tmp_path, cell).why == "the loss"
-    assert standing(tmp_path, cell, recorded=True).state == "done"
-    (folder / "DONE").touch()
-    assert standing(tmp_path, cell).state == "done"
-
-
-def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> None:
-    study = written(tmp_path / "study", arms={f"arm{i}": [f"x={i}"] for i in range(10)}, seeds=100)
-    made = made_up_plan(study)
-    runs = tmp_path / "runs"
-    for i, cell in enumerate(made.cells):
-        log_of(runs, cell).parent.mkdir(exist_ok=True)
-        if i % 10 < 8:
-            finished(runs / cell.folder, cell, state="DONE" if i % 10 < 7 else "FAILED")
-            (runs / cell.folder / "lock").touch()
-            log_of(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
-    record.update(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
-    found = status_of(made, record.read_rows(study.results_path), runs, time.time())
-    assert found.counts() == {"done": 700, "running": 0, "failed": 100, "waiting": 200}
-    assert as_json(found, study.spec.arms)["arms"]["arm3"] == {"done": 70, "running": 0, "failed": 10, "waiting": 20}
-    code = (
-        "import sys; from paribus.cli.main import dispatch; code = dispatch(sys.argv[1:]); "
-        "heavy = {'torch', 'hydra', 'numpy', 'scipy'} & set(sys.modules); print(heavy or 'light'); sys.exit(code)"
-    )
-    command = [sys.executable, "-c", code, "study", "status", str(study.folder), "--runs", str(runs)]
-    before = _seconds_of_children()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "light"
-    assert _seconds_of_children() - before < 1, "processor time, which a busy machine does not change"
-
-
-def _seconds_of_children() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -1,11 +1,7 @@
 """AdamP and SGDP in other people's loops: diagnostics, scalers, schedulers, copies, timm, and the compiled kernel."""
 
 import copy
-import ctypes
-import os
 import pickle
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -246,18 +242,6 @@ def test_a_compiler_that_fails_is_quoted_in_the_warning(monkeypatch: pytest.Monk
     finally:
         cpu.kernel.cache_clear()
         cpu._warn_once.cache_clear()
-
-
-@needs_a_compiler
-def test_processes_that_compile_at_once_leave_one_whole_file(tmp_path: Path) -> None:
-    code = (
-        "import torch\nfrom paribus.techniques.adamp.kernels import cpu\nassert cpu.kernel(torch.float32) is not None\n"
-    )
-    environment = {**os.environ, "PARIBUS_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
-    running = [subprocess.Popen([sys.executable, "-W", "error", "-c", code], env=environment) for _ in range(2)]
-    assert [process.wait(120) for process in running] == [0, 0]
-    (made,) = tmp_path.iterdir()
-    assert ctypes.CDLL(str(made)).projecting_step
 
 
 # On a GPU

@@ -2,17 +2,14 @@
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
-import torch
 
 from helpers.trainings import composed
 from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
-from paribus.runs.input_grid import caption, grid, visible
-from paribus.tracking.wandb import Mirror, Nothing, WandB, follow
+from paribus.tracking.wandb import Mirror, Nothing, WandB
 from paribus.tracking.wandb_state import options_of
 
 
@@ -61,40 +58,6 @@ def test_a_folder_that_takes_no_files_costs_a_warning(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: W&B is left out")
     assert f"paribus wandb sync {tmp_path}" in line
-
-
-@pytest.mark.parametrize(
-    ("weights", "names", "text"),
-    [
-        ([0.0, 1.0, 0.0], (), "#1"),
-        ([0.0, 1.0, 0.0], ("cat", "dog", "ship"), "dog"),
-        ([0.63, 0.0, 0.37], ("cat", "dog", "ship"), "cat 0.63 + ship 0.37"),
-        ([0.37, 0.0, 0.63], (), "#2 0.63 + #0 0.37"),
-        ([0.25, 0.25, 0.2, 0.3], (), "#3 0.30 + #0 0.25 + #1 0.25 + …"),
-    ],
-)
-def test_captions_name_the_heaviest_classes_first(weights: list[float], names: tuple[str, ...], text: str) -> None:
-    assert caption(weights, names) == text
-
-
-def test_visible_undoes_a_normalisation() -> None:
-    pixels = torch.randint(0, 256, (4, 3, 5, 6), dtype=torch.uint8)
-    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
-    inputs = (pixels / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
-    assert torch.equal(visible(inputs, mean, std), pixels.permute(0, 2, 3, 1))
-    assert visible(torch.zeros(2, 1, 4, 4), (0.5,), (0.5,)).shape == (2, 4, 4, 1)
-    assert visible(torch.zeros(2, 7, 4, 4), (0.5,) * 7, (0.5,) * 7).shape == (2, 4, 4, 1)
-
-
-def test_the_grid_shows_each_image_enlarged(tmp_path: Path) -> None:
-    from PIL import Image
-
-    colours = [torch.full((8, 8, 3), value, dtype=torch.uint8) for value in (40, 90, 200)]
-    grid(colours, ["a", "b", "a long caption that widens the cells of all the images"], tmp_path / "x.png")
-    picture = Image.open(tmp_path / "x.png").convert("L")
-    counts = picture.histogram()
-    for value in (40, 90, 200):
-        assert counts[value] >= 128 * 128
 
 
 def test_runs_are_found_alone_in_a_folder_and_in_its_folders(tmp_path: Path) -> None:
@@ -163,15 +126,3 @@ def test_a_setting_beats_a_variable_and_a_variable_beats_a_default(
 
 def test_conftest_keeps_w_and_b_out_of_all_other_tests() -> None:
     assert os.environ["WANDB_MODE"] == "disabled"
-
-
-def test_the_follower_runs_no_file_of_the_folder_it_is_started_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = tmp_path / "run"
-    run.mkdir()
-    for name in ("random.py", "wandb.py", "secrets.py"):
-        (tmp_path / name).write_text("open('EVIL', 'w')\n")
-    monkeypatch.chdir(tmp_path)
-    assert follow(run, subprocess.DEVNULL, "--help").wait(60) == 0
-    assert not (tmp_path / "EVIL").exists()

@@ -2,8 +2,6 @@
 
 import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -469,9 +467,3 @@ def test_results_become_plain_json() -> None:
     }
     assert told["estimate"]["n"] == 1
     assert told["seeds"] == [0]
-
-
-def test_statistics_start_without_torch_and_without_scipy() -> None:
-    code = "import sys, paribus.study.stats; print([m for m in ('torch', 'scipy', 'pydantic') if m in sys.modules])"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "[]"

@@ -1,0 +1,30 @@
+"""What starts light: commands and packages that import nothing heavy."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_helping_and_listing_start_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom paribus.cli.main import dispatch\n"
+        f"assert dispatch(['data', '--help']) == dispatch(['data', 'list', '--root', {str(tmp_path)!r}]) == 0\n"
+        "assert dispatch(['data', 'prepare', '--help']) == 0\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_statistics_start_without_torch_and_without_scipy() -> None:
+    code = "import sys, paribus.study.stats; print([m for m in ('torch', 'scipy', 'pydantic') if m in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_a_report_imports_neither_torch_nor_hydra() -> None:
+    code = (
+        "import sys; import paribus.cli.study.report, paribus.cli.compare, paribus.study.report.figures.curves; "
+        "import matplotlib, jinja2; "
+        "print([m for m in ('torch', 'hydra', 'omegaconf', 'wandb', 'matplotlib.pyplot') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

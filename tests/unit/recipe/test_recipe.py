@@ -1,0 +1,57 @@
+"""A recipe from its config and back: its id, and overlays that swap and expect."""
+
+import pytest
+
+from helpers.trainings import composed, recipe_of
+from paribus.core.build import build, describe
+from paribus.core.errors import ConfigError
+from paribus.recipe.overlays import in_effect
+from paribus.recipe.recipe import recipe_again
+
+
+def test_what_is_described_can_be_built_again() -> None:
+    recipe = recipe_of("experiment=smoke", "seed=3", techniques=("cutmix",))
+    again = recipe_again(recipe.config)
+    assert again.config == recipe.config
+    assert again.id == recipe.id
+    assert describe(build(recipe.config)["model"]) == recipe.config["model"]
+
+
+def test_an_integer_where_a_float_belongs_is_the_same_recipe() -> None:
+    assert recipe_of("optimizer.lr=1").id == recipe_of("optimizer.lr=1.0").id
+
+
+def test_the_id_is_of_what_is_computed_and_of_nothing_else() -> None:
+    base = recipe_of("experiment=smoke").id
+    for same in ("runtime.threads=2", "paths.runs=elsewhere", "every.log=1ba", "tracker=console", "name=other"):
+        assert recipe_of("experiment=smoke", same).id == base, same
+    for other in ("seed=1", "optimizer.lr=0.02", "steps=61ba", "batch_size=16", "update.precision=bf16", "data.n=255"):
+        assert recipe_of("experiment=smoke", other).id != base, other
+    assert recipe_of("experiment=smoke", techniques=("cutmix",)).id != base
+    assert recipe_of("data=cifar10").id == recipe_of("data=cifar10", "data.root=x", "data.download=true").id
+
+
+def test_the_id_of_smoke_is_this_forever() -> None:
+    # if this changes, recorded rows no longer belong to their recipe: undo it
+    assert recipe_of("experiment=smoke").id == "45ef5a568f27"
+
+
+RULE = {"swap": {"optimizer.kind": {"old": "new"}}, "expect": {"model.kind": ["net", "vit"]}, "fits": "it fits old."}
+
+
+def test_overlays_swap_and_expect_or_refuse() -> None:
+    cfg = {"optimizer": {"kind": "old"}, "model": {"kind": "vit"}, "overlays": {"x": RULE}}
+    assert in_effect(cfg, ["x"]) == {"optimizer": {"kind": "new"}, "model": {"kind": "vit"}, "techniques": ["x"]}
+    assert cfg["optimizer"] == {"kind": "old"}
+    for wrong in ({"optimizer": {"kind": "sgd"}}, {"model": {"kind": "resnet"}}, {"model": {}}):
+        with pytest.raises(ConfigError, match=r"technique=x does not fit this recipe: .*; it fits old."):
+            in_effect({**cfg, **wrong}, ["x"])
+    with pytest.raises(ConfigError, match=r"no overlays\.y"):
+        in_effect(cfg, ["y"])
+    assert in_effect({"overlays": {}}, ["baseline"]) == {"techniques": []}
+
+
+def test_a_technique_that_a_later_override_switches_off_is_refused() -> None:
+    cfg = composed("experiment=smoke", "technique=[cutmix]", "transforms.cutmix=null")
+    with pytest.raises(ConfigError, match="technique=cutmix does not fit"):
+        in_effect(cfg, ["cutmix"])
