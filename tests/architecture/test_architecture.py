@@ -50,7 +50,7 @@ def test_a_technique_is_code_with_a_card_an_overlay_and_a_parity_test(name: str)
         for part in ("arXiv", "What it changes", "Hyperparameters", "Deviations", "Cost"):
             assert part in card, f"the card of {home} has no {part}"
         test = (ROOT / "tests" / "parity" / f"test_{home}.py").read_text()
-        assert "def test_twin_" in test, "a parity test has a mutation twin"
+        assert "def test_negative_control_" in test, "a parity test has a negative control"
 
 
 def test_every_path_in_the_documents_exists() -> None:

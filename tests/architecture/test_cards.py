@@ -21,7 +21,7 @@ def test_every_card_is_what_the_code_gives() -> None:
         assert (FOLDER / f"{name}.md").read_text() == text, f"docs/cards/{name}.md is stale: paribus cards --write"
 
 
-def test_twin_a_changed_account_makes_a_card_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_a_changed_account_makes_a_card_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cutmix, "__doc__", f"{cutmix.__doc__}\nOne more deviation.")
     stale = [n for n, text in cards.up_to_date(ROOT).items() if (FOLDER / f"{n}.md").read_text() != text]
     assert stale == ["cutmix"]

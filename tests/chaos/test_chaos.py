@@ -24,7 +24,7 @@ def test_a_study_that_is_killed_again_and_again(tmp_path: Path) -> None:
     account = killed_study(tmp_path, 4, random.Random(1), steps=300, seeds=1)
     assert account.kills >= 2
     assert account.different == []
-    # the twin: a comparison that could not see a difference would be worth nothing
+    # the negative control: a comparison that could not see a difference would be worth nothing
     path = tmp_path / "disturbed" / "study" / "results.jsonl"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     assert len(different_rows(tmp_path / "undisturbed", tmp_path / "disturbed")) == 1

@@ -33,4 +33,4 @@ def test_two_gpus_take_the_statistics_of_one(tmp_path: Path) -> None:
     apart = together(tmp_path / "apart", 2, *overrides)
     shared = together(tmp_path / "shared", 2, *overrides, "runtime.sync_bn=true")
     assert furthest(one, shared) < 1e-9
-    assert furthest(one, apart) > 1e-3, "the twin: statistics of half the images are others"
+    assert furthest(one, apart) > 1e-3, "the negative control: statistics of half the images are others"

@@ -31,7 +31,7 @@ def test_in_float32_they_are_as_near_as_promised(tmp_path: Path) -> None:
     assert furthest(one, four) <= 1e-4
 
 
-def test_twin_another_seed_is_far_away(tmp_path: Path) -> None:
+def test_negative_control_another_seed_is_far_away(tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *COMMON, "update.precision=fp64", "seed=5", techniques=("cutmix",))
     two = together(tmp_path / "two", 2, "update.precision=fp64", "technique=[cutmix]")
     assert furthest(one, two) > 1e-3

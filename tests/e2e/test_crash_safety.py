@@ -177,7 +177,7 @@ def test_a_crafted_checkpoint_runs_no_code(tmp_path: Path, capfd: pytest.Capture
         assert ("is not a sound checkpoint" if command[0] == "verify" else "no checkpoint is sound; delete") in err
         assert not mark.exists()
     torch.load(io.BytesIO(buffer.getvalue()), weights_only=False)
-    assert mark.exists(), "twin: loaded without care, the payload works"
+    assert mark.exists(), "negative control: loaded without care, the payload works"
 
 
 @pytest.mark.parametrize("packages", [[], ["intruder"]])
@@ -201,4 +201,4 @@ def test_a_foreign_target_in_a_run_folder_runs_no_code(
         assert "model._target_: found intruder.Net; only classes of paribus may be named in a config" in err
         assert not mark.exists()
     dispatch(["verify", str(folder), "packages=[intruder]"])
-    assert mark.exists(), "twin: allowed by hand, the module is imported"
+    assert mark.exists(), "negative control: allowed by hand, the module is imported"

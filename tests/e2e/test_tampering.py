@@ -61,7 +61,7 @@ def test_other_weights_under_the_right_digest(copy: Path, step: int, capfd: pyte
 
     path = copy / "checkpoints" / f"step_{step:08d}.pt"
     resealed(path, lambda state: None)
-    assert dispatch(["verify", str(copy)]) == 0, "the twin: written again without a change"
+    assert dispatch(["verify", str(copy)]) == 0, "the negative control: written again without a change"
     capfd.readouterr()
     resealed(path, change)
     assert "holds other weights than the run had" in refused(capfd, "verify", str(copy))

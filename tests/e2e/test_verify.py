@@ -115,7 +115,7 @@ def by_a_percent(weight: torch.Tensor) -> None:
 
 
 @pytest.mark.parametrize("step", random.Random(8).sample(range(1, 40), 3))
-def test_twin_one_ulp_in_one_weight_is_found_at_its_step(step: int, verify: Verify, tmp_path: Path) -> None:
+def test_negative_control_one_ulp_in_one_weight_is_found_at_its_step(step: int, verify: Verify, tmp_path: Path) -> None:
     overrides = ("experiment=smoke", "steps=40ba")
     with pytest.MonkeyPatch.context() as patched:
         disturbed_after(step, one_ulp, patched)
@@ -131,7 +131,7 @@ def test_twin_one_ulp_in_one_weight_is_found_at_its_step(step: int, verify: Veri
 
 
 @pytest.mark.parametrize("step", [1, 17, 39])
-def test_twin_another_weight_is_found_by_the_next_loss(step: int, verify: Verify, tmp_path: Path) -> None:
+def test_negative_control_another_weight_is_found_by_the_next_loss(step: int, verify: Verify, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patched:
         disturbed_after(step, by_a_percent, patched)
         folder = trained(tmp_path, "experiment=smoke", "steps=40ba").folder
@@ -140,7 +140,7 @@ def test_twin_another_weight_is_found_by_the_next_loss(step: int, verify: Verify
     assert found["differences"] == {}
 
 
-def test_twin_another_seed(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_negative_control_another_seed(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
     config = yaml.safe_load((copy / "config.yaml").read_text())
     (copy / "config.yaml").write_text(yaml.safe_dump({**config, "seed": 1}))
     assert dispatch(["verify", str(copy)]) == 4

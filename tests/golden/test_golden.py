@@ -53,7 +53,7 @@ def test_losses_are_the_recorded_ones(name: str, tmp_path: Path) -> None:
             assert mine[key] == pytest.approx(theirs[key], rel=2e-2, abs=3e-2), key
 
 
-def test_twin_another_learning_rate_is_noticed(tmp_path: Path) -> None:
+def test_negative_control_another_learning_rate_is_noticed(tmp_path: Path) -> None:
     overrides, _ = CURVES["smoke"]
     other = trained(tmp_path, *overrides, "optimizer.lr=0.02").events
     recorded = json.loads(FILE.read_text())["curves"]["smoke"]

@@ -212,7 +212,7 @@ def test_with_delta_0_sgdp_is_torch_sgd_to_the_last_bit_of_float32(name: str) ->
     assert side_by_side(*torch_pair(name), steps=50, dtype=torch.float32) == 0.0
 
 
-# Mutation twins: the comparisons above must notice each of these.
+# Negative controls: the comparisons above must notice each of these.
 
 
 def not_projected(u: Tensor, g: Tensor, w: Tensor, *options: Any) -> Any:
@@ -267,7 +267,7 @@ MUTANTS: list[tuple[str, Callable[..., Any]]] = [
 
 @pytest.mark.parametrize("name", list(PAIRS))
 @pytest.mark.parametrize(("part", "mutant"), MUTANTS, ids=lambda m: getattr(m, "__name__", ""))
-def test_twin_a_mutant_is_told_from_the_authors(
+def test_negative_control_a_mutant_is_told_from_the_authors(
     name: str, part: str, mutant: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ours, part, mutant)
@@ -285,7 +285,7 @@ def test_the_other_nesterov_setting_is_told_from_the_authors(name: str, decays: 
 
 
 @pytest.mark.parametrize("name", ["adamp", "sgdp", "sgdp nesterov"])
-def test_twin_a_mutant_is_told_from_torch_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_a_mutant_is_told_from_torch_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(ours, "decay_and_move", moved_too_far)
         assert side_by_side(*torch_pair(name), steps=10) > 1e3 * EXACT

@@ -110,7 +110,7 @@ MUTANTS = [
 ]
 
 
-def test_twin_each_mutant_of_the_kernels_is_noticed(tmp_path: Path) -> None:
+def test_negative_control_each_mutant_of_the_kernels_is_noticed(tmp_path: Path) -> None:
     from paribus.techniques.adamp.kernels import dispatch
 
     text = Path(dispatch.__file__).with_name("cuda.py").read_text()

@@ -157,7 +157,7 @@ def test_the_same_bits_every_time_and_for_the_kernel_with_any_number_of_threads(
         assert trained(5) == once
 
 
-# Mutation twins: the comparison must notice each of these, in each form.
+# Negative controls: the comparison must notice each of these, in each form.
 
 DECIDE, PIECE_UPDATE, PLAN = batched._decide, batched._subtract_update, batched._plan
 
@@ -197,7 +197,7 @@ def _another_eps(rule: Any, eps: float, rate: float, pieces: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("make", [adamp, sgdp])
-def test_twin_a_mutant_of_the_batched_form_is_noticed(
+def test_negative_control_a_mutant_of_the_batched_form_is_noticed(
     make: Make, part: str, mutant: Any, regime: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes: list[tuple[int, ...]] = [(6, 4, 3, 3), (33, 40)]
@@ -219,7 +219,9 @@ KERNEL_MUTANTS = {
 
 @pytest.mark.skipif(not COMPILER, reason="no C compiler")
 @pytest.mark.parametrize("mutant", list(KERNEL_MUTANTS))
-def test_twin_a_mutant_of_the_kernel_is_noticed(mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_a_mutant_of_the_kernel_is_noticed(
+    mutant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, new, regime = KERNEL_MUTANTS[mutant]
     text = cpu._SOURCE.read_text()
     assert text.count(old) == 1

@@ -134,7 +134,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_twin_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
     monkeypatch.setattr(native, "changes", lambda images: False)
     monkeypatch.setattr(color, *WRONG[wrong])
@@ -151,7 +151,7 @@ def test_twin_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.Monkey
         ("floor((double)x + 0.5)", "floor((double)x)"),
     ],
 )
-def test_twin_a_mutant_of_the_kernel_is_noticed(
+def test_negative_control_a_mutant_of_the_kernel_is_noticed(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
@@ -160,7 +160,7 @@ def test_twin_a_mutant_of_the_kernel_is_noticed(
 
 
 @both_ways
-def test_twin_one_order_for_all_is_noticed(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_one_order_for_all_is_noticed(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
     wanted = [array(jittered(JITTER, draws, batch, i), 3) for i in range(24)]
     drawn = ColorJitter.drawn

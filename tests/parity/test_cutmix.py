@@ -1,5 +1,5 @@
-"""CutMix against a straight-line account of every rule it offers, bit for bit; each comparison has a twin with our code
-broken."""
+"""CutMix against a straight-line account of every rule it offers, bit for bit; each comparison has a negative
+control with our code broken."""
 
 from dataclasses import replace
 from typing import Any
@@ -160,7 +160,7 @@ def _swapped_each(lam, centre, height, width, rule):
     return torch.minimum(bboxes(lam, centre, height, width, rule)[:, [1, 0, 3, 2]], torch.tensor([height, width] * 2))
 
 
-TWINS = {
+CONTROLS = {
     "λ not corrected": ("draw", _uncorrected),
     "other partners": ("draw", _next_image),
     "height and width swapped": ("bbox", _swapped),
@@ -176,10 +176,10 @@ TWINS = {
 _mixed_targets = ours.mixed_targets
 
 
-@pytest.mark.parametrize("twin", TWINS)
-def test_twin_broken_code_does_not_agree(twin: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("control", CONTROLS)
+def test_negative_control_broken_code_does_not_agree(control: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(agrees(seed, rule=rule) for seed in range(10) for rule in PER.values())
-    monkeypatch.setattr(ours, *TWINS[twin])
+    monkeypatch.setattr(ours, *CONTROLS[control])
     assert not all(agrees(seed, rule=rule) for seed in range(10) for rule in PER.values())
 
 
@@ -212,7 +212,7 @@ def test_pasted_pixels_over_all_pixels_is_exactly_one_minus_lambda(box: Any, per
             assert weights[i].count_nonzero() == (lam > 0) + (lam < 1)
 
 
-def test_twin_an_uncorrected_lambda_is_another_share(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_an_uncorrected_lambda_is_another_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ours, "draw", _uncorrected)
     with pytest.raises(AssertionError):
         test_pasted_pixels_over_all_pixels_is_exactly_one_minus_lambda("authors", "batch")
@@ -244,7 +244,7 @@ def test_one_soft_cross_entropy_is_the_authors_two() -> None:
         off_by.append(float(abs(ours_loss - two_term_loss(logits, y, partners, lam))))
         _, soft = cutmix(torch.zeros(6, 3, 8, 8, dtype=torch.float64), y, 5, generator=seeded(seed), correct_lam=False)
         assert abs(F.cross_entropy(logits, soft) - two_term_loss(logits, y, partners, lam)) < 1e-14
-    assert max(off_by) > 1e-3  # twin: the λ from before the box was clipped is another one
+    assert max(off_by) > 1e-3  # negative control: the λ from before the box was clipped is another one
 
 
 def exact_area(size: int, rule: str) -> float:
@@ -274,7 +274,7 @@ def test_the_mean_pasted_area_is_the_exact_expectation_at_32_px(box: Any, other:
     areas = pasted_areas(32, 10_000, CutMix(box=box))
     error = float(areas.std()) / 10_000**0.5
     assert abs(float(areas.mean()) - exact_area(32, box)) < 3 * error
-    assert abs(float(areas.mean()) - exact_area(32, other)) > 3 * error  # twin: the other rule is noticed
+    assert abs(float(areas.mean()) - exact_area(32, other)) > 3 * error  # negative control: the other rule is noticed
 
 
 def test_boxes_are_empty_as_often_as_they_should_at_32_px() -> None:
@@ -352,7 +352,7 @@ def test_any_split_over_processes_trains_on_the_same_pixels(parts: int, per: Any
     assert torch.equal(again.targets, torch.cat([b.targets for b in twice]))
 
 
-def test_twin_partners_from_the_own_part_only_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_partners_from_the_own_part_only_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     transform, at = CutMix(), Progress(5, 10, 0)
     whole = transform(batch_of(12, list(range(12))), at)
     monkeypatch.setattr(Batch, "peers", lambda self, places: replace(self, inputs=self.inputs.flip(0)))

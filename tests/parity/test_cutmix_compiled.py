@@ -64,10 +64,10 @@ def test_one_graph_serves_every_draw_and_gives_the_eager_bits(backend: str, layo
     assert same(function(x, y, first), eagerly(x, y, first))
     with torch.compiler.set_stance("fail_on_recompile"):
         assert all(same(function(x, y, mix), eagerly(x, y, mix)) for mix in others)
-        assert not same(function(x, y, others[0]), eagerly(x, y, others[1]))  # twin: the draw does matter
+        assert not same(function(x, y, others[0]), eagerly(x, y, others[1]))  # negative control: the draw does matter
 
 
-def test_twin_slices_by_the_box_do_not_fit_in_one_graph() -> None:
+def test_negative_control_slices_by_the_box_do_not_fit_in_one_graph() -> None:
     x, y = batch()
     with pytest.raises(Exception, match=r"Unsupported|data-dependent|tolist|item|graph break"):
         compiled(eagerly, "aot_eager")(x, y, draws(RULES["batch"], 1)[0])
@@ -119,7 +119,7 @@ def test_a_cuda_graph_pastes_a_new_box_at_every_replay(layout: Any, rule: str) -
         got = pixels.cpu(), targets.cpu()
         assert same(got, eagerly(images, ids, mix or Mix.unmixed(N)))
         seen.add(got[0].numpy().tobytes())
-    assert len(seen) > 4  # twin: a graph that kept the first box would show one
+    assert len(seen) > 4  # negative control: a graph that kept the first box would show one
 
 
 @pytest.mark.cuda

@@ -1,5 +1,5 @@
 """CutMix's variants beside the installed timm and torchvision, all given the same λ and centres; each comparison has a
-twin with another variant in its place."""
+negative control with another variant in its place."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -82,7 +82,7 @@ def test_boxes_are_those_of_the_installed_timm_and_torchvision() -> None:
     assert mismatches(torchvision_box, "authors") == 0
 
 
-def test_twin_timm_and_torchvision_round_differently() -> None:
+def test_negative_control_timm_and_torchvision_round_differently() -> None:
     assert mismatches(timm_box, "authors") > BOXES / 5
     assert mismatches(torchvision_box, "timm") > BOXES / 5
 
@@ -167,7 +167,7 @@ def test_pixels_and_targets_are_those_of_the_installed_library(peer: str) -> Non
     ("variant", "peer"),
     [("authors", "timm"), ("authors", "torchvision"), ("torchvision", "timm"), ("timm", "torchvision")],
 )
-def test_twin_another_variant_is_noticed(variant: str, peer: str) -> None:
+def test_negative_control_another_variant_is_noticed(variant: str, peer: str) -> None:
     pixels, targets = difference(variant, peer)
     assert pixels > 0
     assert targets > 1e-3

@@ -71,7 +71,7 @@ WRONG_SQUARES = {
 
 
 @pytest.mark.parametrize("wrong", WRONG_SQUARES)
-def test_twin_another_square_erases_others(wrong, monkeypatch):
+def test_negative_control_another_square_erases_others(wrong, monkeypatch):
     monkeypatch.setattr(module, "squares", WRONG_SQUARES[wrong])
     assert mismatches(6, 10, 7) > 0
 
@@ -99,7 +99,7 @@ def test_each_image_loses_the_square_at_its_own_centre_and_keeps_its_target():
     [lambda x, box: _apply(x, box[:1].expand_as(box)), lambda x, box: x - _apply(x, box), lambda x, box: x],
     ids=["one square for all", "the rest erased", "nothing erased"],
 )
-def test_twin_other_pixels_are_noticed(wrong, monkeypatch):
+def test_negative_control_other_pixels_are_noticed(wrong, monkeypatch):
     monkeypatch.setattr(module, "apply", wrong)
     batch = whole()
     assert not np.array_equal(SIX(batch, AT).inputs.numpy(), by_hand(batch, epoch=1, length=6))
@@ -137,7 +137,7 @@ def test_the_exact_expectation_is_that_of_a_clipped_square():
 
 
 @pytest.mark.parametrize("wrong", ["length as half a side", "kept inside"])
-def test_twin_the_area_of_another_square_is_noticed(wrong, monkeypatch):
+def test_negative_control_the_area_of_another_square_is_noticed(wrong, monkeypatch):
     monkeypatch.setattr(module, "squares", WRONG_SQUARES[wrong])
     assert deviation(16, 32) > 10
 
@@ -154,7 +154,7 @@ def test_centres_are_uniform_over_the_pixels_and_their_axes_independent():
     assert p_value_of_centres(y * 9 + x, 108) > 0.001
 
 
-def test_twin_centres_that_share_one_number_are_noticed(monkeypatch):
+def test_negative_control_centres_that_share_one_number_are_noticed(monkeypatch):
     monkeypatch.setattr(module, "uniform", lambda *args: uniform(*args[:-1], 1).expand(-1, 2))
     box = Cutout(length=2).draw(AT, torch.arange(20_000), 12, 9)
     assert p_value_of_centres((box[:, 2] - 1) * 9 + box[:, 3] - 1, 108) < 1e-6
@@ -195,7 +195,7 @@ def test_a_batch_in_parts_is_the_whole_batch(stack, parts):
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", STACKS)
-def test_twin_numbers_that_belong_to_the_place_in_a_part_are_another_batch(stack, parts, monkeypatch):
+def test_negative_control_numbers_that_belong_to_the_place_in_a_part_are_another_batch(stack, parts, monkeypatch):
     monkeypatch.setattr(
         module, "uniform", lambda seed, name, epoch, ids, n: uniform(seed, name, epoch, torch.arange(len(ids)), n)
     )
@@ -204,7 +204,7 @@ def test_twin_numbers_that_belong_to_the_place_in_a_part_are_another_batch(stack
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", ["cutout then mixup", "cutout then cutmix"])
-def test_twin_partners_that_missed_the_square_are_another_batch(stack, parts, monkeypatch):
+def test_negative_control_partners_that_missed_the_square_are_another_batch(stack, parts, monkeypatch):
     monkeypatch.setattr(Batch, "through", lambda self, change: change(self))
     assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 

@@ -1,4 +1,4 @@
-"""Hard distillation against the equation worked out by hand, with a twin for each way to get it wrong."""
+"""Hard distillation against the equation worked out by hand, with a negative control for each way to get it wrong."""
 
 import math
 from collections.abc import Callable
@@ -116,7 +116,7 @@ def smoothed_teacher(objective, teacher, model, batch):
 
 
 @pytest.mark.parametrize("broken", [heads_swapped, soft_teacher, sum_of_both, smoothed_teacher])
-def test_twin_another_loss_is_noticed(broken: Callable[..., Tensor]) -> None:
+def test_negative_control_another_loss_is_noticed(broken: Callable[..., Tensor]) -> None:
     def loss_of(targets: Tensor, smoothing: float) -> Tensor:
         batch = Batch(torch.zeros(2, 3, 4, 4), targets, torch.arange(2), torch.arange(2), 2, 3)
         return broken(CrossEntropy(smoothing=smoothing), Says(TEACHER), Says(FIRST, SECOND), batch)

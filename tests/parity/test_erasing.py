@@ -83,14 +83,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_twin_another_rectangle_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_another_rectangle_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, rule = whole(), RULES["often too large"]
     wanted = by_timm(batch, rule, monkeypatch)
     monkeypatch.setattr(module, "rectangles", WRONG[wrong])
     assert not torch.equal(rule(batch, AT).inputs, wanted)
 
 
-def test_twin_numbers_of_other_samples_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_numbers_of_other_samples_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     batch = whole()
     assert not torch.equal(HALF(batch, AT).inputs, by_timm(batch, HALF, monkeypatch, ids=batch.ids.flip(0)))
 

@@ -41,11 +41,11 @@ def test_the_pixels_are_torchvisions(
         assert torch.equal(centre(size, ratio, interpolation)(square)[0], torch.from_numpy(np.array(theirs)))
 
 
-@pytest.mark.parametrize("twin", ["filter", "ratio", "margin"])
-def test_twin_another_rule_is_noticed(twin: str) -> None:
+@pytest.mark.parametrize("control", ["filter", "ratio", "margin"])
+def test_negative_control_another_rule_is_noticed(control: str) -> None:
     image = picture("evaluation", 75, 60)
     theirs = torchvisions(image, 31, 0.875, "bilinear")
-    ours = centred(image, 31, 0.9 if twin == "ratio" else 0.875, "bicubic" if twin == "filter" else "bilinear")
-    if twin == "margin":
+    ours = centred(image, 31, 0.9 if control == "ratio" else 0.875, "bicubic" if control == "filter" else "bilinear")
+    if control == "margin":
         ours = np.roll(ours, 1, axis=0)
     assert not np.array_equal(ours, theirs)

@@ -77,7 +77,7 @@ _apply, _draw = module.apply, module.draw
     ],
     ids=["targets not mixed", "shares swapped", "targets of other partners"],
 )
-def test_twin_targets_that_do_not_follow_the_pixels_are_noticed(name, wrong, monkeypatch):
+def test_negative_control_targets_that_do_not_follow_the_pixels_are_noticed(name, wrong, monkeypatch):
     monkeypatch.setattr(module, name, wrong)
     assert differences()[1] > 1e-3
 
@@ -103,7 +103,7 @@ def test_soft_targets_give_the_authors_two_cross_entropies():
     assert loss_gap(lambda lam: (lam, 1 - lam)) < 1e-12
 
 
-def test_twin_swapped_cross_entropies_are_another_loss():
+def test_negative_control_swapped_cross_entropies_are_another_loss():
     assert loss_gap(lambda lam: (1 - lam, lam)) > 1e-3
 
 
@@ -118,7 +118,7 @@ def test_the_share_is_beta_distributed(alpha):
     assert p_value_of_shares(alpha, alpha) > 0.01
 
 
-def test_twin_a_share_of_another_beta_is_noticed():
+def test_negative_control_a_share_of_another_beta_is_noticed():
     assert p_value_of_shares(0.2, 1.0) < 1e-6
     assert p_value_of_shares(1.0, 4.0) < 1e-6
 
@@ -179,14 +179,14 @@ _peers = Batch.peers
 
 
 @pytest.mark.parametrize("parts", [2, 3])
-def test_twin_partners_from_the_own_part_only_are_another_batch(parts, monkeypatch):
+def test_negative_control_partners_from_the_own_part_only_are_another_batch(parts, monkeypatch):
     monkeypatch.setattr(Batch, "peers", lambda self, places: _peers(replace(self, fetch=None), places % len(self)))
     assert not same_in_parts(whole(), parts, AT, Mixup())
 
 
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", ["mixup then cutmix", "cutmix then mixup", "mixup twice"])
-def test_twin_partners_that_missed_the_first_transform_are_another_batch(stack, parts, monkeypatch):
+def test_negative_control_partners_that_missed_the_first_transform_are_another_batch(stack, parts, monkeypatch):
     monkeypatch.setattr(Batch, "through", lambda self, change: change(self))
     assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 

@@ -127,7 +127,7 @@ MUTATIONS = [
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_twin_an_altered_network_is_not_timms(mutation, monkeypatch):
+def test_negative_control_an_altered_network_is_not_timms(mutation, monkeypatch):
     oracle = timm_pit("ti", distilled=True, img_size=96)
     model = copied(oracle, "ti", image_size=96, distilled=True)
     assert difference(model, oracle, images(96, 96)) <= TOLERANCE
@@ -181,7 +181,7 @@ def test_both_layouts_of_weights_give_the_same_network():
         assert torch.equal(value, second.state_dict()[name]), name
 
 
-def test_twin_pools_counted_one_off_are_refused():
+def test_negative_control_pools_counted_one_off_are_refused():
     weights = timm_pit("ti", img_size=64).state_dict()
     shifted = {name.replace("transformers.1.pool", "pools.1"): value for name, value in weights.items()}
     with pytest.raises(ValueError, match="do not fit"):
@@ -220,7 +220,7 @@ def test_a_position_map_of_another_grid_is_resized_as_timm_does_for_its_vits(siz
     oracle = timm_pit("ti", img_size=size)
     oracle.load_state_dict({**small.state_dict(), "pos_embed": expected})
     assert difference(model, oracle, images(*size)) <= TOLERANCE
-    with torch.no_grad():  # twin: the same comparison sees a map that is flipped
+    with torch.no_grad():  # negative control: the same comparison sees a map that is flipped
         model.position_map.copy_(model.position_map.flip(2))
     assert difference(model, oracle, images(*size)) > 100 * TOLERANCE
 
@@ -353,7 +353,7 @@ def test_other_arms_cost_the_same():
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
-def test_twin_the_same_width_without_solving_costs_something_else(arm):
+def test_negative_control_the_same_width_without_solving_costs_something_else(arm):
     plain, spec = PLAIN, CIFAR
     target = count_macs(on_meta(lambda: plain(spec)), spec)
     unmatched = on_meta(lambda: with_slots(plain, arm).network(spec, Size(3, 32, 384)))
@@ -411,7 +411,7 @@ def test_every_arm_is_initialised_from_the_same_distribution(arm):
     spreads = {(init, promised): worst_spread(made(init), promised) for init in INITS for promised in INITS}
     assert spreads["trunc_normal", "trunc_normal"] < 0.1
     assert spreads["authors", "authors"] < 0.1
-    assert spreads["trunc_normal", "authors"] > 0.5  # twin: each would be caught with the other's
+    assert spreads["trunc_normal", "authors"] > 0.5  # negative control: each would be caught with the other's
     assert spreads["authors", "trunc_normal"] > 0.5
     assert not any(m.bias.any() for m in made("trunc_normal").modules() if isinstance(m, nn.Linear))
 

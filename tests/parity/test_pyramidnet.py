@@ -45,7 +45,9 @@ def test_has_the_published_number_of_parameters(depth, alpha, bottleneck, publis
 
 
 @pytest.mark.parametrize(("depth", "alpha", "bottleneck", "published"), PUBLISHED)
-def test_twin_a_plan_shifted_by_one_block_misses_the_published_number(depth, alpha, bottleneck, published, monkeypatch):
+def test_negative_control_a_plan_shifted_by_one_block_misses_the_published_number(
+    depth, alpha, bottleneck, published, monkeypatch
+):
     plan = pyramidnet.plan
     monkeypatch.setattr(pyramidnet, "plan", lambda *args: [16, *plan(*args)[:-1]])
     assert millions(depth, alpha, bottleneck) != published
@@ -84,7 +86,7 @@ def test_bottlenecks_leave_four_times_their_width_to_the_classifier():
 
 
 @pytest.mark.parametrize("rounding", [math.floor, lambda width: math.floor(width + 0.5)], ids=["down", "half up"])
-def test_twin_widths_rounded_otherwise_differ(rounding, monkeypatch):
+def test_negative_control_widths_rounded_otherwise_differ(rounding, monkeypatch):
     monkeypatch.setattr(pyramidnet, "round", rounding, raising=False)
     assert widths_built(*TIED) != widths_in_fractions(*TIED)
 
@@ -156,7 +158,7 @@ _residual_path, _avg_pool2d, _pad = pyramidnet.residual_path, F.avg_pool2d, F.pa
     ],
     ids=["a ReLU before the first convolution", "skipped pixels", "new channels in front"],
 )
-def test_twin_another_block_computes_something_else(bottleneck, where, name, wrong, monkeypatch):
+def test_negative_control_another_block_computes_something_else(bottleneck, where, name, wrong, monkeypatch):
     monkeypatch.setattr(where, name, wrong)
     assert difference(bottleneck) > 1e-3
 
@@ -172,7 +174,7 @@ def test_convolutions_start_normal_with_variance_2_over_fan_out():
         assert ratio == pytest.approx(1, abs=0.1)  # the standard error is at most √(2 / 5000) = 0.02
 
 
-def test_twin_variance_2_over_fan_in_is_noticed(monkeypatch):
+def test_negative_control_variance_2_over_fan_in_is_noticed(monkeypatch):
     normal = nn.init.kaiming_normal_
     monkeypatch.setattr(pyramidnet.nn.init, "kaiming_normal_", lambda w, mode, nonlinearity: normal(w))
     assert any(abs(ratio - 1) > 0.1 for ratio in variances(made(29, 90, True)))
@@ -246,7 +248,7 @@ def test_the_recipe_is_the_papers():
 
 
 @pytest.mark.parametrize("other", ["optimizer.lr=0.1", "schedule=cosine", "optimizer.decay=matrices"])
-def test_twin_another_setting_is_not_the_papers(other):
+def test_negative_control_another_setting_is_not_the_papers(other):
     assert settings(recipe("experiment=cifar100_pyramidnet200", *CUTMIX, other)) != PAPER
 
 

@@ -119,7 +119,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_twin_another_move_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_another_move_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "changes", lambda images: False)
     monkeypatch.setattr(randaugment, *WRONG[name])
     assert int(differences(RandAugment(), monkeypatch, *sweep(name)).max()) > 0
@@ -137,7 +137,7 @@ def test_twin_another_move_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch
         ("solarize_add", "i >= 128 ? i", "i >= 127 ? i"),
     ],
 )
-def test_twin_a_mutant_of_the_kernel_is_noticed(
+def test_negative_control_a_mutant_of_the_kernel_is_noticed(
     name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with mutant("_TONES", old, new, monkeypatch, tmp_path):
@@ -146,7 +146,7 @@ def test_twin_a_mutant_of_the_kernel_is_noticed(
 
 @both_ways
 @pytest.mark.parametrize("name", ["posterize", "solarize", "color", "sharpness"])
-def test_twin_the_other_direction_of_magnitude_is_noticed(
+def test_negative_control_the_other_direction_of_magnitude_is_noticed(
     way: None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     which, level, sign = sweep(name)

@@ -79,7 +79,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_twin_another_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_another_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resample, *WRONG[wrong])
     assert differing(resample.resized_crop, cases(60, 90), "bicubic") > 0
 
@@ -94,7 +94,9 @@ def test_twin_another_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.Monk
         ("(1.5 * x - 2.5) * x * x + 1", "(1.25 * x - 2.25) * x * x + 1"),
     ],
 )
-def test_twin_a_mutant_of_the_kernel_is_noticed(old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+def test_negative_control_a_mutant_of_the_kernel_is_noticed(
+    old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path
+) -> None:
     with mutant("_SOURCE", old, new, monkeypatch, tmp_path):
         assert differing(inputs.resized_crop, cases(60, 90), "bicubic") > 0
 

@@ -121,7 +121,7 @@ def with_relu6_in_the_stem(net: InvertedNet) -> None:
         with_relu6_in_the_stem,
     ],
 )
-def test_twin_logits_differ_when_a_part_is_altered(alter: Callable[[InvertedNet], None]) -> None:
+def test_negative_control_logits_differ_when_a_part_is_altered(alter: Callable[[InvertedNet], None]) -> None:
     theirs, ours = with_timm()
     assert difference(theirs, ours, 65, 97) <= 1e-5
     alter(ours)
@@ -212,13 +212,13 @@ def half_up(x: float) -> int:
     return math.floor(x + 0.5)
 
 
-def test_twin_rounding_halves_up_gives_other_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_rounding_halves_up_gives_other_lists(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(technique, "round", half_up, raising=False)
     ours, published = rexnet_channels().blocks, tuple(map(int, LISTS[1][-1].split()))
     assert [(a, b) for a, b in zip(ours, published, strict=True) if a != b] == [(39, 38), (129, 128)]
 
 
-def test_twin_one_step_less_or_the_other_denominator_gives_other_lists() -> None:
+def test_negative_control_one_step_less_or_the_other_denominator_gives_other_lists() -> None:
     wanted = rexnet_channels().blocks
     assert linear_channels(16, 180 / 15, 1.0, 16) != wanted
     assert linear_channels(16, 180 / 16, 1.0, 16) == wanted
@@ -257,7 +257,7 @@ def test_parameters_and_macs_are_the_published_ones(width: float, lite: bool, pa
     assert round(found_macs / 1e6, 0 if macs < 1000 else -1) == macs
 
 
-def test_twin_a_smaller_squeeze_gives_other_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_a_smaller_squeeze_gives_other_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inverted, "SQUEEZE", 16)
     assert round(costs(rexnet)[0] / 1e6, 2) != 4.80
 
@@ -319,7 +319,7 @@ def test_lite_logits_are_those_of_the_authors_code() -> None:
     assert lite_error(rexnet(1.3, lite=True, num_classes=10)) <= 1e-9
 
 
-def test_twin_lite_with_silu_is_not_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_lite_with_silu_is_not_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
     built = technique.InvertedNet
     monkeypatch.setattr(technique, "InvertedNet", lambda b, s, **k: built(b, inverted.Style("silu"), **k))
     assert lite_error(rexnet(1.3, lite=True, num_classes=10)) > 1e-2
@@ -358,7 +358,7 @@ def test_the_linear_plan_costs_what_the_stepwise_plan_costs_and_says_so(width: f
     assert 0 < solved < width
 
 
-def test_twin_without_solving_the_costs_differ() -> None:
+def test_negative_control_without_solving_the_costs_differ() -> None:
     net, spec = MobileNet(), pixels(32)
     target, _ = net.cost(StepwisePlan().channels(net, 1.0), spec)
     unsolved = Channels(32, linear_channels(16, 180 / 17, 1.0, 17))
@@ -397,7 +397,7 @@ def test_rexnet_for_small_images_keeps_a_grid_and_its_blocks() -> None:
         assert net(torch.zeros(2, 3, size, size)).shape == (2, 10)
 
 
-def test_twin_dividing_before_rounding_gives_other_lists() -> None:
+def test_negative_control_dividing_before_rounding_gives_other_lists() -> None:
     line = linear_channels(16, 180 / 16, 1.3, 16)
     assert tuple(divisible(c, 8) for c in line) == rexnet_channels(1.3, divisor=8).blocks
     assert tuple(8 * round(c / 8) for c in line) != rexnet_channels(1.3, divisor=8).blocks  # without the 10 % guard

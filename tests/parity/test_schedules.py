@@ -50,7 +50,7 @@ def test_every_step_has_the_rate_of_timms_epoch(epochs: int, late: bool, after: 
         CosineByEpoch(**{**SETTINGS, "floor": 0.0}),  # type: ignore[arg-type]
     ],
 )
-def test_twin_another_schedule_is_noticed(broken: Callable[[Progress], float]) -> None:
+def test_negative_control_another_schedule_is_noticed(broken: Callable[[Progress], float]) -> None:
     ours = rates(broken, 30)[::PER_EPOCH]
     assert ours != pytest.approx(timms(30, lambda epoch: epoch + 1), rel=1e-9)
 

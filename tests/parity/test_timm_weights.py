@@ -33,7 +33,7 @@ def distance(a: nn.Module, b: nn.Module) -> float:
 @pytest.mark.parametrize("name", CASES)
 def test_logits_are_timms_both_ways(name: str) -> None:
     theirs, ours = timm.create_model(name, num_classes=7), CASES[name]()
-    assert distance(theirs, ours) > 1e-3  # twin: before loading they differ
+    assert distance(theirs, ours) > 1e-3  # negative control: before loading they differ
     paribus.load_timm_weights(ours, theirs.state_dict())
     assert distance(theirs, ours) <= 1e-5
 
@@ -91,7 +91,7 @@ def test_a_smooth_map_on_another_grid_is_the_same_map_and_bicubic_is_nearer_to_i
     bilinear = F.interpolate(position_map, list(grid), mode="bilinear", antialias=True)
     assert error(resized(position_map, grid)) < 0.02
     assert error(resized(position_map, grid)) < error(bilinear)
-    assert error(resized(position_map.flip(2), grid)) > 0.3  # twin
+    assert error(resized(position_map.flip(2), grid)) > 0.3  # negative control
 
 
 @torch.no_grad()
@@ -105,5 +105,5 @@ def test_weights_for_224_pixels_load_into_a_net_for_160_and_say_nearly_the_same_
     image = smooth(224, 224)[:, :3]
     wanted, found = large(image), small(F.interpolate(image, (160, 160), mode="bicubic", antialias=True))
     assert (found - wanted).abs().max() < 0.15 * wanted.std()
-    small.position_map.copy_(untouched.position_map)  # twin: with a map of its own it says something else
+    small.position_map.copy_(untouched.position_map)  # negative control: with a map of its own it says something else
     assert (small(F.interpolate(image, (160, 160))) - wanted).abs().max() > 0.3 * wanted.std()

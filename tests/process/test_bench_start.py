@@ -19,7 +19,7 @@ FEW = (
 )
 
 
-def test_twin_what_fails_or_prints_something_else_is_not_timed() -> None:
+def test_negative_control_what_fails_or_prints_something_else_is_not_timed() -> None:
     result = measure(commands(FEW), CPU, 1, 0.0)
     assert [row.status for row in result.rows] == ["measured", "measured", "wrong", "failed"]
     assert result.row("fails").note == "RuntimeError: no such module"

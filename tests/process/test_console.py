@@ -89,7 +89,9 @@ def test_ctrl_c_while_the_bar_opens_or_closes_leaves_no_part_of_it(
 
 
 @pytest.mark.parametrize("opening", [True, False])
-def test_twin_where_signals_do_not_wait_parts_of_the_bar_stay(opening: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_where_signals_do_not_wait_parts_of_the_bar_stay(
+    opening: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("paribus.tracking.console.undisturbed", contextlib.nullcontext)
     assert spoilt(opening, monkeypatch)[1] > 0
 

@@ -113,7 +113,7 @@ def mistaken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("mistaken")
-def test_twin_draws_by_position_differ_between_ranks_and_forms(oblongs: Path, squares: Path) -> None:
+def test_negative_control_draws_by_position_differ_between_ranks_and_forms(oblongs: Path, squares: Path) -> None:
     whole = loader(images(oblongs)).batch(1)
     parts = [loader(images(oblongs), at(r, 2)).batch(1) for r in range(2)]
     assert not same(joined(parts), whole)

@@ -91,7 +91,7 @@ def test_a_sample_keeps_its_numbers_in_any_batch(seed: int, ids: list[int], n: i
     assert torch.equal(uniform(seed, "augment", 3, torch.tensor(ids), n + 1)[:, :n], whole)
 
 
-def test_twin_a_hash_that_ignores_the_sample_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_a_hash_that_ignores_the_sample_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "_mixed", lambda x: x)
     u = uniform(0, "cells", 0, torch.arange(200_000), 1).flatten()
     counts = torch.histc(u, bins=1000, min=0, max=1)
@@ -141,7 +141,7 @@ def test_compiled_numbers_equal_eager_ones() -> None:
     assert torch.equal(compiled(key, ids, 3), uniform_from(key, ids, 3))
 
 
-def test_twin_dropout_that_nobody_seeds_hears_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_dropout_that_nobody_seeds_hears_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.modules[__name__], "seed_modules", lambda *_: None)
     with pytest.raises(AssertionError):
         test_disturbing_every_global_generator_changes_nothing()

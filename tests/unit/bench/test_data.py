@@ -84,7 +84,7 @@ WINDOW_MUTANTS = {
 
 
 @pytest.mark.parametrize("feed", WINDOW_MUTANTS.values(), ids=WINDOW_MUTANTS)
-def test_twin_the_check_of_windows_notices(feed: Any) -> None:
+def test_negative_control_the_check_of_windows_notices(feed: Any) -> None:
     assert windows(feed, PADDED) > EXACT
 
 
@@ -109,7 +109,7 @@ def _corner(y: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("feed", BOX_MUTANTS.values(), ids=BOX_MUTANTS)
-def test_twin_the_check_of_boxes_notices(feed: Any) -> None:
+def test_negative_control_the_check_of_boxes_notices(feed: Any) -> None:
     assert boxes(feed, RESIZED, 64) > LEVELS
 
 
@@ -122,7 +122,7 @@ MIX_MUTANTS = {
 
 
 @pytest.mark.parametrize("change", MIX_MUTANTS.values(), ids=MIX_MUTANTS)
-def test_twin_the_check_of_mixtures_notices(change: Any) -> None:
+def test_negative_control_the_check_of_mixtures_notices(change: Any) -> None:
     both = changed(ours, lambda x, y: change(x, y) if y.ndim == 2 else (x, y))
     assert windows(both, MIXED) > EXACT
 

@@ -62,7 +62,7 @@ def test_the_loop_moves_the_weights_as_plain_steps_do_to_the_last_bit(extra: tup
 
 
 @pytest.mark.parametrize("wrong", [OneBatch, Halved])
-def test_twin_a_sabotaged_loader_is_told_and_not_timed(wrong: Any) -> None:
+def test_negative_control_a_sabotaged_loader_is_told_and_not_timed(wrong: Any) -> None:
     result = result_of(sabotaged(wrong), 1, 1e-3)
     assert result.row(LOOP).status == "wrong"
     assert result.row(LOOP).seconds == ()

@@ -119,7 +119,7 @@ MUTANTS = {
 
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
-def test_twin_a_wrong_optimizer_is_called_wrong_and_not_timed(mutant: Callable[..., Any]) -> None:
+def test_negative_control_a_wrong_optimizer_is_called_wrong_and_not_timed(mutant: Callable[..., Any]) -> None:
     case = small("adamp", REGIMES[1])
     result = measure(replace(case, contenders=(one(case, "mutant", mutant),), targets=()), CPU, 2, 1e-4)
     assert result.row("mutant").status == "wrong"
@@ -205,7 +205,7 @@ def test_the_check_of_cutmix_takes_one_box_of_one_partner_weighed_by_its_area() 
     assert mixing.cutmix_error(IMAGES, *pasted([1, 2, 3, 4, 5, 0], box=(3, 3, 3, 8))) < 1e-6  # an empty box
 
 
-def test_twin_the_check_of_cutmix_notices() -> None:
+def test_negative_control_the_check_of_cutmix_notices() -> None:
     partners = [5, 4, 3, 2, 1, 0]
     mixed, weights = pasted(partners)
     assert mixing.cutmix_error(IMAGES, *pasted(partners, share=0.5)) > 0.1  # not corrected for clipping
@@ -217,7 +217,7 @@ def test_twin_the_check_of_cutmix_notices() -> None:
         assert mixing.cutmix_error(IMAGES, mixed, wrong) > 0.05
 
 
-def test_twin_the_check_of_mixup_notices() -> None:
+def test_negative_control_the_check_of_mixup_notices() -> None:
     partners = [5, 4, 3, 2, 1, 0]
     weights = 0.7 * IDENTITY + 0.3 * IDENTITY[partners]
     right = 0.7 * IMAGES + 0.3 * IMAGES[partners]
@@ -227,7 +227,7 @@ def test_twin_the_check_of_mixup_notices() -> None:
     assert mixing.mixup_error(IMAGES, right, weights * 0.9) == float("inf")
 
 
-def test_twin_a_mixer_that_never_mixes_is_wrong() -> None:
+def test_negative_control_a_mixer_that_never_mixes_is_wrong() -> None:
     lazy = mixing.prepared("cutmix", lambda classes: lambda x, y: (x, torch.eye(classes)[y]), IMAGES, 10)
     assert lazy.error() == float("inf")
 
@@ -260,7 +260,7 @@ def test_a_network_this_version_cannot_make_is_not_available() -> None:
         case.contenders[0].prepare()
 
 
-def test_twin_a_network_with_another_forward_is_wrong() -> None:
+def test_negative_control_a_network_with_another_forward_is_wrong() -> None:
     class Scaled(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()

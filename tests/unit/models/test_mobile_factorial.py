@@ -80,7 +80,7 @@ def test_other_settings_are_matched_to_the_same_net_without(extra: tuple[str, ..
         assert abs(found[which] / plain[which] - 1) <= 0.01
 
 
-def test_twin_unmatched_cells_differ_in_cost() -> None:
+def test_negative_control_unmatched_cells_differ_in_cost() -> None:
     baseline = cost(cell(), SMALL)
     for row in (LINEAR, EXCITED, (*LINEAR, *EXCITED)):
         found = cost(cell(*row, "model.match=off"), SMALL)

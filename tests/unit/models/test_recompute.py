@@ -67,7 +67,7 @@ def test_gradients_statistics_and_random_numbers_are_the_same_to_the_bit_and_les
     assert little < 0.45 * much
 
 
-def test_twin_without_care_for_batch_norm_its_statistics_take_each_batch_in_twice(
+def test_negative_control_without_care_for_batch_norm_its_statistics_take_each_batch_in_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plain, _ = step(made("rexnet"), False)
@@ -78,7 +78,7 @@ def test_twin_without_care_for_batch_norm_its_statistics_take_each_batch_in_twic
 
 
 @pytest.mark.parametrize("name", ["rexnet", "pit"])
-def test_twin_without_the_generators_states_the_gradients_are_others(
+def test_negative_control_without_the_generators_states_the_gradients_are_others(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, _ = step(made(name), False)

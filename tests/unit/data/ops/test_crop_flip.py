@@ -46,7 +46,7 @@ def test_crop_and_flip_is_pad_crop_flip_of_each_image(pad: int, flip: bool) -> N
     assert agrees_with_one_at_a_time(pad, flip)
 
 
-def test_twin_a_crop_with_rows_and_columns_swapped_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_a_crop_with_rows_and_columns_swapped_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     crop = module.crop
     monkeypatch.setattr(module, "crop", lambda x, rows, top, left, h, w: crop(x, rows, left, top, h, w))
     assert not agrees_with_one_at_a_time(4, False)

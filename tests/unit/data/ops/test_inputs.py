@@ -90,7 +90,7 @@ def test_the_kernel_without_vector_units_and_on_two_threads_gives_the_same_bits(
         ("memset(made + to * channels, 0, (width - to) * channels);", ""),
     ],
 )
-def test_twin_a_mutant_of_the_kernel_is_noticed(
+def test_negative_control_a_mutant_of_the_kernel_is_noticed(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     with mutant("_SOURCE", old, new, monkeypatch, tmp_path):

@@ -105,7 +105,7 @@ def torchvisions(image: Image.Image, size: int) -> Image.Image:
 
 
 def without_rounding(image: Image.Image, size: int) -> Image.Image:
-    """The mutation twin: the crop one pixel off where the margin is odd."""
+    """The negative control: the crop one pixel off where the margin is odd."""
     short = min(image.size)
     width, height = size * image.width // short, size * image.height // short
     image = image.resize((width, height), Image.Resampling.BILINEAR)

@@ -80,7 +80,7 @@ def test_incomplete_means_missing_or_failed() -> None:
 
 
 def test_worse_is_adjusted_for_the_number_of_comparisons() -> None:
-    """A difference that is significant alone is not, among ten; the twin is the study with one comparison."""
+    """A difference that is significant alone is not, among ten; the negative control has one comparison."""
     alone = apart_by(-0.0014)
     many = [row for row in alone.rows]
     names = [f"other_{i}" for i in range(9)]

@@ -7,6 +7,7 @@ commit it.
 import csv
 import json
 import re
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,6 +17,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[3]))
 from helpers.reports import STEPS, failed, invented, question, rows_for
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analysed
@@ -400,10 +402,6 @@ def test_a_thousand_runs_take_less_than_fifteen_seconds(tmp_path: Path) -> None:
     assert took < 15
 
 
-if __name__ == "__main__":
-    GOLDEN.write_text(markdown_of(report_of(factorial_study())), encoding="utf-8")
-
-
 def test_a_single_evaluation_is_no_curve_and_lengths_of_weights_have_a_section() -> None:
     rows = rows_for({"a": 0.8, "b": 0.9}, range(3), points=1)
     found = analysed(question(["a", "b"], range(3)), rows)
@@ -415,3 +413,7 @@ def test_a_single_evaluation_is_no_curve_and_lengths_of_weights_have_a_section()
     sections = {s.key: s for s in report_of(analysed(question(["a", "b"], range(3)), rows)).sections}
     assert sections["weights"].tables[0].rows[0] == ("a", "2.00", "3.00", "4.00", "0.500", "0.250")
     assert "curves" not in sections or not any("weights" in key for key in sections["curves"].figures)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text(markdown_of(report_of(factorial_study())), encoding="utf-8")

@@ -1,7 +1,7 @@
 """The statistics agree with SciPy, or with an independent account, on fixed cases; and each check can fail.
 
-Every check returns how far ours is from the reference. Its twins are our own functions with one piece of their source
-changed: with each of them the check must see a difference.
+Every check returns how far ours is from the reference. Its negative controls are our own functions with one piece
+of their source changed: with each of them the check must see a difference.
 """
 
 import inspect
@@ -241,7 +241,7 @@ MUTANTS: list[tuple[Callable[[], float], ModuleType, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("check", "module", "name", "old", "new"), MUTANTS)
-def test_twin_a_mutant_is_told_from_the_reference(
+def test_negative_control_a_mutant_is_told_from_the_reference(
     check: Callable[[], float], module: ModuleType, name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = getattr(module, name)

@@ -179,7 +179,7 @@ def test_what_the_robustness_rows_hold(n: int, low: float, high: float, count: i
     print()
 
 
-def test_twin_the_simulation_sees_broken_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_negative_control_the_simulation_sees_broken_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
         patched.setattr(verdict, "holm", list)
         assert any_said(list(studies(8, "null")), DIFFERENT) > at_most(0.05)

@@ -420,7 +420,7 @@ def test_runs_that_never_arrive_count_as_the_horizon_and_not_as_missing() -> Non
 
 
 def test_dropping_them_would_have_turned_the_result_round() -> None:
-    """The twin: one arm arrives rarely but then early; among those that arrive it looks faster."""
+    """The negative control: one arm arrives rarely but then early; among those that arrive it looks faster."""
     rare = {s: Arrival(3.0 + s / 100, True) if s < 2 else Arrival(20.0, False) for s in range(8)}
     steady = {s: Arrival(9.0 + s / 10, True) for s in range(8)}
     (honest,) = compare_times({"rare": rare, "steady": steady}, [("rare", "steady")], Rule())
