@@ -52,6 +52,6 @@ def pets(root: Path, train: int = 3, val: int = 2, classes: Sequence[str] = PETS
     return root
 
 
-def images(root: Path, **settings: Any) -> ImageSet:
+def images(where: Path, /, **settings: Any) -> ImageSet:
     """The set in such a tree, at 16 pixels, decoded in this process."""
-    return ImageSet(**{"name": "folder", "root": str(root), "form": "folder", "size": 16, "workers": 0, **settings})
+    return ImageSet(**{"name": "folder", "root": str(where), "form": "folder", "size": 16, "workers": 0, **settings})
