@@ -13,14 +13,14 @@ from helpers.trainings import run
 from helpers.worlds import COMMON
 from paribus.engine.distributed import leave
 from paribus.methods.supervised import SupervisedTraining
-from paribus.recipe import recipe
+from paribus.recipe import build
 from paribus.runs import train
 
 made: list[SupervisedTraining] = []
 
 
 def keeping(*args: object) -> SupervisedTraining:
-    made.append(recipe.method_from(*args))  # type: ignore[arg-type]
+    made.append(build.method_from(*args))  # type: ignore[arg-type]
     return made[-1]
 
 
