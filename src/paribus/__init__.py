@@ -7,20 +7,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from paribus.interop.timm_models import register_with_timm as register_with_timm
-    from paribus.interop.timm_weights import load_timm_weights as load_timm_weights
-    from paribus.interop.timm_weights import to_timm_state_dict as to_timm_state_dict
-    from paribus.models.exported import load as load
-    from paribus.techniques.adamp import SGDP as SGDP
-    from paribus.techniques.adamp import AdamP as AdamP
-    from paribus.techniques.cutmix import CutMix as CutMix
-    from paribus.techniques.cutmix import cutmix as cutmix
-    from paribus.techniques.cutout import Cutout as Cutout
-    from paribus.techniques.cutout import cutout as cutout
-    from paribus.techniques.mixup import Mixup as Mixup
-    from paribus.techniques.mixup import mixup as mixup
-    from paribus.techniques.pit import pit as pit
-    from paribus.techniques.rexnet import rexnet as rexnet
+    from paribus.interop.timm_models import register_with_timm
+    from paribus.interop.timm_weights import load_timm_weights, to_timm_state_dict
+    from paribus.models.exported import load
+    from paribus.techniques.adamp import SGDP, AdamP
+    from paribus.techniques.cutmix import CutMix, cutmix
+    from paribus.techniques.cutout import Cutout, cutout
+    from paribus.techniques.mixup import Mixup, mixup
+    from paribus.techniques.pit import pit
+    from paribus.techniques.rexnet import rexnet
 
 __version__ = "0.1.0"
 

@@ -9,23 +9,27 @@ import pytest
 import yaml
 
 from helpers.trainings import composed, recipe_of
-from paribus.recipe.configs import config_folder, options
+from paribus.recipe.configs import find_config_folder, list_options
 
 ROOT = Path(__file__).parents[2]
-TECHNIQUES = [name for name in options("technique") if name != "baseline"]
+TECHNIQUES = [name for name in list_options("technique") if name != "baseline"]
 
 
-@pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.parametrize("experiment", list_options("experiment"))
 def test_every_experiment_composes_and_its_config_is_complete(experiment: str) -> None:
     recipe = recipe_of(f"experiment={experiment}")
     assert recipe.name == experiment
-    text = (config_folder() / "experiment" / f"{experiment}.yaml").read_text()
+    text = (find_config_folder() / "experiment" / f"{experiment}.yaml").read_text()
     assert f"paribus train experiment={experiment}" in text, "the header comment gives the command"
 
 
 @pytest.mark.parametrize(
     ("group", "name"),
-    [(g, n) for g in ("data", "model", "optimizer", "schedule", "runtime", "tracker", "method") for n in options(g)],
+    [
+        (g, n)
+        for g in ("data", "model", "optimizer", "schedule", "runtime", "tracker", "method")
+        for n in list_options(g)
+    ],
 )
 def test_every_option_of_every_group_composes(group: str, name: str) -> None:
     recipe = recipe_of(f"{group}={name}")
@@ -39,7 +43,7 @@ def test_every_option_of_every_group_composes(group: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", TECHNIQUES)
 def test_a_technique_is_code_with_a_card_an_overlay_and_a_parity_test(name: str) -> None:
-    overlay = (config_folder() / "technique" / f"{name}.yaml").read_text()
+    overlay = (find_config_folder() / "technique" / f"{name}.yaml").read_text()
     assert name in yaml.safe_load(overlay)["overlays"]
     homes = set(re.findall(r"paribus\.techniques\.(\w+)", overlay))
     assert homes, "the overlay names what it puts in"

@@ -7,30 +7,30 @@ import pytest
 
 from paribus.cli import cards
 from paribus.cli.main import dispatch
-from paribus.recipe.configs import options
+from paribus.recipe.configs import list_options
 from paribus.techniques import cutmix
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / cards.CARDS
-PAPERS = cards.papers_under(ROOT)
+PAPERS = cards.read_papers(ROOT)
 STATUSES = ("measured", "not attempted", "out of reach here")
 
 
 def test_every_card_is_what_the_code_gives() -> None:
-    for name, text in cards.up_to_date(ROOT).items():
+    for name, text in cards.build_cards(ROOT).items():
         assert (FOLDER / f"{name}.md").read_text() == text, f"docs/cards/{name}.md is stale: paribus cards --write"
 
 
 def test_negative_control_a_changed_account_makes_a_card_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cutmix, "__doc__", f"{cutmix.__doc__}\nOne more deviation.")
-    stale = [n for n, text in cards.up_to_date(ROOT).items() if (FOLDER / f"{n}.md").read_text() != text]
+    stale = [n for n, text in cards.build_cards(ROOT).items() if (FOLDER / f"{n}.md").read_text() != text]
     assert stale == ["cutmix"]
 
 
 def test_every_overlay_has_a_card_or_is_told_in_one() -> None:
     assert {path.stem for path in FOLDER.glob("*.md")} == {*PAPERS, "README"}
     told = " ".join((FOLDER / f"{name}.md").read_text().partition(cards.BEGIN)[0] for name in PAPERS)
-    for name in options("technique"):
+    for name in list_options("technique"):
         assert name == "baseline" or re.search(rf"`(technique=)?{name}`", told), f"no card tells of technique={name}"
 
 

@@ -8,10 +8,10 @@ import torch
 
 from helpers.trainings import OVERLAYS, composed, recipe_of, smoke_recipe_for, stopping_after, trained, workbench
 from paribus.core.batch import Batch
-from paribus.core.build import describe
+from paribus.core.build import to_config
 from paribus.core.progress import Progress
 from paribus.methods.supervised import SupervisedTraining
-from paribus.recipe.configs import options
+from paribus.recipe.configs import list_options
 
 every_overlay = pytest.mark.parametrize("techniques", OVERLAYS, ids=lambda t: "+".join(t) or "baseline")
 
@@ -29,7 +29,7 @@ def test_what_is_built_is_what_the_config_names(techniques: tuple[str, ...]) -> 
                 if key != "_target_":
                     check(value, thing[key] if isinstance(thing, dict) else getattr(thing, key))
 
-    check({k: v for k, v in describe(recipe).items() if k != "_target_"}, recipe)
+    check({k: v for k, v in to_config(recipe).items() if k != "_target_"}, recipe)
 
 
 @every_overlay
@@ -161,7 +161,7 @@ def test_arms_of_one_seed_are_paired(techniques: tuple[str, ...]) -> None:
 
 NEUTRAL = [
     (name, settings)
-    for name in options("technique")
+    for name in list_options("technique")
     if name != "baseline"
     for settings in [composed(f"technique={name}").get("overlays", {}).get(name, {}).get("neutral")]
     if settings is not None

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from paribus.core.batch import Batch
-from paribus.engine.distributed import leave
+from paribus.engine.distributed import destroy_process_group
 from paribus.methods.update import GradientStep
 
 accumulate, precision = int(sys.argv[1]), sys.argv[2]
@@ -42,7 +42,7 @@ def three_steps() -> None:
 
 
 three_steps()
-leave()
+destroy_process_group()
 if calls[0] != 3:  # one bucket, three steps
     sys.exit(f"{calls[0]} averages in 3 steps of {accumulate} parts")
 sys.stdout.flush()

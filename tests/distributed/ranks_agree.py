@@ -11,7 +11,7 @@ import torch.distributed as dist
 
 from helpers.trainings import run
 from helpers.worlds import COMMON
-from paribus.engine.distributed import leave
+from paribus.engine.distributed import destroy_process_group
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe import build
 from paribus.runs import train
@@ -20,7 +20,7 @@ made: list[SupervisedTraining] = []
 
 
 def keeping(*args: object) -> SupervisedTraining:
-    made.append(build.method_from(*args))  # type: ignore[arg-type]
+    made.append(build.build_method(*args))  # type: ignore[arg-type]
     return made[-1]
 
 
@@ -43,7 +43,7 @@ everyone: list[object] = [None] * dist.get_world_size()
 dist.all_gather_object(everyone, told)
 made.clear()
 del method  # what holds the group on at the interpreter's end can abort there
-leave()
+destroy_process_group()
 if code or any(other != told for other in everyone):
     sys.exit(f"ranks differ: {everyone}")
 if not any(value > 0 for value in told[1].values()):

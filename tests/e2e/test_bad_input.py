@@ -278,9 +278,9 @@ def test_a_second_ctrl_c_leaves_at_once(monkeypatch: pytest.MonkeyPatch, capfd: 
     codes: list[int] = []
     monkeypatch.setattr(os, "_exit", codes.append)
     stop = StopRequest()
-    stop.listen()
+    stop.install_handlers()
     os.kill(os.getpid(), signal.SIGINT)
-    assert stop.asked
+    assert stop.is_requested
     assert codes == []
     os.kill(os.getpid(), signal.SIGINT)
     assert codes == [130]

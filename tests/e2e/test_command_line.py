@@ -176,12 +176,12 @@ def test_eval_takes_no_code_from_a_run_folder(paribus: Run, tmp_path: Path) -> N
 
 
 def test_a_tracker_that_fails_cannot_stop_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    from paribus.tracking.console import Console
+    from paribus.tracking.console import ConsoleTracker
 
     def broken(self, step, values):
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr(Console, "log", broken)
+    monkeypatch.setattr(ConsoleTracker, "log", broken)
     monkeypatch.chdir(tmp_path)
     assert dispatch(["train", "experiment=smoke", "steps=20ba"]) == 0
     assert capfd.readouterr().err.count("Console failed and is dropped") == 1

@@ -55,12 +55,12 @@ def test_an_export_is_read_back_by_paribus_and_by_plain_torch(trained: Path, tmp
 
 
 def test_what_is_exported_predicts_what_was_evaluated(trained: Path, tmp_path: Path, capfd) -> None:
-    from paribus.core.protocols import Place
-    from paribus.runs.saved_run import saved
+    from paribus.core.protocols import DeviceContext
+    from paribus.runs.saved_run import load_saved_run
 
     assert dispatch(["export", str(trained), f"--out={tmp_path}/net.safetensors"]) == 0
-    found = saved([str(trained)], "", ())
-    data = found.recipe.data(Place(torch.device("cpu")))
+    found = load_saved_run([str(trained)], "", ())
+    data = found.recipe.data(DeviceContext(torch.device("cpu")))
     net = library.load(tmp_path / "net.safetensors")
     with torch.no_grad():
         right = sum(int((net(b.inputs).argmax(1) == b.targets).sum()) for b in data.splits["val"](64))

@@ -14,7 +14,7 @@ from helpers.reports import invented
 from helpers.studies import finished, made_up_plan, written
 from paribus.cli.main import dispatch
 from paribus.study.plan import Plan
-from paribus.study.rows import update
+from paribus.study.rows import update_rows
 from paribus.study.spec import Study
 
 Run = Callable[..., tuple[int, str, str]]
@@ -44,7 +44,7 @@ def study(tmp_path: Path) -> Study:
 
 def _record(study: Study, plan: Plan) -> None:
     rows = [invented(c.arm, c.seed, LEVELS[c.arm], id=c.id, study=study.name) for c in plan.cells]
-    update(study, rows, [c.name for c in plan.cells])
+    update_rows(study, rows, [c.name for c in plan.cells])
 
 
 def test_a_report_is_four_files_and_says_the_verdict(run: Run, study: Study) -> None:

@@ -165,18 +165,18 @@ def test_another_torch_and_code_leave_a_tolerance(copy: Path, verify: Verify) ->
     lines = (copy / "receipts.jsonl").read_text().splitlines()
     first = json.loads(lines[0])
     first["losses"]["train/loss"][3] *= 1 + 1e-7
-    from paribus.engine.receipt import START, linked, per_step, sealed
+    from paribus.engine.receipt import START, extend_chain, extend_seal, iterate_steps
 
     chain = seal = START
     told = []
     for text in [json.dumps(first), *lines[1:]]:
         line = json.loads(text)
         line.pop("seal")
-        for step, losses in per_step(line):
-            chain = linked(chain, step, losses)
+        for step, losses in iterate_steps(line):
+            chain = extend_chain(chain, step, losses)
         if "chain" in line:
             line["chain"] = chain
-        seal = sealed(seal, line)
+        seal = extend_seal(seal, line)
         told.append(json.dumps({**line, "seal": seal}))
     (copy / "receipts.jsonl").write_text("\n".join(told) + "\n")
     assert verify(copy, "--steps=20", code=4)["differs_from"] == 4

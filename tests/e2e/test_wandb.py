@@ -18,7 +18,7 @@ import torch
 from helpers.trainings import trained
 from helpers.wandb_service import KEY, Service, broken, service
 from paribus.tracking.events import read_events
-from paribus.tracking.wandb import FOLLOWER, Nothing, WandB
+from paribus.tracking.wandb import FOLLOWER, NullTracker, WandB
 
 SMOKE = ["train", "experiment=smoke", "technique=cutmix", "runtime.threads=1", "tracker=wandb"]
 LONG = ["tracker.wandb.after=0", "steps=1500ba", "every.log=20ba", "every.evaluate=300ba", "every.checkpoint=60ba"]
@@ -129,8 +129,8 @@ def test_the_local_record_holds_config_metrics_and_state(tmp_path: Path) -> None
 
 
 def test_drawing_inputs_leaves_the_training_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WandB, "wanted", "offline")
-    monkeypatch.setattr(WandB, "__call__", lambda self, folder, start, total: Nothing())
+    monkeypatch.setattr(WandB, "effective_mode", "offline")
+    monkeypatch.setattr(WandB, "__call__", lambda self, folder, start, total: NullTracker())
     results = []
     for images in (16, 0):
         small = ("experiment=smoke", "steps=20ba", "tracker=[events,wandb]", f"tracker.wandb.images={images}")

@@ -10,10 +10,10 @@ from helpers.trainings import recipe_of
 from paribus.core import class_paths
 from paribus.core.build import resolve
 from paribus.recipe import identity
-from paribus.recipe.arms import planned
-from paribus.study.plan import read
+from paribus.recipe.arms import build_plan
+from paribus.study.plan import read_plan
 from paribus.study.rows import read_rows
-from paribus.study.spec import load
+from paribus.study.spec import load_study
 
 ROOT = Path(__file__).parents[2]
 RECORDED = sorted(path.parent for path in (ROOT / "experiments").glob("*/plan.jsonl"))
@@ -21,8 +21,8 @@ RECORDED = sorted(path.parent for path in (ROOT / "experiments").glob("*/plan.js
 
 @pytest.mark.parametrize("folder", RECORDED, ids=[folder.name for folder in RECORDED])
 def test_every_cell_of_a_committed_plan_has_the_id_on_record(folder: Path) -> None:
-    study = load(folder)
-    made, recorded = planned(study), read(study.plan_path)
+    study = load_study(folder)
+    made, recorded = build_plan(study), read_plan(study.plan_path)
     assert recorded is not None
     assert {cell.name: cell.id for cell in made.cells} == {cell.name: cell.id for cell in recorded.cells}
     assert made.recipes == recorded.recipes
@@ -43,7 +43,7 @@ def test_no_class_path_has_two_pasts() -> None:
 
 def test_a_class_that_moved_is_hashed_as_what_it_was() -> None:
     node = {"a": [{"_target_": "paribus.models.exported.Exported", "path": "x"}], "_target_": "mine.Thing"}
-    assert class_paths.recorded(node) == {
+    assert class_paths.to_recorded_names(node) == {
         "a": [{"_target_": "paribus.exported.Exported", "path": "x"}],
         "_target_": "mine.Thing",
     }
@@ -59,13 +59,13 @@ def test_a_later_key_at_its_neutral_value_leaves_the_id(
     path: str, neutral: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = config(transforms={"mix": {"_target_": "mine.Mix", "alpha": 1.0}})
-    was = identity.id_of(identity.computed_part(before))
+    was = identity.hash_recipe(identity.computed_part(before))
     monkeypatch.setattr(identity, "LATER_KEYS", {**identity.LATER_KEYS, path: neutral})
-    assert identity.id_of(identity.computed_part(with_key(before, path, neutral))) == was
+    assert identity.hash_recipe(identity.computed_part(with_key(before, path, neutral))) == was
     # negative control: any other value is another run, also one that == calls equal
     for other in (1, True, 0, False, "on", None):
         if type(other) is not type(neutral) or other != neutral:
-            assert identity.id_of(identity.computed_part(with_key(before, path, other))) != was, other
+            assert identity.hash_recipe(identity.computed_part(with_key(before, path, other))) != was, other
 
 
 def with_key(node: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def with_key(node: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 def test_negative_control_a_forgotten_line_in_the_table_moves_ids(monkeypatch: pytest.MonkeyPatch) -> None:
     was = recipe_of("experiment=smoke").id
     monkeypatch.setattr(identity, "LATER_KEYS", {})
-    assert identity.id_of(identity.computed_part(recipe_of("experiment=smoke").config)) != was
+    assert identity.hash_recipe(identity.computed_part(recipe_of("experiment=smoke").config)) != was
 
 
 def test_the_id_of_a_recorded_config_needs_no_torch() -> None:

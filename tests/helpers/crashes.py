@@ -72,7 +72,7 @@ def life(cfg: Any, prepare: Callable[[], None]) -> int:
 
 if __name__ == "__main__":
     runs, how, stride, *overrides = sys.argv[1:]
-    provenance.checkout = lambda: (None, "")  # asks git, which has nothing to do with it
+    provenance.read_git_state = lambda: (None, "")  # asks git, which has nothing to do with it
     cfg = composed(*QUIET, *overrides, f"paths.runs={runs}")
     torch.use_deterministic_algorithms(False)  # imports much, once for all lives
     kill = {"before": dying_before, "torn": dying_torn}[how]

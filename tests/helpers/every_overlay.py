@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from helpers.trainings import OVERLAYS, run, smoke_recipe_for
-from paribus.engine.distributed import leave
+from paribus.engine.distributed import destroy_process_group
 
 
 def run_overlay(techniques: tuple[str, ...], runs: Path) -> tuple[int, Path]:
@@ -21,4 +21,4 @@ if __name__ == "__main__":
         code, _ = run_overlay(techniques, Path(sys.argv[1]))
         if code:
             sys.exit(f"{techniques}: exit code {code}")
-    leave()
+    destroy_process_group()

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from paribus.cli.main import dispatch
-from paribus.recipe.compose import composed
+from paribus.recipe.compose import compose_config
 
 
 def dotted(node: Any, path: str = "") -> list[str]:
@@ -19,7 +19,9 @@ def dotted(node: Any, path: str = "") -> list[str]:
     return [path, *(key for k, v in node.items() for key in dotted(v, f"{path}.{k}" if path else str(k)))]
 
 
-KEYS = sorted({*dotted(composed(["experiment=smoke", "technique=[cutmix,adamp]"])), "experiment", "technique"} - {""})
+KEYS = sorted(
+    {*dotted(compose_config(["experiment=smoke", "technique=[cutmix,adamp]"])), "experiment", "technique"} - {""}
+)
 GROUPS = ["data", "model", "optimizer", "schedule", "experiment", "technique", "runtime", "tracker"]
 NAMES = [
     "smoke",

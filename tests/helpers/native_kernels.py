@@ -8,7 +8,7 @@ import pytest
 
 from paribus.data.ops import native
 
-needs_a_compiler = pytest.mark.skipif(native.kernels() is None, reason="no C compiler")
+needs_a_compiler = pytest.mark.skipif(native.load_kernels() is None, reason="no C compiler")
 both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)  # the fixture of tests/parity
 
 
@@ -22,8 +22,8 @@ def mutant(source: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, fol
     with monkeypatch.context() as patch:
         patch.setenv("PARIBUS_CACHE", str(folder))
         patch.setattr(native, source, broken)
-        native.kernels.cache_clear()
+        native.load_kernels.cache_clear()
         try:
             yield
         finally:
-            native.kernels.cache_clear()
+            native.load_kernels.cache_clear()

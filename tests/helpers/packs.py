@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from paribus.data.packs import write
-from paribus.data.packs.write import Said
+from paribus.data.packs.write import ProgressSink
 
-QUIET = Said(lambda line: None, lambda total, done: lambda more: None)
+QUIET = ProgressSink(lambda line: None, lambda total, done: lambda more: None)
 
 
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, script: dict[str, list[str]]) -> No
         values = {"runs": str(runs), "script": script.get(cell.name, []), "cell": [*vars(cell).values()]}
         return [sys.executable, __file__, json.dumps(values)]
 
-    monkeypatch.setattr(cells, "command_of", command)
+    monkeypatch.setattr(cells, "build_command", command)
     monkeypatch.setenv("PYTHONPATH", str(Path(cells.__file__).parents[2]))
 
 
@@ -37,7 +37,7 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
     from paribus.core.errors import ConfigError
     from paribus.core.lock import locked
 
-    log = cells.log_of(runs, cell).read_text()
+    log = cells.log_path(runs, cell).read_text()
     starts = log.count("== start ")
     action = script[starts - 1] if starts <= len(script) else "done"
     seconds, _, action = action.rpartition("+")

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paribus.study.analysis.question import Asked
+from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.rows import Row
 
 STEPS = 400
@@ -64,7 +64,7 @@ def rows_for(levels: Mapping[str, float], seeds: Iterable[int], **changes: Any) 
     return [invented(arm, seed, level, **changes) for arm, level in levels.items() for seed in seeds]
 
 
-def question(arms: Iterable[str], planned: Iterable[int], **changes: Any) -> Asked:
+def question(arms: Iterable[str], planned: Iterable[int], **changes: Any) -> AnalysisSpec:
     """Every other arm against the first one, with a margin of one point."""
     first, *others = arms = list(arms)
     values: dict[str, Any] = {
@@ -80,4 +80,4 @@ def question(arms: Iterable[str], planned: Iterable[int], **changes: Any) -> Ask
         "recipe": ("experiment=smoke",),
         "again": ("paribus study run experiments/invented", "paribus study report experiments/invented"),
     }
-    return Asked(**{**values, **changes})
+    return AnalysisSpec(**{**values, **changes})

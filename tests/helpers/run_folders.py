@@ -18,7 +18,7 @@ def made(
     (run / "events.jsonl").write_text('{"step": 10, "values": {"val/acc1": 0.5}}\n{"step": 20, "values": {"lr": 1}}\n')
     if summary:
         (run / "summary.json").write_text(json.dumps({"step": 60, "steps": 60, "metrics": METRICS}))
-    runfolder.mark(run, marker, why)
+    runfolder.write_state(run, marker, why)
     return run
 
 

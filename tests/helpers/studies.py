@@ -8,9 +8,9 @@ import yaml
 
 from paribus.core import runfolder
 from paribus.study.plan import Cell, Plan
-from paribus.study.plan import text_of as plan_text
+from paribus.study.plan import format_plan as plan_text
 from paribus.study.rows import Row
-from paribus.study.spec import Study, load
+from paribus.study.spec import Study, load_study
 
 SPEC: dict[str, Any] = {
     "question": "Is it any good?",
@@ -28,7 +28,7 @@ def written(folder: Path, **changes: Any) -> Study:
     folder.mkdir(parents=True, exist_ok=True)
     values = {key: value for key, value in {**SPEC, **changes}.items() if value is not None}
     (folder / "study.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
-    return load(folder)
+    return load_study(folder)
 
 
 def made_up_plan(study: Study, *, lr: float = 0.1, device: str = "cpu") -> Plan:

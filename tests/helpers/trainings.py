@@ -12,14 +12,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, Method, Place
-from paribus.engine.agreement import values
+from paribus.core.protocols import DataSets, DeviceContext, Method
+from paribus.engine.agreement import collect_values
 from paribus.engine.distributed import World
 from paribus.engine.receipt import read
 from paribus.engine.stop import StopRequest
-from paribus.recipe.build import method_from, place_of
-from paribus.recipe.configs import config_folder, options
-from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.recipe.build import build_method, make_device_context
+from paribus.recipe.configs import find_config_folder, list_options
+from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.train import train
 
 QUIET = ["tracker=events", "runtime.threads=1", "runtime.device=cpu"]
@@ -27,7 +27,7 @@ VOLATILE = ("time/", "throughput/", "memory/")
 
 
 def composed(*overrides: str) -> dict[str, Any]:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
         return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
 
 
@@ -40,17 +40,17 @@ def _with_technique(overrides: tuple[str, ...], techniques: tuple[str, ...]) -> 
 
 
 def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
-    return recipe_from(_with_technique(overrides, techniques), list(techniques))
+    return build_recipe(_with_technique(overrides, techniques), list(techniques))
 
 
 # every overlay alone, and the combinations that people will ask for first
-OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in options("technique")]
+OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in list_options("technique")]
 OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix")]
 
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:
     """The overrides of a smoke recipe that these techniques fit."""
-    for experiment in options("experiment"):
+    for experiment in list_options("experiment"):
         for optimizer in (["optimizer=adamw"], ["optimizer=sgd", "optimizer.lr=0.1"]):
             overrides = [f"experiment={experiment}", *optimizer]
             if experiment.startswith("smoke"):
@@ -88,7 +88,7 @@ def result_in(folder: Path, code: int = 0) -> Result:
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     newest = sorted((folder / "checkpoints").glob("step_*.pt"))[-1]
     state = torch.load(newest, weights_only=True)
-    told = values(read(folder / "receipts.jsonl"))
+    told = collect_values(read(folder / "receipts.jsonl"))
     told = {key: value for key, value in told.items() if key[2] != "optimizer"}  # whose state has names of its own
     return Result(code, folder, events, state["method"]["model"], told)
 
@@ -97,7 +97,7 @@ def run(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> tuple[
     """Train a recipe under `runs`; its exit code and folder."""
     cfg = _with_technique((*overrides, f"paths.runs={runs}"), techniques)
     code = train(cfg, list(techniques))
-    return code, recipe_from(cfg, list(techniques)).folder
+    return code, build_recipe(cfg, list(techniques)).folder
 
 
 def trained(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> Result:
@@ -114,11 +114,11 @@ def stopping_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         taken[0] += 1
         return taken[0] == steps
 
-    monkeypatch.setattr(StopRequest, "agreed", agreed)
+    monkeypatch.setattr(StopRequest, "should_stop", agreed)
 
 
-def workbench(recipe: Recipe) -> tuple[DataSets, Method, Place]:
+def workbench(recipe: Recipe) -> tuple[DataSets, Method, DeviceContext]:
     """Data and method of a recipe on the CPU, without a run folder."""
-    place = place_of(recipe, torch.device("cpu"), World())
+    place = make_device_context(recipe, torch.device("cpu"), World())
     data = recipe.data(place)
-    return data, method_from(recipe, data, place), place
+    return data, build_method(recipe, data, place), place

@@ -9,6 +9,6 @@ from paribus.data.ops import native
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Change images by the C kernel, or by tensor operations (`both_ways` of helpers.native_kernels)."""
     if request.param == "tensors":
-        monkeypatch.setattr(native, "changes", lambda images: False)
-    elif native.kernels() is None:
+        monkeypatch.setattr(native, "has_color_kernel", lambda images: False)
+    elif native.load_kernels() is None:
         pytest.skip("no C compiler")

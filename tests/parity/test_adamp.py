@@ -252,7 +252,7 @@ def moved_too_far(weight: Tensor, u: Tensor, rate: Any, decay: Any) -> None:
     MOVE(weight, u, rate * (1 + 1e-5), decay)
 
 
-PROJECTION, ORTHOGONAL, MOVE = ours.projection, ours.orthogonal, ours.decay_and_move
+PROJECTION, ORTHOGONAL, MOVE = ours.projection, ours.orthogonal, ours.apply_decay_and_step
 MUTANTS: list[tuple[str, Callable[..., Any]]] = [
     ("projection", not_projected),
     ("projection", decayed_in_full),
@@ -287,7 +287,7 @@ def test_the_other_nesterov_setting_is_told_from_the_authors(name: str, decays: 
 @pytest.mark.parametrize("name", ["adamp", "sgdp", "sgdp nesterov"])
 def test_negative_control_a_mutant_is_told_from_torch_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(ours, "decay_and_move", moved_too_far)
+        patched.setattr(ours, "apply_decay_and_step", moved_too_far)
         assert side_by_side(*torch_pair(name), steps=10) > 1e3 * EXACT
     with monkeypatch.context() as patched:  # delta = 0 must not project
         patched.setattr(ours, "orthogonal", lambda *a: ORTHOGONAL(*a[:4], 0.1, a[5]))

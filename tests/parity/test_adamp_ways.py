@@ -119,18 +119,18 @@ def test_groups_keep_their_own_options(way: str) -> None:
 
 def test_each_switch_chooses_its_way() -> None:
     leaf = _a_leaf((4, 3))
-    assert dispatch._way(leaf, {"foreach": None, "fused": None}) == "batched"
-    assert dispatch._way(leaf, {"foreach": True, "fused": None}) == "batched"
-    assert dispatch._way(leaf, {"foreach": False, "fused": None}) == "reference"
-    assert dispatch._way(leaf, {"foreach": None, "fused": True}) == ("native" if COMPILER else "batched")
+    assert dispatch._choose_form(leaf, {"foreach": None, "fused": None}) == "batched"
+    assert dispatch._choose_form(leaf, {"foreach": True, "fused": None}) == "batched"
+    assert dispatch._choose_form(leaf, {"foreach": False, "fused": None}) == "reference"
+    assert dispatch._choose_form(leaf, {"foreach": None, "fused": True}) == ("native" if COMPILER else "batched")
 
 
 def _a_leaf(shape: tuple[int, ...]) -> Any:
-    from paribus.techniques.adamp.kernels.leaves import leaves_of
+    from paribus.techniques.adamp.kernels.params import collect_params
 
     (p,) = parameters(torch.float32, [shape])
     p.grad = torch.ones_like(p)
-    return leaves_of(adamp([p]), ("exp_avg", "exp_avg_sq"), True)[0][1][0]
+    return collect_params(adamp([p]), ("exp_avg", "exp_avg_sq"), True)[0][1][0]
 
 
 @every_way

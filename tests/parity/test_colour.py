@@ -14,7 +14,7 @@ from paribus.core.streams import stream
 from paribus.data import colour
 from paribus.data.colour import ColorJitter
 from paribus.data.ops import color, native
-from paribus.data.ops.draws import Draws
+from paribus.data.ops.draws import SampleRandom
 
 
 def images(channels: int = 3, n: int = 24) -> Tensor:
@@ -69,9 +69,9 @@ def test_hue_is_torchvisions() -> None:
 def test_every_colour_survives_hsv_as_in_pillow(way: None) -> None:
     levels = torch.arange(0, 256, 5).to(torch.uint8)
     cube = torch.cartesian_prod(levels, levels, levels).view(1, 52, -1, 3)
-    if native.changes(cube):
+    if native.has_color_kernel(cube):
         shift = torch.nn.functional.pad(torch.full((1, 1, 1), 33.0), (0, 5))  # trunc(255 · 0.13)
-        got = native.changed(cube, torch.tensor([[native.CODES["hue"]]]), shift)
+        got = native.apply_operations(cube, torch.tensor([[native.OPERATION_CODES["hue"]]]), shift)
     else:
         got = color.hue(cube, torch.tensor([0.13]))
     assert farthest(got, lambda _: F.adjust_hue(pillow(cube[0]), 0.13)) == 0
@@ -85,15 +85,17 @@ def test_tables_are_pillows(channels: int) -> None:
         (color.autocontrast_tables, ImageOps.autocontrast),
         (color.equalize_tables, ImageOps.equalize),
     ):
-        assert farthest(color.looked_up(batch, tables(counts)), lambda i, f=theirs: f(pillow(batch[i])), channels) == 0
+        assert (
+            farthest(color.apply_tables(batch, tables(counts)), lambda i, f=theirs: f(pillow(batch[i])), channels) == 0
+        )
 
 
 JITTER = ColorJitter(brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1)
 
 
-def jittered(rule: ColorJitter, draws: Draws, batch: Tensor, i: int) -> Image.Image:
+def jittered(rule: ColorJitter, draws: SampleRandom, batch: Tensor, i: int) -> Image.Image:
     """torchvision's forward, with our factors and order."""
-    factors, order = (part[i].tolist() for part in rule.drawn(draws, "jitter"))
+    factors, order = (part[i].tolist() for part in rule.sample_parameters(draws, "jitter"))
     image = pillow(batch[i])
     for which in order:
         strength = (rule.brightness, rule.contrast, rule.saturation, rule.hue)[which]
@@ -106,24 +108,24 @@ def jittered(rule: ColorJitter, draws: Draws, batch: Tensor, i: int) -> Image.Im
 @pytest.mark.parametrize("rule", [JITTER, ColorJitter(brightness=0.4, contrast=1.5, saturation=0.2)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_jitter_is_torchvisions_with_the_same_factors(way: None, rule: ColorJitter, channels: int) -> None:
-    batch, draws = images(channels), Draws(3, 1, torch.arange(24) + 50)
+    batch, draws = images(channels), SampleRandom(3, 1, torch.arange(24) + 50)
     got = rule(batch, draws, "jitter")
     assert farthest(got, lambda i: jittered(rule, draws, batch, i), channels) == 0
 
 
 def test_factors_and_orders_are_torchvisions_rule() -> None:
-    factors, order = JITTER.drawn(Draws(0, 0, torch.arange(20_000)), "jitter")
+    factors, order = JITTER.sample_parameters(SampleRandom(0, 0, torch.arange(20_000)), "jitter")
     assert factors.amin(0).tolist() == pytest.approx([0.6, 0.6, 0.6, -0.1], abs=1e-3)
     assert factors.amax(0).tolist() == pytest.approx([1.4, 1.4, 1.4, 0.1], abs=1e-3)
     assert factors.mean(0).tolist() == pytest.approx([1.0, 1.0, 1.0, 0.0], abs=0.01)
-    assert ColorJitter(contrast=3.0).drawn(Draws(0, 0, torch.arange(999)), "x")[0][:, 1].min() >= 0
+    assert ColorJitter(contrast=3.0).sample_parameters(SampleRandom(0, 0, torch.arange(999)), "x")[0][:, 1].min() >= 0
     orders = (order * torch.tensor([64, 16, 4, 1])).sum(1).bincount()
     orders = orders[orders > 0]
     assert len(orders) == 24
     assert float(((orders - 20_000 / 24) ** 2 / (20_000 / 24)).sum()) < 23 + 5 * 46**0.5
 
 
-_grey, _blended = color.grey, color.blended
+_grey, _blended = color.grey, color.blend
 WRONG = {
     "grey as a mean": ("grey", lambda x: x.float().mean(3, keepdim=True).to(torch.uint8)),
     "blend rounded": (
@@ -135,8 +137,8 @@ WRONG = {
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_negative_control_other_arithmetic_is_noticed(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
-    monkeypatch.setattr(native, "changes", lambda images: False)
+    batch, draws = images(), SampleRandom(3, 1, torch.arange(24) + 50)
+    monkeypatch.setattr(native, "has_color_kernel", lambda images: False)
     monkeypatch.setattr(color, *WRONG[wrong])
     assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
 
@@ -154,17 +156,19 @@ def test_negative_control_other_arithmetic_is_noticed(wrong: str, monkeypatch: p
 def test_negative_control_a_mutant_of_the_kernel_is_noticed(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
+    batch, draws = images(), SampleRandom(3, 1, torch.arange(24) + 50)
     with mutant("_TONES", old, new, monkeypatch, tmp_path):
         assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
 
 
 @both_ways
 def test_negative_control_one_order_for_all_is_noticed(way: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch, draws = images(), Draws(3, 1, torch.arange(24) + 50)
+    batch, draws = images(), SampleRandom(3, 1, torch.arange(24) + 50)
     wanted = [array(jittered(JITTER, draws, batch, i), 3) for i in range(24)]
-    drawn = ColorJitter.drawn
-    monkeypatch.setattr(colour.ColorJitter, "drawn", lambda *args: (drawn(*args)[0], drawn(*args)[1].sort(1).values))
+    drawn = ColorJitter.sample_parameters
+    monkeypatch.setattr(
+        colour.ColorJitter, "sample_parameters", lambda *args: (drawn(*args)[0], drawn(*args)[1].sort(1).values)
+    )
     got = JITTER(batch, draws, "jitter").numpy()
     assert any(not np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
@@ -172,16 +176,16 @@ def test_negative_control_one_order_for_all_is_noticed(way: None, monkeypatch: p
 @both_ways
 def test_an_image_is_changed_alike_in_any_batch(way: None) -> None:
     batch, ids = images(), torch.arange(24) + 50
-    whole = JITTER(batch, Draws(3, 1, ids), "jitter")
+    whole = JITTER(batch, SampleRandom(3, 1, ids), "jitter")
     pairs = zip(batch.split(7), ids.split(7), strict=True)
-    parts = [JITTER(part, Draws(3, 1, some), "jitter") for part, some in pairs]
+    parts = [JITTER(part, SampleRandom(3, 1, some), "jitter") for part, some in pairs]
     assert torch.equal(torch.cat(parts), whole)
-    assert not torch.equal(JITTER(batch, Draws(3, 1, ids), "another name"), whole)
+    assert not torch.equal(JITTER(batch, SampleRandom(3, 1, ids), "another name"), whole)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_changes_colours_to_the_same_bits() -> None:
     batch, ids = images(), torch.arange(24)
-    there = JITTER(batch.cuda(), Draws(0, 0, ids.cuda()), "jitter")
-    assert torch.equal(there.cpu(), JITTER(batch, Draws(0, 0, ids), "jitter"))
+    there = JITTER(batch.cuda(), SampleRandom(0, 0, ids.cuda()), "jitter")
+    assert torch.equal(there.cpu(), JITTER(batch, SampleRandom(0, 0, ids), "jitter"))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from scipy import stats
 
 from paribus.core.batch import Batch
-from paribus.core.mixing import beta, betas
+from paribus.core.mixing import sample_beta, sample_betas
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 from paribus.techniques import cutmix as ours
@@ -40,7 +40,7 @@ def numbers_of(seed: int, n: int, height: int, width: int, rule: CutMix) -> list
     mixed = torch.rand(count, generator=g, dtype=torch.float64).numpy() < rule.prob
     if not mixed.any():
         return [()] * n
-    lam = betas(rule.alpha, n, g).tolist() if rule.per == "sample" else [beta(rule.alpha, g)]
+    lam = sample_betas(rule.alpha, n, g).tolist() if rule.per == "sample" else [sample_beta(rule.alpha, g)]
     match rule.partner:
         case "roll":
             partners = [(i - 1) % n for i in range(n)]
@@ -285,7 +285,7 @@ def test_boxes_are_empty_as_often_as_they_should_at_32_px() -> None:
 @pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 3.0])
 def test_lambda_is_beta_distributed(alpha: float) -> None:
     g = stream(0, "beta", str(alpha))
-    sample = betas(alpha, 4000, g)
+    sample = sample_betas(alpha, 4000, g)
     assert stats.kstest(sample, stats.beta(alpha, alpha).cdf).pvalue > 0.001
     assert stats.kstest(sample, stats.beta(alpha * 1.5, alpha).cdf).pvalue < 0.001
 
@@ -293,13 +293,15 @@ def test_lambda_is_beta_distributed(alpha: float) -> None:
 @pytest.mark.parametrize("alpha", [0.05, 1.0, 30.0])
 def test_one_beta_number_is_the_first_of_many(alpha: float) -> None:
     for seed in range(300):
-        assert beta(alpha, seeded(seed)) == pytest.approx(float(betas(alpha, 1, seeded(seed))), rel=0, abs=1e-14)
+        assert sample_beta(alpha, seeded(seed)) == pytest.approx(
+            float(sample_betas(alpha, 1, seeded(seed))), rel=0, abs=1e-14
+        )
 
 
 def test_a_vanishing_alpha_is_a_coin_and_never_nan() -> None:
     g = stream(0, "tiny")
-    assert {beta(1e-6, g) for _ in range(50)} == {0.0, 1.0}
-    assert set(betas(1e-6, 50, g).tolist()) == {0.0, 1.0}
+    assert {sample_beta(1e-6, g) for _ in range(50)} == {0.0, 1.0}
+    assert set(sample_betas(1e-6, 50, g).tolist()) == {0.0, 1.0}
 
 
 def test_how_often_a_batch_is_mixed() -> None:

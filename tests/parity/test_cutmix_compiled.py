@@ -11,7 +11,7 @@ from torch import Tensor
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
 from paribus.techniques import cutmix, mixup
-from paribus.techniques.cutmix import CutMix, Mix, draw, mixture
+from paribus.techniques.cutmix import BoxMix, CutMix, draw, mix_tensors
 from paribus.techniques.mixup import Mixup
 
 N, CLASSES = 6, 5
@@ -26,17 +26,17 @@ def batch(layout: torch.memory_format = torch.contiguous_format) -> tuple[Tensor
     return x, torch.randint(CLASSES, (N,), generator=g)
 
 
-def draws(rule: CutMix, n: int) -> list[Mix]:
+def draws(rule: CutMix, n: int) -> list[BoxMix]:
     g = torch.Generator().manual_seed(1)
     return [mix for _ in range(n) if (mix := draw(N, 12, 9, rule, g)) is not None]
 
 
-def in_a_graph(x: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
+def in_a_graph(x: Tensor, y: Tensor, mix: BoxMix) -> tuple[Tensor, Tensor]:
     return cutmix.apply(x, y, x[mix.partners], y[mix.partners], mix, CLASSES)
 
 
-def eagerly(x: Tensor, y: Tensor, mix: Mix) -> tuple[Tensor, Tensor]:
-    return mixture(x, y, x, y, mix.partners, mix, CLASSES)
+def eagerly(x: Tensor, y: Tensor, mix: BoxMix) -> tuple[Tensor, Tensor]:
+    return mix_tensors(x, y, x, y, mix.partners, mix, CLASSES)
 
 
 def same(got: tuple[Tensor, Tensor], want: tuple[Tensor, Tensor]) -> bool:
@@ -74,7 +74,7 @@ def test_negative_control_slices_by_the_box_do_not_fit_in_one_graph() -> None:
 
 
 def test_mixups_tensor_code_is_one_graph_too() -> None:
-    def mixed(x: Tensor, y: Tensor, mix: mixup.Mix) -> tuple[Tensor, Tensor]:
+    def mixed(x: Tensor, y: Tensor, mix: mixup.BlendMix) -> tuple[Tensor, Tensor]:
         return mixup.apply(x, y, x[mix.partners], y[mix.partners], mix, CLASSES)
 
     (x, y), function = batch(), compiled(mixed, "aot_eager")
@@ -89,11 +89,11 @@ def test_mixups_tensor_code_is_one_graph_too() -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_static_tensors_take_one_draw_after_the_other(rule: str) -> None:
-    (x, y), static = batch(), Mix.unmixed(N)
+    (x, y), static = batch(), BoxMix.unmixed(N)
     kept = static.partners, static.box_tlbr, static.lam
     for mix in [*draws(RULES[rule], 4), None]:
         static.copy_(mix)
-        assert same(in_a_graph(x, y, static), eagerly(x, y, mix or Mix.unmixed(N)))
+        assert same(in_a_graph(x, y, static), eagerly(x, y, mix or BoxMix.unmixed(N)))
     assert all(a is b for a, b in zip(kept, (static.partners, static.box_tlbr, static.lam), strict=True))
 
 
@@ -103,7 +103,7 @@ def test_static_tensors_take_one_draw_after_the_other(rule: str) -> None:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_a_cuda_graph_pastes_a_new_box_at_every_replay(layout: Any, rule: str) -> None:
     images, ids = batch(layout)
-    x, y, static = images.cuda(), ids.cuda(), Mix.unmixed(N).to("cuda")
+    x, y, static = images.cuda(), ids.cuda(), BoxMix.unmixed(N).to("cuda")
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):  # once before the capture, so that nothing is initialised inside it
@@ -117,7 +117,7 @@ def test_a_cuda_graph_pastes_a_new_box_at_every_replay(layout: Any, rule: str) -
         static.copy_(mix)
         graph.replay()
         got = pixels.cpu(), targets.cpu()
-        assert same(got, eagerly(images, ids, mix or Mix.unmixed(N)))
+        assert same(got, eagerly(images, ids, mix or BoxMix.unmixed(N)))
         seen.add(got[0].numpy().tobytes())
     assert len(seen) > 4  # negative control: a graph that kept the first box would show one
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from helpers.trainings import recipe_of
 from paribus.techniques import cutmix as module
-from paribus.techniques.cutmix import VARIANTS, CutMix, Mix, bbox, bboxes, cutmix, draw, mixture
+from paribus.techniques.cutmix import VARIANTS, BoxMix, CutMix, bbox, bboxes, cutmix, draw, mix_tensors
 
 CLASSES = 5
 BOXES = 400
@@ -113,7 +113,7 @@ def ours(variant: str, lams: list[float], centres: list[tuple[int, int]]) -> tup
         with drawing(torch, randint=columns):
             mix = draw(len(x), *x.shape[2:], rule, torch.Generator())
     assert mix is not None
-    return mixture(x, y, x, y, mix.partners, mix, CLASSES)
+    return mix_tensors(x, y, x, y, mix.partners, mix, CLASSES)
 
 
 def timm(mode: str, lams: list[float], centres: list[tuple[int, int]], correct: bool = True) -> tuple[Tensor, Tensor]:
@@ -203,7 +203,7 @@ def test_the_card_lists_every_variant_with_its_settings() -> None:
 
 def test_an_unmixed_row_is_no_change() -> None:
     x, y = batch()
-    mix = Mix.unmixed(6)
-    mixed, weights = mixture(x, y, x, y, mix.partners, mix, CLASSES)
+    mix = BoxMix.unmixed(6)
+    mixed, weights = mix_tensors(x, y, x, y, mix.partners, mix, CLASSES)
     assert torch.equal(mixed, x)
     assert torch.equal(weights, torch.eye(CLASSES)[y])

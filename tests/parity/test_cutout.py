@@ -205,7 +205,7 @@ def test_negative_control_numbers_that_belong_to_the_place_in_a_part_are_another
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", ["cutout then mixup", "cutout then cutmix"])
 def test_negative_control_partners_that_missed_the_square_are_another_batch(stack, parts, monkeypatch):
-    monkeypatch.setattr(Batch, "through", lambda self, change: change(self))
+    monkeypatch.setattr(Batch, "apply", lambda self, change: change(self))
     assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
-from paribus.methods.distilled import TwoObjectives
+from paribus.methods.distilled import DistillationObjective
 from paribus.methods.objectives import CrossEntropy
 
 AT = Progress(0, 10, 0)
@@ -47,7 +47,7 @@ def by_hand(labels: list[list[float]]) -> float:
 def ours(targets: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Says, Says]:
     student, teacher = Says(FIRST, SECOND), Says(TEACHER)
     batch = Batch(torch.zeros(2, 3, 4, 4), targets, torch.arange(2), torch.arange(2), 2, 3)
-    loss, _ = TwoObjectives(CrossEntropy(smoothing=smoothing), teacher)(student, batch, AT)
+    loss, _ = DistillationObjective(CrossEntropy(smoothing=smoothing), teacher)(student, batch, AT)
     return loss, student, teacher
 
 

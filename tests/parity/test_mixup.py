@@ -187,7 +187,7 @@ def test_negative_control_partners_from_the_own_part_only_are_another_batch(part
 @pytest.mark.parametrize("parts", [2, 3])
 @pytest.mark.parametrize("stack", ["mixup then cutmix", "cutmix then mixup", "mixup twice"])
 def test_negative_control_partners_that_missed_the_first_transform_are_another_batch(stack, parts, monkeypatch):
-    monkeypatch.setattr(Batch, "through", lambda self, change: change(self))
+    monkeypatch.setattr(Batch, "apply", lambda self, change: change(self))
     assert not same_in_parts(whole(), parts, AT, *STACKS[stack])
 
 

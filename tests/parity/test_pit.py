@@ -11,14 +11,14 @@ from torch import nn
 
 from helpers.trainings import recipe_of, workbench
 from paribus import load_timm_weights
-from paribus.core.build import checked
+from paribus.core.build import instantiate
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.models.drop_path import DropPath, drop_path_rates
 from paribus.models.macs import count_macs
 from paribus.models.vit import NoPooling, Patches, ViT
-from paribus.models.vit_matching import Size, on_meta
+from paribus.models.vit_matching import BlockSize, build_on_meta
 from paribus.techniques import pit as pit_file
 from paribus.techniques.pit import VARIANTS, OverlappingStem, PiT, Pooling, pit
 
@@ -42,7 +42,7 @@ def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
 
 def timm_pit(variant: str, distilled: bool = False, **args: object) -> nn.Module:
     name = f"pit_{variant}_distilled_224" if distilled else f"pit_{variant}_224"
-    return randomised(on_meta(lambda: timm.create_model(name, **args)).to_empty(device="cpu")).eval()
+    return randomised(build_on_meta(lambda: timm.create_model(name, **args)).to_empty(device="cpu")).eval()
 
 
 def images(height: int = 224, width: int = 224, n: int = 1, channels: int = 3) -> torch.Tensor:
@@ -57,7 +57,7 @@ def difference(model: nn.Module, oracle: nn.Module, x: torch.Tensor) -> float:
 
 
 def copied(oracle: nn.Module, variant: str, **args: object) -> nn.Module:
-    model = on_meta(lambda: pit(variant, **args)).to_empty(device="cpu").eval()  # type: ignore[arg-type]
+    model = build_on_meta(lambda: pit(variant, **args)).to_empty(device="cpu").eval()  # type: ignore[arg-type]
     load_timm_weights(model, oracle.state_dict())
     return model
 
@@ -238,7 +238,7 @@ def test_a_position_map_of_another_grid_is_resized_as_timm_does_for_its_vits(siz
     ],
 )
 def test_parameters_and_macs_are_the_papers(variant, parameters, distilled_parameters, gmacs):
-    plain, distilled = (on_meta(lambda d=d: pit(variant, distilled=d)) for d in (False, True))
+    plain, distilled = (build_on_meta(lambda d=d: pit(variant, distilled=d)) for d in (False, True))
     counts = [sum(p.numel() for p in model.parameters()) for model in (plain, distilled)]
     assert counts == pytest.approx([parameters, distilled_parameters], abs=500)
     assert count_macs(plain, Spec(1000, 3, 224, 224)) / 1e9 == pytest.approx(gmacs, abs=0.005)
@@ -255,7 +255,7 @@ def stage_grids(model: nn.Module, height: int, width: int) -> list[tuple[int, in
 @pytest.mark.parametrize("variant", list(VARIANTS))
 def test_stage_grids_at_224(variant):
     expected = (31, 16, 8) if variant == "b" else (27, 14, 7)
-    assert stage_grids(on_meta(lambda: pit(variant)), 224, 224) == [(g, g) for g in expected]
+    assert stage_grids(build_on_meta(lambda: pit(variant)), 224, 224) == [(g, g) for g in expected]
 
 
 class EveryTwoPixels(OverlappingStem):
@@ -269,19 +269,19 @@ class EveryTwoPixels(OverlappingStem):
 )
 def test_stage_grids_of_small_images(patch, stem, expected):
     config = ViT(patch=patch, depths=(1, 1, 1), heads=1, head_dim=8, stem=stem, pooling=Pooling())
-    model = config.network(Spec(10, 3, 32, 32), Size(1, 8, 32))
+    model = config.build_network(Spec(10, 3, 32, 32), BlockSize(1, 8, 32))
     assert stage_grids(model, 32, 32) == [(g, g) for g in expected]
 
 
 def test_stage_grids_of_rectangles():
-    model = on_meta(lambda: pit("ti", image_size=(224, 160)))
+    model = build_on_meta(lambda: pit("ti", image_size=(224, 160)))
     assert stage_grids(model, 224, 160) == [(27, 19), (14, 10), (7, 5)]
 
 
 def test_the_config_makes_the_published_network():
     spec = Spec(7, 1, 96, 64)
-    model = on_meta(lambda: PiT(variant="s", drop_path=0.1)(spec))
-    same = on_meta(lambda: pit("s", (96, 64), 7, in_chans=1))
+    model = build_on_meta(lambda: PiT(variant="s", drop_path=0.1)(spec))
+    same = build_on_meta(lambda: pit("s", (96, 64), 7, in_chans=1))
     assert {n: p.shape for n, p in model.named_parameters()} == {n: p.shape for n, p in same.named_parameters()}
     assert [b.drop_path.rate for s in model.stages for b in s.blocks] == list(drop_path_rates(0.1, 12, "authors"))
 
@@ -299,13 +299,13 @@ def rates_in(model: nn.Module) -> list[float]:
 
 
 def test_drop_path_rates_of_both_rules():
-    authors = rates_in(on_meta(lambda: pit("ti", drop_path=0.1)))
+    authors = rates_in(build_on_meta(lambda: pit("ti", drop_path=0.1)))
     assert authors == pytest.approx([0.1 * i / 12 for i in range(12)])
     assert authors[-1] == pytest.approx(0.0917, abs=1e-4)
-    timms = rates_in(on_meta(lambda: pit("b", drop_path=0.3, drop_path_rule="timm")))
+    timms = rates_in(build_on_meta(lambda: pit("b", drop_path=0.3, drop_path_rule="timm")))
     expected = [rate for stage in calculate_drop_path_rates(0.3, [3, 6, 4], stagewise=True) for rate in stage]
     assert timms == pytest.approx(expected)
-    assert authors != pytest.approx(rates_in(on_meta(lambda: pit("ti", drop_path=0.1, drop_path_rule="timm"))))
+    assert authors != pytest.approx(rates_in(build_on_meta(lambda: pit("ti", drop_path=0.1, drop_path_rule="timm"))))
 
 
 # -- the arms of the comparison
@@ -340,7 +340,7 @@ def test_the_shipped_arms_cost_the_same(experiment, spec):
     def model(*techniques):
         recipe = recipe_of(f"experiment={experiment}", techniques=techniques)
         assert recipe.techniques == techniques
-        return on_meta(lambda: recipe.model(spec))
+        return build_on_meta(lambda: recipe.model(spec))
 
     assert_matched(model(), {arm: model(arm) for arm in ARMS}, spec)
 
@@ -348,15 +348,15 @@ def test_the_shipped_arms_cost_the_same(experiment, spec):
 def test_other_arms_cost_the_same():
     spec = Spec(100, 1, 32, 48)
     plain = ViT(patch=4, depths=(2, 1), heads=3, head_dim=20, mlp_ratio=3.0)
-    arms = {arm: on_meta(lambda arm=arm: with_slots(plain, arm)(spec)) for arm in ARMS}
-    assert_matched(on_meta(lambda: plain(spec)), arms, spec)
+    arms = {arm: build_on_meta(lambda arm=arm: with_slots(plain, arm)(spec)) for arm in ARMS}
+    assert_matched(build_on_meta(lambda: plain(spec)), arms, spec)
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
 def test_negative_control_the_same_width_without_solving_costs_something_else(arm):
     plain, spec = PLAIN, CIFAR
-    target = count_macs(on_meta(lambda: plain(spec)), spec)
-    unmatched = on_meta(lambda: with_slots(plain, arm).network(spec, Size(3, 32, 384)))
+    target = count_macs(build_on_meta(lambda: plain(spec)), spec)
+    unmatched = build_on_meta(lambda: with_slots(plain, arm).build_network(spec, BlockSize(3, 32, 384)))
     assert abs(count_macs(unmatched, spec) / target - 1) > 0.01
 
 
@@ -364,9 +364,9 @@ def test_macs_of_a_plain_vit_and_of_pooling_by_hand():
     plain, spec = PLAIN, CIFAR
     tokens, w = 17, 96
     blocks = 4 * (12 * tokens * w**2 + 2 * tokens**2 * w)
-    assert count_macs(on_meta(lambda: plain(spec)), spec) == 16 * (8 * 8 * 3) * w + blocks + 10 * w
+    assert count_macs(build_on_meta(lambda: plain(spec)), spec) == 16 * (8 * 8 * 3) * w + blocks + 10 * w
 
-    pooled = on_meta(lambda: with_slots(plain, "pit_pooling").network(spec, Size(2, 8, 64)))
+    pooled = build_on_meta(lambda: with_slots(plain, "pit_pooling").build_network(spec, BlockSize(2, 8, 64)))
     expected = 16 * (8 * 8 * 3) * 16 + 10 * 64  # stem and classifier
     for depth, t, w in ((1, 17, 16), (2, 5, 32), (1, 2, 64)):
         expected += depth * (12 * t * w**2 + 2 * t**2 * w)
@@ -376,7 +376,7 @@ def test_macs_of_a_plain_vit_and_of_pooling_by_hand():
 
 def test_heads_double_and_head_dim_stays():
     plain, spec = PLAIN, CIFAR
-    model = on_meta(lambda: with_slots(plain, "pit")(spec))
+    model = build_on_meta(lambda: with_slots(plain, "pit")(spec))
     blocks = [stage.blocks[0] for stage in model.stages]
     widths, heads = [b.norm1.normalized_shape[0] for b in blocks], [b.attn.heads for b in blocks]
     assert [w // widths[0] for w in widths] == [h // heads[0] for h in heads] == [1, 2, 4]
@@ -406,7 +406,7 @@ def test_every_arm_is_initialised_from_the_same_distribution(arm):
     def made(init):
         plain = ViT(patch=8, depths=(1, 2, 1), init=init)
         torch.manual_seed(0)
-        return (plain if arm == "plain" else with_slots(plain, arm)).network(CIFAR, Size(2, 24, 192))
+        return (plain if arm == "plain" else with_slots(plain, arm)).build_network(CIFAR, BlockSize(2, 24, 192))
 
     spreads = {(init, promised): worst_spread(made(init), promised) for init in INITS for promised in INITS}
     assert spreads["trunc_normal", "trunc_normal"] < 0.1
@@ -422,9 +422,9 @@ def test_solving_draws_no_random_number():
     torch.manual_seed(3)
     solved = config(spec)
     first = solved.stages[0].blocks[0]
-    size = Size(first.attn.heads, first.norm1.normalized_shape[0] // first.attn.heads, first.mlp.fc1.out_features)
+    size = BlockSize(first.attn.heads, first.norm1.normalized_shape[0] // first.attn.heads, first.mlp.fc1.out_features)
     torch.manual_seed(3)
-    direct = config.network(spec, size)
+    direct = config.build_network(spec, size)
     for (name, mine), other in zip(solved.named_parameters(), direct.parameters(), strict=True):
         assert torch.equal(mine, other), name
 
@@ -475,7 +475,7 @@ def test_a_distilled_net_trains_on_the_mean_if_asked_to_as_timms_does():
 
 @pytest.mark.parametrize(("distilled", "pair"), [("none", False), ("mean", False), ("pair", True)])
 def test_the_config_says_what_a_distilled_net_gives_in_training(distilled, pair):
-    model = on_meta(lambda: PiT(distilled=distilled)(Spec(5, 3, 32, 32))).train()
+    model = build_on_meta(lambda: PiT(distilled=distilled)(Spec(5, 3, 32, 32))).train()
     assert model.class_tokens.shape[1] == (1 if distilled == "none" else 2)
     out = model(torch.empty(2, 3, 32, 32, device="meta"))
     assert [o.shape for o in (out if pair else [out])] == [(2, 5)] * (1 + pair)
@@ -494,13 +494,15 @@ def test_a_mean_over_patches_and_several_classifiers_do_not_go_together():
     with pytest.raises(ValueError, match="needs global_pool='token'"):
         pit("ti", distilled=True, global_pool="avg")
     with pytest.raises(ConfigError, match=r"^model: global_pool is avg; the distilled networks classify"):
-        checked(PiT, {"distilled": "mean", "global_pool": "avg"}, "model")
+        instantiate(PiT, {"distilled": "mean", "global_pool": "avg"}, "model")
 
 
 @pytest.mark.parametrize("arm", list(ARMS))
 def test_arms_that_classify_the_mean_of_the_patches_cost_the_same_too(arm):
     plain = ViT(patch=8, depths=(1, 2, 1), heads=3, head_dim=32, global_pool="avg")
-    assert_matched(on_meta(lambda: plain(CIFAR)), {arm: on_meta(lambda: with_slots(plain, arm)(CIFAR))}, CIFAR)
+    assert_matched(
+        build_on_meta(lambda: plain(CIFAR)), {arm: build_on_meta(lambda: with_slots(plain, arm)(CIFAR))}, CIFAR
+    )
 
 
 def test_every_parameter_of_a_net_that_classifies_the_mean_gets_a_gradient():
@@ -534,7 +536,7 @@ def test_pooling_makes_two_outputs_of_each_channel():
 
 
 def test_the_layer_norms_use_the_papers_epsilon():
-    norms = [m for m in on_meta(lambda: pit("ti")).modules() if isinstance(m, nn.LayerNorm)]
+    norms = [m for m in build_on_meta(lambda: pit("ti")).modules() if isinstance(m, nn.LayerNorm)]
     assert len(norms) == 25
     assert {norm.eps for norm in norms} == {1e-6}
     assert DropPath(0.5).eval()(torch.ones(2, 1, 1)).tolist() == [[[1.0]], [[1.0]]]

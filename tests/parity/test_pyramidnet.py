@@ -12,16 +12,16 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from torch import nn
 
-from paribus.core.build import checked
+from paribus.core.build import instantiate
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
-from paribus.core.streams import drawing_from, stream
+from paribus.core.streams import stream, use_generator
 from paribus.models import pyramidnet
 from paribus.models.groups import decay_groups
 from paribus.models.pyramidnet import PyramidNet
-from paribus.recipe.configs import config_folder
-from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.recipe.configs import find_config_folder
+from paribus.recipe.recipe import Recipe, build_recipe
 
 CIFAR100 = Spec(classes=100, channels=3, height=32, width=32)
 PUBLISHED = [(200, 240, True, 26.84), (110, 64, True, 1.73), (110, 64, False, 2.62)]  # millions, official code
@@ -29,7 +29,7 @@ TIED = (14, 27, False)  # 4.5 channels a block: every other sum lies at a half
 
 
 def made(depth: int, alpha: int, bottleneck: bool, spec: Spec = CIFAR100, seed: int = 0) -> nn.Module:
-    with drawing_from(stream(seed, "test.pyramidnet")):
+    with use_generator(stream(seed, "test.pyramidnet")):
         return PyramidNet(depth=depth, alpha=alpha, bottleneck=bottleneck)(spec)
 
 
@@ -186,7 +186,7 @@ def test_norms_start_at_1_and_0_and_the_classifier_as_torch_has_it():
         if isinstance(module, nn.BatchNorm2d):
             assert torch.equal(module.weight, torch.ones_like(module.weight))
             assert torch.equal(module.bias, torch.zeros_like(module.bias))
-    with drawing_from(stream(3, "test")):
+    with use_generator(stream(3, "test")):
         plain = nn.Linear(model.head.in_features, 100)
     assert float(model.head.weight.detach().std()) == pytest.approx(float(plain.weight.detach().std()), rel=0.05)
 
@@ -208,15 +208,15 @@ def test_any_image_size_gives_one_row_of_scores_an_image(height, width, channels
 )
 def test_an_impossible_size_is_refused_in_one_line(values, said):
     with pytest.raises(ConfigError, match=said):
-        checked(PyramidNet, values, "model")
+        instantiate(PyramidNet, values, "model")
 
 
 def recipe(*overrides: str) -> Recipe:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
         cfg = compose("train", overrides=list(overrides), return_hydra_config=True)
     plain: Any = OmegaConf.to_container(cfg, resolve=False)
     asked = plain.pop("hydra")["runtime"]["choices"]["technique"]
-    return recipe_from(plain, [asked])
+    return build_recipe(plain, [asked])
 
 
 def settings(made: Recipe) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from helpers.native_kernels import both_ways, mutant, needs_a_compiler
 from paribus.core.streams import stream
 from paribus.data import randaugment
 from paribus.data.ops import affine, native
-from paribus.data.ops.draws import Draws
+from paribus.data.ops.draws import SampleRandom
 from paribus.data.randaugment import OPERATIONS, RandAugment
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -51,7 +51,7 @@ def differences(
 ) -> Tensor:
     """Of each image, the greatest difference in grey levels from timm's."""
     batch = images(len(which))
-    got = rule.applied(batch, which, level, sign).numpy().astype(int)
+    got = rule.apply_operation(batch, which, level, sign).numpy().astype(int)
     numbers = zip(batch, which.tolist(), level.tolist(), sign.tolist(), strict=True)
     with monkeypatch.context() as patch:
         wanted = [np.asarray(by_timm(rule, Image.fromarray(x.numpy()), *rest, patch)) for x, *rest in numbers]
@@ -71,7 +71,7 @@ def sweep(name: str) -> tuple[Tensor, Tensor, Tensor]:
 def test_every_operation_is_timms_to_the_bit(
     way: None, name: str, increasing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for interpolation in FILTERS if name in randaugment._MOVES else ("bicubic",):
+    for interpolation in FILTERS if name in randaugment._AFFINE_OPERATIONS else ("bicubic",):
         rule = RandAugment(increasing=increasing, interpolation=interpolation)  # type: ignore[arg-type]
         assert int(differences(rule, monkeypatch, *sweep(name)).max()) == 0
 
@@ -79,14 +79,14 @@ def test_every_operation_is_timms_to_the_bit(
 @both_ways
 def test_posterize_that_keeps_no_bits_is_black(way: None) -> None:
     which, level, sign = torch.full((3,), OPERATIONS.index("posterize")), torch.full((3,), 0.2).double(), torch.ones(3)
-    assert (RandAugment().applied(images(3), which, level, sign) == 0).all()
+    assert (RandAugment().apply_operation(images(3), which, level, sign) == 0).all()
 
 
 @both_ways
 @pytest.mark.parametrize("increasing", [False, True])
 def test_two_turns_are_timms(way: None, increasing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule, draws, batch = RandAugment(std=0.5, increasing=increasing), Draws(1, 2, torch.arange(N) + 9), images()
-    turns = [[part.tolist() for part in rule.drawn(draws, "rand", turn)] for turn in range(2)]
+    rule, draws, batch = RandAugment(std=0.5, increasing=increasing), SampleRandom(1, 2, torch.arange(N) + 9), images()
+    turns = [[part.tolist() for part in rule.sample_parameters(draws, "rand", turn)] for turn in range(2)]
     got = rule(batch, draws, "rand").numpy()
     for i in range(N):
         image = Image.fromarray(batch[i].numpy())
@@ -97,7 +97,7 @@ def test_two_turns_are_timms(way: None, increasing: bool, monkeypatch: pytest.Mo
 
 
 def test_choices_magnitudes_and_signs_are_timms_rule() -> None:
-    which, level, sign = RandAugment(std=0.5).drawn(Draws(0, 0, torch.arange(40_000)), "rand", 0)
+    which, level, sign = RandAugment(std=0.5).sample_parameters(SampleRandom(0, 0, torch.arange(40_000)), "rand", 0)
     assert abs(float((which < 0).float().mean()) - 0.5) < 0.01
     counts = which[which >= 0].bincount(minlength=15).double()
     expected = counts.sum() / 15
@@ -107,20 +107,20 @@ def test_choices_magnitudes_and_signs_are_timms_rule() -> None:
     free = level[level < 1]  # a normal distribution, but for what is cut off at 10, two deviations above 9
     assert abs(float((level == 1).double().mean()) - 0.02275) < 0.004
     assert abs(float(free.mean()) - (0.9 - 0.05 * 0.05525)) < 0.001
-    constant = RandAugment().drawn(Draws(0, 0, torch.arange(9)), "rand", 0)[1]
+    constant = RandAugment().sample_parameters(SampleRandom(0, 0, torch.arange(9)), "rand", 0)[1]
     assert constant.tolist() == [0.9] * 9
 
 
 WRONG = {
-    "rotate": ("rotation", lambda degrees, h, w: affine.rotation(-degrees, h, w)),
-    "shear_x": ("transformed", lambda x, m, *rest: affine.transformed(x, m * 1.01, *rest)),
-    "translate_y": ("transformed", lambda x, m, fill, _: affine.transformed(x, m, fill, "bilinear")),
+    "rotate": ("rotation", lambda degrees, h, w: affine.rotation_matrices(-degrees, h, w)),
+    "shear_x": ("transformed", lambda x, m, *rest: affine.affine_transform(x, m * 1.01, *rest)),
+    "translate_y": ("transformed", lambda x, m, fill, _: affine.affine_transform(x, m, fill, "bilinear")),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
 def test_negative_control_another_move_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "changes", lambda images: False)
+    monkeypatch.setattr(native, "has_color_kernel", lambda images: False)
     monkeypatch.setattr(randaugment, *WRONG[name])
     assert int(differences(RandAugment(), monkeypatch, *sweep(name)).max()) > 0
 
@@ -150,26 +150,28 @@ def test_negative_control_the_other_direction_of_magnitude_is_noticed(
     way: None, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     which, level, sign = sweep(name)
-    wanted = RandAugment(increasing=True).applied(images(22), which, level, sign)
-    assert not torch.equal(RandAugment(increasing=False).applied(images(22), which, level, sign), wanted)
+    wanted = RandAugment(increasing=True).apply_operation(images(22), which, level, sign)
+    assert not torch.equal(RandAugment(increasing=False).apply_operation(images(22), which, level, sign), wanted)
 
 
 @both_ways
 def test_an_image_is_changed_alike_in_any_batch_and_alone_of_one_channel(way: None) -> None:
     rule, ids = RandAugment(std=0.5), torch.arange(N) + 9
-    whole = rule(images(), Draws(1, 2, ids), "rand")
-    parts = [rule(part, Draws(1, 2, some), "rand") for part, some in zip(images().split(7), ids.split(7), strict=True)]
+    whole = rule(images(), SampleRandom(1, 2, ids), "rand")
+    parts = [
+        rule(part, SampleRandom(1, 2, some), "rand") for part, some in zip(images().split(7), ids.split(7), strict=True)
+    ]
     assert torch.equal(torch.cat(parts), whole)
     assert 0.1 < (whole == images()).flatten(1).all(1).float().mean() < 0.5
-    assert rule(images()[..., :1], Draws(1, 2, ids), "rand").shape == (N, 40, 33, 1)
-    assert torch.equal(RandAugment(ops=0)(images(), Draws(1, 2, ids), "rand"), images())
+    assert rule(images()[..., :1], SampleRandom(1, 2, ids), "rand").shape == (N, 40, 33, 1)
+    assert torch.equal(RandAugment(ops=0)(images(), SampleRandom(1, 2, ids), "rand"), images())
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_makes_the_same_images() -> None:
     rule, ids = RandAugment(std=0.5, increasing=True), torch.arange(N)
-    there = rule(images().cuda(), Draws(0, 0, ids.cuda()), "rand").cpu()
-    here = rule(images(), Draws(0, 0, ids), "rand")
+    there = rule(images().cuda(), SampleRandom(0, 0, ids.cuda()), "rand").cpu()
+    here = rule(images(), SampleRandom(0, 0, ids), "rand")
     assert (there.int() - here.int()).abs().max() <= 1  # a GPU's cosine may differ in the last bit
     assert (there != here).float().mean() < 1e-4

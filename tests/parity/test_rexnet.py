@@ -15,7 +15,7 @@ from paribus import load_timm_weights, rexnet, to_timm_state_dict
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 from paribus.models import inverted
-from paribus.models.inverted import InvertedNet, divisible
+from paribus.models.inverted import InvertedNet, make_divisible
 from paribus.models.macs import count_macs
 from paribus.models.mobile import STRIDES, Channels, MobileNet, StepwisePlan, describe_blocks
 from paribus.techniques import rexnet as technique
@@ -223,8 +223,8 @@ def test_negative_control_one_step_less_or_the_other_denominator_gives_other_lis
     assert linear_channels(16, 180 / 15, 1.0, 16) != wanted
     assert linear_channels(16, 180 / 16, 1.0, 16) == wanted
     lite = rexnet_channels(lite=True).blocks
-    assert tuple(divisible(c) for c in linear_channels(16, 164 / 16, 1.0, 16)) != lite
-    assert tuple(divisible(c) for c in linear_channels(16, 164 / 15, 1.0, 16)) == lite
+    assert tuple(make_divisible(c) for c in linear_channels(16, 164 / 16, 1.0, 16)) != lite
+    assert tuple(make_divisible(c) for c in linear_channels(16, 164 / 15, 1.0, 16)) == lite
 
 
 def costs(make: Callable[[], nn.Module], spec: Spec = IMAGENET) -> tuple[int, int]:
@@ -265,7 +265,7 @@ def test_negative_control_a_smaller_squeeze_gives_other_counts(monkeypatch: pyte
 def test_mobilenet_v2_at_every_width_has_torchvisions_parameters_and_macs() -> None:
     assert [round(n / 1e6, k) for n, k in zip(costs(lambda: MobileNet()(IMAGENET)), (2, 0), strict=True)] == [3.50, 301]
     for width in (0.35, 1.4):
-        net = MobileNet(width=width, head=divisible(1280 * max(1.0, width)))
+        net = MobileNet(width=width, head=make_divisible(1280 * max(1.0, width)))
         theirs = costs(lambda w=width: torchvision.models.mobilenet_v2(width_mult=w))
         assert costs(lambda n=net: n(IMAGENET)) == theirs
 
@@ -321,7 +321,7 @@ def test_lite_logits_are_those_of_the_authors_code() -> None:
 
 def test_negative_control_lite_with_silu_is_not_the_authors(monkeypatch: pytest.MonkeyPatch) -> None:
     built = technique.InvertedNet
-    monkeypatch.setattr(technique, "InvertedNet", lambda b, s, **k: built(b, inverted.Style("silu"), **k))
+    monkeypatch.setattr(technique, "InvertedNet", lambda b, s, **k: built(b, inverted.BlockStyle("silu"), **k))
     assert lite_error(rexnet(1.3, lite=True, num_classes=10)) > 1e-2
 
 
@@ -381,7 +381,7 @@ def test_the_matched_arm_with_the_papers_blocks_follows_the_papers_plan() -> Non
     assert solved.stem == published.stem
     # the note gives four decimals of the width, which can move a channel that lies at a half
     assert max(abs(a - b) for a, b in zip(solved.blocks, published.blocks, strict=True)) <= 1
-    full = net.assembled(rexnet_channels(), IMAGENET)
+    full = net.build_network(rexnet_channels(), IMAGENET)
     in_order(full, rexnet())  # at width 1 these are the tensors of ReXNet itself
 
 
@@ -399,7 +399,7 @@ def test_rexnet_for_small_images_keeps_a_grid_and_its_blocks() -> None:
 
 def test_negative_control_dividing_before_rounding_gives_other_lists() -> None:
     line = linear_channels(16, 180 / 16, 1.3, 16)
-    assert tuple(divisible(c, 8) for c in line) == rexnet_channels(1.3, divisor=8).blocks
+    assert tuple(make_divisible(c, 8) for c in line) == rexnet_channels(1.3, divisor=8).blocks
     assert tuple(8 * round(c / 8) for c in line) != rexnet_channels(1.3, divisor=8).blocks  # without the 10 % guard
 
 

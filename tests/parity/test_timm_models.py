@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import paribus
-from paribus.models.vit_matching import on_meta
+from paribus.models.vit_matching import build_on_meta
 
 NAMES = paribus.register_with_timm()
 
@@ -42,14 +42,14 @@ def test_asking_again_changes_nothing_and_warns_of_nothing() -> None:
 def test_every_name_has_the_tensors_of_timms_network_of_that_name(name: str) -> None:
     """Widths and variants are wired to the right names."""
     theirs = name.removeprefix("paribus_") + ("_224" if "pit" in name else "")
-    model = on_meta(lambda: timm.create_model(name, num_classes=7))
+    model = build_on_meta(lambda: timm.create_model(name, num_classes=7))
     if "lite" in name:
         assert model.num_features == 1024  # type: ignore[union-attr]
         return
     if name == "paribus_rexnet_090":
-        oracle = on_meta(lambda: timm.models.rexnet.RexNet(width_mult=0.9, num_classes=7))
+        oracle = build_on_meta(lambda: timm.models.rexnet.RexNet(width_mult=0.9, num_classes=7))
     else:
-        oracle = on_meta(lambda: timm.create_model(theirs, num_classes=7))
+        oracle = build_on_meta(lambda: timm.create_model(theirs, num_classes=7))
     found = paribus.to_timm_state_dict(model)
     assert {n: t.shape for n, t in found.items()} == {n: t.shape for n, t in oracle.state_dict().items()}
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 import paribus
 from paribus.core.protocols import Spec
 from paribus.core.streams import stream
-from paribus.interop.timm_weights import resized
+from paribus.interop.timm_weights import resize_position_map
 from paribus.models.vit import ViT
-from paribus.models.vit_matching import on_meta
+from paribus.models.vit_matching import build_on_meta
 
 CASES = {
     "rexnet_100": lambda: paribus.rexnet(1.0, num_classes=7),
@@ -52,7 +52,7 @@ def test_other_networks_and_other_weights_are_refused() -> None:
         paribus.load_timm_weights(CASES["rexnet_100"](), timm.create_model("pit_ti_224", num_classes=7).state_dict())
     for made in (lambda: paribus.rexnet(lite=True), lambda: ViT()(Spec(10, 3, 32, 32))):
         with pytest.raises(ValueError, match="has no counterpart there"):
-            paribus.to_timm_state_dict(on_meta(made))
+            paribus.to_timm_state_dict(build_on_meta(made))
 
 
 # -- the position map
@@ -68,15 +68,17 @@ def smooth(height: int, width: int) -> Tensor:
 
 def test_a_map_of_the_same_grid_is_left_as_it_is() -> None:
     position_map = torch.randn(1, 5, 27, 27)
-    assert resized(position_map, (27, 27)) is position_map
+    assert resize_position_map(position_map, (27, 27)) is position_map
 
 
 @pytest.mark.parametrize("grid", [(19, 19), (40, 33), (7, 27)])
 def test_a_constant_map_stays_constant_and_a_mean_stays_about_the_same(grid: tuple[int, int]) -> None:
-    assert torch.allclose(resized(torch.full((1, 2, 27, 27), 0.7), grid), torch.full((1, 2, *grid), 0.7), atol=1e-6)
+    assert torch.allclose(
+        resize_position_map(torch.full((1, 2, 27, 27), 0.7), grid), torch.full((1, 2, *grid), 0.7), atol=1e-6
+    )
     position_map = 1 + torch.randn(1, 16, 27, 27, generator=stream(0, "map"))
-    assert torch.allclose(resized(position_map, grid).mean((2, 3)), position_map.mean((2, 3)), atol=0.05)
-    assert resized(position_map.bfloat16(), grid).dtype == torch.bfloat16
+    assert torch.allclose(resize_position_map(position_map, grid).mean((2, 3)), position_map.mean((2, 3)), atol=0.05)
+    assert resize_position_map(position_map.bfloat16(), grid).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize("grid", [(19, 19), (40, 33)])
@@ -89,9 +91,9 @@ def test_a_smooth_map_on_another_grid_is_the_same_map_and_bicubic_is_nearer_to_i
         return float((found - wanted).square().mean().sqrt())
 
     bilinear = F.interpolate(position_map, list(grid), mode="bilinear", antialias=True)
-    assert error(resized(position_map, grid)) < 0.02
-    assert error(resized(position_map, grid)) < error(bilinear)
-    assert error(resized(position_map.flip(2), grid)) > 0.3  # negative control
+    assert error(resize_position_map(position_map, grid)) < 0.02
+    assert error(resize_position_map(position_map, grid)) < error(bilinear)
+    assert error(resize_position_map(position_map.flip(2), grid)) > 0.3  # negative control
 
 
 @torch.no_grad()

@@ -13,9 +13,9 @@ from helpers.studies import made_up_plan, written
 from paribus.core import runfolder
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import read_rows
-from paribus.study.runner.cells import log_of
+from paribus.study.runner.cells import log_path
 from paribus.study.slurm import queue
-from paribus.study.slurm.array_task import FRUITLESS, run_cell
+from paribus.study.slurm.array_task import MAX_RESTARTS_WITHOUT_CHECKPOINT, run_cell
 from paribus.study.spec import Study
 
 NAME = "baseline/s0"
@@ -40,7 +40,7 @@ def run(
         study, plan, runs, cell = world
         pretend(monkeypatch, {NAME: list(script)})
         code = run_cell(study, plan, runs, cell)
-        starts = log_of(runs, cell).read_text().count("== start ")
+        starts = log_path(runs, cell).read_text().count("== start ")
         return code, starts, [row.state for row in read_rows(study.results_path)]
 
     return call
@@ -69,9 +69,9 @@ def test_a_cell_that_gets_nowhere_is_not_queued_for_ever(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("SLURM_RESTART_COUNT", str(FRUITLESS - 1))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(MAX_RESTARTS_WITHOUT_CHECKPOINT - 1))
     assert run("requeue")[0] == 75
-    monkeypatch.setenv("SLURM_RESTART_COUNT", str(FRUITLESS))
+    monkeypatch.setenv("SLURM_RESTART_COUNT", str(MAX_RESTARTS_WITHOUT_CHECKPOINT))
     assert run("requeue", "requeue")[0] == 1
     assert "give it more --time" in capfd.readouterr().out
     _, _, runs, cell = world

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.screens import Tty, screen
 from helpers.terminals import on_terminal
-from paribus.tracking.console import Console
+from paribus.tracking.console import ConsoleTracker
 
 SCENE = """
 import os, sys, time
@@ -57,7 +57,7 @@ def interrupted(at: int, opening: bool, monkeypatch: pytest.MonkeyPatch) -> list
         before = signal.signal(signal.SIGINT, lambda number, frame: sys.stderr.write("a word\n"))
         sys.settrace(trace if opening else None)
         try:
-            console = Console(40, 100)
+            console = ConsoleTracker(40, 100)
             sys.settrace(None if opening else trace)
             console.close({})
         finally:
@@ -92,7 +92,7 @@ def test_ctrl_c_while_the_bar_opens_or_closes_leaves_no_part_of_it(
 def test_negative_control_where_signals_do_not_wait_parts_of_the_bar_stay(
     opening: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paribus.tracking.console.undisturbed", contextlib.nullcontext)
+    monkeypatch.setattr("paribus.tracking.console.delay_signals", contextlib.nullcontext)
     assert spoilt(opening, monkeypatch)[1] > 0
 
 

@@ -19,9 +19,9 @@ from paribus.core.errors import ConfigError
 from paribus.study import rows as record
 from paribus.study.plan import Plan
 from paribus.study.runner import cells
-from paribus.study.runner.launcher import Launch, Settings
-from paribus.study.runner.progress import Board
-from paribus.study.runner.signals import Leave
+from paribus.study.runner.launcher import Launch, LaunchSettings
+from paribus.study.runner.progress import LaunchProgress
+from paribus.study.runner.signals import LaunchStop
 from paribus.study.spec import Study
 
 
@@ -30,16 +30,18 @@ def study(tmp_path: Path) -> Study:
     return written(tmp_path / "study")
 
 
-def launched(study: Study, plan: Plan, *, workers: int = 2, leave: Leave | None = None, **settings: object) -> Launch:
+def launched(
+    study: Study, plan: Plan, *, workers: int = 2, leave: LaunchStop | None = None, **settings: object
+) -> Launch:
     runs = study.folder.parent / "runs"
-    made = Launch(study, plan, Settings(runs, workers, **settings), Board(), leave or Leave())  # type: ignore[arg-type]
+    made = Launch(study, plan, LaunchSettings(runs, workers, **settings), LaunchProgress(), leave or LaunchStop())  # type: ignore[arg-type]
     made.run()
     return made
 
 
 def starts(study: Study, plan: Plan) -> dict[str, int]:
     """How often each cell was started, by its log."""
-    logs = {cell.name: cells.log_of(study.folder.parent / "runs", cell) for cell in plan.cells}
+    logs = {cell.name: cells.log_path(study.folder.parent / "runs", cell) for cell in plan.cells}
     return {name: log.read_text().count("== start ") if log.exists() else 0 for name, log in logs.items()}
 
 
@@ -64,7 +66,7 @@ def test_only_what_is_missing_runs(study: Study, monkeypatch: pytest.MonkeyPatch
     pretend(monkeypatch, {})
     imported, here, _, _ = plan.cells
     finished(study.folder.parent / "runs" / here.folder, here)
-    record.update(study, [row(imported, hardware={"cpu": "elsewhere"})], {})
+    record.update_rows(study, [row(imported, hardware={"cpu": "elsewhere"})], {})
     launched(study, plan)
     assert list(starts(study, plan).values()) == [0, 0, 1, 1]
     rows = record.read_rows(study.results_path)
@@ -72,7 +74,7 @@ def test_only_what_is_missing_runs(study: Study, monkeypatch: pytest.MonkeyPatch
     assert len(rows) == 4
     again = launched(study, plan, repeat=True)
     assert list(starts(study, plan).values()) == [1, 0, 1, 1], "and are made again only on demand"
-    assert again.repeated() == ([], ["baseline/s0"]), "the row that came from elsewhere had other curves"
+    assert again.compare_repeated() == ([], ["baseline/s0"]), "the row that came from elsewhere had other curves"
 
 
 def test_a_failing_cell_is_tried_again_and_then_listed(
@@ -162,40 +164,42 @@ def test_a_run_started_by_hand_is_waited_for(study: Study, monkeypatch: pytest.M
 def test_leaving_lets_cells_go_on_and_the_next_launch_finds_them(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {cell.name: ["2+done"] for cell in plan.cells})
-    leave = Leave()
-    threading.Timer(0.7, lambda: setattr(leave, "asked", True)).start()
+    leave = LaunchStop()
+    threading.Timer(0.7, lambda: setattr(leave, "requested", True)).start()
     first = launched(study, plan, leave=leave)
-    assert sorted(first.mine) == ["baseline/s0", "baseline/s1"]
-    for child in first.mine.values():
+    assert sorted(first.children) == ["baseline/s0", "baseline/s1"]
+    for child in first.children.values():
         assert os.getpgid(child.process.pid) == child.process.pid, "a group of its own"
         assert os.getsid(child.process.pid) == child.process.pid, "out of reach of the terminal"
     second = launched(study, plan)
     assert len(second.done) == 4
     assert set(starts(study, plan).values()) == {1}
-    for child in first.mine.values():
+    for child in first.children.values():
         assert child.process.wait() == 0
 
 
 def test_a_cell_is_seen_before_it_holds_its_run_folder(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
     runs = study.folder.parent / "runs"
-    monkeypatch.setattr(cells, "command_of", lambda runs, cell: [sys.executable, "-c", "import time; time.sleep(60)"])
-    process = cells.start(runs, plan.cells[0], 1, "3")
+    monkeypatch.setattr(
+        cells, "build_command", lambda runs, cell: [sys.executable, "-c", "import time; time.sleep(60)"]
+    )
+    process = cells.start_process(runs, plan.cells[0], 1, "3")
     assert process is not None
-    now = cells.standing(runs, plan.cells[0])
+    now = cells.read_state(runs, plan.cells[0])
     assert (now.state, now.device) == ("running", "3")
     assert abs(now.since - time.time()) < 5
-    assert cells.start(runs, plan.cells[0], 1, None) is None, "nor is it started twice"
+    assert cells.start_process(runs, plan.cells[0], 1, None) is None, "nor is it started twice"
     process.kill()
     process.wait()
-    assert cells.standing(runs, plan.cells[0]).state == "waiting"
+    assert cells.read_state(runs, plan.cells[0]).state == "waiting"
 
 
 def test_one_cell_a_gpu(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study, device="auto")
     pretend(monkeypatch, {cell.name: ["0.5+done"] for cell in plan.cells})
     launched(study, plan, workers=4, gpus=["4", "7"])
-    told = [cells.last_lines(cells.log_of(study.folder.parent / "runs", cell), 2)[0] for cell in plan.cells]
+    told = [cells.read_last_lines(cells.log_path(study.folder.parent / "runs", cell), 2)[0] for cell in plan.cells]
     assert [line.split("CUDA_VISIBLE_DEVICES=")[1][0] for line in told[:2]] == ["4", "7"]
     assert all("CUDA_VISIBLE_DEVICES=" in line for line in told)
     assert all("OMP_NUM_THREADS=1 " in line for line in told)
@@ -217,30 +221,30 @@ def test_a_damaged_summary_is_told_and_costs_no_other_row(
 def test_a_disk_that_is_full_is_one_line_and_the_record_stays(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {})
-    record.update(study, [row(plan.cells[0])], {})
+    record.update_rows(study, [row(plan.cells[0])], {})
     before = study.results_path.read_bytes()
 
     def full(path: Path, content: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("paribus.core.runfolder.write_atomically", full)
-    made = Launch(study, plan, Settings(study.folder.parent / "runs", 2), Board(), Leave())
+    made = Launch(study, plan, LaunchSettings(study.folder.parent / "runs", 2), LaunchProgress(), LaunchStop())
     with pytest.raises(ConfigError, match=r"results.jsonl cannot be written: No space left on device; make room"):
         made.run()
     assert study.results_path.read_bytes() == before
-    for child in made.mine.values():
+    for child in made.children.values():
         child.process.wait()
 
 
 def test_hanging_up_is_no_reason_to_leave(tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGHUP)
-    leave = Leave()
+    leave = LaunchStop()
     leave.listen(tmp_path / "launch.log")
     os.kill(os.getpid(), signal.SIGHUP)
     assert leave.hung_up
-    assert not leave.asked
+    assert not leave.requested
     os.kill(os.getpid(), signal.SIGTERM)
-    assert leave.asked
+    assert leave.requested
     signal.signal(signal.SIGHUP, before)
 
 
@@ -250,7 +254,7 @@ def test_a_log_that_cannot_be_written_is_one_line_too(study: Study, monkeypatch:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cells, "start", full)
+    monkeypatch.setattr(cells, "start_process", full)
     with pytest.raises(
         ConfigError, match="runs cannot be written: No space left on device; make room, or choose another"
     ):
@@ -264,13 +268,13 @@ def test_on_a_terminal_there_is_a_bar_below_the_lines(study: Study, monkeypatch:
         "paribus.study.runner.progress.terminal", lambda: Console(file=screen, force_terminal=True, width=90)
     )
     plan = made_up_plan(study)
-    board = Board()
+    board = LaunchProgress()
     board.begin(0, 0, 0, 4, 4)
-    board.tick(1, 2, 0, 4, 83.0)
+    board.update(1, 2, 0, 4, 83.0)
     board.started(plan.cells[0], 1, None)
     board.done(plan.cells[0], "val/acc1", row(plan.cells[0]))
     board.failed(plan.cells[1], "[the] loss is not finite", again=False)
-    board.tick(1, 2, 1, 4, 83.0)
+    board.update(1, 2, 1, 4, 83.0)
     board.detach()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     assert "done     baseline/s0  val/acc1 0.5000" in text

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.core.lock import holder, locked
+from paribus.core.lock import find_holder, locked
 
 
 def test_the_kernel_lets_go_when_the_holder_is_killed(tmp_path: Path) -> None:
@@ -19,13 +19,13 @@ def test_the_kernel_lets_go_when_the_holder_is_killed(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "held\n"
-    found = holder(tmp_path)
+    found = find_holder(tmp_path)
     assert found is not None
     assert found.process == process.pid
     process.kill()
     process.wait()
     process.stdout.close()
-    assert holder(tmp_path) is None
+    assert find_holder(tmp_path) is None
     with locked(tmp_path):
         pass
 

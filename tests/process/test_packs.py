@@ -19,8 +19,8 @@ from helpers.packs import QUIET, content, small_chunks
 from paribus.core.errors import RunFailed
 from paribus.data.packs import decode_pool
 from paribus.data.packs import write as packing
-from paribus.data.packs.prepare import Wanted, prepare
-from paribus.data.packs.write import Said
+from paribus.data.packs.prepare import PrepareRequest, prepare
+from paribus.data.packs.write import ProgressSink
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ def test_workers_change_nothing_and_what_is_there_is_left_alone(
 ) -> None:
     root, made = pets(tmp_path / "pets", train=5), []
     for n in (1, 2, 3):
-        prepare(Wanted("folder", root, 16, tmp_path / f"{n}", workers=n), QUIET)
+        prepare(PrepareRequest("folder", root, 16, tmp_path / f"{n}", workers=n), QUIET)
         made.append(content(tmp_path / f"{n}"))
     assert made[0] == made[1] == made[2]
     assert not any("unfinished" in name for name in made[0])
@@ -69,7 +69,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(("n", "kills"), [(1, (2, 3, 9)), (2, (14,))])
 def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, kills: tuple[int, ...]) -> None:
     root = pets(tmp_path / "pets", train=7)
-    prepare(Wanted("folder", root, 16, tmp_path / "straight"), QUIET)
+    prepare(PrepareRequest("folder", root, 16, tmp_path / "straight"), QUIET)
     out = tmp_path / "killed"
     for appended in kills:
         script = tmp_path / "slowly.py"
@@ -90,7 +90,7 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, k
     with open(journal, "a") as file:
         file.write('["train", 2, "ab')
     lines: list[str] = []
-    prepare(Wanted("folder", root, 16, out), Said(lines.append, lambda total, done: lambda n: None))
+    prepare(PrepareRequest("folder", root, 16, out), ProgressSink(lines.append, lambda total, done: lambda n: None))
     assert any(f"going on after {sum(rows)} of 18 images" in line for line in lines)
     assert content(out) == content(tmp_path / "straight")
 
@@ -127,7 +127,7 @@ def alive(pid: str) -> bool:
 def test_a_process_that_is_ended_is_one_line(tmp_path: Path) -> None:
     chunk = decode_pool.Chunk(str(tmp_path), ("fifo.png",), 16, False)
     os.mkfifo(tmp_path / "fifo.png")  # whoever opens it waits
-    made = decode_pool.in_order([chunk, chunk], 2)
+    made = decode_pool.decode_in_order([chunk, chunk], 2)
 
     def end_them() -> None:
         for child in multiprocessing.active_children():
@@ -153,7 +153,7 @@ def test_a_small_file_system_really_fills(
     if shutil.which("mount") is None or not mounted(small, "1m"):
         pytest.skip("a tmpfs cannot be mounted here")
     try:
-        monkeypatch.setattr(packing.Packing, "_check_space", lambda self, images: None)
+        monkeypatch.setattr(packing.PackWriter, "_check_space", lambda self, images: None)
         monkeypatch.setattr(packing, "_CHUNK_BYTES", 2**18)
         root = pets(tmp_path / "pets", train=8)
         words = ("prepare", "folder", "--root", root, "--size", 160, "--out", small / "out", "--workers", 1)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from helpers.studies import finished, made_up_plan, row, written
 from paribus.study import rows as record
-from paribus.study.runner.cells import log_of
-from paribus.study.status import as_json, status_of
+from paribus.study.runner.cells import log_path
+from paribus.study.status import build_status, to_json
 
 
 def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> None:
@@ -17,15 +17,15 @@ def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> N
     made = made_up_plan(study)
     runs = tmp_path / "runs"
     for i, cell in enumerate(made.cells):
-        log_of(runs, cell).parent.mkdir(exist_ok=True)
+        log_path(runs, cell).parent.mkdir(exist_ok=True)
         if i % 10 < 8:
             finished(runs / cell.folder, cell, state="DONE" if i % 10 < 7 else "FAILED")
             (runs / cell.folder / "lock").touch()
-            log_of(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
-    record.update(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
-    found = status_of(made, record.read_rows(study.results_path), runs, time.time())
+            log_path(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
+    record.update_rows(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
+    found = build_status(made, record.read_rows(study.results_path), runs, time.time())
     assert found.counts() == {"done": 700, "running": 0, "failed": 100, "waiting": 200}
-    assert as_json(found, study.spec.arms)["arms"]["arm3"] == {"done": 70, "running": 0, "failed": 10, "waiting": 20}
+    assert to_json(found, study.spec.arms)["arms"]["arm3"] == {"done": 70, "running": 0, "failed": 10, "waiting": 20}
     code = (
         "import sys; from paribus.cli.main import dispatch; code = dispatch(sys.argv[1:]); "
         "heavy = {'torch', 'hydra', 'numpy', 'scipy'} & set(sys.modules); print(heavy or 'light'); sys.exit(code)"

@@ -19,10 +19,10 @@ import torch
 
 from helpers.image_trees import images, tree
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.core.protocols import Place
-from paribus.data.loaders.worker_pool import Ahead
+from paribus.core.protocols import DeviceContext
+from paribus.data.loaders.worker_pool import WorkerPool
 
-HERE = Place(torch.device("cpu"))
+HERE = DeviceContext(torch.device("cpu"))
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +127,7 @@ def slow(index: int, wanted: Any) -> int:
 
 
 def test_a_batch_half_made_is_dropped_when_the_run_leaves() -> None:
-    ahead = Ahead(slow, 2)
+    ahead = WorkerPool(slow, 2)
     assert ahead.take(0) == 0
     ahead.close()
     assert children_gone()
@@ -178,7 +178,7 @@ def test_no_worker_outlives_its_run(end: str) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 def test_a_cuda_device_gets_the_same_batches(tmp_path: Path) -> None:
     made = images(tree(tmp_path), workers=2)
-    place = Place(torch.device("cuda", 0), world=2, rank=1)
+    place = DeviceContext(torch.device("cuda", 0), world=2, rank=1)
     here, there = (made(replace(place, device=d)).loader(6, 0) for d in (torch.device("cpu"), place.device))
     for step in (0, 1, 7):
         a, b = here.batch(step), there.batch(step)

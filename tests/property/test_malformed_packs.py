@@ -17,7 +17,7 @@ from helpers.packs import QUIET
 from paribus.core.errors import ConfigError
 from paribus.data.packs import write
 from paribus.data.packs.open import Pack, open_pack
-from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.prepare import PrepareRequest, prepare
 from paribus.data.trees.manifest import Manifest, read_manifest
 
 MANIFEST_KEYS = ["title", "classes", "classes_of", "folders", "within", "share", "train", "val", "archives", "name"]
@@ -49,7 +49,7 @@ def room() -> Iterator[Path]:
 def whole(room: Path) -> Path:
     """A sound pack and its tree."""
     before, write._CHUNK_BYTES = write._CHUNK_BYTES, 2 * 8 * 8 * 3
-    prepare(Wanted("folder", pets(room / "pets"), 8, room / "pack"), QUIET)
+    prepare(PrepareRequest("folder", pets(room / "pets"), 8, room / "pack"), QUIET)
     write._CHUNK_BYTES = before
     return room / "pack"
 
@@ -133,7 +133,7 @@ def test_journals(whole: Path, lines: list[bytes]) -> None:
     before, write._CHUNK_BYTES = write._CHUNK_BYTES, 2 * 8 * 8 * 3
     try:
         (out / f"unfinished-{plan}.jsonl").write_bytes(b"\n".join(lines))
-        prepare(Wanted("folder", whole.parent / "pets", 8, out), QUIET)
+        prepare(PrepareRequest("folder", whole.parent / "pets", 8, out), QUIET)
     finally:
         write._CHUNK_BYTES = before
     assert {p.name: p.read_bytes() for p in out.iterdir()} == {p.name: p.read_bytes() for p in whole.iterdir()}
@@ -144,4 +144,4 @@ def test_journals(whole: Path, lines: list[bytes]) -> None:
 def test_lists_of_names(whole: Path, content: bytes) -> None:
     listed, out = whole.parent / "names.txt", whole.parent / "listed"
     listed.write_bytes(content)
-    taken_or_one_line(lambda: prepare(Wanted("folder", whole.parent / "pets", 8, out, names=listed), QUIET))
+    taken_or_one_line(lambda: prepare(PrepareRequest("folder", whole.parent / "pets", 8, out, names=listed), QUIET))

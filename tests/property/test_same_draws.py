@@ -14,19 +14,19 @@ from torch import Tensor
 from helpers.image_trees import images, tree
 from helpers.packs import QUIET
 from paribus.core.batch import Batch
-from paribus.core.protocols import Place
+from paribus.core.protocols import DeviceContext
 from paribus.data.images import ImageSet
 from paribus.data.loaders import decode_batch, from_files
 from paribus.data.loaders.from_files import FolderLoader
-from paribus.data.ops.draws import Draws
-from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.ops.draws import SampleRandom
+from paribus.data.packs.prepare import PrepareRequest, prepare
 
 BATCH = 6
-ALONE = Place(torch.device("cpu"))
+ALONE = DeviceContext(torch.device("cpu"))
 
 
-def at(rank: int, world: int) -> Place:
-    return Place(torch.device("cpu"), rank=rank, world=world)
+def at(rank: int, world: int) -> DeviceContext:
+    return DeviceContext(torch.device("cpu"), rank=rank, world=world)
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +39,15 @@ def oblongs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree(tmp_path_factory.mktemp("oblongs"), sizes=((40, 52), (61, 37), (24, 90)), ending=".jpg")
 
 
-def loader(made: ImageSet, place: Place = ALONE, seed: int = 3) -> FolderLoader:
+def loader(made: ImageSet, place: DeviceContext = ALONE, seed: int = 3) -> FolderLoader:
     found = made(place).loader(BATCH, seed)
     assert isinstance(found, FolderLoader)
     return found
 
 
-def packed(made: ImageSet, place: Place = ALONE) -> Callable[[int], Batch]:
+def packed(made: ImageSet, place: DeviceContext = ALONE) -> Callable[[int], Batch]:
     """Batches of the same set from its pack, which keeps files of 40×40 pixels as they are."""
-    prepare(Wanted("folder", Path(made.root or ""), 40), QUIET)
+    prepare(PrepareRequest("folder", Path(made.root or ""), 40), QUIET)
     return replace(made, form="packed", pack_size=40)(place).loader(BATCH, 3).batch
 
 
@@ -99,7 +99,7 @@ def test_packed_and_folder_form_agree_bit_for_bit(settings: dict[str, Any], squa
     assert all(same(decoding(step), resident(step)) for step in range(9))
 
 
-class ByPosition(Draws):
+class ByPosition(SampleRandom):
     """The mistake that these tests are for: numbers by place in the batch."""
 
     def __call__(self, name: str, n: int) -> Tensor:

@@ -18,7 +18,7 @@ from paribus.study.stats.power import (
     seeds_for_equivalence,
     seeds_to_settle,
 )
-from paribus.study.stats.resampling import bca_interval, generator, robustness, sign_flip_p
+from paribus.study.stats.resampling import bca_interval, make_generator, robustness, sign_flip_p
 from paribus.study.stats.time_to_target import Arrival, compare_times, sign_test_p
 
 value = st.integers(-1000, 1000).map(lambda k: k / 64)  # exact in binary, so that ties and flat arms are common
@@ -146,9 +146,9 @@ def test_resampling_knows_neither_order_nor_orientation(d: list[float], random: 
     p = sign_flip_p(d)
     assert 2.0 ** (1 - len(d)) <= p <= 1
     assert sign_flip_p(shuffled) == sign_flip_p([-v for v in d]) == p
-    low, high = bca_interval(d, generator("x"), resamples=200)
-    again = bca_interval(shuffled, generator("x"), resamples=200)
-    mirrored = bca_interval([-v for v in d], generator("x"), resamples=200)
+    low, high = bca_interval(d, make_generator("x"), resamples=200)
+    again = bca_interval(shuffled, make_generator("x"), resamples=200)
+    mirrored = bca_interval([-v for v in d], make_generator("x"), resamples=200)
     assert all(same(x, y) for x, y in zip((low, high, low), (*again, -mirrored[1]), strict=True))
     assert math.isnan(low) or min(d) <= low <= high <= max(d)
 

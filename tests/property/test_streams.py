@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from helpers.trainings import recipe_of, workbench
 from paribus.core import streams
 from paribus.core.progress import Progress
-from paribus.core.streams import key64, stream, uniform, uniform_from
+from paribus.core.streams import key64, stream, uniform, uniform_from_key
 from paribus.engine.distributed import World
-from paribus.engine.runtime import seed_modules
+from paribus.engine.runtime import seed_global_generators
 
 seeds = st.integers(0, 2**63 - 1)
 
@@ -52,7 +52,7 @@ def splitmix(x: int) -> int:
 def test_uniform_is_two_rounds_of_splitmix64(key: int, sample: int, draw: int) -> None:
     golden = 0x9E3779B97F4A7C15
     bits = splitmix((splitmix((sample * golden + key) % 2**64) + (draw + 1) * golden) % 2**64)
-    assert uniform_from(key, torch.tensor([sample]), draw + 1)[0, draw].item() == (bits >> 40) * 2.0**-24
+    assert uniform_from_key(key, torch.tensor([sample]), draw + 1)[0, draw].item() == (bits >> 40) * 2.0**-24
 
 
 def test_the_numbers_are_these_forever() -> None:
@@ -92,7 +92,7 @@ def test_a_sample_keeps_its_numbers_in_any_batch(seed: int, ids: list[int], n: i
 
 
 def test_negative_control_a_hash_that_ignores_the_sample_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_mixed", lambda x: x)
+    monkeypatch.setattr(streams, "_splitmix64", lambda x: x)
     u = uniform(0, "cells", 0, torch.arange(200_000), 1).flatten()
     counts = torch.histc(u, bins=1000, min=0, max=1)
     assert abs(float(((counts - 200) ** 2 / 200).sum()) - 999) > 5 * (2 * 999) ** 0.5
@@ -112,7 +112,7 @@ def test_disturbing_every_global_generator_changes_nothing() -> None:
         for step in range(3):
             shake(step + 1)
             at = Progress(step, 60, 0, loader.steps_per_epoch)
-            seed_modules(at, World(), place.device)
+            seed_global_generators(at, World(), place.device)
             method.train_step(loader.batch(step), at)
         return list(method.state_dict()["model"].values())
 
@@ -137,8 +137,8 @@ def test_compiled_numbers_equal_eager_ones() -> None:
     except Exception as error:  # whatever torch raises without a compiler
         pytest.skip(f"torch.compile needs a C++ compiler: {error}")
     ids, key = torch.arange(1000), key64(0, "compiled", 0)
-    compiled = torch.compile(uniform_from, fullgraph=True)
-    assert torch.equal(compiled(key, ids, 3), uniform_from(key, ids, 3))
+    compiled = torch.compile(uniform_from_key, fullgraph=True)
+    assert torch.equal(compiled(key, ids, 3), uniform_from_key(key, ids, 3))
 
 
 def test_negative_control_dropout_that_nobody_seeds_hears_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from paribus.bench.harness.page import Found, tell
+from paribus.bench.harness.page import BenchReport, log_progress
 from paribus.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -80,34 +80,34 @@ def run(arguments: list[str]) -> int:
     return _report(name, rest, options, measure)
 
 
-def _report(name: str, arguments: list[str], options: Any, measure: Callable[[Any, Any], Found]) -> int:
+def _report(name: str, arguments: list[str], options: Any, measure: Callable[[Any, Any], BenchReport]) -> int:
     """Measure, print or write the table, and say whether every result was right."""
-    from paribus.bench.harness.table import as_data, as_markdown
-    from paribus.core.build import checked
+    from paribus.bench.harness.table import format_page, results_to_dict
+    from paribus.core.build import instantiate
     from paribus.engine.distributed import World
-    from paribus.engine.runtime import Runtime, prepare
+    from paribus.engine.runtime import Runtime, apply_runtime
 
-    runtime = checked(Runtime, {"device": options.device, "threads": options.threads or "auto"}, "bench")
-    device = prepare(runtime, World())
+    runtime = instantiate(Runtime, {"device": options.device, "threads": options.threads or "auto"}, "bench")
+    device = apply_runtime(runtime, World())
     found = measure(options, device)
-    data = as_data(found.results, about([name, *arguments], device))
-    data |= {"remarks": list(found.remarks), "tables": list(found.tables), "how": found.how}
-    page = as_markdown(data, found.title)
+    data = results_to_dict(found.results, about([name, *arguments], device))
+    data |= {"remarks": list(found.remarks), "tables": list(found.tables), "how": found.methodology}
+    page = format_page(data, found.title)
     if options.json is not None:
         options.json.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     if options.out is not None:
         options.out.write_text(page)
     else:
         print(page, end="")
-    return 0 if all(result.right for result in found.results) else 1
+    return 0 if all(result.is_correct for result in found.results) else 1
 
 
 def about(arguments: Sequence[str], device: Any) -> dict[str, Any]:
     """Date, command, hardware and versions."""
     import torch
 
-    from paribus.engine.provenance import code_digest, cpu_name, version
-    from paribus.engine.runtime import cores
+    from paribus.engine.provenance import cpu_name, hash_code, package_version
+    from paribus.engine.runtime import count_cores
 
     cuda = device.type == "cuda"
     return {
@@ -116,13 +116,13 @@ def about(arguments: Sequence[str], device: Any) -> dict[str, Any]:
         "machine": {
             "GPU": torch.cuda.get_device_name(device) if cuda else None,
             "CPU": cpu_name(),
-            "cores": cores(),
+            "cores": count_cores(),
             "threads": torch.get_num_threads(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "CUDA": torch.version.cuda if cuda else None,
         },
-        "packages": {name: version(name) for name in PACKAGES},
-        "code": code_digest(),
+        "packages": {name: package_version(name) for name in PACKAGES},
+        "code": hash_code(),
     }
 
 
@@ -137,7 +137,7 @@ def techniques_parser() -> argparse.ArgumentParser:
     return made
 
 
-def techniques(options: Any, device: Any) -> Found:
+def techniques(options: Any, device: Any) -> BenchReport:
     unknown = [name for name in options.names if name not in TECHNIQUES]
     if unknown:
         raise ConfigError(f"bench techniques: no bench of {', '.join(unknown)}; there are {', '.join(TECHNIQUES)}")
@@ -145,9 +145,9 @@ def techniques(options: Any, device: Any) -> Found:
     from paribus.bench.techniques.cases import FULL, QUICK, Effort, run
 
     usual = QUICK if options.quick else FULL
-    effort = Effort(options.repeats or usual.rounds, usual.least)
-    results = run(options.names or TECHNIQUES, Scope(device, options.quick), effort, tell)
-    return Found("The techniques beside their public implementations", results)
+    effort = Effort(options.repeats or usual.rounds, usual.min_seconds)
+    results = run(options.names or TECHNIQUES, Scope(device, options.quick), effort, log_progress)
+    return BenchReport("The techniques beside their public implementations", results)
 
 
 def loop_parser() -> argparse.ArgumentParser:
@@ -160,11 +160,11 @@ def loop_parser() -> argparse.ArgumentParser:
     )
 
 
-def loop(options: Any, device: Any) -> Found:
-    from paribus.bench.loop.recipes import HOW, measure
+def loop(options: Any, device: Any) -> BenchReport:
+    from paribus.bench.loop.recipes import METHODOLOGY, measure
 
-    results, tables = measure(device, options.quick, options.repeats or (5 if options.quick else 15), tell)
-    return Found("The training loop beside the bare step", results, tables=tables, how=HOW)
+    results, tables = measure(device, options.quick, options.repeats or (5 if options.quick else 15), log_progress)
+    return BenchReport("The training loop beside the bare step", results, tables=tables, methodology=METHODOLOGY)
 
 
 def data_parser() -> argparse.ArgumentParser:
@@ -179,23 +179,25 @@ def data_parser() -> argparse.ArgumentParser:
     return made
 
 
-def data(options: Any, device: Any) -> Found:
-    from paribus.bench.data.cases import cases, tree
+def data(options: Any, device: Any) -> BenchReport:
+    from paribus.bench.data.cases import cases, find_image_tree
     from paribus.bench.harness.implementation import Scope
     from paribus.bench.harness.measure import measure
 
     if options.root is not None and not (options.root / "train").is_dir():
         raise ConfigError(f"bench data: --root: {options.root} has no folder train; give the tree that holds it")
-    rounds, least = (3, 0.2) if options.quick else (7, 1.0)
+    rounds, min_seconds = (3, 0.2) if options.quick else (7, 1.0)
     results: list[Result] = []
     for title, make in cases(Scope(device, options.quick), options.root):
         if (options.only or "").lower() in title.lower():
-            tell(title)
-            results.append(measure(make(), device, options.repeats or rounds, least))
+            log_progress(title)
+            results.append(measure(make(), device, options.repeats or rounds, min_seconds))
     if not results:
         raise ConfigError(f"bench data: --only: found {options.only!r}, which is in no title")
-    left_out = [] if tree(options.root) else ["No JPEG files here: give a tree with --root, or PARIBUS_DATA."]
-    return Found("Training input, images a second", results, left_out)
+    left_out = (
+        [] if find_image_tree(options.root) else ["No JPEG files here: give a tree with --root, or PARIBUS_DATA."]
+    )
+    return BenchReport("Training input, images a second", results, left_out)
 
 
 def start_parser() -> argparse.ArgumentParser:
@@ -207,13 +209,13 @@ def start_parser() -> argparse.ArgumentParser:
     )
 
 
-def start(options: Any, device: Any) -> Found:
+def start(options: Any, device: Any) -> BenchReport:
     from paribus.bench.start.first_step import measure
 
-    return measure(device, options.quick, options.repeats or (3 if options.quick else 7), tell)
+    return measure(device, options.quick, options.repeats or (3 if options.quick else 7), log_progress)
 
 
-BENCHES: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[Any, Any], Found]]] = {
+BENCHES: dict[str, tuple[Callable[[], argparse.ArgumentParser], Callable[[Any, Any], BenchReport]]] = {
     "techniques": (techniques_parser, techniques),
     "loop": (loop_parser, loop),
     "data": (data_parser, data),

@@ -16,9 +16,9 @@ from typing import Any, NoReturn
 
 import yaml
 
-from paribus.cli.results import STUDIES, analysis_of
+from paribus.cli.results import STUDIES, analyse_study
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.study.report.results_table import Claim, claims, claims_table
+from paribus.study.report.results_table import Claim, build_claims, format_claims_table
 from paribus.study.spec import RESULTS
 
 BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, NAME.yaml or experiments/bench instead. -->"
@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
         options = parser.parse_args(arguments)
     except SystemExit:  # --help has printed
         return 0
-    cards = up_to_date(Path.cwd())
+    cards = build_cards(Path.cwd())
     if options.name is not None and options.name not in cards:
         raise ConfigError(f"cards: there is no card {options.name}; there are {', '.join(cards)}")
     if options.name is not None:
@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def papers_under(root: Path) -> dict[str, Any]:
+def read_papers(root: Path) -> dict[str, Any]:
     """What the papers say, technique by technique: docs/cards/NAME.yaml."""
     found = sorted((root / CARDS).glob("*.yaml"))
     if not found:
@@ -71,21 +71,21 @@ def papers_under(root: Path) -> dict[str, Any]:
     return {path.stem: yaml.safe_load(path.read_text()) for path in found}
 
 
-def up_to_date(root: Path) -> dict[str, str]:
+def build_cards(root: Path) -> dict[str, str]:
     """Every card of the checkout at `root` as it should be: what a person wrote, then what is generated."""
-    papers = papers_under(root)
-    measured, found = list(_measured(root / TIMES)), _claims(root / STUDIES)
+    papers = read_papers(root)
+    measured, found = list(_read_bench_files(root / TIMES)), _collect_claims(root / STUDIES)
     cards: dict[str, str] = {}
     for name, paper in papers.items():
         path = root / CARDS / f"{name}.md"
         if not path.is_file() or BEGIN not in path.read_text():
             raise ConfigError(f"cards: {path.relative_to(root)} should have a part written by hand, then {BEGIN}")
         by_hand = path.read_text().partition(BEGIN)[0]
-        cards[name] = f"{by_hand}{BEGIN}\n\n{generated(name, paper, measured, found)}\n"
+        cards[name] = f"{by_hand}{BEGIN}\n\n{build_card(name, paper, measured, found)}\n"
     return cards
 
 
-def generated(
+def build_card(
     name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]], found: Sequence[Claim]
 ) -> str:
     """The part below the marker. measured: (file, its data) of each bench that was kept. found: by all studies."""
@@ -98,34 +98,36 @@ def generated(
     else:
         parts.append(f"```text\n{(module.__doc__ or '').strip()}\n```")
     parts.append("## Settings")
-    parts += [_settings(getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
-    parts += ["## Time", *_times(name, measured)]
+    parts += [_format_settings(getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
+    parts += ["## Time", *_format_times(name, measured)]
     if about := [claim for claim in found if any(t == name or t.startswith(f"{name}_") for t in claim.techniques)]:
-        parts += ["## What was measured here", claims_table(about, f"../../{STUDIES.as_posix()}"), _MEASURED]
-    parts += ["## What was published, and what was found here", _figures(paper["figures"])]
+        parts += ["## What was measured here", format_claims_table(about, f"../../{STUDIES.as_posix()}"), _MEASURED]
+    parts += ["## What was published, and what was found here", _format_figures(paper["figures"])]
     return "\n\n".join(parts)
 
 
-def _claims(studies: Path) -> list[Claim]:
+def _collect_claims(studies: Path) -> list[Claim]:
     """What all studies with rows on record say."""
     folders = [path.parent for path in sorted(studies.glob(f"*/{RESULTS}"))]
-    return [claim for folder in folders for claim in claims(analysis_of(folder))]
+    return [claim for folder in folders for claim in build_claims(analyse_study(folder))]
 
 
-def _settings(cls: Any, published: Mapping[str, str]) -> str:
+def _format_settings(cls: Any, published: Mapping[str, str]) -> str:
     """The fields of a config class: default here, value in the paper."""
-    rows = [(f"`{f.name}`", _default(f.default), published.get(f.name, "not in it")) for f in fields(cls)]
+    rows = [(f"`{f.name}`", _format_default(f.default), published.get(f.name, "not in it")) for f in fields(cls)]
     head = f"`{cls.__name__}`: {' '.join((cls.__doc__ or '').split())}"
-    return head if not rows else f"{head}\n\n{_table(('setting', 'default here', 'the paper and its code'), rows)}"
+    return (
+        head if not rows else f"{head}\n\n{_format_table(('setting', 'default here', 'the paper and its code'), rows)}"
+    )
 
 
-def _default(value: Any) -> str:
+def _format_default(value: Any) -> str:
     if value is MISSING:
         return "to be given"
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
-def _times(name: str, measured: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
+def _format_times(name: str, measured: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
     kept = [(file, data, [c for c in data["cases"] if c["technique"] == name]) for file, data in measured]
     kept = [entry for entry in kept if entry[2]]
     if not kept:
@@ -134,41 +136,41 @@ def _times(name: str, measured: list[tuple[str, dict[str, Any]]]) -> Iterator[st
         machine = ", ".join(f"{key} {value}" for key, value in data["machine"].items() if value is not None)
         versions = ", ".join(f"{p} {v}" for p, v in data["packages"].items() if v is not None)
         yield f"{data['date']}, {machine}; {versions} ([every sample](../../{TIMES.as_posix()}/{file}))."
-        rows = [_time_row(case, row) for case in cases for row in case["rows"] if row["seconds"] is not None]
-        yield _table(("case", "implementation", "time", "ratio"), rows)
-        yield from _targets(cases)
+        rows = [_format_time_row(case, row) for case in cases for row in case["rows"] if row["seconds"] is not None]
+        yield _format_table(("case", "implementation", "time", "ratio"), rows)
+        yield from _format_targets(cases)
 
 
-def _time_row(case: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
-    from paribus.bench.harness.table import duration
+def _format_time_row(case: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
+    from paribus.bench.harness.table import format_duration
 
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
-    return case["title"], f"`{row['name']}`", duration(row["seconds"]), ratio
+    return case["title"], f"`{row['name']}`", format_duration(row["seconds"]), ratio
 
 
-def _targets(cases: list[dict[str, Any]]) -> Iterator[str]:
-    from paribus.bench.harness.table import targets_table
+def _format_targets(cases: list[dict[str, Any]]) -> Iterator[str]:
+    from paribus.bench.harness.table import format_targets_table
 
     targets = [(case["title"], target) for case in cases for target in case["targets"]]
     if targets:
-        yield targets_table(targets)
+        yield format_targets_table(targets)
 
 
-def _figures(figures: list[dict[str, str]]) -> str:
+def _format_figures(figures: list[dict[str, str]]) -> str:
     columns = ("what", "published", "source", "here")
     for figure in figures:
         if set(figure) != set(columns):
             raise ConfigError(f"{CARDS}: a figure should have {', '.join(columns)}, found {', '.join(figure)}")
-    return _table(columns, [tuple(str(figure[column]) for column in columns) for figure in figures])
+    return _format_table(columns, [tuple(str(figure[column]) for column in columns) for figure in figures])
 
 
-def _table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
-    from paribus.bench.harness.table import table
+def _format_table(titles: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    from paribus.bench.harness.table import format_table
 
-    return table(titles, rows)
+    return format_table(titles, rows)
 
 
-def _measured(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_bench_files(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in sorted(folder.glob("*.json")):
         data = json.loads(path.read_text())
         if data.get("format") == 1:

@@ -8,20 +8,20 @@ from typing import Any
 
 import yaml
 
-from paribus.cli.gate import GATE_HELP, add_gate, conditions_of, found_by, margin_of, told
+from paribus.cli.gate import GATE_HELP, add_gate_options, parse_conditions, parse_margin_option, report_gate, run_gate
 from paribus.cli.options import Parser, parsed
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
-from paribus.recipe.configs import config_folder
+from paribus.recipe.configs import find_config_folder
 from paribus.recipe.identity import computed_part
 from paribus.study import rows as record
-from paribus.study.analysis.analysis import analysed
-from paribus.study.analysis.question import Asked
-from paribus.study.plan import differences
-from paribus.study.report.build import report_of
-from paribus.study.report.markdown import escaped, table_of
-from paribus.study.report.wording import listed
+from paribus.study.analysis.analysis import analyse
+from paribus.study.analysis.question import AnalysisSpec
+from paribus.study.plan import diff_recipes
+from paribus.study.report.build import build_report
+from paribus.study.report.markdown import escape_markdown, format_table
+from paribus.study.report.wording import format_list
 from paribus.study.rows import Row
 
 SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     if asked is None:
         return OK
-    conditions, margin = conditions_of(asked), margin_of(asked, asked.metric)
+    conditions, margin = parse_conditions(asked), parse_margin_option(asked, asked.metric)
     one, other = side_of(asked.runs), side_of(asked.against)
     if one.arm == other.arm:
         one, other = _renamed(one, f"{one.arm} (A)"), _renamed(other, f"{other.arm} (B)")
@@ -50,8 +50,8 @@ def run(arguments: Sequence[str]) -> int:
     if not any(asked.metric in row.metrics for row in rows):
         known = sorted({key for row in rows for key in row.metrics})
         raise ConfigError(f"--metric {asked.metric}: no run has it; there are {', '.join(known) or 'none'}")
-    analysis = analysed(
-        Asked(
+    analysis = analyse(
+        AnalysisSpec(
             name=f"{one.arm} against {other.arm}",
             question=f"What is {one.arm} worth against {other.arm}?",
             arms={other.arm: other.techniques, one.arm: one.techniques},
@@ -63,23 +63,23 @@ def run(arguments: Sequence[str]) -> int:
         ),
         rows,
     )
-    report = report_of(analysis)
+    report = build_report(analysis)
     unexplained = _unexplained(one, other)
     if unexplained:
-        keys = listed(f"{key} ({a} against {b})" for key, a, b in unexplained)
+        keys = format_list(f"{key} ({a} against {b})" for key, a, b in unexplained)
         caution = (
             f"The recipes differ in more than techniques and seed: {keys}. What is measured is all of it together."
         )
         report = replace(report, cautions=(caution, *report.cautions), troubles=("recipes differ", *report.troubles))
-    found = found_by(asked, analysis, conditions)
+    found = run_gate(asked, analysis, conditions)
     print(f"## {report.title}\n")
     for verdict in report.verdicts:
-        print(f"**{escaped(verdict.said)}** {escaped(verdict.numbers)}\n")
+        print(f"**{escape_markdown(verdict.said)}** {escape_markdown(verdict.numbers)}\n")
     for text in report.cautions:
-        print(f"> {escaped(text)}\n")
-    tables = [table_of(table) for s in report.sections if s.key in SHOWN for table in s.tables]
+        print(f"> {escape_markdown(text)}\n")
+    tables = [format_table(table) for s in report.sections if s.key in SHOWN for table in s.tables]
     print("\n\n".join(tables))
-    return told(asked, analysis, report, found)
+    return report_gate(asked, analysis, report, found)
 
 
 def _parser() -> Parser:
@@ -95,7 +95,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--metric", default="val/acc1", help="default: val/acc1")
     parser.add_argument("--lower-is-better", action="store_true", help="so it is anyway for metrics that end in loss")
-    add_gate(parser, "0, and then nothing can be called equivalent")
+    add_gate_options(parser, "0, and then nothing can be called equivalent")
     return parser
 
 
@@ -106,8 +106,8 @@ def side_of(paths: Sequence[Path]) -> Side:
     recipes = {folder: _recipe(config) for folder, config in configs.items()}
     first = folders[0]
     for folder in folders[1:]:
-        if unlike := differences(recipes[first], recipes[folder]):
-            keys = listed(f"{key} is {was} and {now}" for key, was, now in unlike)
+        if unlike := diff_recipes(recipes[first], recipes[folder]):
+            keys = format_list(f"{key} is {was} and {now}" for key, was, now in unlike)
             raise ConfigError(
                 f"{first} and {folder} are on the same side but differ in more than the seed: {keys}; compare them "
                 f"one by one"
@@ -116,7 +116,7 @@ def side_of(paths: Sequence[Path]) -> Side:
     arm = "+".join(techniques) or "baseline"
     rows: dict[int, tuple[Path, Row]] = {}
     for folder in folders:
-        row = record.row_of(folder, "", arm)
+        row = record.read_row(folder, "", arm)
         if row is None:
             raise ConfigError(f"{folder}: has not finished; run it to its end or leave it out")
         if row.seed in rows:
@@ -159,7 +159,7 @@ def _same_data(one: Side, other: Side) -> None:
 def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
     """Keys in which the recipes differ and which no technique of either side sets: (key, one's, the other's)."""
     own = {key for name in {*one.techniques, *other.techniques} for key in _set_by(name)}
-    found = differences(one.recipe, other.recipe)
+    found = diff_recipes(one.recipe, other.recipe)
     images = [side.rows[0].data_checksum for side in (one, other)]
     if images[0] != images[1] and one.recipe.get("data") == other.recipe.get("data"):
         found = [*found, ("the training images themselves", images[0][:12], images[1][:12])]
@@ -168,7 +168,7 @@ def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
 
 def _set_by(technique: str) -> set[str]:
     """The keys that a technique's overlay sets or swaps; empty for one from elsewhere, whose keys are then named."""
-    path = Path(config_folder()) / "technique" / f"{technique}.yaml"
+    path = Path(find_config_folder()) / "technique" / f"{technique}.yaml"
     if not path.is_file():
         return set()
     overlay = yaml.safe_load(path.read_text()) or {}

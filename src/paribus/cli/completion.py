@@ -10,7 +10,7 @@ from pathlib import Path
 from paribus.cli.list import GROUPS
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.recipe.configs import config_folder, options
+from paribus.recipe.configs import find_config_folder, list_options
 
 USAGE = "usage: paribus completion bash|zsh|fish"
 
@@ -136,12 +136,12 @@ def _starting(start: str, names: Iterable[str]) -> list[str]:
 
 def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
     """A key of the config, or the value of one that names a file of a group."""
-    groups = only or tuple(sorted(path.name for path in config_folder().iterdir() if path.is_dir()))
+    groups = only or tuple(sorted(path.name for path in find_config_folder().iterdir() if path.is_dir()))
     key, assigned, value = word.partition("=")
     if not assigned:
         group = key.partition(".")[0]
         if "." in key and group in groups:
-            keys = {key for name in options(group) for key in _keys(f"{group}/{name}")}
+            keys = {key for name in list_options(group) for key in _keys(f"{group}/{name}")}
             return _starting(word, sorted(f"{group}.{key}=" for key in keys))
         own = [] if only else [k for k in _keys("train") if k not in ("overlays", "hydra", *groups)]
         return _starting(word, [f"{k}=" for k in (*groups, *own)])
@@ -152,12 +152,12 @@ def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
     # of a list, and of what a sweep goes over, the last item is being written
     before, begun = re.fullmatch(r"(.*[\[,])?(.*)", value, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     taken = set(re.split(r"[\[,]", before or ""))
-    return [f"{key}={before or ''}{name}" for name in _starting(begun, options(key)) if name not in taken]
+    return [f"{key}={before or ''}{name}" for name in _starting(begun, list_options(key)) if name not in taken]
 
 
 def _keys(config: str) -> list[str]:
     """The top-level keys of a config file."""
-    text = (config_folder() / f"{config}.yaml").read_text()
+    text = (find_config_folder() / f"{config}.yaml").read_text()
     return [key for key in re.findall(r"^(\w+):", text, flags=re.MULTILINE) if key not in ("_target_", "defaults")]
 
 

@@ -9,11 +9,17 @@ from pathlib import Path
 
 from paribus.cli.options import Parser, parsed
 from paribus.core.errors import ConfigError
-from paribus.core.terminal import terminal
-from paribus.data.packs.format import changed, default_folder, faults, prepare_command, read_record
-from paribus.data.packs.prepare import Wanted, look, prepare
-from paribus.data.packs.write import Said
-from paribus.data.trees.manifest import FOLDER, manifest, names
+from paribus.core.terminal import find_console
+from paribus.data.packs.format import (
+    default_folder,
+    explain_source_change,
+    find_faults,
+    format_prepare_command,
+    read_record,
+)
+from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
+from paribus.data.packs.write import ProgressSink
+from paribus.data.trees.manifest import FOLDER, list_manifest_names, load_manifest
 from paribus.data.trees.tree import find_tree
 
 HELP = """\
@@ -38,7 +44,9 @@ def run(arguments: list[str]) -> int:
 def _parser(action: str, description: str, name: bool = True) -> argparse.ArgumentParser:
     made = Parser(prog=f"paribus data {action}", description=description)
     if name:
-        made.add_argument("name", metavar="NAME", help=f"{', '.join(names())}; {FOLDER}: any tree with train/ and val/")
+        made.add_argument(
+            "name", metavar="NAME", help=f"{', '.join(list_manifest_names())}; {FOLDER}: any tree with train/ and val/"
+        )
     made.add_argument("--root", type=_path, metavar="DIR", help="the tree or the folder it lies in, else PARIBUS_DATA")
     return made
 
@@ -91,7 +99,7 @@ def _root(asked: argparse.Namespace) -> Path:
 
 
 def _prepared(asked: argparse.Namespace) -> int:
-    wanted = Wanted(
+    wanted = PrepareRequest(
         name=asked.name,
         root=_root(asked),
         size=asked.size,
@@ -115,9 +123,9 @@ def _prepared(asked: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress() -> Iterator[tuple[Said, Callable[[], str]]]:
+def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
     """A bar where there is a terminal; lines everywhere; and in words how fast it went."""
-    screen, done, since = terminal(), 0, time.perf_counter()
+    screen, done, since = find_console(), 0, time.perf_counter()
     if screen is None:
 
         def begin(total: int, before: int) -> Callable[[int], None]:
@@ -130,7 +138,7 @@ def _progress() -> Iterator[tuple[Said, Callable[[], str]]]:
 
             return advance
 
-        yield Said(print, begin), lambda: _rate(done, time.perf_counter() - since)
+        yield ProgressSink(print, begin), lambda: _rate(done, time.perf_counter() - since)
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -150,7 +158,7 @@ def _progress() -> Iterator[tuple[Said, Callable[[], str]]]:
             return advance
 
         yield (
-            Said(lambda line: bar.console.print(line, soft_wrap=True), begin_bar),
+            ProgressSink(lambda line: bar.console.print(line, soft_wrap=True), begin_bar),
             lambda: _rate(done, time.perf_counter() - since),
         )
 
@@ -171,7 +179,7 @@ def _checked(asked: argparse.Namespace) -> int:
         wrong += found
     if not packs:
         folder = default_folder(root, asked.name, 160)
-        print(f"no pack; make one with: {prepare_command(asked.name, 160, folder, root)}")
+        print(f"no pack; make one with: {format_prepare_command(asked.name, 160, folder, root)}")
     if wrong:
         more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
         raise ConfigError(f"{asked.name} is not as it should be: {wrong[0]}{more}")
@@ -180,13 +188,13 @@ def _checked(asked: argparse.Namespace) -> int:
 
 def _tree_faults(asked: argparse.Namespace, root: Path, packed: bool) -> list[str]:
     """What is wrong with the tree. That there is none is no fault of a set that is packed."""
-    known = None if asked.name == FOLDER else manifest(asked.name)
-    wanted = Wanted(name=asked.name, root=root, allow_missing=asked.allow_missing, names=asked.list)
+    known = None if asked.name == FOLDER else load_manifest(asked.name)
+    wanted = PrepareRequest(name=asked.name, root=root, allow_missing=asked.allow_missing, names=asked.list)
     there = False
     try:
         find_tree(root, known)
         there = True
-        look(wanted, Said(print, lambda total, before: lambda n: None))
+        inspect_source(wanted, ProgressSink(print, lambda total, before: lambda n: None))
     except ConfigError as error:
         print(f"tree: {error}")
         return [str(error)] if there or not packed else []
@@ -204,8 +212,8 @@ def _pack_faults(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
         print(f"{folder}: {record.name} at {record.size} pixels: {counts}; {skipped:,} skipped; {chosen}")
         if record.partial:
             print(f"{folder}: a part of {name} only: {'; '.join(record.partial)}")
-        found = list(faults(folder, record, deep))
-        if why := changed(folder, record, root):
+        found = list(find_faults(folder, record, deep))
+        if why := explain_source_change(folder, record, root):
             found.append(f"{folder} was packed from other files: {why}")
     except ConfigError as error:
         return [str(error)]
@@ -213,7 +221,7 @@ def _pack_faults(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
         found.append(f"{folder} is a pack of {record.name}, not of {name}")
     if found:
         listed = str(folder / record.names) if record.names else "FILE"
-        found[-1] += f"; make it again with: {prepare_command(name, record.size, folder, root, record, listed)}"
+        found[-1] += f"; make it again with: {format_prepare_command(name, record.size, folder, root, record, listed)}"
     else:
         what = "labels and all pixels" if deep else "lengths, labels and the first and last pixels"
         print(f"{folder}: {what} are as they were packed")
@@ -223,8 +231,8 @@ def _pack_faults(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
 def _listed(asked: argparse.Namespace) -> int:
     root = _root(asked)
     rows = [("name", "classes", "train", "val", "where")]
-    for name in names():
-        known = manifest(name)
+    for name in list_manifest_names():
+        known = load_manifest(name)
         try:
             where = str(find_tree(root, known))
         except ConfigError:

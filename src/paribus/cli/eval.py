@@ -7,15 +7,14 @@ from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
-from paribus.engine.runtime import prepare
-from paribus.recipe.build import building, evaluation_from, method_from, place_of
-from paribus.recipe.recipe import recipe_again
-from paribus.runs.saved_run import Saved, saved
+from paribus.engine.runtime import apply_runtime
+from paribus.recipe.build import build_evaluators, build_method, explain_build_errors, make_device_context
+from paribus.recipe.recipe import rebuild_recipe
+from paribus.runs.saved_run import SavedRun, load_saved_run
 
 USAGE = (
     "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [data.pack=DIR] [data=NAME data.KEY=VALUE ...] "
-    "[runtime.KEY=VALUE] "
-    "[packages=[NAME]]"
+    "[runtime.KEY=VALUE] [packages=[NAME]]"
 )
 
 _HERE = ("data.root", "data.pack", "data.workers", "packages", "runtime.")  # what may differ from where it was trained
@@ -29,18 +28,18 @@ def run(arguments: list[str]) -> int:
         return 0
     named = [a for a in arguments if a.startswith("data=")]
     of_data = [a for a in arguments if a.startswith("data.")] if named else []
-    found = saved([a for a in arguments if a not in named + of_data], USAGE, _HERE)
+    found = load_saved_run([a for a in arguments if a not in named + of_data], USAGE, _HERE)
     recipe = found.recipe
     if named:
-        recipe = recipe_again({**recipe.config, "data": _other_data(found, named + of_data)})
+        recipe = rebuild_recipe({**recipe.config, "data": _other_data(found, named + of_data)})
 
-    place = place_of(recipe, prepare(recipe.runtime, World()), World())
-    with building("data"):
+    place = make_device_context(recipe, apply_runtime(recipe.runtime, World()), World())
+    with explain_build_errors("data"):
         data = recipe.data(place)
         _check_inputs(found, data)
-        evaluators = evaluation_from(recipe, data)
-    with building("model"):
-        method = method_from(recipe, data, place)
+        evaluators = build_evaluators(recipe, data)
+    with explain_build_errors("model"):
+        method = build_method(recipe, data, place)
         method.load_state_dict(found.checkpoint.method)
     print(
         f"{found.folder.name} after step {found.checkpoint.step}"
@@ -51,16 +50,16 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _other_data(found: Saved, overrides: list[str]) -> dict[str, Any]:
+def _other_data(found: SavedRun, overrides: list[str]) -> dict[str, Any]:
     """The config of another data set, with the mean and deviation that the network was trained with."""
-    from paribus.recipe.compose import composed
+    from paribus.recipe.compose import compose_config
 
-    config = composed(overrides)["data"]
+    config = compose_config(overrides)["data"]
     inputs = found.summary.get("inputs", {})
     return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
 
 
-def _check_inputs(found: Saved, data: DataSets) -> None:
+def _check_inputs(found: SavedRun, data: DataSets) -> None:
     """Networks may be built by their data's size, so another size would be another network."""
     trained = {key: found.summary.get("inputs", {}).get(key) for key in asdict(data.spec)}
     if None not in trained.values() and trained != asdict(data.spec):

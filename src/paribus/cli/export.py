@@ -6,9 +6,9 @@ from typing import Any
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import Place, Spec
+from paribus.core.protocols import DeviceContext, Spec
 from paribus.recipe.recipe import Recipe
-from paribus.runs.saved_run import saved
+from paribus.runs.saved_run import load_saved_run
 
 USAGE = "usage: paribus export RUN|CHECKPOINT [--out FILE.safetensors] [data.root=DIR] [packages=[NAME]]"
 
@@ -20,7 +20,7 @@ def run(arguments: list[str]) -> int:
         )
         return 0
     rest, out = _without_out(arguments)
-    found = saved(rest, USAGE, ("data.root", "packages"))
+    found = load_saved_run(rest, USAGE, ("data.root", "packages"))
     target = out or found.folder / "model.safetensors"
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out: found {target}; the name should end in .safetensors")
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
     from paribus.models.exported import save
 
     try:
-        with runfolder.made(target.parent):
+        with runfolder.create_folder(target.parent):
             written = save(target, found.recipe.model, spec, weights, facts)
     except OSError as error:
         raise ConfigError(f"--out: {target} cannot be written: {error.strerror}") from error
@@ -72,5 +72,5 @@ def _inputs(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
         return summary["inputs"]
     import torch
 
-    data = recipe.data(Place(torch.device("cpu")))
+    data = recipe.data(DeviceContext(torch.device("cpu")))
     return {**vars(data.spec), "mean": list(data.mean), "std": list(data.std)}

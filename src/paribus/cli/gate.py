@@ -8,10 +8,10 @@ from pathlib import Path
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import FAILED, OK
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.report.gate import CONDITIONS, Check, checks, junit_of, parse_margin
+from paribus.study.report.gate import CONDITIONS, GateCheck, format_junit, parse_margin, run_checks
 from paribus.study.report.model import Report
-from paribus.study.report.publish import json_of, written
-from paribus.study.stats import plain
+from paribus.study.report.publish import build_json, write_file
+from paribus.study.stats import to_plain
 
 GATE_HELP = f"""\
 The gate: exit 1 if a condition holds, else 0. Conditions ({", ".join(CONDITIONS)}), m being the margin:
@@ -25,7 +25,7 @@ A comparison that cannot be tested fails each of them. Margins of accuracies are
 same; other metrics take a bare number in their own unit."""
 
 
-def add_gate(parser: argparse.ArgumentParser, default: str) -> None:
+def add_gate_options(parser: argparse.ArgumentParser, default: str) -> None:
     gate = parser.add_argument_group("gate")
     gate.add_argument(
         "--fail-if", action="append", default=[], metavar="CONDITION", help="exit 1 if it holds; a,b or repeated"
@@ -35,37 +35,37 @@ def add_gate(parser: argparse.ArgumentParser, default: str) -> None:
     gate.add_argument("--json", type=Path, metavar="FILE", help="write all numbers, and what the gate found, as JSON")
 
 
-def conditions_of(asked: argparse.Namespace) -> list[str]:
+def parse_conditions(args: argparse.Namespace) -> list[str]:
     """Raises ConfigError where an option makes no sense without a condition."""
-    conditions = [word.strip() for words in asked.fail_if for word in words.split(",") if word.strip()]
+    conditions = [word.strip() for words in args.fail_if for word in words.split(",") if word.strip()]
     unknown = next((c for c in conditions if c not in CONDITIONS), None)
-    if asked.fail_if and not conditions:
+    if args.fail_if and not conditions:
         raise ConfigError(f"--fail-if: found nothing; there are {', '.join(CONDITIONS)}")
-    if asked.junit and not conditions and unknown is None:
+    if args.junit and not conditions and unknown is None:
         raise ConfigError(
             f"--junit: there is nothing to write without --fail-if; conditions are {', '.join(CONDITIONS)}"
         )
     return conditions
 
 
-def margin_of(asked: argparse.Namespace, metric: str) -> float | None:
-    return None if asked.margin is None else parse_margin(asked.margin, metric)
+def parse_margin_option(args: argparse.Namespace, metric: str) -> float | None:
+    return None if args.margin is None else parse_margin(args.margin, metric)
 
 
-def found_by(asked: argparse.Namespace, analysis: Analysis, conditions: Sequence[str]) -> tuple[Check, ...]:
-    return checks(analysis, conditions, margin_of(asked, analysis.asked.metric))
+def run_gate(args: argparse.Namespace, analysis: Analysis, conditions: Sequence[str]) -> tuple[GateCheck, ...]:
+    return run_checks(analysis, conditions, parse_margin_option(args, analysis.spec.metric))
 
 
-def told(asked: argparse.Namespace, analysis: Analysis, report: Report, found: Sequence[Check]) -> int:
+def report_gate(args: argparse.Namespace, analysis: Analysis, report: Report, checks_done: Sequence[GateCheck]) -> int:
     """Write the files that were asked for, print what the gate found, and give its exit code."""
-    if asked.junit:
-        written(asked.junit, junit_of(report.name, found))
-    if asked.json:
-        content = {**json_of(analysis, report), "gate": plain(list(found)) if found else None}
-        written(asked.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    if not found:
+    if args.junit:
+        write_file(args.junit, format_junit(report.name, checks_done))
+    if args.json:
+        content = {**build_json(analysis, report), "gate": to_plain(list(checks_done)) if checks_done else None}
+        write_file(args.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    if not checks_done:
         return OK
     print("\ngate: FAIL where the condition holds")
-    for check in found:
+    for check in checks_done:
         print(f"  {'FAIL' if check.failed else 'pass'}  {check.subject}, {check.what}: {check.why}")
-    return FAILED if any(check.failed for check in found) else OK
+    return FAILED if any(check.failed for check in checks_done) else OK

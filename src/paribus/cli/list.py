@@ -11,9 +11,9 @@ from typing import Any
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.core.lock import holder
-from paribus.core.terminal import terminal
-from paribus.recipe.configs import options
+from paribus.core.lock import find_holder
+from paribus.core.terminal import find_console
+from paribus.recipe.configs import list_options
 
 GROUPS = {
     "techniques": "technique",
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         return _studies(Path(rest[0] if rest else "experiments"))
     if what not in GROUPS or arguments[1:]:
         raise ConfigError(f"list {' '.join(arguments)}: nothing of this kind; {USAGE}")
-    found = options(GROUPS[what])
+    found = list_options(GROUPS[what])
     width = max(len(name) for name in found)
     for name, headline in found.items():
         print(f"{name:<{width}}  {headline}".rstrip())
@@ -49,12 +49,12 @@ def run(arguments: list[str]) -> int:
 
 def _studies(folder: Path) -> int:
     """The studies under a folder, each with its question."""
-    from paribus.study.spec import load
+    from paribus.study.spec import load_study
 
     found: dict[str, str] = {}
     for path in sorted(folder.glob("*/study.yaml")):
         try:
-            found[str(path.parent)] = load(path.parent).spec.question
+            found[str(path.parent)] = load_study(path.parent).spec.question
         except ConfigError as error:
             found[str(path.parent)] = f"unreadable: {error}"
     if not found:
@@ -103,7 +103,11 @@ def _row(path: Path) -> Row:
     state, note = _state(path)
     known = _recorded(path / runfolder.EVENTS) if state in ("running", "stopped") or not summary else {}
     metrics = {**_numbers(summary.get("metrics")), **_numbers(known.get("values"))}
-    steps = [n for n in (summary.get("step"), known.get("step"), runfolder.saved_step(path)) if isinstance(n, int)]
+    steps = [
+        n
+        for n in (summary.get("step"), known.get("step"), runfolder.newest_checkpoint_step(path))
+        if isinstance(n, int)
+    ]
     total, length = summary.get("steps"), _length(path / runfolder.CONFIG, damaged)
     if not isinstance(total, int):
         total = int(length[:-2]) if length.endswith("ba") else None
@@ -114,9 +118,9 @@ def _row(path: Path) -> Row:
 
 def _state(path: Path) -> tuple[str, str]:
     """State and note. The lock is asked only where there is no marker, so a list disturbs no run that starts."""
-    marker = runfolder.state(path)
+    marker = runfolder.read_state(path)
     if marker is None:
-        held = holder(path)
+        held = find_holder(path)
         return ("running", f"by {held}") if held else ("stopped", "")
     why = ""
     if marker == "FAILED":
@@ -172,7 +176,7 @@ def _runs(folder: Path, as_json: bool) -> int:
     if not rows:
         print(f"no runs under {folder}")
         return 0
-    screen = terminal()
+    screen = find_console()
     if screen is None:
         print("\n".join(plain(rows)))
         print(f"\nunder {folder.resolve()}")

@@ -17,7 +17,7 @@ from typing import NoReturn, TextIO, cast
 from paribus import __version__
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
-from paribus.core.terminal import Tolerant
+from paribus.core.terminal import TolerantStdout
 
 HELP = """\
 paribus: what a vision training technique is worth, all else being equal.
@@ -68,7 +68,7 @@ def main() -> NoReturn:
         if getattr(sys, name) is None:  # closed by whoever started this
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 — as long as the process
         getattr(sys, name).reconfigure(errors="replace")  # a locale without × is no reason to fail
-    out = Tolerant(sys.stdout)
+    out = TolerantStdout(sys.stdout)
     sys.stdout = cast(TextIO, out)
     code = dispatch(sys.argv[1:])
     out.flush()

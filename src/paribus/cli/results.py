@@ -11,35 +11,35 @@ from paribus.cli.options import Parser, parsed
 from paribus.cli.study.report import rows_of
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
-from paribus.study.analysis.analysis import Analysis, analysed
-from paribus.study.analysis.question import asked_by
-from paribus.study.report.build import report_of
-from paribus.study.report.markdown import readme_of
-from paribus.study.report.publish import README, may_write, publish, written
-from paribus.study.report.results_table import named_in, readme_with, results_table
-from paribus.study.spec import RESULTS, load
+from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.report.build import build_report
+from paribus.study.report.markdown import build_readme
+from paribus.study.report.publish import README, check_writable, publish, write_file
+from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
+from paribus.study.spec import RESULTS, load_study
 
 STUDIES = Path("experiments")
 
 
 def run(arguments: Sequence[str]) -> int:
-    asked = parsed(_parser(), arguments)
-    if asked is None:
+    args = parsed(_parser(), arguments)
+    if args is None:
         return OK
     folders = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{RESULTS}"))}
     if not folders:
         raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
-    analyses = {name: analysis_of(folder) for name, folder in folders.items()}
-    readmes = {Path(README): _top(analyses)}
+    analyses = {name: analyse_study(folder) for name, folder in folders.items()}
+    readmes = {Path(README): _build_main_readme(analyses)}
     for name, folder in folders.items():
         path = folder / README
-        readmes[path] = readme_of(report_of(analyses[name]), _text(path) if path.exists() else None, path)
-    stale = [path for path, text in readmes.items() if not path.is_file() or _text(path) != text]
-    if asked.write:
-        may_write(Path(README))
+        readmes[path] = build_readme(build_report(analyses[name]), _read_text(path) if path.exists() else None, path)
+    stale = [path for path, text in readmes.items() if not path.is_file() or _read_text(path) != text]
+    if args.write:
+        check_writable(Path(README))
         for name, folder in folders.items():
-            print(f"report: {publish(folder, analyses[name], report_of(analyses[name]))}")
-        written(Path(README), readmes[Path(README)])
+            print(f"report: {publish(folder, analyses[name], build_report(analyses[name]))}")
+        write_file(Path(README), readmes[Path(README)])
         print(f"{len(stale)} of {len(readmes)} README.md rewritten")
         return OK
     if stale:
@@ -61,26 +61,26 @@ def _parser() -> Parser:
     return parser
 
 
-def analysis_of(folder: Path) -> Analysis:
+def analyse_study(folder: Path) -> Analysis:
     """Of a study's rows on record, and no others: a run that lies about on this machine is in no clone."""
-    study = load(folder)
-    return analysed(asked_by(study), rows_of(study, folder / "no runs"))
+    study = load_study(folder)
+    return analyse(build_analysis_spec(study), rows_of(study, folder / "no runs"))
 
 
-def _top(analyses: Mapping[str, Analysis]) -> str:
+def _build_main_readme(analyses: Mapping[str, Analysis]) -> str:
     """README.md as it should be. Raises ConfigError unless its marker names every study on record once."""
     path = Path(README)
-    readme = _text(path)
-    names = named_in(readme, path)
+    readme = _read_text(path)
+    names = parse_study_names(readme, path)
     if sorted(names) != sorted(analyses):
         raise ConfigError(
             f"{path}: the table of results should have every study on record once, {', '.join(analyses)}; "
             f"its marker names {', '.join(names)}"
         )
-    return readme_with(results_table(analyses[name] for name in names), readme)
+    return insert_table(format_results_table(analyses[name] for name in names), readme)
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """Raises ConfigError if it is no text file."""
     try:
         return path.read_text(encoding="utf-8")

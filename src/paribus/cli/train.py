@@ -17,8 +17,8 @@ from paribus.cli.main import complain
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import one_line
-from paribus.recipe.configs import config_folder
+from paribus.recipe.compose import explain_hydra_error
+from paribus.recipe.configs import find_config_folder
 from paribus.runs.screen import Screen
 
 _QUIET = {"-q", "--quiet"}
@@ -45,7 +45,7 @@ def run(arguments: list[str]) -> int:
         overrides = task if sweeping else []
         alone = from_environment().size == 1  # else torchrun's or srun's part of the command is missing
         screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
-        if REQUEUE in codes or (stops and stops[0].asked):  # starting the next job would not be leaving
+        if REQUEUE in codes or (stops and stops[0].is_requested):  # starting the next job would not be leaving
             codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
         else:
             codes.append(_one_job(cfg, overrides, stops, screen))
@@ -63,7 +63,7 @@ def run(arguments: list[str]) -> int:
             # argparse wants all overrides in one place, so ours go right before the user's first
             first = next((i for i, a in enumerate(arguments) if "=" in a and a[0] != "-"), len(arguments))
             sys.argv = ["paribus train", *arguments[:first], *own, *arguments[first:]]
-            hydra.main(version_base="1.3", config_path=str(config_folder()), config_name="train")(job)()
+            hydra.main(version_base="1.3", config_path=str(find_config_folder()), config_name="train")(job)()
     except JobEnded:
         pass
     except SystemExit as done:  # how Hydra ends --help
@@ -71,7 +71,7 @@ def run(arguments: list[str]) -> int:
     except (ConfigError, RunFailed, BrokenPipeError):
         raise
     except Exception as error:  # a job tells of its own; so this is Hydra at odds with a config or an override
-        raise ConfigError(one_line(error, arguments)) from error
+        raise ConfigError(explain_hydra_error(error, arguments)) from error
     finally:
         if "paribus.engine.distributed" in sys.modules:
             sys.modules["paribus.engine.distributed"].leave()
@@ -129,7 +129,7 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        return complain(str(ConfigError(one_line(error, overrides))), BAD_CONFIG)
+        return complain(str(ConfigError(explain_hydra_error(error, overrides))), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
     except Exception as error:  # a defect of ours, or of the user's own class

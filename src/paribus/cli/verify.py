@@ -18,7 +18,7 @@ from paribus.core.exit_codes import MISMATCH, OK
 
 if TYPE_CHECKING:
     from paribus.engine.agreement import Difference
-    from paribus.runs.replay import Verdict
+    from paribus.runs.replay import ReplayResult
 
 USAGE = "usage: paribus verify RUN [--steps K | --span A:B] [--tolerance X] [--json] [KEY=VALUE ...]"
 HELP = f"""\
@@ -64,18 +64,18 @@ def run(arguments: list[str]) -> int:
     span = options.span if options.steps is None else f"0:{options.steps}"
 
     from paribus.engine import distributed
-    from paribus.runs.replay import verified  # torch comes with it
+    from paribus.runs.replay import replay_run  # torch comes with it
 
     try:
-        found = verified(Path(paths[0]).expanduser(), span, options.tolerance, overrides, USAGE)
+        found = replay_run(Path(paths[0]).expanduser(), span, options.tolerance, overrides, USAGE)
     finally:
-        distributed.leave()
+        distributed.destroy_process_group()
     if distributed.from_environment().is_main:
         print(json.dumps(as_json(found)) if options.json else "\n".join(told(found)))
-    return MISMATCH if found.word == "differs" else OK
+    return MISMATCH if found.outcome == "differs" else OK
 
 
-def as_json(v: Verdict) -> dict[str, Any]:
+def as_json(v: ReplayResult) -> dict[str, Any]:
     a = v.agreement
 
     def plain(d: Difference | None) -> dict[str, Any] | None:
@@ -83,23 +83,23 @@ def as_json(v: Verdict) -> dict[str, Any]:
 
     return {
         "run": str(v.record.folder),
-        "verdict": v.word,
+        "verdict": v.outcome,
         "begin": v.begin,
         "end": v.end,
         "compared": {"losses": a.losses, "gradient_norms": a.norms, "checksums": a.checksums, "metrics": a.metrics},
-        "differs_from": (a.beyond or a.first).step if v.word == "differs" and a.first else None,
+        "differs_from": (a.first_beyond_tolerance or a.first).step if v.outcome == "differs" and a.first else None,
         "first": plain(a.first),
-        "beyond": plain(a.beyond),
+        "beyond": plain(a.first_beyond_tolerance),
         "largest": plain(a.largest),
-        "sound": a.sound,
-        "promised": v.promised,
+        "sound": a.last_sound_step,
+        "promised": v.is_exact_promised,
         "tolerance": v.tolerance,
         "differences": {key: list(pair) for key, pair in v.differences.items()},
         "seconds": v.seconds,
     }
 
 
-def told(v: Verdict) -> list[str]:
+def told(v: ReplayResult) -> list[str]:
     """The verdict for a person to read."""
     a = v.agreement
     lines = [f"{v.record.folder}: steps {v.begin + 1} to {v.end} of {v.record.end} again, in {v.seconds:.1f} s"]
@@ -107,15 +107,19 @@ def told(v: Verdict) -> list[str]:
     counted += f" and {a.metrics} results of evaluations"
     if a.first is None:
         lines.append(f"bit-exact: {counted} are equal")
-    elif a.beyond is None:
+    elif a.first_beyond_tolerance is None:
         largest = f"{a.largest.relative:.2g}, {a.largest.name} at step {a.largest.step}" if a.largest else "0"
         lines.append(f"within tolerance {v.tolerance:g} (largest relative difference {largest}): {counted}")
         lines.append(f"bits differ from step {a.first.step} on")
     else:
-        lines.append(f"differs from step {a.beyond.step}: {_what(a.beyond)}")
-        if a.beyond != a.first:
+        lines.append(f"differs from step {a.first_beyond_tolerance.step}: {_what(a.first_beyond_tolerance)}")
+        if a.first_beyond_tolerance != a.first:
             lines.append(f"beyond tolerance {v.tolerance:g} there; bits differ from step {a.first.step} on")
-        since = f"were last equal at the checkpoint of step {a.sound}" if a.sound > v.begin else "began equal"
+        since = (
+            f"were last equal at the checkpoint of step {a.last_sound_step}"
+            if a.last_sound_step > v.begin
+            else "began equal"
+        )
         lines.append(f"weights and optimizer {since}, before step {a.first.step}")
         if a.largest:
             lines.append(
@@ -130,16 +134,20 @@ def _what(d: Difference) -> str:
     return f"{d.name} was {d.then!r} and is {d.now!r}"
 
 
-def _why(v: Verdict) -> list[str]:
+def _why(v: ReplayResult) -> list[str]:
     if v.differences:
         width = max(map(len, v.differences))
         rows = [f"  {key:<{width}}  {then} -> {now}" for key, (then, now) in v.differences.items()]
-        grown = v.agreement.beyond is not None and v.agreement.beyond != v.agreement.first and v.end - v.begin > FEW
+        grown = (
+            v.agreement.first_beyond_tolerance is not None
+            and v.agreement.first_beyond_tolerance != v.agreement.first
+            and v.end - v.begin > FEW
+        )
         advice = [f"rounding alone can grow so; --steps {FEW} shows what it does before it has grown"] if grown else []
         return ["what differs from what is on record:", *rows, *advice]
     same = "the numerics fingerprint is the one on record"
-    if v.agreement.exact:
+    if v.agreement.is_exact:
         return [same]
-    if v.promised:
+    if v.is_exact_promised:
         return [f"{same}, under which the bits should be equal: the record, the data or this machine has changed"]
     return [f"{same}, but CUDA without runtime=deterministic promises no bits"]

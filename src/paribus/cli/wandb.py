@@ -5,8 +5,8 @@ from pathlib import Path
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.core.lock import holder
-from paribus.tracking.wandb import BUSY, follow, status
+from paribus.core.lock import find_holder
+from paribus.tracking.wandb import BUSY, read_status, start_follower
 
 PATIENCE = 600  # seconds for a run to be uploaded
 USAGE = f"""\
@@ -46,13 +46,13 @@ def runs_under(path: Path) -> list[Path]:
 
 def _sync(folder: Path, offline: bool) -> int:
     """Have a follower tell what is there, and say how that ended. Returns 0, or 1 if W&B lacks something."""
-    if (trainer := holder(folder)) is not None:
+    if (trainer := find_holder(folder)) is not None:
         print(f"{folder}: left alone, it is being trained by {trainer}")
         return 0
     mode = "offline" if offline else "auto"
-    process = follow(folder, subprocess.DEVNULL, "--once", "--mode", mode, "--patience", str(PATIENCE))
+    process = start_follower(folder, subprocess.DEVNULL, "--once", "--mode", mode, "--patience", str(PATIENCE))
     code = process.wait()
-    told = status(folder, process.pid)
+    told = read_status(folder, process.pid)
     if code == BUSY:
         print(f"{folder}: left alone, another process is telling it to W&B")
         return 0

@@ -7,17 +7,21 @@ well.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-COPY = 2**40  # more than there are samples
+from paribus.core.renamed import old_names
+
+COPY_OFFSET = 2**40  # more than there are samples
 
 
-def named(ids: Tensor, copies: Tensor | None) -> Tensor:
+def unique_sample_ids(ids: Tensor, copies: Tensor | None) -> Tensor:
     """What each sample's draws belong to: its index and which copy of it this is (None: there is one of each)."""
-    return ids if copies is None else ids + copies * COPY
+    return ids if copies is None else ids + copies * COPY_OFFSET
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,17 @@ class Batch:
             positions=positions,
         )
 
-    def through(self, change: Callable[[Batch], Batch]) -> Batch:
+    def apply(self, change: Callable[[Batch], Batch]) -> Batch:
         """Apply `change`, a pure function of a batch and the positions in it, here and to whatever is fetched later."""
         fetch = self.fetch
         if fetch is None:
             return change(self)
         return replace(change(self), fetch=lambda positions: change(fetch(positions)))
+
+    def through(self, change: Callable[[Batch], Batch]) -> Batch:
+        """The old name of `apply`, for one release more."""
+        warnings.warn("Batch.through is now called apply", DeprecationWarning, stacklevel=2)
+        return self.apply(change)
 
     def split(self, parts: int) -> Iterator[Batch]:
         """Equal consecutive parts, for gradient accumulation."""
@@ -74,3 +83,7 @@ class Batch:
                 ids=self.ids[here],
                 positions=self.positions[here],
             )
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"named": "unique_sample_ids", "COPY": "COPY_OFFSET"})

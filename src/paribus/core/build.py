@@ -10,14 +10,15 @@ import importlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast, dataclass_transform
+from typing import TYPE_CHECKING, Any, TypeVar, cast, dataclass_transform
 
 import pydantic
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
-from paribus.core.class_paths import current
+from paribus.core.class_paths import to_current_name
 from paribus.core.errors import ConfigError
+from paribus.core.renamed import old_names
 
 T = TypeVar("T")
 
@@ -28,18 +29,18 @@ def schema(cls: type[T]) -> type[T]:
     config = ConfigDict(
         strict=True, extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True, validate_default=True
     )
-    made = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=config)(cls)
-    return cast(type[T], made)
+    checked_cls = pydantic.dataclasses.dataclass(frozen=True, kw_only=True, config=config)(cls)
+    return cast(type[T], checked_cls)
 
 
-def called_like(protocol: type[Any]) -> AfterValidator:
+def matches_signature(protocol: type[Any]) -> AfterValidator:
     """For a field's annotation: refuse what is callable, but with other arguments, as a model in the optimizer's
     place."""
-    wanted = list(inspect.signature(protocol.__call__).parameters)[1:]
+    parameter_names = list(inspect.signature(protocol.__call__).parameters)[1:]
 
     def check(value: Any) -> Any:
-        if value is not None and list(inspect.signature(value).parameters) != wanted:
-            raise ValueError(f"should be a {protocol.__name__}, called with ({', '.join(wanted)})")
+        if value is not None and list(inspect.signature(value).parameters) != parameter_names:
+            raise ValueError(f"should be a {protocol.__name__}, called with ({', '.join(parameter_names)})")
         return value
 
     return AfterValidator(check)
@@ -54,43 +55,43 @@ def build(node: Any, path: str = "", packages: tuple[str, ...] = ()) -> Any:
     if isinstance(node, Mapping):
         node = cast(Mapping[Any, Any], node)
         if set(node) == {"_class_"}:
-            return _named_class(node["_class_"], _join(path, "_class_"), packages)
-        children = {str(k): build(v, _join(path, str(k)), packages) for k, v in node.items() if k != "_target_"}
+            return _resolve_user_class(node["_class_"], _join_path(path, "_class_"), packages)
+        children = {str(k): build(v, _join_path(path, str(k)), packages) for k, v in node.items() if k != "_target_"}
         if "_target_" not in node:
             return children
         cls = resolve(node["_target_"], path, packages)
-        return checked(cls, children, path)
+        return instantiate(cls, children, path)
     if isinstance(node, list | tuple):
-        return tuple(build(item, _join(path, str(i)), packages) for i, item in enumerate(cast(list[Any], node)))
+        return tuple(build(item, _join_path(path, str(i)), packages) for i, item in enumerate(cast(list[Any], node)))
     return node
 
 
-def checked(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
+def instantiate(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
     """cls(**values), with a validation error told as one line."""
     try:
         return cls(**values)
     except ValidationError as error:
         known = [field.name for field in fields(cast(Any, cls))]
-        told: dict[str, list[str]] = {}
+        messages: dict[str, list[str]] = {}
         for e in error.errors():
-            where, what = _told(cast(dict[str, Any], e), path, cls.__name__, known)
-            told[where] = [*told[where], what.partition("; ")[2]] if where in told else [what]
-        raise ConfigError("; ".join(f"{where}: {' or '.join(what)}" for where, what in told.items())) from error
+            where, what = _explain_error(cast(dict[str, Any], e), path, cls.__name__, known)
+            messages[where] = [*messages[where], what.partition("; ")[2]] if where in messages else [what]
+        raise ConfigError("; ".join(f"{where}: {' or '.join(what)}" for where, what in messages.items())) from error
 
 
 def resolve(target: object, path: str, packages: tuple[str, ...] = ()) -> type[Any]:
     """The dataclass a dotted name stands for; only from paribus and the packages named by the user."""
-    where = _join(path, "_target_")
-    found = _imported(target, where, ("paribus", *packages))
+    where = _join_path(path, "_target_")
+    found = _import_name(target, where, ("paribus", *packages))
     if not (isinstance(found, type) and is_pydantic_dataclass(found)):
         raise ConfigError(f"{where}: {target} is not a config class (a dataclass made with paribus.core.build.schema)")
     return found
 
 
-def _named_class(name: object, where: str, packages: tuple[str, ...]) -> type[Any]:
+def _resolve_user_class(name: object, where: str, packages: tuple[str, ...]) -> type[Any]:
     """A class that is called by whoever takes it, so it must be defined in one of the user's own packages: else a run
     folder from elsewhere could have Popen called, through a module of ours that imports it."""
-    found = _imported(name, where, packages)
+    found = _import_name(name, where, packages)
     if not isinstance(found, type) or found.__module__.split(".")[0] not in packages:
         raise ConfigError(
             f"{where}: {name} is no class that is defined in {' or '.join(packages) or 'a package of yours'} "
@@ -99,7 +100,7 @@ def _named_class(name: object, where: str, packages: tuple[str, ...]) -> type[An
     return found
 
 
-def _imported(name: object, where: str, allowed: tuple[str, ...]) -> Any:
+def _import_name(name: object, where: str, allowed: tuple[str, ...]) -> Any:
     """What a dotted name stands for; only from the allowed packages. where: its config path."""
     if not isinstance(name, str) or "." not in name:
         raise ConfigError(
@@ -110,45 +111,45 @@ def _imported(name: object, where: str, allowed: tuple[str, ...]) -> Any:
             f"{where}: found {name}; only classes of {', '.join(allowed) or 'your own packages'} may be named in a "
             "config (packages=[your_package] adds your own)"
         )
-    module_name, _, attribute = current(name).rpartition(".")
+    module_name, _, attribute = to_current_name(name).rpartition(".")
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"{where}: {name} cannot be imported: {error}") from error
 
 
-def describe(thing: Any) -> Any:
+def to_config(thing: Any) -> Any:
     """Plain data from which `build` makes the same object again, with every default written out."""
     if is_dataclass(thing) and not isinstance(thing, type):
         cls = type(thing)
-        values = {field.name: describe(getattr(thing, field.name)) for field in fields(thing) if field.init}
+        values = {field.name: to_config(getattr(thing, field.name)) for field in fields(thing) if field.init}
         return {"_target_": f"{cls.__module__}.{cls.__qualname__}", **values}
     if isinstance(thing, type):
         return {"_class_": f"{thing.__module__}.{thing.__qualname__}"}
     if isinstance(thing, Mapping):
-        return {str(k): describe(v) for k, v in cast(Mapping[Any, Any], thing).items()}
+        return {str(k): to_config(v) for k, v in cast(Mapping[Any, Any], thing).items()}
     if isinstance(thing, list | tuple):
-        return [describe(item) for item in cast(list[Any], thing)]
+        return [to_config(item) for item in cast(list[Any], thing)]
     return thing
 
 
-def near(word: str, known: list[str]) -> str:
+def did_you_mean(word: str, known: list[str]) -> str:
     """' (did you mean x?)' when something is close, else ''."""
     close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
     return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
-def _join(path: str, key: str) -> str:
+def _join_path(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def _told(error: dict[str, Any], path: str, cls: str, known: list[str]) -> tuple[str, str]:
+def _explain_error(error: dict[str, Any], path: str, cls: str, known: list[str]) -> tuple[str, str]:
     """Where, and what was found there and what is allowed."""
     loc = [str(part) for i, part in enumerate(error["loc"]) if i == 0 or isinstance(part, int)]
     # further strings in a location are the members of a union; only the field's name means anything to a reader
-    where = _join(path, ".".join(loc)) if loc else path or cls
+    where = _join_path(path, ".".join(loc)) if loc else path or cls
     if error["type"] == "unexpected_keyword_argument":
-        return where, f"no such key{near(loc[0], known)}; {cls} takes {', '.join(known) or 'nothing'}"
+        return where, f"no such key{did_you_mean(loc[0], known)}; {cls} takes {', '.join(known) or 'nothing'}"
     if error["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
         return where, f"missing; {cls} needs it"
     if error["type"] == "value_error" and not loc:  # a check across fields, in the dataclass's own words
@@ -158,3 +159,10 @@ def _told(error: dict[str, Any], path: str, cls: str, known: list[str]) -> tuple
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
     return where, f"found {shown}; {message}"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(
+        __name__,
+        {"checked": "instantiate", "called_like": "matches_signature", "describe": "to_config", "near": "did_you_mean"},
+    )

@@ -18,10 +18,10 @@ MOVED: Mapping[str, str] = MappingProxyType(
         "paribus.exported.Exported": "paribus.models.exported.Exported",
     }
 )
-_BACK = MappingProxyType({new: old for old, new in MOVED.items()})
+_RECORDED_NAMES = MappingProxyType({new: old for old, new in MOVED.items()})
 
 
-def current(name: str) -> str:
+def to_current_name(name: str) -> str:
     """The dotted name under which a class is imported today.
 
     >>> current("paribus.exported.Exported"), current("paribus.models.vit.ViT")
@@ -30,7 +30,7 @@ def current(name: str) -> str:
     return MOVED.get(name, name)
 
 
-def recorded(node: Any) -> Any:
+def to_recorded_names(node: Any) -> Any:
     """A copy of plain config data in which every class, at any depth, has the name under which it is hashed.
 
     >>> recorded({"teacher": {"_target_": "paribus.models.exported.Exported"}})
@@ -38,9 +38,11 @@ def recorded(node: Any) -> Any:
     """
     if isinstance(node, Mapping):
         return {
-            key: _BACK.get(value, value) if key == "_target_" and isinstance(value, str) else recorded(value)
+            key: _RECORDED_NAMES.get(value, value)
+            if key == "_target_" and isinstance(value, str)
+            else to_recorded_names(value)
             for key, value in node.items()
         }
     if isinstance(node, list | tuple):
-        return [recorded(item) for item in node]
+        return [to_recorded_names(item) for item in node]
     return node

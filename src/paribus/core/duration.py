@@ -6,21 +6,21 @@ from typing import Annotated
 from pydantic import BeforeValidator
 
 
-def _checked(duration: object) -> str:
+def _check_duration(duration: object) -> str:
     if not isinstance(duration, str) or not re.fullmatch(r"[0-9]+(ep|ba)", duration):
         raise ValueError("should be a number of epochs or of steps, such as 90ep or 500ba")
     return duration
 
 
-def _positive(duration: object) -> str:
-    checked = _checked(duration)
-    if int(checked[:-2]) == 0:
+def _check_positive(duration: object) -> str:
+    checked_duration = _check_duration(duration)
+    if int(checked_duration[:-2]) == 0:
         raise ValueError("should be at least 1ep or 1ba")
-    return checked
+    return checked_duration
 
 
-Duration = Annotated[str, BeforeValidator(_checked)]
-PositiveDuration = Annotated[str, BeforeValidator(_positive)]
+Duration = Annotated[str, BeforeValidator(_check_duration)]
+PositiveDuration = Annotated[str, BeforeValidator(_check_positive)]
 
 
 def in_steps(duration: str, steps_per_epoch: int) -> int:

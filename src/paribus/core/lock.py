@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from paribus.core.errors import ConfigError
+from paribus.core.renamed import old_names
 
 LOCK = "lock"
 BEAT, STALE = 20.0, 180.0  # seconds
@@ -42,7 +43,7 @@ class Holder:
         return f"process {self.process} on {self.host}{job}"
 
 
-def me() -> Holder:
+def current_holder() -> Holder:
     job = os.environ.get("SLURM_JOB_ID", "")
     restart = os.environ.get("SLURM_RESTART_COUNT", "0")
     return Holder(socket.gethostname(), os.getpid(), job, int(restart) if restart.isdecimal() else 0)
@@ -60,37 +61,37 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
                 break
             except OSError as error:
                 if not tries_left:
-                    raise _in_use(folder, _read(file), "wait for it or stop it") from error
+                    raise _in_use_error(folder, _read_holder(file), "wait for it or stop it") from error
                 time.sleep(0.1)
         _wait_until_free(folder, file, wait)
-        _write(file, json.dumps(asdict(me())) + "\n")
-        _closed_in_children(file)
+        _write_text(file, json.dumps(asdict(current_holder())) + "\n")
+        _close_in_children(file)
         try:
-            with _beating(file):
+            with _heartbeat(file):
                 yield
         finally:
-            _write(file, "")
+            _write_text(file, "")
 
 
-def holder(folder: Path) -> Holder | None:
+def find_holder(folder: Path) -> Holder | None:
     """Who holds a folder now; None if nobody does. Needs no right to write there."""
     import fcntl
 
     try:
         with open(folder / LOCK) as file:
-            found = _read(file)
+            found = _read_holder(file)
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except OSError:
                 return found or Holder("an unknown host", 0)
-            return found if found and _lives_elsewhere(found, _age(folder)) else None
+            return found if found and _is_alive_elsewhere(found, _lock_age(folder)) else None
     except OSError:  # no such file, or not readable: nobody whom we could know of
         return None
 
 
-def _lives_elsewhere(found: Holder, age: float) -> bool:
+def _is_alive_elsewhere(found: Holder, age: float) -> bool:
     """Whether a name found in a file whose kernel lock is free stands for a process that still runs."""
-    own = me()
+    own = current_holder()
     if found.host == own.host:  # the kernel would know
         return False
     if found.job and found.job == own.job and found.restart < own.restart:
@@ -99,18 +100,18 @@ def _lives_elsewhere(found: Holder, age: float) -> bool:
 
 
 def _wait_until_free(folder: Path, file: IO[str], wait: bool) -> None:
-    while (found := _read(file)) and _lives_elsewhere(found, age := _age(folder)):
+    while (found := _read_holder(file)) and _is_alive_elsewhere(found, age := _lock_age(folder)):
         if not wait:
             advice = f"wait for it or stop it; it counts as dead {STALE - age:.0f} s from now unless it shows itself"
-            raise _in_use(folder, found, advice)
+            raise _in_use_error(folder, found, advice)
         time.sleep(1)
 
 
-def _in_use(folder: Path, found: Holder | None, advice: str) -> ConfigError:
+def _in_use_error(folder: Path, found: Holder | None, advice: str) -> ConfigError:
     return ConfigError(f"{folder} is in use by {found or 'another process'}; {advice}")
 
 
-def _age(folder: Path) -> float:
+def _lock_age(folder: Path) -> float:
     """Seconds since the lock was touched. Both times are the file system's: machines' own clocks may differ."""
     probe = folder / f"{LOCK}.now-{socket.gethostname()}-{os.getpid()}"
     try:
@@ -122,7 +123,7 @@ def _age(folder: Path) -> float:
     return now - (folder / LOCK).stat().st_mtime
 
 
-def _read(file: IO[str]) -> Holder | None:
+def _read_holder(file: IO[str]) -> Holder | None:
     file.seek(0)
     try:
         found: Any = json.loads(file.read())
@@ -131,19 +132,19 @@ def _read(file: IO[str]) -> Holder | None:
         return None
 
 
-def _write(file: IO[str], text: str) -> None:
+def _write_text(file: IO[str], text: str) -> None:
     file.truncate(0)
     file.write(text)
     file.flush()
 
 
-def _closed_in_children(file: IO[str]) -> None:
+def _close_in_children(file: IO[str]) -> None:
     """A forked child (a data worker) shares its parent's kernel lock as long as it has the file open: it must not, or
     a run that was killed would seem to go on for as long as its workers take to notice."""
-    mine = weakref.ref(file)  # hooks stay for good, files should not
+    reference = weakref.ref(file)  # hooks stay for good, files should not
 
     def close() -> None:
-        held = mine()
+        held = reference()
         if held is not None:
             held.close()
 
@@ -151,7 +152,7 @@ def _closed_in_children(file: IO[str]) -> None:
 
 
 @contextmanager
-def _beating(file: IO[str]) -> Iterator[None]:
+def _heartbeat(file: IO[str]) -> Iterator[None]:
     """Touch the file now and then, from a thread, for processes elsewhere to see that its holder lives."""
     done = threading.Event()
 
@@ -169,3 +170,7 @@ def _beating(file: IO[str]) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"me": "current_holder", "holder": "find_holder"})

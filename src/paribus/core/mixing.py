@@ -4,35 +4,37 @@ distribution, partners, boxes as masks, class ids as weights."""
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Partner = Literal["permutation", "derangement", "roll", "flip"]
+from paribus.core.renamed import old_names
+
+PartnerRule = Literal["permutation", "derangement", "roll", "flip"]
 
 
-def beta(alpha: float, generator: torch.Generator) -> float:
+def sample_beta(alpha: float, generator: torch.Generator) -> float:
     """One number from Beta(alpha, alpha): what `betas` draws for n = 1, to rounding, in half the time."""
-    gammas, uniforms = _gammas(alpha, 1, generator)
+    gammas, uniforms = _sample_gammas(alpha, 1, generator)
     (a, b), (u, v) = gammas.tolist()[0], uniforms.tolist()[0]
     tiny = 2.0**-1074  # for a uniform number that is exactly 0
     difference = math.log(b) - math.log(a) + (math.log(v or tiny) - math.log(u or tiny)) / alpha
     return 1.0 / (1.0 + math.exp(difference)) if difference < 709 else 0.0  # beyond, exp overflows
 
 
-def betas(alpha: float, n: int, generator: torch.Generator) -> Tensor:
+def sample_betas(alpha: float, n: int, generator: torch.Generator) -> Tensor:
     """n numbers from Beta(alpha, alpha), (n,) float64, each as the share of the first of two Gamma(alpha) numbers.
 
     In logarithms, with Gamma(a) = Gamma(a + 1) · U^(1/a): for a small alpha the Gammas themselves would underflow.
     """
-    gammas, uniforms = _gammas(alpha, n, generator)
+    gammas, uniforms = _sample_gammas(alpha, n, generator)
     first, second = (gammas.log_() + uniforms.log_() / alpha).unbind(1)
     return torch.sigmoid(first - second)
 
 
-def _gammas(alpha: float, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def _sample_gammas(alpha: float, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(n, 2) numbers from Gamma(alpha + 1) and as many uniform ones."""
     concentration = torch.full((n, 2), alpha + 1, dtype=torch.float64)
     # torch.distributions takes no generator; this is what its Gamma calls
@@ -40,26 +42,26 @@ def _gammas(alpha: float, n: int, generator: torch.Generator) -> tuple[Tensor, T
     return gammas, torch.rand(n, 2, dtype=torch.float64, generator=generator)
 
 
-def draw_partners(rule: Partner, n: int, generator: torch.Generator) -> Tensor:
+def draw_partners(rule: PartnerRule, n: int, generator: torch.Generator) -> Tensor:
     """Whom each of n samples is mixed with, (n,) int64; every rule names each sample once.
 
     permutation: any, as likely. derangement: any without a sample that is its own partner, as likely (n = 1 has none).
     roll: the sample before, cyclic. flip: the batch in reverse. The last two draw nothing.
     """
-    places = torch.arange(n)
+    indices = torch.arange(n)
     match rule:
         case "roll":
-            return places.roll(1)
+            return indices.roll(1)
         case "flip":
-            return places.flip(0)
+            return indices.flip(0)
         case "permutation" | "derangement":
             partners = torch.randperm(n, generator=generator)
-            while rule == "derangement" and n > 1 and (partners == places).any():  # e ≈ 2.7 times on average
+            while rule == "derangement" and n > 1 and (partners == indices).any():  # e ≈ 2.7 times on average
                 partners = torch.randperm(n, generator=generator)
             return partners
 
 
-def inside(box_tlbr: Tensor, height: int, width: int) -> Tensor:
+def box_mask(box_tlbr: Tensor, height: int, width: int) -> Tensor:
     """(n, 4) boxes (top, left, bottom, right; the last two are outside) to an (n, 1, height, width) mask, true
     inside."""
     top, left, bottom, right = box_tlbr.unbind(1)
@@ -92,7 +94,7 @@ def check_batch(name: str, inputs: Tensor, targets: Tensor, classes: int | None)
 
 
 @contextmanager
-def told_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
+def explain_bad_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
     """Turn torch's complaint about a class id outside 0..classes − 1 into a ValueError that names the ids.
 
     On a CPU only, and only once torch has complained: looking at the ids first would cost a pass over them, and on a
@@ -109,19 +111,19 @@ def told_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
         raise ValueError(f"{name} needs class ids from 0 to {classes - 1}, got {low} to {high}") from error
 
 
-def label_type(inputs: Tensor, targets: Tensor) -> torch.dtype:
+def target_dtype(inputs: Tensor, targets: Tensor) -> torch.dtype:
     """Of mixed targets: the weights' own; for class ids float32, or float64 if the inputs are."""
     if targets.ndim == 2:
         return targets.dtype
     return torch.float64 if inputs.dtype == torch.float64 else torch.float32
 
 
-def soft(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+def to_soft_targets(targets: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
     """Class ids (n,) to weights (n, classes); weights pass through as they are."""
     return F.one_hot(targets.long(), classes).to(dtype) if targets.ndim == 1 else targets
 
 
-def mixed_targets(own: Tensor, other: Tensor, share: Tensor, rest: Tensor, classes: int) -> Tensor:
+def mix_targets(own: Tensor, other: Tensor, share: Tensor, rest: Tensor, classes: int) -> Tensor:
     """share · own + rest · other as weights (n, classes), in the type of `share`. own, other: (n,) ids or (n, classes)
     weights. share, rest: (n,) or (1,).
 
@@ -132,5 +134,21 @@ def mixed_targets(own: Tensor, other: Tensor, share: Tensor, rest: Tensor, class
         ids, shares = torch.stack((own, other), 1).long(), torch.stack((share, rest), 1)
         # at most two numbers meet in one place, so the order of a GPU's atomic additions cannot matter
         return share.new_zeros(len(own), classes).scatter_add_(1, ids, shares.expand(len(own), 2))
-    own, other = (soft(targets, classes, share.dtype) for targets in (own, other))
+    own, other = (to_soft_targets(targets, classes, share.dtype) for targets in (own, other))
     return share[:, None] * own + rest[:, None] * other
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(
+        __name__,
+        {
+            "told_ids": "explain_bad_ids",
+            "inside": "box_mask",
+            "soft": "to_soft_targets",
+            "label_type": "target_dtype",
+            "mixed_targets": "mix_targets",
+            "beta": "sample_beta",
+            "betas": "sample_betas",
+            "Partner": "PartnerRule",
+        },
+    )

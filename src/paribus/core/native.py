@@ -16,33 +16,43 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paribus.core.renamed import old_names
+
 # no fused multiply-adds: with them another CPU would give other bits; the rest changes none
-_FLAGS = ("-std=gnu11", "-O3", "-fPIC", "-shared", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+_COMPILER_FLAGS = (
+    "-std=gnu11",
+    "-O3",
+    "-fPIC",
+    "-shared",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+)
 # levels and not -march=native: the cache folder may be shared by unlike machines
-_LEVELS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
+_CPU_FLAGS = {"AVX512": ("-march=x86-64-v4",), "AVX2": ("-march=x86-64-v3",)}
 
 
-class NotCompiled(Exception):
+class CompileError(Exception):
     """There is no compiler, it failed, or nothing can be written: the reason in one line."""
 
 
-def library(source: Path, name: str, defines: tuple[str, ...] = ()) -> ctypes.CDLL:
+def load_library(source: Path, name: str, defines: tuple[str, ...] = ()) -> ctypes.CDLL:
     """The functions of one C file, compiled with these -D flags if they were not yet. name: of the file that is kept.
 
-    Raises NotCompiled.
+    Raises CompileError.
     """
     try:
-        return ctypes.CDLL(str(_built(source, name, defines)))
+        return ctypes.CDLL(str(_compile(source, name, defines)))
     except (OSError, subprocess.SubprocessError) as error:
-        raise NotCompiled(_reason(error)) from error
+        raise CompileError(_explain_error(error)) from error
 
 
 @functools.cache
-def parallel() -> Any:
+def openmp_parallel() -> Any:
     """GOMP_parallel of the OpenMP library in this process, or None: torch's team of threads, warm from the backward
     pass. Called as (function(void *), argument, number of threads, 0)."""
     try:
@@ -51,32 +61,38 @@ def parallel() -> Any:
         return None
 
 
-def _reason(error: Exception) -> str:
-    told = getattr(error, "stderr", None) or str(error)
-    return told.strip().splitlines()[-1] if told.strip() else type(error).__name__
+def _explain_error(error: Exception) -> str:
+    message = getattr(error, "stderr", None) or str(error)
+    return message.strip().splitlines()[-1] if message.strip() else type(error).__name__
 
 
-def _built(source: Path, name: str, defines: tuple[str, ...]) -> Path:
+def _compile(source: Path, name: str, defines: tuple[str, ...]) -> Path:
     """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
     found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
     if not compiler:
         raise OSError("found neither cc, gcc nor clang, and CC is not set")
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    level = _LEVELS.get(torch.backends.cpu.get_cpu_capability(), ()) if platform.machine() == "x86_64" else ()
-    flags = (*_FLAGS, *level, *defines)
-    facts = (source.read_text(), *flags, version, platform.machine(), platform.system())
-    made = _folder() / f"{name}-{hashlib.sha256(chr(0).join(facts).encode()).hexdigest()[:24]}.so"
-    if not made.exists():
-        made.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=made.parent) as scratch:
-            aside = Path(scratch) / made.name
-            command = [*compiler, *flags, str(source), "-o", str(aside), "-lm"]
+    level = _CPU_FLAGS.get(torch.backends.cpu.get_cpu_capability(), ()) if platform.machine() == "x86_64" else ()
+    flags = (*_COMPILER_FLAGS, *level, *defines)
+    hashed = (source.read_text(), *flags, version, platform.machine(), platform.system())
+    target = _cache_folder() / f"{name}-{hashlib.sha256(chr(0).join(hashed).encode()).hexdigest()[:24]}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            temporary = Path(scratch) / target.name
+            command = [*compiler, *flags, str(source), "-o", str(temporary), "-lm"]
             subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-            aside.replace(made)
-    return made
+            temporary.replace(target)
+    return target
 
 
-def _folder() -> Path:
+def _cache_folder() -> Path:
     own = os.environ.get("PARIBUS_CACHE")
     return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paribus"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(
+        __name__, {"NotCompiled": "CompileError", "library": "load_library", "parallel": "openmp_parallel"}
+    )

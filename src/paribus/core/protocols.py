@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
+from paribus.core.renamed import old_names
 from paribus.core.sums import Sums
 
 
@@ -26,7 +27,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Place:
+class DeviceContext:
     """Where tensors live and which part of the global batch this process makes."""
 
     device: torch.device
@@ -67,7 +68,7 @@ class DataSets:
 
 @runtime_checkable
 class DataFactory(Protocol):
-    def __call__(self, place: Place) -> DataSets: ...
+    def __call__(self, place: DeviceContext) -> DataSets: ...
 
 
 @runtime_checkable
@@ -114,7 +115,7 @@ class OptimizerFactory(Protocol):
 
 
 @runtime_checkable
-class Diagnoses(Protocol):
+class HasDiagnostics(Protocol):
     """Capability of an optimizer: metrics of its last step, as tensors without axes; empty while it is switched off."""
 
     def diagnostics(self) -> dict[str, Tensor]: ...
@@ -148,7 +149,7 @@ class Update(Protocol):
 
 
 @runtime_checkable
-class Average(Protocol):
+class EMAFactory(Protocol):
     """Makes an average of the weights to evaluate with, or None when it is off."""
 
     def __call__(self, model: nn.Module) -> Any: ...
@@ -164,11 +165,11 @@ class Slots:
     optimizer: OptimizerFactory
     schedule: Schedule
     update: Update
-    ema: Average
+    ema: EMAFactory
 
 
 @dataclass(frozen=True)
-class Workshop:
+class BuildContext:
     """What a method needs to make its networks: the data's spec, a place, and how models are made there.
 
     make: a factory and the name of its initialisation stream to a module on the device.
@@ -178,7 +179,7 @@ class Workshop:
     """
 
     spec: Spec
-    place: Place
+    place: DeviceContext
     make: Callable[[ModelFactory, str], nn.Module]
     wrap: Callable[[nn.Module], nn.Module]
     groups: Callable[[nn.Module, str], list[ParameterGroup]]
@@ -192,7 +193,7 @@ class Method(Protocol):
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]: ...
 
-    def settle(self) -> None: ...  # called before evaluation and before a checkpoint
+    def prepare_eval(self) -> None: ...  # called before evaluation and before a checkpoint
 
     def state_dict(self) -> dict[str, Any]: ...
 
@@ -207,7 +208,7 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
-class Learns(Protocol):
+class HasParameters(Protocol):
     """Capability: the parameters whose gradients a `train_step` leaves behind, for the run's receipt."""
 
     def parameters(self) -> Iterable[nn.Parameter]: ...
@@ -215,7 +216,7 @@ class Learns(Protocol):
 
 @runtime_checkable
 class MethodFactory(Protocol):
-    def __call__(self, slots: Slots, workshop: Workshop) -> Method: ...
+    def __call__(self, slots: Slots, workshop: BuildContext) -> Method: ...
 
 
 @runtime_checkable
@@ -238,3 +239,16 @@ class TrackerFactory(Protocol):
     """Opens a tracker on a run folder, for a run that stands at step `start` of `total`."""
 
     def __call__(self, folder: Path, start: int, total: int) -> Tracker: ...
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(
+        __name__,
+        {
+            "Place": "DeviceContext",
+            "Workshop": "BuildContext",
+            "Average": "EMAFactory",
+            "Diagnoses": "HasDiagnostics",
+            "Learns": "HasParameters",
+        },
+    )

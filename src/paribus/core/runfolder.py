@@ -16,10 +16,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paribus.core.errors import ConfigError
 from paribus.core.lock import LOCK
+from paribus.core.renamed import old_names
 
 CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
 RECEIPTS = "receipts.jsonl"
@@ -40,10 +41,10 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     except OSError:  # a full disk most of all: the part that was written must not keep it full
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def sweep(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Remove what a process left that was killed while it wrote into this run folder. For whoever holds the lock."""
     names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
     for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
@@ -51,7 +52,7 @@ def sweep(folder: Path) -> None:
             left_over.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make renames in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -61,34 +62,34 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def made(folder: Path) -> Iterator[None]:
+def create_folder(folder: Path) -> Iterator[None]:
     """Make a folder and its parents for the work inside. If that fails, what this call made goes again."""
-    mine: list[Path] = []
+    created: list[Path] = []
     try:
         for path in (*reversed(folder.parents), folder):
             try:
                 path.mkdir()
-                mine.append(path)
+                created.append(path)
             except OSError:
                 if not path.is_dir():
                     raise
         yield
     except BaseException:
-        if folder in mine:
+        if folder in created:
             shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # a parent stays where others have put something there meanwhile
-            for parent in reversed(mine):
+            for parent in reversed(created):
                 if parent != folder:
                     parent.rmdir()
         raise
 
 
-def state(folder: Path) -> str | None:
+def read_state(folder: Path) -> str | None:
     """DONE, FAILED or PREEMPTED; None while running, killed or not started."""
     return next((name for name in STATES if (folder / name).exists()), None)
 
 
-def mark(folder: Path, name: str | None, why: str = "") -> None:
+def write_state(folder: Path, name: str | None, why: str = "") -> None:
     """Leave exactly this state marker, or none."""
     if name is not None:
         write_atomically(folder / name, why + "\n" if why else "")
@@ -97,7 +98,7 @@ def mark(folder: Path, name: str | None, why: str = "") -> None:
             (folder / other).unlink(missing_ok=True)
 
 
-def saved_step(folder: Path) -> int | None:
+def newest_checkpoint_step(folder: Path) -> int | None:
     """The step of the newest checkpoint, by its name; None if there is none."""
     try:
         return int((folder / CHECKPOINTS / "last").read_text().strip().removeprefix("step_").removesuffix(".pt"))
@@ -118,7 +119,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def segments(folder: Path) -> list[dict[str, Any]]:
+def read_segments(folder: Path) -> list[dict[str, Any]]:
     """What provenance.json says of each segment of a run; [] if there is none. Raises ConfigError if it is damaged."""
     found = read_json(folder / PROVENANCE).get("segments", [])
     if not isinstance(found, list) or not all(isinstance(segment, dict) for segment in found):
@@ -144,3 +145,18 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     write_atomically(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(
+        __name__,
+        {
+            "made": "create_folder",
+            "state": "read_state",
+            "mark": "write_state",
+            "sweep": "remove_temporary_files",
+            "segments": "read_segments",
+            "saved_step": "newest_checkpoint_step",
+            "sync_folder": "fsync_folder",
+        },
+    )

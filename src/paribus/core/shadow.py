@@ -1,15 +1,8 @@
-"""A network's shadow: the same modules without numbers, to see shapes and costs for nothing."""
+"""The old name of paribus.core.meta, for one release more."""
 
-import copy
+import warnings
 
-from torch import nn
+from paribus.core.meta import to_meta as shadow_of
 
-
-def shadow_of(model: nn.Module) -> nn.Module:
-    """A copy on the meta device, in the model's mode, whose weights take no gradient; the model stays as it is.
-
-    Tensors go to the meta device one by one instead of being copied with the model first.
-    """
-    weights = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in model.parameters()}
-    buffers = {id(b): b.to("meta") for b in model.buffers()}
-    return copy.deepcopy(model, {**weights, **buffers})
+__all__ = ["shadow_of"]
+warnings.warn("paribus.core.shadow is now paribus.core.meta, and shadow_of is to_meta", DeprecationWarning, 2)

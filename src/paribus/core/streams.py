@@ -8,25 +8,27 @@ import functools
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from paribus.core.renamed import old_names
 
 # Layout of torch's CPU generator state, 632 uint64: seed, (left, seeded), next, and 624 words of the Mersenne Twister.
 # `left = 1`, as in a fresh generator, makes the first draw regenerate the block from the words we put there.
 _FIRST_WORD, _WORDS = 3, 624
 
 
-def _digest(seed: int, name: str, key: tuple[int | str, ...], size: int) -> bytes:
+def _hash_bytes(seed: int, name: str, key: tuple[int | str, ...], size: int) -> bytes:
     # repr keeps 1 and "1", and ("a", "b") and ("a, b",), apart
     return hashlib.shake_256(repr((int(seed), name, key)).encode()).digest(size)
 
 
 def key64(seed: int, name: str, *key: int | str) -> int:
     """A signed 64-bit key for the stream of this name."""
-    return int.from_bytes(_digest(seed, name, key, 8), "little", signed=True)
+    return int.from_bytes(_hash_bytes(seed, name, key, 8), "little", signed=True)
 
 
 def stream(seed: int, name: str, *key: int | str) -> torch.Generator:
@@ -43,7 +45,7 @@ def stream(seed: int, name: str, *key: int | str) -> torch.Generator:
 def stream_state(seed: int, name: str, *key: int | str) -> Tensor:
     """What `get_state` of that stream gives, without making a generator: 7 µs, 5 of them for the hash."""
     state = _fresh_state().copy()
-    state[_FIRST_WORD : _FIRST_WORD + _WORDS] = np.frombuffer(_digest(seed, name, key, 4 * _WORDS), dtype="<u4")
+    state[_FIRST_WORD : _FIRST_WORD + _WORDS] = np.frombuffer(_hash_bytes(seed, name, key, 4 * _WORDS), dtype="<u4")
     return torch.from_numpy(state.view(np.uint8))
 
 
@@ -53,7 +55,7 @@ def _fresh_state() -> np.ndarray[Any, np.dtype[np.uint64]]:
 
 
 @contextmanager
-def drawing_from(generator: torch.Generator) -> Iterator[None]:
+def use_generator(generator: torch.Generator) -> Iterator[None]:
     """Let code that insists on torch's global CPU generator (layer constructors) draw from a stream instead."""
     before = torch.get_rng_state()
     torch.set_rng_state(generator.get_state())
@@ -63,7 +65,7 @@ def drawing_from(generator: torch.Generator) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-def _mixed(x: Tensor) -> Tensor:
+def _splitmix64(x: Tensor) -> Tensor:
     """SplitMix64's finaliser on int64, whose products wrap the same way on every device."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15  # 0x94D049BB133111EB
@@ -73,15 +75,15 @@ def _mixed(x: Tensor) -> Tensor:
 _GOLDEN = -0x61C8864680B583EB  # 0x9E3779B97F4A7C15: SplitMix64's odd increment
 
 
-def uniform_from(key: int, ids: Tensor, n: int) -> Tensor:
+def uniform_from_key(key: int, ids: Tensor, n: int) -> Tensor:
     """`uniform` for a key made by `key64`; only tensor operations, so it compiles."""
     return uniform_at(key, ids[:, None], torch.arange(n, device=ids.device))
 
 
 def uniform_at(key: int, ids: Tensor, draws: Tensor) -> Tensor:
     """One number each: which of its sample's draws (from 0) is wanted. ids, draws: int64, broadcast together."""
-    per_sample = _mixed(ids * _GOLDEN + key)
-    bits = _mixed(per_sample + (draws + 1) * _GOLDEN)
+    per_sample = _splitmix64(ids * _GOLDEN + key)
+    bits = _splitmix64(per_sample + (draws + 1) * _GOLDEN)
     return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24  # 24 bits: every value is exact in float32
 
 
@@ -91,4 +93,8 @@ def uniform(seed: int, name: str, epoch: int, ids: Tensor, n: int) -> Tensor:
     ids: (b,) int64 sample indices, on the device where the numbers are wanted. Returns (b, n) float32, n draws a
     sample.
     """
-    return uniform_from(key64(seed, name, epoch), ids, n)
+    return uniform_from_key(key64(seed, name, epoch), ids, n)
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"drawing_from": "use_generator", "uniform_from": "uniform_from_key"})

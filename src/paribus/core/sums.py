@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from paribus.core.renamed import old_names
 
 
 @dataclass(frozen=True)
@@ -20,9 +23,9 @@ class Sums:
     counts: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(_added(self.totals, other.totals), _added(self.counts, other.counts))
+        return Sums(_add(self.totals, other.totals), _add(self.counts, other.counts))
 
-    def reduced(self, all_reduce: Callable[[Tensor], Tensor]) -> Sums:
+    def all_reduce(self, all_reduce: Callable[[Tensor], Tensor]) -> Sums:
         """Summed over processes, as integers where they are integers."""
         return Sums(
             {name: all_reduce(value) for name, value in sorted(self.totals.items())},
@@ -34,13 +37,17 @@ class Sums:
         return {name: float(self.totals[name].item() / self.counts[name].item()) for name in self.totals}
 
 
-def mean_of(name: str, total: Tensor, count: int) -> Sums:
+def metric_sums(name: str, total: Tensor, count: int) -> Sums:
     """The sums of one metric over one batch."""
     return Sums({name: total}, {name: torch.tensor(count, dtype=torch.int64, device=total.device)})
 
 
-def _added(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _add(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
     out = dict(left)
     for name, value in right.items():
         out[name] = out[name] + value if name in out else value
     return out
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(__name__, {"mean_of": "metric_sums"})

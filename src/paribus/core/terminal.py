@@ -7,11 +7,13 @@ import sys
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, TextIO
 
+from paribus.core.renamed import old_names
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Tolerant:
+class TolerantStdout:
     """Standard output that falls silent when it can no longer be written: nobody reads on, or its disk is full. No
     training ends because of that. failure: the first error."""
 
@@ -41,7 +43,7 @@ class Tolerant:
         return getattr(self._stream, name)
 
 
-def terminal(file: IO[str] | None = None) -> Console | None:
+def find_console(file: IO[str] | None = None) -> Console | None:
     """rich's console where a bar and colours make sense; None where plain lines do: a file, a pipe, CI, TERM=dumb.
 
     rich by itself would also take a file for a terminal, when FORCE_COLOR is set.
@@ -55,7 +57,7 @@ def terminal(file: IO[str] | None = None) -> Console | None:
     return Console(file=out, force_terminal=True, force_interactive=True, highlight=False, markup=False, emoji=False)
 
 
-def clock(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """
     >>> clock(7), clock(754.6), clock(93784)
     ('0:07', '12:35', '26:03:04')
@@ -63,3 +65,9 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+if not TYPE_CHECKING:
+    __getattr__ = old_names(
+        __name__, {"Tolerant": "TolerantStdout", "terminal": "find_console", "clock": "format_clock"}
+    )

@@ -14,10 +14,10 @@ from pydantic import Field
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
-from paribus.core.protocols import DataSets, Place
-from paribus.data.loaders.in_memory import Images, resident_sets
-from paribus.data.ops.crop_flip import downsampled
-from paribus.data.ops.input_spec import Augmentation, Look, PadCrop
+from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.ops.crop_flip import downsample
+from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
 # name -> folder, label key, {file: md5}; the checksums are the ones torchvision has
 _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
@@ -42,7 +42,7 @@ _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
 }
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 # of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are the authors' of CutMix, divided by 255
-_MOMENTS = {
+_MEAN_STD = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
@@ -72,7 +72,7 @@ class Cifar:
         None
     )
 
-    def __call__(self, place: Place) -> DataSets:
+    def __call__(self, place: DeviceContext) -> DataSets:
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
         folder, label, train_files, test_files = _FILES[self.name]
         if self.download:
@@ -80,12 +80,14 @@ class Cifar:
         train = _read(self.name, root / folder, label, train_files)
         val = _read(self.name, root / folder, label, test_files)
         if self.size != 32:
-            train, val = (Images(downsampled(d.images, self.size), d.targets, d.ids) for d in (train, val))
-        mean, std = _MOMENTS[self.name]
-        look = Look(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
+            train, val = (Images(downsample(d.images, self.size), d.targets, d.ids) for d in (train, val))
+        mean, std = _MEAN_STD[self.name]
+        input_spec = InputSpec(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
         classes = {"cifar10": 10, "cifar100": 100}[self.name]
         names = _CIFAR10 if self.name == "cifar10" else ()
-        return resident_sets(self.name, train, val, classes, look, place, self.train_size, self.minival, names)
+        return build_in_memory_sets(
+            self.name, train, val, classes, input_spec, place, self.train_size, self.minival, names
+        )
 
 
 def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:

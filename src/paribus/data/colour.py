@@ -8,7 +8,7 @@ from torch import Tensor
 
 from paribus.core.build import schema
 from paribus.data.ops import color, native
-from paribus.data.ops.draws import Draws
+from paribus.data.ops.draws import SampleRandom
 
 Strength = Annotated[float, Field(ge=0)]
 
@@ -26,15 +26,15 @@ class ColorJitter:
     saturation: Strength = 0.0
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
 
-    def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor:
-        factors, order = self.drawn(draws, name)
-        if native.changes(images):
-            return native.changed(images, *self._listed(factors, order))
+    def __call__(self, images: Tensor, draws: SampleRandom, name: str) -> Tensor:
+        factors, order = self.sample_parameters(draws, name)
+        if native.has_color_kernel(images):
+            return native.apply_operations(images, *self._kernel_operations(factors, order))
         for place in range(4):
-            images = self._changed(images, factors, order[:, place])
+            images = self._apply_one(images, factors, order[:, place])
         return images
 
-    def drawn(self, draws: Draws, name: str) -> tuple[Tensor, Tensor]:
+    def sample_parameters(self, draws: SampleRandom, name: str) -> tuple[Tensor, Tensor]:
         """(b, 4) float32 factors of brightness, contrast, saturation, hue, and (b, 4) which of them comes first, second
         ..."""
         u = draws(name, 8)
@@ -43,14 +43,14 @@ class ColorJitter:
         factors = torch.stack([low + u[:, i] * (high - low) for i, (low, high) in enumerate(ranges)], 1)
         return factors, u[:, 4:].argsort(dim=1, stable=True)
 
-    def _listed(self, factors: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    def _kernel_operations(self, factors: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
         """Operations and arguments as the kernel takes them."""
         names = ("brightness", "contrast", "saturation", "hue")
-        codes = torch.tensor([native.CODES[name] if getattr(self, name) else 0 for name in names])
+        codes = torch.tensor([native.OPERATION_CODES[name] if getattr(self, name) else 0 for name in names])
         turned = torch.cat((factors[:, :3].double(), (factors[:, 3:].double() * 255).trunc()), 1)
         return codes[order], torch.nn.functional.pad(turned.gather(1, order)[..., None], (0, 5))
 
-    def _changed(self, images: Tensor, factors: Tensor, which: Tensor) -> Tensor:
+    def _apply_one(self, images: Tensor, factors: Tensor, which: Tensor) -> Tensor:
         """One change of each image. The first three are blends with black, the mean grey and the image in grey, so one
         blend serves all, whichever of them an image has its turn with."""
         chosen = which.view(-1, 1, 1, 1)
@@ -62,7 +62,7 @@ class ColorJitter:
             nothing = which == 3
             if images.shape[3] == 1:  # an image of one channel has no saturation
                 nothing = nothing | (which == 2)
-            out = color.blended(other, images, torch.where(nothing, 1.0, factor))
+            out = color.blend(other, images, torch.where(nothing, 1.0, factor))
         if self.hue:
             out = torch.where(chosen == 3, color.hue(images, factors[:, 3]), out)
         return out

@@ -7,12 +7,12 @@ import torch
 from pydantic import Field
 
 from paribus.core.build import schema
-from paribus.core.protocols import DataSets, Place
-from paribus.data.loaders.in_memory import Images, resident_sets
-from paribus.data.loaders.subset import stratified
-from paribus.data.ops.input_spec import Augmentation, Look, PadCrop
+from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.loaders.subset import sample_stratified
+from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
-_TEST = 360  # a fifth, stratified; the set comes without a split of its own
+_TEST_SIZE = 360  # a fifth, stratified; the set comes without a split of its own
 
 
 @schema
@@ -27,15 +27,17 @@ class Digits:
     pad: Annotated[int, Field(ge=0, le=4)] = 1
     augment: Mapping[str, Augmentation] = Field(default_factory=dict)
 
-    def __call__(self, place: Place) -> DataSets:
+    def __call__(self, place: DeviceContext) -> DataSets:
         from sklearn.datasets import load_digits  # a second to import
 
         raw: Any = load_digits()
         images = torch.from_numpy(raw.images * 15).round().to(torch.uint8)[..., None]  # grey levels 0..16 to 0..240
         everything = Images(images, torch.from_numpy(raw.target).long(), torch.arange(len(images)))
-        test = stratified(everything.targets, _TEST, "digits.test")
+        test = sample_stratified(everything.targets, _TEST_SIZE, "digits.test")
         rest = torch.ones(len(images), dtype=torch.bool)
         rest[test] = False
-        train, val = everything.chosen(torch.nonzero(rest).flatten()), everything.chosen(test)
-        look = Look(mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment)
-        return resident_sets("digits", train, val, 10, look, place, self.train_size, self.minival)
+        train, val = everything.select(torch.nonzero(rest).flatten()), everything.select(test)
+        input_spec = InputSpec(
+            mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment
+        )
+        return build_in_memory_sets("digits", train, val, 10, input_spec, place, self.train_size, self.minival)

@@ -17,23 +17,23 @@ from torch import Tensor
 
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, Place
-from paribus.data.loaders.from_files import folder_sets
-from paribus.data.loaders.in_memory import Images, Keep, resident_sets
-from paribus.data.loaders.settings import Crops, look_of
+from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.from_files import build_folder_sets
+from paribus.data.loaders.in_memory import Images, StorageMode, build_in_memory_sets
+from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
 from paribus.data.ops.input_spec import Interpolation
 from paribus.data.ops.inputs import resized_crop
-from paribus.data.packs.open import Pack, default_folder, open_pack
-from paribus.data.packs.prepare import Wanted, prepare
-from paribus.data.packs.prepare import look as look_for
-from paribus.data.packs.write import Said
-from paribus.data.trees.manifest import FOLDER, Manifest, manifest
-from paribus.data.trees.source import folder_source
+from paribus.data.packs.format import default_folder
+from paribus.data.packs.open import Pack, open_pack
+from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
+from paribus.data.packs.write import ProgressSink
+from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
+from paribus.data.trees.source import open_folder_source
 from paribus.data.trees.tree import find_tree
 
 
 @schema
-class ImageSet(Crops):
+class ImageSet(ImageDataSettings):
     """A set of images under a folder with train/ and val/, a folder for each class in both.
 
     name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
@@ -51,25 +51,27 @@ class ImageSet(Crops):
     form: Literal["packed", "folder"] = "packed"
     pack_size: Annotated[int, Field(ge=8, le=1024)] = 160
     pack: str | None = None
-    keep: Keep = "auto"
+    keep: StorageMode = "auto"
     download: bool = False
 
     @property
-    def is_whatever_lies_there(self) -> bool:
+    def needs_content_check(self) -> bool:
         """The keys do not say which images these are, so a run that goes on or is done compares their checksum."""
         return True
 
-    def __call__(self, place: Place) -> DataSets:
-        with _at("data.name"):
-            known = None if self.name == FOLDER else manifest(self.name)
+    def __call__(self, place: DeviceContext) -> DataSets:
+        with _config_key_in_errors("data.name"):
+            known = None if self.name == FOLDER else load_manifest(self.name)
         if self.download and place.world > 1:
             raise ConfigError(
                 f"data.download: one process fetches: first run paribus data prepare {self.name} --download"
             )
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
-        return self._folder(root, known, place) if self.form == "folder" else self._packed(root, known, place)
+        return (
+            self._load_from_files(root, known, place) if self.form == "folder" else self._load_pack(root, known, place)
+        )
 
-    def _packed(self, root: Path, known: Manifest | None, place: Place) -> DataSets:
+    def _load_pack(self, root: Path, known: Manifest | None, place: DeviceContext) -> DataSets:
         if self.size > self.pack_size:
             raise ConfigError(
                 f"data.size: found {self.size}; a pack of data.pack_size={self.pack_size} has fewer pixels a side; "
@@ -77,64 +79,64 @@ class ImageSet(Crops):
             )
         where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
         if self.download:  # does nothing where the pack is there and up to date
-            prepare(self._wanted(root, where), _SAID)
+            prepare(self._prepare_request(root, where), _STDERR_PROGRESS)
         pack = open_pack(where, self.name, self.pack_size, root)
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
-        self._tell_skipped(pack)
+        self._report_skipped(pack)
         train, val = (Images(s.images, s.targets, s.ids) for s in (pack.splits[k] for k in ("train", "val")))
-        return resident_sets(
+        return build_in_memory_sets(
             self.name,
             train,
             val,
             len(pack.classes),
-            look_of(self),
+            build_input_spec(self),
             place,
             self.train_size,
             self.minival,
-            _readable(pack.classes, known),
+            _readable_class_names(pack.classes, known),
             self.keep,
-            centre(self.size, self.eval_ratio, self.interpolation),
+            build_center_crop(self.size, self.eval_ratio, self.interpolation),
             pack.checksum,
         )
 
-    def _wanted(self, root: Path, pack: Path | None) -> Wanted:
+    def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"
-        return Wanted(self.name, root, self.pack_size, pack, max(1, self.workers), download=True, skip=skip)
+        return PrepareRequest(self.name, root, self.pack_size, pack, max(1, self.workers), download=True, skip=skip)
 
-    def _tell_skipped(self, pack: Pack) -> None:
+    def _report_skipped(self, pack: Pack) -> None:
         skipped = [name for split in pack.splits.values() for name in split.skipped]
         if not skipped:
             return
-        told = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
+        names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
         if self.on_error == "raise":
             raise ConfigError(
-                f"data.on_error: the pack {pack.folder} is without {len(skipped)} images that do not decode ({told}); "
+                f"data.on_error: the pack {pack.folder} is without {len(skipped)} images that do not decode ({names}); "
                 "data.on_error=skip trains and evaluates without them"
             )
-        _warn(f"{pack.folder} is without {len(skipped)} images that do not decode: {told}")
+        _warn(f"{pack.folder} is without {len(skipped)} images that do not decode: {names}")
 
-    def _folder(self, root: Path, known: Manifest | None, place: Place) -> DataSets:
+    def _load_from_files(self, root: Path, known: Manifest | None, place: DeviceContext) -> DataSets:
         for key, usual in (("pack", None), ("keep", "auto")):
             if (found := getattr(self, key)) != usual:
                 raise ConfigError(f"data.{key}: found {found}; data.form=folder reads no pack")
         if self.download:
-            look_for(self._wanted(root, None), _SAID)
-        with _at("data.root"):
+            inspect_source(self._prepare_request(root, None), _STDERR_PROGRESS)
+        with _config_key_in_errors("data.root"):
             tree = find_tree(root, known)
-        train, val = (folder_source(tree, split, known) for split in ("train", "val"))
+        train, val = (open_folder_source(tree, split, known) for split in ("train", "val"))
         if known is not None:
             for split, source in (("train", train), ("val", val)):
                 if len(source) != (expected := known.count(split)) and expected is not None:
                     _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
-        return folder_sets(self.name, train, val, self, place, _readable(train.classes, known))
+        return build_folder_sets(self.name, train, val, self, place, _readable_class_names(train.classes, known))
 
 
-_SAID = Said(lambda line: print(line, file=sys.stderr), lambda total, done: lambda more: None)
+_STDERR_PROGRESS = ProgressSink(lambda line: print(line, file=sys.stderr), lambda total, done: lambda more: None)
 
 
 @contextmanager
-def _at(key: str) -> Iterator[None]:
+def _config_key_in_errors(key: str) -> Iterator[None]:
     """Errors of files that know of no config say which of its keys they are about."""
     try:
         yield
@@ -146,13 +148,13 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
-def centre(size: int, ratio: float, interpolation: Interpolation) -> Callable[[Tensor], Tensor]:
+def build_center_crop(size: int, ratio: float, interpolation: Interpolation) -> Callable[[Tensor], Tensor]:
     """What evaluation sees of stored squares: (b, s, s, 3) uint8 resized to round(size / ratio) a side, the middle
     size×size of it. Made anew in each evaluation, by the operations that training crops with."""
     side = round(size / ratio)
     start = round((side - size) / 2.0)
 
-    def view(images: Tensor) -> Tensor:
+    def transform(images: Tensor) -> Tensor:
         b, height, width, _ = images.shape
         if height != side:
             whole = torch.tensor([0, 0, height, width], device=images.device).expand(b, 4)
@@ -160,8 +162,8 @@ def centre(size: int, ratio: float, interpolation: Interpolation) -> Callable[[T
             images = resized_crop(images, rows, whole, (side, side), interpolation)
         return images[:, start : start + size, start : start + size].contiguous()
 
-    return view
+    return transform
 
 
-def _readable(classes: tuple[str, ...], known: Manifest | None) -> tuple[str, ...]:
+def _readable_class_names(classes: tuple[str, ...], known: Manifest | None) -> tuple[str, ...]:
     return tuple(known.classes.get(name, name) for name in classes) if known else classes

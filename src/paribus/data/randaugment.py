@@ -14,19 +14,31 @@ from torch import Tensor
 
 from paribus.core.build import schema
 from paribus.data.ops import color, native
-from paribus.data.ops.affine import rotation, transformed
-from paribus.data.ops.draws import Draws
+from paribus.data.ops.affine import affine_transform, rotation_matrices
+from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import Interpolation
 
 OPERATIONS = (
     "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add", "color", "contrast",
     "brightness", "sharpness", "shear_x", "shear_y", "translate_x", "translate_y",
 )  # fmt: skip
-_AT = {name: i for i, name in enumerate(OPERATIONS)}
-_TABLES = ("autocontrast", "equalize", "invert", "posterize", "solarize", "solarize_add", "contrast", "brightness")
-_MOVES = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
-_CODES = [native.CODES["affine" if name in _MOVES else {"color": "saturation"}.get(name, name)] for name in OPERATIONS]
-_TOP = 10.0  # the magnitude that means 1
+_INDEX = {name: i for i, name in enumerate(OPERATIONS)}
+_TABLE_OPERATIONS = (
+    "autocontrast",
+    "equalize",
+    "invert",
+    "posterize",
+    "solarize",
+    "solarize_add",
+    "contrast",
+    "brightness",
+)
+_AFFINE_OPERATIONS = ("rotate", "shear_x", "shear_y", "translate_x", "translate_y")
+_OPERATION_CODES = [
+    native.OPERATION_CODES["affine" if name in _AFFINE_OPERATIONS else {"color": "saturation"}.get(name, name)]
+    for name in OPERATIONS
+]
+_MAX_MAGNITUDE = 10.0  # the magnitude that means 1
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -48,37 +60,50 @@ class RandAugment:
     interpolation: Interpolation = "bicubic"
     fill: tuple[Level, Level, Level] = (124, 116, 104)  # ImageNet's mean
 
-    def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor:
+    def __call__(self, images: Tensor, draws: SampleRandom, name: str) -> Tensor:
         for turn in range(self.ops):
-            which, level, sign = self.drawn(draws, name, turn)
-            images = self.applied(images, which, level, sign)
+            which, level, sign = self.sample_parameters(draws, name, turn)
+            images = self.apply_operation(images, which, level, sign)
         return images
 
-    def drawn(self, draws: Draws, name: str, turn: int) -> tuple[Tensor, Tensor, Tensor]:
+    def sample_parameters(self, draws: SampleRandom, name: str, turn: int) -> tuple[Tensor, Tensor, Tensor]:
         """Of one turn, (b,) each: which operation, by its place in OPERATIONS, or −1 for none; its magnitude as a
         share of 10, float64; and +1 or −1, float64, for operations with a direction."""
         u = draws(f"{name}.{turn}", 4).double()
         which = torch.where(u[:, 1] > self.prob, -1, (u[:, 0] * len(OPERATIONS)).long())
         noise = torch.special.ndtri(u[:, 2] + 2.0**-25)  # never of 0 or 1
-        level = (self.magnitude + self.std * noise).clamp(0, _TOP) / _TOP
+        level = (self.magnitude + self.std * noise).clamp(0, _MAX_MAGNITUDE) / _MAX_MAGNITUDE
         return which, level, torch.where(u[:, 3] > 0.5, -1.0, 1.0)
 
-    def applied(self, images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+    def apply_operation(self, images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
         """One operation on each image; arguments as `drawn` gives them."""
-        number, matrix = self._numbers(which, level, sign), self._matrices(which, level * sign, *images.shape[1:3])
+        number, matrix = (
+            self._operation_arguments(which, level, sign),
+            self._affine_matrices(which, level * sign, *images.shape[1:3]),
+        )
         fill = self.fill if images.shape[3] > 1 else (round(sum(self.fill) / 3),)
-        if native.changes(images):
-            moved = _any(which, _MOVES)
+        if native.has_color_kernel(images):
+            moved = _is_any_of(which, _AFFINE_OPERATIONS)
             arguments = torch.where(moved[:, None], matrix, torch.nn.functional.pad(number[:, None], (0, 5)))
-            codes = torch.tensor([*_CODES, 0])[which]  # the last is that of −1
-            return native.changed(images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic")
+            codes = torch.tensor([*_OPERATION_CODES, 0])[which]  # the last is that of −1
+            return native.apply_operations(
+                images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic"
+            )
         factor = number.float()
-        out = _where(images, _any(which, _TABLES), lambda x, at: _by_table(x, which[at], number[at]))
-        out = _where(out, _any(which, ("color",)), lambda x, at: color.saturation(x, factor[at]))
-        out = _where(out, _any(which, ("sharpness",)), lambda x, at: color.sharpness(x, factor[at]))
-        return _where(out, _any(which, _MOVES), lambda x, at: transformed(x, matrix[at], fill, self.interpolation))
+        out = _apply_where(
+            images,
+            _is_any_of(which, _TABLE_OPERATIONS),
+            lambda x, at: _apply_table_operations(x, which[at], number[at]),
+        )
+        out = _apply_where(out, _is_any_of(which, ("color",)), lambda x, at: color.saturation(x, factor[at]))
+        out = _apply_where(out, _is_any_of(which, ("sharpness",)), lambda x, at: color.sharpness(x, factor[at]))
+        return _apply_where(
+            out,
+            _is_any_of(which, _AFFINE_OPERATIONS),
+            lambda x, at: affine_transform(x, matrix[at], fill, self.interpolation),
+        )
 
-    def _numbers(self, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+    def _operation_arguments(self, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
         """(b,) float64: the factor, bits to keep, threshold or what is added, of operations that have one."""
         bits, threshold, factor = (level * 4).trunc(), (level * 256).trunc(), level * 1.8 + 0.1
         if self.increasing:
@@ -87,10 +112,10 @@ class RandAugment:
         made = {"posterize": bits, "solarize": threshold, "solarize_add": (level * 110).trunc()}
         number = factor
         for name, other in made.items():
-            number = torch.where(which == _AT[name], other, number)
+            number = torch.where(which == _INDEX[name], other, number)
         return number
 
-    def _matrices(self, which: Tensor, amount: Tensor, height: int, width: int) -> Tensor:
+    def _affine_matrices(self, which: Tensor, amount: Tensor, height: int, width: int) -> Tensor:
         """(b, 6) float64 of operations that move pixels. amount: −1..1."""
         one, none = torch.ones_like(amount), torch.zeros_like(amount)
 
@@ -98,7 +123,7 @@ class RandAugment:
             return torch.stack((one, m1, m2, m3, one, m5), 1)
 
         made = {
-            "rotate": rotation(amount * 30.0, height, width),
+            "rotate": rotation_matrices(amount * 30.0, height, width),
             "shear_x": matrix(m1=amount * 0.3),
             "shear_y": matrix(m3=amount * 0.3),
             "translate_x": matrix(m2=amount * 0.45 * width),
@@ -106,15 +131,15 @@ class RandAugment:
         }
         chosen = matrix()
         for name, other in made.items():
-            chosen = torch.where((which == _AT[name])[:, None], other, chosen)
+            chosen = torch.where((which == _INDEX[name])[:, None], other, chosen)
         return chosen
 
 
-def _any(which: Tensor, names: tuple[str, ...]) -> Tensor:
-    return torch.stack([which == _AT[name] for name in names]).any(0)
+def _is_any_of(which: Tensor, names: tuple[str, ...]) -> Tensor:
+    return torch.stack([which == _INDEX[name] for name in names]).any(0)
 
 
-def _by_table(images: Tensor, which: Tensor, number: Tensor) -> Tensor:
+def _apply_table_operations(images: Tensor, which: Tensor, number: Tensor) -> Tensor:
     """Operations that replace each grey level by another."""
     counts = color.histograms(images)
     levels = torch.arange(256, device=images.device)
@@ -128,16 +153,16 @@ def _by_table(images: Tensor, which: Tensor, number: Tensor) -> Tensor:
         "posterize": (levels >> kept) << kept,
         "solarize": torch.where(levels < whole, levels, 255 - levels),
         "solarize_add": torch.where(levels < 128, (levels + whole).clamp(max=255), levels),
-        "contrast": color.blended(color.mean_grey(images)[..., 0], as_bytes, number.float()),
-        "brightness": color.blended(as_bytes.new_zeros(1), as_bytes, number.float()),
+        "contrast": color.blend(color.mean_grey(images)[..., 0], as_bytes, number.float()),
+        "brightness": color.blend(as_bytes.new_zeros(1), as_bytes, number.float()),
     }
     table = levels.expand_as(counts)
     for name, other in made.items():
-        table = torch.where((which == _AT[name])[:, None, None], other, table)
-    return color.looked_up(images, table.to(torch.uint8))
+        table = torch.where((which == _INDEX[name])[:, None, None], other, table)
+    return color.apply_tables(images, table.to(torch.uint8))
 
 
-def _where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
+def _apply_where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
     """The chosen images changed. On a CPU only they are worked on; on a GPU all, since to know which, the host would
     have to wait. change: (some images, which they are) to as many images."""
     if not images.is_cpu:

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from paribus.core.build import schema
-from paribus.core.protocols import DataSets, Place
+from paribus.core.protocols import DataSets, DeviceContext
 from paribus.core.streams import stream
-from paribus.data.loaders.in_memory import Images, resident_sets
-from paribus.data.ops.input_spec import Augmentation, Look, PadCrop
+from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
 
 @schema
@@ -31,18 +31,20 @@ class Synthetic:
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
 
-    def __call__(self, place: Place) -> DataSets:
+    def __call__(self, place: DeviceContext) -> DataSets:
         shape = (self.size, self.size, self.channels)
         coarse = torch.rand(self.classes, self.channels, 3, 3, generator=stream(0, "synthetic.patterns"))
         smooth = F.interpolate(255 * coarse, size=(self.size, self.size), mode="bilinear", align_corners=True)
         patterns = smooth.permute(0, 2, 3, 1)
 
-        def made(n: int, split: str) -> Images:
+        def make_images(n: int, split: str) -> Images:
             targets = torch.arange(n) % self.classes
             noise = self.noise * torch.randn(n, *shape, generator=stream(0, "synthetic.noise", split))
             return Images((patterns[targets] + noise).clamp(0, 255).to(torch.uint8), targets, torch.arange(n))
 
         moments = ((0.5,) * self.channels, (0.3,) * self.channels)
-        look = Look(*moments, PadCrop(pad=self.pad), self.flip, self.augment)
-        train, val = made(self.n, "train"), made(self.val_n, "val")
-        return resident_sets("synthetic", train, val, self.classes, look, place, self.train_size, self.minival)
+        input_spec = InputSpec(*moments, PadCrop(pad=self.pad), self.flip, self.augment)
+        train, val = make_images(self.n, "train"), make_images(self.val_n, "val")
+        return build_in_memory_sets(
+            "synthetic", train, val, self.classes, input_spec, place, self.train_size, self.minival
+        )

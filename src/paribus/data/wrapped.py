@@ -19,14 +19,14 @@ from torch import Tensor
 
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, Place
-from paribus.data.loaders.from_files import folder_sets
-from paribus.data.loaders.settings import Crops
-from paribus.data.trees.source import BadImage
+from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.from_files import build_folder_sets
+from paribus.data.loaders.settings import ImageDataSettings
+from paribus.data.trees.decoding import BadImage
 
 
 @schema
-class FromDataset(Crops):
+class FromDataset(ImageDataSettings):
     """dataset: the class, of a package named in packages. train, val: its keyword arguments for each split.
 
     An item is (image, label) or longer. image: a Pillow image, a uint8 array (h, w), (h, w, 1 or 3), or a uint8 tensor
@@ -39,21 +39,21 @@ class FromDataset(Crops):
     val: dict[str, Any]
 
     @property
-    def is_whatever_lies_there(self) -> bool:
+    def needs_content_check(self) -> bool:
         """The keys do not say which images these are, so a run that goes on or is done compares their checksum."""
         return True
 
-    def __call__(self, place: Place) -> DataSets:
-        train, val = (self._source(split) for split in ("train", "val"))
+    def __call__(self, place: DeviceContext) -> DataSets:
+        train, val = (self._build_source(split) for split in ("train", "val"))
         classes = train.classes
         if int(val.targets.max()) >= len(classes):
             raise ConfigError(
                 f"data.val: found the label {int(val.targets.max())}; data.train has {len(classes)} classes"
             )
         named = tuple(getattr(train.dataset, "classes", ())) == classes
-        return folder_sets(train.name, train, val, self, place, classes if named else ())
+        return build_folder_sets(train.name, train, val, self, place, classes if named else ())
 
-    def _source(self, split: str) -> "DatasetSource":
+    def _build_source(self, split: str) -> "DatasetSource":
         given, name = getattr(self, split), self.dataset.__qualname__
         try:
             made = self.dataset(**given)
@@ -74,24 +74,24 @@ class DatasetSource:
 
     def __init__(self, name: str, split: str, dataset: Any) -> None:
         self.name, self.split, self.dataset = name, split, dataset
-        self.targets = _labels(dataset, f"data.{split}")
+        self.targets = _read_labels(dataset, f"data.{split}")
         names = getattr(dataset, "classes", None)
         count = int(self.targets.max()) + 1
         known = isinstance(names, Sequence) and len(names) >= count and all(isinstance(name, str) for name in names)
         self.classes = tuple(names) if known and names is not None else tuple(map(str, range(count)))
 
-    def called(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         return f"{self.name} {self.split}[{index}]"
 
     def image(self, index: int) -> Image.Image:
         """Raises BadImage for whatever goes wrong in the dataset's own code too."""
         try:
-            return _rgb(self.dataset[index][0])
+            return _to_rgb(self.dataset[index][0])
         except Exception as error:
-            raise BadImage(f"{self.called(index)}: {type(error).__name__}: {error}") from error
+            raise BadImage(f"{self.image_name(index)}: {type(error).__name__}: {error}") from error
 
 
-def _labels(dataset: Any, where: str) -> Tensor:
+def _read_labels(dataset: Any, where: str) -> Tensor:
     known = next((found for key in ("targets", "labels") if (found := getattr(dataset, key, None)) is not None), None)
     try:
         given = known if known is not None else [dataset[i][1] for i in range(len(dataset))]
@@ -106,7 +106,7 @@ def _labels(dataset: Any, where: str) -> Tensor:
     return labels.long()
 
 
-def _rgb(image: Any) -> Image.Image:
+def _to_rgb(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         return image if image.mode == "RGB" else image.convert("RGB")
     if isinstance(image, Tensor):

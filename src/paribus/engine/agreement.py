@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from paribus.engine.receipt import Line, per_step
+from paribus.engine.receipt import ReceiptLine, iterate_steps
 
 Value = float | str
 Key = tuple[int, int, str]  # step; 0 for a loss, 1 for the gradient norm, 2 for a checksum, 3 for a metric; name
@@ -38,20 +38,22 @@ class Agreement:
     checksums: int
     metrics: int
     first: Difference | None
-    beyond: Difference | None
+    first_beyond_tolerance: Difference | None
     largest: Difference | None
-    sound: int
+    last_sound_step: int
 
     @property
-    def exact(self) -> bool:
+    def is_exact(self) -> bool:
         return self.first is None
 
 
-def values(lines: Iterable[Line], pending: Iterable[tuple[int, Mapping[str, float]]] = ()) -> dict[Key, Value]:
+def collect_values(
+    lines: Iterable[ReceiptLine], pending: Iterable[tuple[int, Mapping[str, float]]] = ()
+) -> dict[Key, Value]:
     """Everything that a receipt tells, in order. pending: losses of steps that no line tells yet."""
     found: dict[Key, Value] = {}
     for line in lines:
-        for step, losses in per_step(line):
+        for step, losses in iterate_steps(line):
             found |= {(step, 0, name): value for name, value in losses.items()}
         if line.get("gradient_norm") is not None:
             found[line["step"], 1, "gradient norm"] = float(line["gradient_norm"])
@@ -61,10 +63,12 @@ def values(lines: Iterable[Line], pending: Iterable[tuple[int, Mapping[str, floa
     return found
 
 
-def compared(then: Mapping[Key, Value], now: Mapping[Key, Value], begin: int, end: int, tolerance: float) -> Agreement:
+def compare_receipts(
+    then: Mapping[Key, Value], now: Mapping[Key, Value], begin: int, end: int, tolerance: float
+) -> Agreement:
     """What both tell of the steps after `begin`, up to and including `end`."""
     keys = sorted(key for key in then.keys() & now.keys() if begin < key[0] <= end)
-    differing = list(_differences(keys, then, now))
+    differing = list(_find_differences(keys, then, now))
     numbers = [d for d in differing if d.relative is not None]
     beyond = [d for d in differing if (d.relative or 0) > tolerance or (tolerance == 0 and d.relative is None)]
     first = differing[0] if differing else None
@@ -74,13 +78,13 @@ def compared(then: Mapping[Key, Value], now: Mapping[Key, Value], begin: int, en
     return Agreement(
         *counts,
         first=first,
-        beyond=beyond[0] if beyond else None,
+        first_beyond_tolerance=beyond[0] if beyond else None,
         largest=max(numbers, key=lambda d: d.relative or 0, default=None),
-        sound=max(sound, default=begin),
+        last_sound_step=max(sound, default=begin),
     )
 
 
-def _differences(keys: Iterable[Key], then: Mapping[Key, Value], now: Mapping[Key, Value]) -> Iterator[Difference]:
+def _find_differences(keys: Iterable[Key], then: Mapping[Key, Value], now: Mapping[Key, Value]) -> Iterator[Difference]:
     for key in keys:
         step, kind, name = key
         old, new = then[key], now[key]
@@ -88,16 +92,16 @@ def _differences(keys: Iterable[Key], then: Mapping[Key, Value], now: Mapping[Ke
             if old != new:
                 yield Difference(step, f"the {name}'s checksum" if kind == 2 else name, old, new, None)
         elif repr(old) != repr(new):  # tells −0 from 0, and NaN equals NaN
-            yield Difference(step, name, old, new, _relative(old, new))
+            yield Difference(step, name, old, new, _relative_difference(old, new))
 
 
-def _relative(old: float, new: float) -> float:
+def _relative_difference(old: float, new: float) -> float:
     if not (math.isfinite(old) and math.isfinite(new)):
         return 2.0
     return abs(old - new) / (max(abs(old), abs(new)) or 1)
 
 
-def fingerprints(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def diff_fingerprints(then: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What differs: key -> (then, now); None where it was not recorded."""
     keys = list(dict.fromkeys([*then, *now]))
     return {key: (then.get(key), now.get(key)) for key in keys if then.get(key) != now.get(key)}

@@ -59,7 +59,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
         raise ConfigError(f"{path} is not a sound checkpoint: {first_line}") from error
 
 
-def newest(run: Path, device: torch.device | str = "cpu") -> Checkpoint | None:
+def load_newest(run: Path, device: torch.device | str = "cpu") -> Checkpoint | None:
     """The newest sound checkpoint of a run; a damaged one is passed over with a warning. None if there is none.
 
     Raises ConfigError if there are checkpoints and all are damaged, so that a run never starts over in silence.

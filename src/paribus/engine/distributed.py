@@ -11,22 +11,32 @@ from torch import Tensor, nn
 from paribus.core.errors import ConfigError
 from paribus.engine.world import World, from_environment
 
-__all__ = ["World", "all_sum", "from_environment", "from_main", "gathered", "join", "leave", "sync_buffers", "wrapped"]
+__all__ = [
+    "World",
+    "all_gather",
+    "all_sum",
+    "broadcast_from_main",
+    "destroy_process_group",
+    "from_environment",
+    "init_process_group",
+    "sync_buffers",
+    "wrap_ddp",
+]
 
 T = TypeVar("T")
 
 
-def join(world: World, device: torch.device) -> None:
+def init_process_group(world: World, device: torch.device) -> None:
     """Meet the other processes. Raises ConfigError if they are not found."""
     if world.size == 1 or dist.is_initialized():
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # torchrun has set all that torch reads; srun has not
-    place: dict[str, Any] = {"init_method": f"tcp://{world.master}", "rank": world.rank, "world_size": world.size}
+    rendezvous: dict[str, Any] = {"init_method": f"tcp://{world.master}", "rank": world.rank, "world_size": world.size}
     try:
         dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", **(place if world.launcher == "srun" else {})
+            "nccl" if device.type == "cuda" else "gloo", **(rendezvous if world.launcher == "srun" else {})
         )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         what = next(iter(str(error).splitlines()), "")
@@ -36,7 +46,7 @@ def join(world: World, device: torch.device) -> None:
         ) from error
 
 
-def leave() -> None:
+def destroy_process_group() -> None:
     """End the group. A wrapped model that is not used any more lies in cycles; were it to go after its group, the
     process could abort on its way out."""
     if dist.is_initialized():
@@ -52,23 +62,23 @@ def all_sum(value: Tensor) -> Tensor:
     return value
 
 
-def from_main(world: World, make: Callable[[], T]) -> T:
+def broadcast_from_main(world: World, make: Callable[[], T]) -> T:
     """Rank 0 calls `make`; every rank gets its value, or raises the same ConfigError: none is left waiting."""
     if not dist.is_initialized():
         return make()
-    box: list[Any] = [None, None]
+    payload: list[Any] = [None, None]
     if world.is_main:
         try:
-            box[0] = make()
+            payload[0] = make()
         except ConfigError as error:
-            box[1] = str(error)
-    dist.broadcast_object_list(box)
-    if box[1] is not None:
-        raise ConfigError(box[1])
-    return box[0]
+            payload[1] = str(error)
+    dist.broadcast_object_list(payload)
+    if payload[1] is not None:
+        raise ConfigError(payload[1])
+    return payload[0]
 
 
-def gathered(value: Tensor) -> Tensor:
+def all_gather(value: Tensor) -> Tensor:
     """(k,) on each rank to (world, k) on all."""
     if not dist.is_initialized():
         return value[None]
@@ -77,7 +87,7 @@ def gathered(value: Tensor) -> Tensor:
     return torch.stack(parts)
 
 
-def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
+def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
     """The module whose backward averages gradients over ranks."""
     if not dist.is_initialized():
         return model
@@ -86,7 +96,7 @@ def wrapped(model: nn.Module, device: torch.device) -> nn.Module:
     return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
-def with_shared_statistics(model: nn.Module, device: torch.device) -> nn.Module:
+def convert_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
     """The model with BatchNorm layers that see the images of all processes. Raises ConfigError on a CPU."""
     if not dist.is_initialized():
         return model

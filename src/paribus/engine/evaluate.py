@@ -12,8 +12,8 @@ def evaluate(
     method: Method, evaluators: Iterable[Evaluator], splits: Mapping[str, Callable[[int], Iterable[Batch]]]
 ) -> dict[str, float]:
     """Every evaluator's metrics over all ranks' shares of the splits."""
-    method.settle()
+    method.prepare_eval()
     sums = Sums()
     for evaluator in evaluators:
         sums = sums + evaluator(method, splits)
-    return sums.reduced(all_sum).means()
+    return sums.all_reduce(all_sum).means()

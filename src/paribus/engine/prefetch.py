@@ -10,13 +10,13 @@ from paribus.core.protocols import Loader
 
 
 @dataclass(frozen=True)
-class _Ready:
+class _PrefetchedBatch:
     step: int
     batch: Batch
-    made: torch.Event | None  # None where there are no streams
+    event: torch.Event | None  # None where there are no streams
 
 
-class Ahead:
+class PrefetchLoader:
     """A loader that makes the batch after the one asked for as well, up to step `total`.
 
     `batch(step)` is the wrapped loader's, whatever was asked before: going back, or on from a checkpoint, only finds
@@ -26,8 +26,8 @@ class Ahead:
 
     def __init__(self, loader: Loader, device: torch.device, total: int) -> None:
         self._loader, self._device, self._total = loader, device, total
-        self._lane = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._ready: _Ready | None = None
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._ready: _PrefetchedBatch | None = None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -40,19 +40,19 @@ class Ahead:
             ready = self._make(step)
         # queued before the step's own kernels, so that it runs beside them
         self._ready = self._make(step + 1) if step + 1 < self._total else None
-        if ready.made is not None:
+        if ready.event is not None:
             current = torch.cuda.current_stream(self._device)
-            current.wait_event(ready.made)
+            current.wait_event(ready.event)
             for tensor in vars(ready.batch).values():
                 if isinstance(tensor, Tensor):  # its memory may go to another batch only when the step is through
                     tensor.record_stream(current)
         return ready.batch
 
-    def _make(self, step: int) -> _Ready:
-        if self._lane is None:
-            return _Ready(step, self._loader.batch(step), None)
+    def _make(self, step: int) -> _PrefetchedBatch:
+        if self._stream is None:
+            return _PrefetchedBatch(step, self._loader.batch(step), None)
         # the loader's own tensors may have been made, and may be read once more, on the current stream
-        self._lane.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(self._lane):
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
             batch = self._loader.batch(step)
-            return _Ready(step, batch, self._lane.record_event())
+            return _PrefetchedBatch(step, batch, self._stream.record_event())

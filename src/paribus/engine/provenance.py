@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from paribus.core.runfolder import PROVENANCE, segments, write_atomically, write_json
+from paribus.core.runfolder import PROVENANCE, read_segments, write_atomically, write_json
 from paribus.engine.distributed import World
-from paribus.engine.runtime import Runtime, cores
+from paribus.engine.runtime import Runtime, count_cores
 
 _PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "wandb")
 
@@ -26,8 +26,8 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
     """What can change bits without changing the recipe. optimizer: the form that takes its steps, in words."""
     cuda = device.type == "cuda"
     return {
-        "paribus": version("paribus"),
-        "code": code_digest(),
+        "paribus": package_version("paribus"),
+        "code": hash_code(),
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
         "cudnn": torch.backends.cudnn.version() if cuda else None,
@@ -43,7 +43,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
     }
 
 
-def code_digest() -> str:
+def hash_code() -> str:
     """Of the package's own source files: it tells two versions apart where there is no git."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
@@ -52,38 +52,40 @@ def code_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def record_segment(run: Path, start: int, facts: dict[str, Any], device: torch.device, images: str) -> None:
+def record_segment(
+    run: Path, start: int, run_fingerprint: dict[str, Any], device: torch.device, data_checksum: str
+) -> None:
     """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch."""
-    commit, diff = checkout()
+    commit, diff = read_git_state()
     segment = {
         "start_step": start,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "fingerprint": facts,
-        "data_checksum": images,
+        "fingerprint": run_fingerprint,
+        "data_checksum": data_checksum,
         "commit": commit,
         "dirty": bool(diff),
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": cpu_name(),
-        "cores": cores(),
+        "cores": count_cores(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: package_version(name) for name in _PACKAGES},
     }
-    write_json(run / PROVENANCE, {"segments": [*segments(run), segment]})
+    write_json(run / PROVENANCE, {"segments": [*read_segments(run), segment]})
     if diff:
         write_atomically(run / "diff.patch", diff)
 
 
-def version(package: str) -> str | None:
+def package_version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
 
 
-def checkout() -> tuple[str | None, str]:
+def read_git_state() -> tuple[str | None, str]:
     """The commit of the checkout that this package runs from and what differs from it, new files too; (None, "") where
     there is no checkout or no git."""
     root = Path(__file__).parents[3]

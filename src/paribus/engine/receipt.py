@@ -30,14 +30,14 @@ import torch
 from torch import Tensor
 
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import Learns, Method
+from paribus.core.protocols import HasParameters, Method
 from paribus.core.runfolder import RECEIPTS, write_atomically
 from paribus.engine.distributed import World, all_sum
 
-LOSS = "train/loss"  # metrics whose names begin so are losses
+LOSS_PREFIX = "train/loss"  # metrics whose names begin so are losses
 START = hashlib.sha256(b"paribus receipt 1").hexdigest()
 
-Line = dict[str, Any]
+ReceiptLine = dict[str, Any]
 
 
 class Receipt:
@@ -46,7 +46,7 @@ class Receipt:
     def __init__(self, folder: Path, world: World, state: Mapping[str, Any] | None = None) -> None:
         self._path, self._world = folder / RECEIPTS, world
         if world.is_main:
-            text = kept(self._path, state)
+            text = read_until_checkpoint(self._path, state)
             if not self._path.exists() or self._path.read_bytes() != text:
                 write_atomically(self._path, text)
         state = state or {"chain": START, "seal": START, "lines": 0, "losses": []}
@@ -58,18 +58,18 @@ class Receipt:
         """The metrics of a step, whose tensors must not be changed afterwards."""
         self._on_device.append(metrics)
 
-    def logged(self, step: int, method: Method) -> None:
+    def write_losses(self, step: int, method: Method) -> None:
         """A log point: write down the losses since the last one, and the norm of the gradients that lie there."""
         self._fetch()
         if self._world.is_main:
-            norm = gradient_norm(method) if isinstance(method, Learns) else None
-            line = {"step": step, "losses": _columns(self._losses), "gradient_norm": _number(norm)}
-            for at, losses in per_step(line):
-                self._chain = linked(self._chain, at, losses)
+            norm = gradient_norm(method) if isinstance(method, HasParameters) else None
+            line = {"step": step, "losses": _to_columns(self._losses), "gradient_norm": _to_json_number(norm)}
+            for at, losses in iterate_steps(line):
+                self._chain = extend_chain(self._chain, at, losses)
             self._append({**line, "chain": self._chain})
         self._losses = []
 
-    def saving(self, step: int, state: Mapping[str, Any]) -> None:
+    def write_checksums(self, step: int, state: Mapping[str, Any]) -> None:
         """A checkpoint of this state of the method is due."""
         if self._world.is_main:
             self._append({"step": step, "checksums": checksums(state)})
@@ -85,7 +85,11 @@ class Receipt:
     def _fetch(self) -> None:
         """Losses from the device to numbers, averaged over ranks."""
         found = [
-            {name: value for name, value in metrics.items() if name.startswith(LOSS) and isinstance(value, Tensor)}
+            {
+                name: value
+                for name, value in metrics.items()
+                if name.startswith(LOSS_PREFIX) and isinstance(value, Tensor)
+            }
             for metrics in self._on_device
         ]
         self._on_device = []
@@ -95,25 +99,25 @@ class Receipt:
         values = iter(numbers)
         self._losses += [{name: next(values) for name in step} for step in found]
 
-    def _append(self, line: Line) -> None:
-        self._seal = sealed(self._seal, line)
+    def _append(self, line: ReceiptLine) -> None:
+        self._seal = extend_seal(self._seal, line)
         self._lines += 1
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps({**line, "seal": self._seal}, allow_nan=False) + "\n")
 
 
-def linked(chain: str, step: int, losses: Mapping[str, float]) -> str:
+def extend_chain(chain: str, step: int, losses: Mapping[str, float]) -> str:
     """The chain after one more step."""
     link = b"".join(name.encode() + struct.pack("<d", losses[name]) for name in sorted(losses))
     return hashlib.sha256(bytes.fromhex(chain) + struct.pack("<q", step) + link).hexdigest()
 
 
-def sealed(seal: str, line: Line) -> str:
+def extend_seal(seal: str, line: ReceiptLine) -> str:
     """The seal of a line that follows the line with this seal."""
     return hashlib.sha256(bytes.fromhex(seal) + json.dumps(line, sort_keys=True).encode()).hexdigest()
 
 
-def gradient_norm(method: Learns) -> float:
+def gradient_norm(method: HasParameters) -> float:
     """The 2-norm over all gradients that the last step left behind."""
     gradients = [p.grad for p in method.parameters() if p.grad is not None]
     if not gradients:
@@ -124,7 +128,7 @@ def gradient_norm(method: Learns) -> float:
 
 def checksums(state: Mapping[str, Any]) -> dict[str, str]:
     """The checksum of each part of a method's state that holds tensors: model, optimizer, ema."""
-    parts = {str(name): dict(_tensors(part, "")) for name, part in state.items()}
+    parts = {str(name): dict(_iterate_tensors(part, "")) for name, part in state.items()}
     return {name: checksum(tensors) for name, tensors in parts.items() if tensors}
 
 
@@ -138,18 +142,18 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def read(path: Path) -> list[Line]:
+def read(path: Path) -> list[ReceiptLine]:
     """The lines of a receipt, up to the first that a crash tore. Raises ConfigError if one does not follow from those
     before it."""
-    lines: list[Line] = []
+    lines: list[ReceiptLine] = []
     chain = seal = START
     for text in path.read_bytes().split(b"\n")[:-1]:
-        line = _line(text)
+        line = _parse_line(text)
         if line is None:
             break
-        for at, losses in per_step(line):
-            chain = linked(chain, at, losses)
-        found, seal = line.pop("seal"), sealed(seal, {k: v for k, v in line.items() if k != "seal"})
+        for at, losses in iterate_steps(line):
+            chain = extend_chain(chain, at, losses)
+        found, seal = line.pop("seal"), extend_seal(seal, {k: v for k, v in line.items() if k != "seal"})
         if found != seal or line.get("chain", chain) != chain:
             raise ConfigError(
                 f"{path} is damaged: line {len(lines) + 1} does not follow from those before it; put the file back"
@@ -158,7 +162,7 @@ def read(path: Path) -> list[Line]:
     return lines
 
 
-def per_step(line: Line) -> Iterator[tuple[int, dict[str, float]]]:
+def iterate_steps(line: ReceiptLine) -> Iterator[tuple[int, dict[str, float]]]:
     """Each step of a line with its losses."""
     columns: Mapping[str, list[float | str | None]] = line.get("losses", {})
     n = max(map(len, columns.values()), default=0)
@@ -166,13 +170,13 @@ def per_step(line: Line) -> Iterator[tuple[int, dict[str, float]]]:
         yield at, {name: float(value) for name, c in columns.items() if (value := c[row]) is not None}
 
 
-def kept(path: Path, state: Mapping[str, Any] | None) -> bytes:
+def read_until_checkpoint(path: Path, state: Mapping[str, Any] | None) -> bytes:
     """The lines up to a checkpoint with this state; what came after it will come again. Raises ConfigError if they are
     not all there."""
     if not state or not state["lines"]:
         return b""
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    last = _line(lines[state["lines"] - 1]) if len(lines) >= state["lines"] else None
+    last = _parse_line(lines[state["lines"] - 1]) if len(lines) >= state["lines"] else None
     if last is None or last["seal"] != state["seal"]:
         raise ConfigError(
             f"{path} does not hold the {state['lines']} lines up to the checkpoint; put the file back, or delete "
@@ -181,31 +185,31 @@ def kept(path: Path, state: Mapping[str, Any] | None) -> bytes:
     return b"".join(line + b"\n" for line in lines[: state["lines"]])
 
 
-def _line(text: bytes) -> Line | None:
+def _parse_line(text: bytes) -> ReceiptLine | None:
     """The line if it is whole and has the form of one."""
     try:
         line = json.loads(text)
         whole = isinstance(line["step"], int) and isinstance(line["seal"], str)
-        list(per_step(line))
+        list(iterate_steps(line))
         return line if whole else None
     except (ValueError, KeyError, TypeError, AttributeError, IndexError):
         return None
 
 
-def _columns(steps: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
+def _to_columns(steps: Sequence[Mapping[str, float]]) -> dict[str, list[Any]]:
     names = sorted({name for step in steps for name in step})
-    return {name: [_number(step.get(name)) for step in steps] for name in names}
+    return {name: [_to_json_number(step.get(name)) for step in steps] for name in names}
 
 
-def _number(value: float | None) -> float | str | None:
+def _to_json_number(value: float | None) -> float | str | None:
     """JSON has no infinity: the norm of gradients that fp16 overflowed."""
     return value if value is None or math.isfinite(value) else repr(value)
 
 
-def _tensors(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:
+def _iterate_tensors(node: Any, path: str) -> Iterator[tuple[str, Tensor]]:
     if isinstance(node, Tensor):
         yield path, node
     elif isinstance(node, Mapping | list | tuple):
         pairs = node.items() if isinstance(node, Mapping) else enumerate(node)
         for key, item in pairs:
-            yield from _tensors(item, f"{path}.{key}" if path else str(key))
+            yield from _iterate_tensors(item, f"{path}.{key}" if path else str(key))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
-from paribus.core.streams import drawing_from, key64, stream, stream_state
+from paribus.core.streams import key64, stream, stream_state, use_generator
 from paribus.engine.distributed import World
 
 
@@ -42,10 +42,10 @@ class Runtime:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def prepare(runtime: Runtime, world: World) -> torch.device:
+def apply_runtime(runtime: Runtime, world: World) -> torch.device:
     """Apply the settings to this process, before any work, and return the device."""
-    device = _device(runtime.device, world)
-    torch.set_num_threads(_threads(runtime, world))
+    device = _choose_device(runtime.device, world)
+    torch.set_num_threads(_choose_threads(runtime, world))
     torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = runtime.tf32
     torch.backends.cudnn.benchmark = not runtime.deterministic
@@ -56,11 +56,11 @@ def prepare(runtime: Runtime, world: World) -> torch.device:
     return device
 
 
-def _device(wanted: str, world: World) -> torch.device:
-    there = torch.cuda.is_available()
-    if wanted == "cpu" or (wanted == "auto" and not there):
+def _choose_device(wanted: str, world: World) -> torch.device:
+    has_cuda = torch.cuda.is_available()
+    if wanted == "cpu" or (wanted == "auto" and not has_cuda):
         return torch.device("cpu")
-    if not there:
+    if not has_cuda:
         raise ConfigError(
             f"runtime.device: found {wanted}; this machine shows no CUDA device to torch; use runtime.device=cpu"
         )
@@ -72,40 +72,40 @@ def _device(wanted: str, world: World) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _threads(runtime: Runtime, world: World) -> int:
+def _choose_threads(runtime: Runtime, world: World) -> int:
     if isinstance(runtime.threads, int):
         return runtime.threads
     given = os.environ.get("SLURM_CPUS_PER_TASK", "") if world.launcher == "srun" else ""
-    return int(given) if given.isdecimal() else max(1, cores() // world.local_size)
+    return int(given) if given.isdecimal() else max(1, count_cores() // world.local_size)
 
 
-def cores() -> int:
+def count_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def initialised(make: Any, seed: int, name: str) -> nn.Module:
+def build_from_stream(make: Any, seed: int, name: str) -> nn.Module:
     """Call `make` with torch's global generator standing at the stream of this name: layers initialise from it.
 
     On the CPU, so that the same seed gives the same weights on every device.
     """
-    with drawing_from(stream(seed, "init", name)):
+    with use_generator(stream(seed, "init", name)):
         return make()
 
 
-def compiled(model: nn.Module, how: bool | str) -> nn.Module:
+def compile_model(model: nn.Module, mode: bool | str) -> nn.Module:
     """The module as `runtime.compile` says; the same parameters, so the plain one may be evaluated meanwhile."""
-    if not how:
+    if not mode:
         return model
-    return torch.compile(model, mode=how if isinstance(how, str) else None)  # pyright: ignore[reportReturnType]
+    return torch.compile(model, mode=mode if isinstance(mode, str) else None)  # pyright: ignore[reportReturnType]
 
 
-def seed_modules(at: Progress, world: World, device: torch.device) -> None:
+def seed_global_generators(at: Progress, world: World, device: torch.device) -> None:
     """Put torch's global generators, which dropout and drop-path draw from, at this step's stream for this rank.
 
     About 8 µs, whether or not the network draws: only running it would tell.
     """
-    torch.default_generator.set_state(_states(at.seed, at.step // _BLOCK, world.rank)[at.step % _BLOCK])
+    torch.default_generator.set_state(_generator_states(at.seed, at.step // _BLOCK, world.rank)[at.step % _BLOCK])
     if device.type == "cuda":
         torch.cuda.default_generators[device.index].manual_seed(key64(at.seed, "modules", at.step, world.rank))
 
@@ -114,7 +114,7 @@ _BLOCK = 16
 
 
 @functools.lru_cache(maxsize=1)
-def _states(seed: int, block: int, rank: int) -> list[Tensor]:
+def _generator_states(seed: int, block: int, rank: int) -> list[Tensor]:
     """Of the generator in _BLOCK steps. Made together, since between two steps, which take the caches for themselves,
     making one costs three times as much. A pure function, remembered for speed only."""
     first = block * _BLOCK

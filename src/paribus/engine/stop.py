@@ -16,29 +16,29 @@ class StopRequest:
     second Ctrl-C ends at once."""
 
     def __init__(self) -> None:
-        self._asked = False
+        self._is_requested = False
 
     @property
-    def asked(self) -> bool:
-        return self._asked
+    def is_requested(self) -> bool:
+        return self._is_requested
 
-    def listen(self) -> None:
+    def install_handlers(self) -> None:
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it is ignored
                 signal.signal(number, self._on_signal)
 
-    def agreed(self, world: World, device: torch.device, now: bool) -> bool:
+    def should_stop(self, world: World, device: torch.device, now: bool) -> bool:
         """Whether to stop after this step. Ranks agree on it where they wait for each other anyway (`now`)."""
         if world.size == 1:
-            return self._asked
+            return self._is_requested
         if not now:
             return False
-        return bool(all_sum(torch.tensor(int(self._asked), device=device)).item())
+        return bool(all_sum(torch.tensor(int(self._is_requested), device=device)).item())
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        if self._asked and number == signal.SIGINT:
+        if self._is_requested and number == signal.SIGINT:
             sys.stderr.write("paribus: leaving at once; the last checkpoint stands\n")
             sys.stderr.flush()
             os._exit(130)
-        self._asked = True
+        self._is_requested = True
         sys.stderr.write(f"paribus: {signal.Signals(number).name}; leaving after this step with a checkpoint\n")

@@ -22,36 +22,40 @@ from paribus.core.errors import RunFailed
 from paribus.engine.distributed import all_sum
 from paribus.engine.world import World
 
-BEAT, SILENT = 1.0, 15.0  # seconds
+BEAT, SILENCE_LIMIT = 1.0, 15.0  # seconds
 GRACE = 4.0  # for the main thread to leave by an error of its own
 CLOSING = 8.0  # and, where it has such an error, to write it down
-LEFT = 10**12  # more than any count of beats: left in good order
+LEFT_IN_ORDER = 10**12  # more than any count of beats: left in good order
 
 
-class Watch:
+class RankMonitor:
     """`lost` tells an error that a rank's end brought about from one of this rank's own."""
 
     def __init__(self, world: World, job: int, store: TCPStore | None) -> None:
         self._world, self._job, self._store = world, job, store
-        self._leaving, self._found, self._waited_for = threading.Event(), threading.Event(), threading.Event()
+        self._leaving, self._found, self._is_awaited = threading.Event(), threading.Event(), threading.Event()
         self._why: str | None = None
-        self._heard: dict[int, tuple[int, float]] = {}
+        self._last_beats: dict[int, tuple[int, float]] = {}
         self._answered = time.monotonic()
         # two, since a call to a store whose host has no power does not come back
-        self._threads = [threading.Thread(target=run, name="watch", daemon=True) for run in (self._ask, self._wait)]
+        self._threads = [
+            threading.Thread(target=run, name="watch", daemon=True) for run in (self._poll, self._wait_for_failure)
+        ]
         if store is not None:
             self._beat(1)
             for thread in self._threads:
                 thread.start()
 
-    def lost(self, error: BaseException) -> str | None:
+    def explain_lost_rank(self, error: BaseException) -> str | None:
         """Which rank is gone, if that is what this error is about; waits until it is known."""
         text = str(error).lower()
-        ours = isinstance(error, dist.DistError) or any(word in text for word in ("gloo", "nccl", "connection closed"))
-        if self._store is None or not ours:
+        is_communication_error = isinstance(error, dist.DistError) or any(
+            word in text for word in ("gloo", "nccl", "connection closed")
+        )
+        if self._store is None or not is_communication_error:
             return None
-        self._waited_for.set()
-        self._found.wait(SILENT + 2 * BEAT)
+        self._is_awaited.set()
+        self._found.wait(SILENCE_LIMIT + 2 * BEAT)
         return self._why
 
     def leave(self, why: str | None) -> None:
@@ -64,52 +68,52 @@ class Watch:
             return
         with suppress(RuntimeError):  # a store that is gone; the others have noticed
             if why is None:
-                self._beat(LEFT)
+                self._beat(LEFT_IN_ORDER)
             else:
                 self._store.compare_set(self._key("failed"), "", f"rank {self._world.rank}: {why}")
 
-    def _ask(self) -> None:
+    def _poll(self) -> None:
         """Beat and listen, until something is found or the job is left."""
         while not self._leaving.wait(BEAT) and self._why is None:
             try:
                 self._beat(1)
-                self._why = self._told() or self._silent()
+                self._why = self._read_failure() or self._find_silent_rank()
                 self._answered = time.monotonic()
             except RuntimeError:
-                self._why = _store_gone()
+                self._why = _explain_lost_store()
 
-    def _wait(self) -> None:
+    def _wait_for_failure(self) -> None:
         """See to it that the process ends once something is found."""
         while not self._leaving.wait(BEAT / 4):
-            if self._why is None and time.monotonic() - self._answered > SILENT:
-                self._why = _store_gone()
+            if self._why is None and time.monotonic() - self._answered > SILENCE_LIMIT:
+                self._why = _explain_lost_store()
             if self._why is not None:
                 self._found.set()
-                return self._end()
+                return self._end_process()
         return None
 
-    def _end(self) -> None:
+    def _end_process(self) -> None:
         """End the process, unless its main thread does."""
-        if self._leaving.wait(GRACE) or (self._waited_for.is_set() and self._leaving.wait(CLOSING)):
+        if self._leaving.wait(GRACE) or (self._is_awaited.is_set() and self._leaving.wait(CLOSING)):
             return
         line = f"paribus [rank {self._world.rank}]: {self._why}; leaving, the last checkpoint stands\n"
         os.write(sys.stderr.fileno() if sys.stderr else 2, line.encode())
         os._exit(1)
 
-    def _told(self) -> str | None:
+    def _read_failure(self) -> str | None:
         assert self._store is not None
         key = self._key("failed")
         return self._store.get(key).decode() if self._store.check([key]) else None
 
-    def _silent(self) -> str | None:
+    def _find_silent_rank(self) -> str | None:
         assert self._store is not None
         now = time.monotonic()
         for rank in range(1, self._world.size) if self._world.is_main else (0,):
             count = self._store.add(self._key(f"beats/{rank}"), 0)
-            if count >= LEFT or rank not in self._heard or self._heard[rank][0] != count:
-                self._heard[rank] = (count, now)
-            elif now - self._heard[rank][1] > SILENT:
-                why = f"rank {rank} is gone: killed, or its machine is, {SILENT:.0f} s ago"
+            if count >= LEFT_IN_ORDER or rank not in self._last_beats or self._last_beats[rank][0] != count:
+                self._last_beats[rank] = (count, now)
+            elif now - self._last_beats[rank][1] > SILENCE_LIMIT:
+                why = f"rank {rank} is gone: killed, or its machine is, {SILENCE_LIMIT:.0f} s ago"
                 self._store.compare_set(self._key("failed"), "", why)
                 return why
         return None
@@ -122,31 +126,31 @@ class Watch:
         return f"paribus/{self._job}/{name}"
 
 
-def _store_gone() -> str:
+def _explain_lost_store() -> str:
     host = "torchrun" if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else "rank 0"
     return f"{host} is gone, and with it the store that the ranks talk through"
 
 
 @contextmanager
-def watching(world: World, device: torch.device) -> Iterator[Watch]:
+def monitor_ranks(world: World, device: torch.device) -> Iterator[RankMonitor]:
     """Around one job of a joined process. All ranks leave it together, so that a launcher which ends the others when
     one has ended cuts nothing off. Raises RunFailed where another rank's end is to blame."""
     if not dist.is_initialized():
-        yield Watch(world, 0, None)
+        yield RankMonitor(world, 0, None)
         return
     host, _, port = world.master.rpartition(":")
     # a connection of its own: the process group's is taken while a collective waits for it
-    store = TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=SILENT))
+    store = TCPStore(host, int(port), is_master=False, wait_for_workers=False, timeout=timedelta(seconds=SILENCE_LIMIT))
     # the jobs of a sweep share a store, and torchrun's outlives a restart
     job = store.add(f"paribus/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/jobs/{world.rank}", 1)
-    watch = Watch(world, job, store)
+    monitor = RankMonitor(world, job, store)
     try:
-        yield watch
+        yield monitor
         all_sum(torch.zeros((), device=device)).item()
     except BaseException as error:
-        why = None if isinstance(error, RunFailed) else watch.lost(error)
-        watch.leave(next(iter(str(error).splitlines()), type(error).__name__))
+        why = None if isinstance(error, RunFailed) else monitor.explain_lost_rank(error)
+        monitor.leave(next(iter(str(error).splitlines()), type(error).__name__))
         if why is not None:
             raise RunFailed(why) from error
         raise
-    watch.leave(None)
+    monitor.leave(None)

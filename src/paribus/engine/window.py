@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from paribus.core.errors import RunFailed
-from paribus.engine.distributed import World, all_sum, gathered
+from paribus.engine.distributed import World, all_gather, all_sum
 
 
-class Window:
+class MetricAccumulator:
     """Running sums of the metrics of some steps. Its state goes into checkpoints, so no half-summed window is lost."""
 
     def __init__(self, world: World, device: torch.device) -> None:
@@ -55,24 +55,24 @@ class Window:
         self._means(step)
         self._tick()
 
-    def evaluated(self) -> dict[str, float]:
+    def end_evaluation(self) -> dict[str, float]:
         """The time since `check` was evaluation, not training; returns all of it so far."""
         now = time.perf_counter()
         self._eval_s += now - self._since
         self._since = now
         return {"time/eval_s": self._eval_s}
 
-    def recorded(self) -> None:
+    def count_recorded_line(self) -> None:
         """A line went into the record. A checkpoint knows how many there were, so that a lost record is noticed."""
         self._recorded += 1
 
-    def paused(self) -> None:
+    def restart_clock(self) -> None:
         """The time since `check` belongs to neither (a checkpoint was written)."""
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
         self._add_up()
-        each = gathered(torch.stack(list(self._sums.values()))) if self._sums else torch.empty(self._world.size, 0)
+        each = all_gather(torch.stack(list(self._sums.values()))) if self._sums else torch.empty(self._world.size, 0)
         return {
             "sums": dict(zip(self._sums, each.unbind(1), strict=True)),  # of every rank
             "plain": dict(self._plain),

@@ -73,7 +73,7 @@ def _from_srun(env: Mapping[str, str]) -> World:
     alone = _number(env, "SLURM_STEP_NUM_NODES", 1) == 1
     host = env.get("MASTER_ADDR") or ("127.0.0.1" if alone else first_host(env.get("SLURM_STEP_NODELIST", "")))
     numbers = [_number(env, f"SLURM_{key}", 0) for key in ("JOB_ID", "STEP_ID", "RESTART_COUNT")]
-    port = env.get("MASTER_PORT") or str(port_of(*numbers))
+    port = env.get("MASTER_PORT") or str(choose_port(*numbers))
     rank, local_rank = _number(env, "SLURM_PROCID", 0), _number(env, "SLURM_LOCALID", 0)
     return World(rank, size, local_rank, local_size, f"{host}:{port}", "srun")
 
@@ -94,7 +94,7 @@ def tasks_on_node(counts: str, node: int) -> int:
     return 0
 
 
-def port_of(job: int, step: int, restart: int) -> int:
+def choose_port(job: int, step: int, restart: int) -> int:
     """Steps of one job may run side by side on a node, and a restart may come before the old port is free."""
     return PORTS[(job * 101 + step * 11 + restart) % len(PORTS)]
 

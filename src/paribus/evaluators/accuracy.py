@@ -11,7 +11,7 @@ from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Method, Predicts
-from paribus.core.sums import Sums, mean_of
+from paribus.core.sums import Sums, metric_sums
 
 
 @schema
@@ -45,8 +45,8 @@ def _batch_sums(split: str, logits: torch.Tensor, targets: torch.Tensor) -> Sums
     own = logits.gather(1, targets[:, None])
     earlier = torch.arange(classes, device=logits.device) < targets[:, None]
     # ties go to the lower class id on every device; written with "not <=" so that a NaN is never a hit
-    place = torch.where(logits == own, earlier, ~(logits <= own)).sum(1)
-    sums = mean_of(f"{split}/acc1", (place < 1).sum(), n)
+    rank = torch.where(logits == own, earlier, ~(logits <= own)).sum(1)
+    sums = metric_sums(f"{split}/acc1", (rank < 1).sum(), n)
     if classes > 5:
-        sums = sums + mean_of(f"{split}/acc5", (place < 5).sum(), n)
-    return sums + mean_of(f"{split}/loss", F.cross_entropy(logits, targets, reduction="sum"), n)
+        sums = sums + metric_sums(f"{split}/acc5", (rank < 5).sum(), n)
+    return sums + metric_sums(f"{split}/loss", F.cross_entropy(logits, targets, reduction="sum"), n)

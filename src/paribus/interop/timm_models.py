@@ -34,16 +34,16 @@ def register_with_timm() -> tuple[str, ...]:
     """
     from timm.models import generate_default_cfgs, is_model, register_model
 
-    makers = _makers()
-    for name, (make, config) in makers.items():
+    factories = _list_factories()
+    for name, (make, config) in factories.items():
         if not is_model(name):
             default_cfgs.update(generate_default_cfgs({name: config}))
-            entry = globals()[name] = _entry_point(name, make)
+            entry = globals()[name] = _make_entry_point(name, make)
             register_model(entry)
-    return tuple(makers)
+    return tuple(factories)
 
 
-def _makers() -> dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]]:
+def _list_factories() -> dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]]:
     """By name: what makes the network from timm's arguments, and its entry in timm's configuration."""
     rexnets: dict[str, dict[str, Any]] = {
         f"rexnet_{width:03}": {"width": width / 100} for width in (90, 100, 130, 150, 200, 300)
@@ -56,25 +56,31 @@ def _makers() -> dict[str, tuple[Callable[..., nn.Module], dict[str, Any]]]:
     pits |= {f"{name}_distilled": {**args, "distilled": True} for name, args in pits.items()}
     return {
         **{
-            f"paribus_{name}": (partial(_rexnet, **args), _config("stem.conv", "classifier", 0.875, pool_size=(7, 7)))
+            f"paribus_{name}": (
+                partial(_make_rexnet, **args),
+                _timm_config("stem.conv", "classifier", 0.875, pool_size=(7, 7)),
+            )
             for name, args in rexnets.items()
         },
         **{
-            f"paribus_{name}": (partial(_pit, **args), _config("stem", "classifiers.0", 0.9, fixed_input_size=True))
+            f"paribus_{name}": (
+                partial(_make_pit, **args),
+                _timm_config("stem", "classifiers.0", 0.9, fixed_input_size=True),
+            )
             for name, args in pits.items()
         },
     }
 
 
-def _config(first_conv: str, classifier: str, crop: float, **more: Any) -> dict[str, Any]:
+def _timm_config(first_conv: str, classifier: str, crop: float, **more: Any) -> dict[str, Any]:
     return {"first_conv": first_conv, "classifier": classifier, "crop_pct": crop, "interpolation": "bicubic", **more}
 
 
-def _rexnet(drop_rate: float = 0.2, drop_path_rate: float = 0.0, **args: Any) -> nn.Module:
+def _make_rexnet(drop_rate: float = 0.2, drop_path_rate: float = 0.0, **args: Any) -> nn.Module:
     return rexnet(dropout=drop_rate, drop_path=drop_path_rate, **args)
 
 
-def _pit(
+def _make_pit(
     variant: Variant, img_size: int | tuple[int, int] = 224, drop_path_rate: float = 0.0, **args: Any
 ) -> nn.Module:
     size = (img_size[0], img_size[1]) if isinstance(img_size, tuple | list) else img_size
@@ -83,7 +89,7 @@ def _pit(
     return model
 
 
-def _entry_point(name: str, make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+def _make_entry_point(name: str, make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     def entry(
         pretrained: bool = False,
         pretrained_cfg: Any = None,

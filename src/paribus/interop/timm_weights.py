@@ -43,23 +43,23 @@ def load_timm_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Non
     >>> net = paribus.pit("ti", num_classes=10)
     >>> paribus.load_timm_weights(net, timm.create_model("pit_ti_224", num_classes=10).state_dict())
     """
-    own, name_of = model.state_dict(), _naming(model)
-    names = {name: name_of(name) for name in own}
-    found = {_in_the_new_layout(name): value for name, value in state_dict.items()}
+    own, to_timm_name = model.state_dict(), _name_converter(model)
+    names = {name: to_timm_name(name) for name in own}
+    found = {_to_new_layout(name): value for name, value in state_dict.items()}
     if "position_map" in own and "pos_embed" in found:
-        found["pos_embed"] = resized(found["pos_embed"], own["position_map"].shape[2:])
-    wrong = [f"{theirs} is missing" for theirs in names.values() if theirs not in found]
-    wrong += [f"{theirs} has no place" for theirs in found if theirs not in set(names.values())]
-    for name, theirs in names.items():
-        if theirs in found and found[theirs].shape != own[name].shape:
-            wrong.append(f"{theirs} is {tuple(found[theirs].shape)}, should be {tuple(own[name].shape)}")
+        found["pos_embed"] = resize_position_map(found["pos_embed"], own["position_map"].shape[2:])
+    wrong = [f"{timm_name} is missing" for timm_name in names.values() if timm_name not in found]
+    wrong += [f"{timm_name} has no place" for timm_name in found if timm_name not in set(names.values())]
+    for name, timm_name in names.items():
+        if timm_name in found and found[timm_name].shape != own[name].shape:
+            wrong.append(f"{timm_name} is {tuple(found[timm_name].shape)}, should be {tuple(own[name].shape)}")
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise ValueError(
             f"these weights do not fit: {'; '.join(wrong[:3])}{more}; make the model with the weights' own "
             "width and divisor (ReXNet) or variant and distilled (PiT), num_classes and in_chans"
         )
-    model.load_state_dict({name: found[theirs] for name, theirs in names.items()})
+    model.load_state_dict({name: found[timm_name] for name, timm_name in names.items()})
 
 
 def to_timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
@@ -68,11 +68,11 @@ def to_timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
     Raises ValueError for a network that timm does not have.
     """
-    name_of = _naming(model)
-    return {name_of(name): value for name, value in model.state_dict().items()}
+    to_timm_name = _name_converter(model)
+    return {to_timm_name(name): value for name, value in model.state_dict().items()}
 
 
-def resized(position_map: Tensor, grid: tuple[int, ...]) -> Tensor:
+def resize_position_map(position_map: Tensor, grid: tuple[int, ...]) -> Tensor:
     """(1, c, h, w) to (1, c, *grid), bicubic and antialiased; the same tensor where the grid is the same.
 
     Neither PiT's authors nor timm do it for PiT; this is what timm does for its other ViTs. Bicubic keeps smooth maps
@@ -83,28 +83,28 @@ def resized(position_map: Tensor, grid: tuple[int, ...]) -> Tensor:
     return F.interpolate(position_map.float(), list(grid), mode="bicubic", antialias=True).to(position_map.dtype)
 
 
-def _naming(model: nn.Module) -> Callable[[str], str]:
+def _name_converter(model: nn.Module) -> Callable[[str], str]:
     """From our names to timm's."""
     if isinstance(model, InvertedNet) and isinstance(model.neck, nn.Identity):
-        return lambda name: _renamed(name, _REXNET).format(blocks=len(model.blocks))
+        return lambda name: _apply_rules(name, _REXNET).format(blocks=len(model.blocks))
     if isinstance(model, VisionTransformer) and next(model.pools.parameters(), None) is not None:
-        return lambda name: _renamed(_pool_in_its_stage(name), _PIT)
+        return lambda name: _apply_rules(_move_pool_to_next_stage(name), _PIT)
     raise ValueError(
         "timm's weights go with networks made by paribus.rexnet (but not lite) or paribus.pit; this "
         f"{type(model).__name__} has no counterpart there"
     )
 
 
-def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for own, theirs in rules:
-        name = re.sub(own, theirs, name)
+def _apply_rules(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
     return name
 
 
-def _pool_in_its_stage(name: str) -> str:
+def _move_pool_to_next_stage(name: str) -> str:
     """We count pools from the stage before, timm from the stage after."""
     return re.sub(r"^pools\.(\d+)\.", lambda found: f"transformers.{int(found[1]) + 1}.pool.", name)
 
 
 # The authors, and timm up to 0.4, count them as we do; no network of ours has a name of timm's that begins like this.
-_in_the_new_layout = _pool_in_its_stage
+_to_new_layout = _move_pool_to_next_stage

@@ -24,33 +24,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
-from paribus.core.build import called_like, schema
+from paribus.core.build import matches_signature, schema
 from paribus.core.errors import ConfigError
+from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
-from paribus.core.protocols import ModelFactory, Objective, ParameterGroup, Slots, Workshop
-from paribus.core.shadow import shadow_of
+from paribus.core.protocols import BuildContext, ModelFactory, Objective, ParameterGroup, Slots
 from paribus.methods.supervised import SupervisedTraining
 
 
-def hard_distillation(of_labels: Tensor, second: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+def hard_distillation(label_loss: Tensor, second: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Equation 3. of_labels: the first term, a scalar. second, teacher: (n, classes) logits. Returns L and its second
     term, both scalars."""
-    of_teacher = F.cross_entropy(second, teacher.argmax(1))
-    return 0.5 * of_labels + 0.5 * of_teacher, of_teacher
+    teacher_loss = F.cross_entropy(second, teacher.argmax(1))
+    return 0.5 * label_loss + 0.5 * teacher_loss, teacher_loss
 
 
-class Answered(nn.Module):
+class FixedOutput(nn.Module):
     """Stands for a network whose answer is known already, so that any objective can be asked about one classifier."""
 
-    def __init__(self, answer: Tensor) -> None:
+    def __init__(self, output: Tensor) -> None:
         super().__init__()
-        self.answer = answer
+        self.output = output
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return self.answer
+        return self.output
 
 
-class TwoObjectives:
+class DistillationObjective:
     """The recipe's objective for the first classifier, the teacher's choice for the second."""
 
     def __init__(self, objective: Objective, teacher: nn.Module) -> None:
@@ -59,19 +59,21 @@ class TwoObjectives:
 
     def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
-            taught = self._teacher(batch.inputs)
+            teacher_logits = self._teacher(batch.inputs)
         first, second = model(batch.inputs)
-        of_labels, metrics = self._objective(Answered(first), batch, at)
-        loss, of_teacher = hard_distillation(of_labels, second, taught)
-        return loss, {**metrics, "train/loss_labels": of_labels, "train/loss_teacher": of_teacher}
+        label_loss, metrics = self._objective(FixedOutput(first), batch, at)
+        loss, teacher_loss = hard_distillation(label_loss, second, teacher_logits)
+        return loss, {**metrics, "train/loss_labels": label_loss, "train/loss_teacher": teacher_loss}
 
 
 class DistilledTraining:
     """Supervised training of the student under both objectives; see the top of the file."""
 
-    def __init__(self, slots: Slots, workshop: Workshop, teacher: nn.Module) -> None:
-        self._checksum = checksum_of(teacher)
-        self._student = SupervisedTraining(replace(slots, objective=TwoObjectives(slots.objective, teacher)), workshop)
+    def __init__(self, slots: Slots, workshop: BuildContext, teacher: nn.Module) -> None:
+        self._checksum = hash_weights(teacher)
+        self._student = SupervisedTraining(
+            replace(slots, objective=DistillationObjective(slots.objective, teacher)), workshop
+        )
         check_classifiers(self._student.model, workshop)
 
     @property
@@ -87,14 +89,14 @@ class DistilledTraining:
         return self._student.groups
 
     @property
-    def best_guess(self) -> nn.Module:
-        return self._student.best_guess
+    def eval_model(self) -> nn.Module:
+        return self._student.eval_model
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         return self._student.train_step(batch, at)
 
-    def settle(self) -> None:
-        self._student.settle()
+    def prepare_eval(self) -> None:
+        self._student.prepare_eval()
 
     def predict(self, inputs: Tensor) -> Tensor:
         """(n, c, h, w) to (n, classes): the mean of both classifiers' logits, which the network itself gives."""
@@ -122,10 +124,10 @@ class Distilled:
     teacher normalised with the data's mean and std, so they should be those it was trained with.
     """
 
-    teacher: Annotated[ModelFactory, called_like(ModelFactory)]
+    teacher: Annotated[ModelFactory, matches_signature(ModelFactory)]
     weights: str | None = None
 
-    def __call__(self, slots: Slots, workshop: Workshop) -> DistilledTraining:
+    def __call__(self, slots: Slots, workshop: BuildContext) -> DistilledTraining:
         teacher = workshop.make(self.teacher, "teacher")
         if self.weights is not None:
             load_weights(teacher, self.weights)
@@ -150,7 +152,7 @@ def load_weights(model: nn.Module, file: str) -> None:
         raise ConfigError(f"method.weights: {file} does not fit method.teacher: {wrong[:300]}") from error
 
 
-def checksum_of(model: nn.Module) -> str:
+def hash_weights(model: nn.Module) -> str:
     """sha256 of names, shapes, types and values, whatever the layout in memory."""
     digest = hashlib.sha256()
     for name, value in model.state_dict().items():
@@ -160,10 +162,10 @@ def checksum_of(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def check_teacher(teacher: nn.Module, workshop: Workshop) -> None:
+def check_teacher(teacher: nn.Module, workshop: BuildContext) -> None:
     """Raises ConfigError unless it gives one (n, classes) tensor for images of this data."""
     spec = workshop.spec
-    found = _shapes(teacher, workshop, "method.teacher")
+    found = _output_shapes(teacher, workshop, "method.teacher")
     if found not in (None, [(2, spec.classes)]):
         raise ConfigError(
             f"method.teacher: it gives {found} for two images of {spec.channels}×{spec.height}×{spec.width}; the data "
@@ -171,9 +173,9 @@ def check_teacher(teacher: nn.Module, workshop: Workshop) -> None:
         )
 
 
-def check_classifiers(student: nn.Module, workshop: Workshop) -> None:
+def check_classifiers(student: nn.Module, workshop: BuildContext) -> None:
     """Raises ConfigError unless the student gives two (n, classes) tensors in training."""
-    found = _shapes(student.train(), workshop, "model")
+    found = _output_shapes(student.train(), workshop, "model")
     if found not in (None, [(2, workshop.spec.classes)] * 2):
         raise ConfigError(
             "model: method=distilled needs a network that gives the logits of two classifiers in training, as "
@@ -181,12 +183,12 @@ def check_classifiers(student: nn.Module, workshop: Workshop) -> None:
         )
 
 
-def _shapes(model: nn.Module, workshop: Workshop, path: str) -> list[tuple[int, ...]] | None:
+def _output_shapes(model: nn.Module, workshop: BuildContext, path: str) -> list[tuple[int, ...]] | None:
     """The shapes of what a network gives for two images, from its shadow; None if it cannot run without numbers."""
     spec, dtype = workshop.spec, workshop.place.dtype
     try:
         with torch.no_grad():
-            given = shadow_of(model)(torch.empty(2, spec.channels, spec.height, spec.width, dtype=dtype, device="meta"))
+            outputs = to_meta(model)(torch.empty(2, spec.channels, spec.height, spec.width, dtype=dtype, device="meta"))
     except NotImplementedError:  # an operation that the meta device does not know
         return None
     except (RuntimeError, ValueError) as error:
@@ -194,4 +196,4 @@ def _shapes(model: nn.Module, workshop: Workshop, path: str) -> list[tuple[int, 
             f"{path}: it does not take images of {spec.channels}×{spec.height}×{spec.width}: "
             f"{next(iter(str(error).splitlines()), '')[:300]}"
         ) from error
-    return [tuple(part.shape) for part in (given if isinstance(given, tuple | list) else (given,))]
+    return [tuple(part.shape) for part in (outputs if isinstance(outputs, tuple | list) else (outputs,))]

@@ -22,10 +22,10 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        for mine, latest in zip(self.module.parameters(), model.parameters(), strict=True):
-            mine.lerp_(latest, 1 - self._decay)
-        for mine, latest in zip(self.module.buffers(), model.buffers(), strict=True):
-            mine.copy_(latest)
+        for averaged, latest in zip(self.module.parameters(), model.parameters(), strict=True):
+            averaged.lerp_(latest, 1 - self._decay)
+        for averaged, latest in zip(self.module.buffers(), model.buffers(), strict=True):
+            averaged.copy_(latest)
 
     def state_dict(self) -> dict[str, Any]:
         return self.module.state_dict()

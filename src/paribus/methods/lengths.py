@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from paribus.core.errors import ConfigError
 
 
-def convolutions(model: nn.Module) -> list[nn.Parameter]:
+def find_convolution_weights(model: nn.Module) -> list[nn.Parameter]:
     """The trained weights of all convolutions, which have three axes or more. Raises ConfigError if there are none."""
     found = [p for p in model.parameters() if p.requires_grad and p.ndim > 2]
     if not found:
@@ -22,7 +22,7 @@ def convolutions(model: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def moved(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Tensor]:
+def measure_lengths(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Tensor]:
     """weights/norm: mean ‖w‖ over the tensors, before the step. weights/step: mean ‖Δw‖ / ‖w‖. Numbers without axes,
     on the device of the weights; no wait for it."""
     norms = torch.stack([w.norm() for w in before])

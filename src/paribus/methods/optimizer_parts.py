@@ -24,7 +24,7 @@ _ON_DEVICE = ("cpu", "cuda", "meta")  # where a step is counted beside the param
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def working(dtype: torch.dtype) -> torch.dtype:
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     """What a parameter of this dtype is computed in, and what its state is kept in."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
@@ -38,7 +38,7 @@ def check_newest_group(optimizer: torch.optim.Optimizer, ranges: Mapping[str, Ra
     wrong = [
         f"{key} should be {allowed}, found {group[key]}"
         for key, (allowed, fits) in ranges.items()
-        if not _fits(fits, group[key])
+        if not _is_allowed(fits, group[key])
     ]
     if group["foreach"] and group["fused"]:
         wrong.append("foreach and fused cannot both be True; fused is the faster one")
@@ -53,14 +53,14 @@ def check_newest_group(optimizer: torch.optim.Optimizer, ranges: Mapping[str, Ra
         raise ValueError(f"{type(optimizer).__name__}: {wrong[0]}")
 
 
-def _fits(fits: Callable[[Any], bool], value: Any) -> bool:
+def _is_allowed(fits: Callable[[Any], bool], value: Any) -> bool:
     try:
         return fits(value)
     except (TypeError, RuntimeError):  # not a number, or a tensor of several
         return False
 
 
-def evaluated(closure: Callable[[], Any] | None) -> Any:
+def run_closure(closure: Callable[[], Any] | None) -> Any:
     """The result of a step's closure, which needs gradients though the step does not."""
     if closure is None:
         return None
@@ -68,7 +68,7 @@ def evaluated(closure: Callable[[], Any] | None) -> Any:
         return closure()
 
 
-def with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any], list[Tensor]]]:
+def collect_with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any], list[Tensor]]]:
     """(group, its parameters that have a gradient) of all groups. Raises ValueError for a sparse gradient."""
     found = [(group, [p for p in group["params"] if p.grad is not None]) for group in optimizer.param_groups]
     for p in (p for _, members in found for p in members):
@@ -80,18 +80,18 @@ def with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[dict[str, Any
     return found
 
 
-def counter(p: Tensor, value: Any = 0) -> Tensor:
+def make_step_counter(p: Tensor, value: Any = 0) -> Tensor:
     """The count of steps of a parameter: float32, without axes, on the device, so that a CUDA graph can count."""
     device = p.device if p.device.type in _ON_DEVICE else torch.device("cpu")
     return torch.as_tensor(value, dtype=torch.float32).reshape(()).to(device, copy=True)
 
 
-def scalar(lr: float | Tensor) -> float | Tensor:
+def to_scalar(lr: float | Tensor) -> float | Tensor:
     """A tensor with one element loses its axes, which would spread to what it is multiplied with."""
     return lr.reshape(()) if isinstance(lr, Tensor) else lr
 
 
-def decay_and_move(weight: Tensor, u: Tensor, rate: float | Tensor, decay: float | Tensor) -> None:
+def apply_decay_and_step(weight: Tensor, u: Tensor, rate: float | Tensor, decay: float | Tensor) -> None:
     """weight ← weight·(1 − decay) − rate·u."""
     weight.mul_(1 - decay)
     if isinstance(rate, Tensor):
@@ -100,7 +100,7 @@ def decay_and_move(weight: Tensor, u: Tensor, rate: float | Tensor, decay: float
         weight.add_(u, alpha=-rate)  # rounds once, like torch.optim.SGD
 
 
-def settle(
+def convert_loaded_state(
     optimizer: torch.optim.Optimizer,
     loaded: dict[str, Any],
     before: list[dict[str, Any]],
@@ -122,8 +122,8 @@ def settle(
         for key, value in loaded["state"].get(i, {}).items():
             state = optimizer.state[p]
             if key == "step":  # other optimizers keep it on the CPU, or as an int
-                state[key] = counter(p, value)
+                state[key] = make_step_counter(p, value)
             elif isinstance(value, Tensor):
                 state.pop(key)
-                own = torch.empty_like(p, dtype=working(p.dtype))  # in the parameter's strides
+                own = torch.empty_like(p, dtype=compute_dtype(p.dtype))  # in the parameter's strides
                 state[(renamed or {}).get(key, key)] = own.copy_(value)

@@ -26,7 +26,7 @@ _SWITCHES = ("foreach", "fused", "capturable")
 
 
 @dataclass(frozen=True)
-class Switched:
+class FusedOptimizerFactory:
     """A factory whose optimizers compute as they were made to, whatever the checkpoint they go on from was made with.
 
     fused: use the fused kernels. torch's own `load_state_dict` takes the switches of the state.
@@ -46,14 +46,14 @@ class Switched:
             if "fused" not in group:
                 raise ConfigError(f"runtime.fused: found true; {type(optimizer).__name__} has no fused kernels")
             group.update(fused=True, foreach=False)
-        optimizer.register_load_state_dict_pre_hook(_own_switches)
+        optimizer.register_load_state_dict_pre_hook(_keep_own_switches)
         return optimizer
 
 
-def _own_switches(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
+def _keep_own_switches(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:
     groups = [
-        {**theirs, **{key: own[key] for key in _SWITCHES if key in own}}
-        for theirs, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
+        {**loaded, **{key: own[key] for key in _SWITCHES if key in own}}
+        for loaded, own in zip(state["param_groups"], optimizer.param_groups, strict=True)
     ]
     return {**state, "param_groups": groups}
 

@@ -10,7 +10,7 @@ from paribus.core.duration import Duration, in_steps
 from paribus.core.progress import Progress
 
 
-def _warm(at: Progress, warmup: str, start: float) -> tuple[float | None, float]:
+def _warmup_factor(at: Progress, warmup: str, start: float) -> tuple[float | None, float]:
     """(factor, 0) while warming up from `start` to 1; after that (None, how much of the rest is done)."""
     steps = in_steps(warmup, at.steps_per_epoch)
     if at.step < steps:
@@ -27,7 +27,7 @@ class Cosine:
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __call__(self, at: Progress) -> float:
-        warm, done = _warm(at, self.warmup, self.warmup_start)
+        warm, done = _warmup_factor(at, self.warmup, self.warmup_start)
         return warm if warm is not None else self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
 
@@ -40,7 +40,7 @@ class Linear:
     floor: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __call__(self, at: Progress) -> float:
-        warm, done = _warm(at, self.warmup, self.warmup_start)
+        warm, done = _warmup_factor(at, self.warmup, self.warmup_start)
         return warm if warm is not None else 1 - (1 - self.floor) * done
 
 
@@ -54,7 +54,7 @@ class Step:
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __call__(self, at: Progress) -> float:
-        warm, _ = _warm(at, self.warmup, self.warmup_start)
+        warm, _ = _warmup_factor(at, self.warmup, self.warmup_start)
         passed = sum(at.step >= round(m * at.total) for m in self.milestones)
         return warm if warm is not None else self.gamma**passed
 
@@ -67,7 +67,7 @@ class Constant:
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
 
     def __call__(self, at: Progress) -> float:
-        warm, _ = _warm(at, self.warmup, self.warmup_start)
+        warm, _ = _warmup_factor(at, self.warmup, self.warmup_start)
         return 1.0 if warm is None else warm
 
 

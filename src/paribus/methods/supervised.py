@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
-from paribus.core.protocols import Diagnoses, Slots, Workshop
-from paribus.methods.lengths import convolutions, moved
+from paribus.core.protocols import BuildContext, HasDiagnostics, Slots
+from paribus.methods.lengths import find_convolution_weights, measure_lengths
 
 
 class SupervisedTraining:
     """One network, one optimizer: transform the batch, follow the gradient of the objective, average the weights."""
 
-    def __init__(self, slots: Slots, workshop: Workshop, lengths: bool = False) -> None:
+    def __init__(self, slots: Slots, workshop: BuildContext, lengths: bool = False) -> None:
         self._slots = slots
         self._sync = workshop.sync
         self.model = workshop.make(slots.model, "model")
@@ -24,11 +24,13 @@ class SupervisedTraining:
         self.optimizer = slots.optimizer(self.groups)
         self._lrs = [group["lr"] for group in self.optimizer.param_groups]
         self._scaler = slots.update.scaler(workshop.place.device)
-        self._stepped = workshop.wrap(self.model).train()
-        self._average = slots.ema(self.model)
+        self._train_model = workshop.wrap(self.model).train()
+        self._ema = slots.ema(self.model)
         # found out once: isinstance with a protocol takes 5 µs
-        self._diagnostics = self.optimizer.diagnostics if isinstance(self.optimizer, Diagnoses) else dict[str, Tensor]
-        self._weights = convolutions(self.model) if lengths else []
+        self._diagnostics = (
+            self.optimizer.diagnostics if isinstance(self.optimizer, HasDiagnostics) else dict[str, Tensor]
+        )
+        self._weights = find_convolution_weights(self.model) if lengths else []
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """One optimizer step. Returns the mean loss as a tensor: nothing here waits for the device."""
@@ -37,64 +39,64 @@ class SupervisedTraining:
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
             group["lr"] = lr * factor
         if not self.model.training:  # after `settle`; walking all modules in every step would cost a small net 3 %
-            self._stepped.train()
+            self._train_model.train()
         for transform in slots.transforms:
             batch = transform(batch, at)
         before = [weight.detach().clone() for weight in self._weights]
         metrics = slots.update(
-            lambda part: slots.objective(self._stepped, part, at),
+            lambda part: slots.objective(self._train_model, part, at),
             batch,
-            self._stepped,
+            self._train_model,
             self.optimizer,
             self._scaler,
         )
-        if self._average is not None:
-            self._average.update(self.model)
-        seen = self._diagnostics()
+        if self._ema is not None:
+            self._ema.update(self.model)
+        diagnostics = self._diagnostics()
         if before:
-            seen |= moved(before, self._weights)
-        return {**metrics, **seen, "lr": self._lrs[0] * factor}
+            diagnostics |= measure_lengths(before, self._weights)
+        return {**metrics, **diagnostics, "lr": self._lrs[0] * factor}
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What is trained."""
         return self.model.parameters()
 
     @property
-    def best_guess(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The network that evaluation and export use: the averaged one where there is one."""
-        return self.model if self._average is None else self._average.module
+        return self.model if self._ema is None else self._ema.module
 
-    def settle(self) -> None:
+    def prepare_eval(self) -> None:
         """Make ready to predict: evaluation mode, and BatchNorm statistics equal on all ranks."""
-        self._sync(self.best_guess)
-        self.best_guess.eval()
+        self._sync(self.eval_model)
+        self.eval_model.eval()
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
         """(n, c, h, w) to (n, classes) logits, in full precision whatever the training precision."""
-        return self.best_guess(inputs)
+        return self.eval_model(inputs)
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self._scaler.state_dict(),
-            **({"ema": self._average.state_dict()} if self._average is not None else {}),
+            **({"ema": self._ema.state_dict()} if self._ema is not None else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
-        if self._average is not None:
-            self._average.load_state_dict(state["ema"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
 
 
 @schema
 class Supervised:
     """Classification, or any objective on one network."""
 
-    def __call__(self, slots: Slots, workshop: Workshop) -> SupervisedTraining:
+    def __call__(self, slots: Slots, workshop: BuildContext) -> SupervisedTraining:
         return SupervisedTraining(slots, workshop)
 
 
@@ -102,6 +104,6 @@ class Supervised:
 class SupervisedWithLengths:
     """The same steps, which also log how long the weights are and how far each step turns them (lengths.py)."""
 
-    def __call__(self, slots: Slots, workshop: Workshop) -> SupervisedTraining:
+    def __call__(self, slots: Slots, workshop: BuildContext) -> SupervisedTraining:
         """Raises ConfigError if the network has no convolutions."""
         return SupervisedTraining(slots, workshop, lengths=True)

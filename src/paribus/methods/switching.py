@@ -10,7 +10,7 @@ import torch
 from pydantic import Field
 
 from paribus.core.batch import Batch
-from paribus.core.build import called_like, schema
+from paribus.core.build import matches_signature, schema
 from paribus.core.progress import Progress
 from paribus.core.protocols import Checks, Spec, Transform
 from paribus.core.streams import stream
@@ -23,18 +23,18 @@ class Switch:
     name: of this switch, and so of its stream; two switches with one name decide alike.
     """
 
-    first: Annotated[Transform, called_like(Transform)]
-    second: Annotated[Transform, called_like(Transform)]
+    first: Annotated[Transform, matches_signature(Transform)]
+    second: Annotated[Transform, matches_signature(Transform)]
     share: Annotated[float, Field(ge=0, le=1)] = 0.5
     name: Annotated[str, Field(min_length=1)] = "mixing"
 
-    def chosen(self, at: Progress) -> Transform:
+    def choose(self, at: Progress) -> Transform:
         """The transform of this step, the same on every rank. What the other would have drawn is left undrawn."""
         drawn = torch.rand((), generator=stream(at.seed, f"switch.{self.name}", at.step), dtype=torch.float64)
         return self.second if float(drawn) < self.share else self.first  # a number of the CPU: no wait for the device
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
-        return self.chosen(at)(batch, at)
+        return self.choose(at)(batch, at)
 
     def check(self, spec: Spec) -> None:
         for transform in (self.first, self.second):

@@ -12,7 +12,7 @@ from paribus.core.batch import Batch
 from paribus.core.build import schema
 
 _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
-LossOf = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
+LossFunction = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 @schema
@@ -39,7 +39,7 @@ class GradientStep:
 
     def __call__(
         self,
-        loss_of: LossOf,
+        loss_of: LossFunction,
         batch: Batch,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
@@ -52,12 +52,12 @@ class GradientStep:
         parts = list(batch.split(self.accumulate))
         totals: dict[str, Tensor] = {}
         for i, part in enumerate(parts):
-            with _gradients_stay_here(model) if i < len(parts) - 1 else nullcontext():
+            with _skip_gradient_sync(model) if i < len(parts) - 1 else nullcontext():
                 with self._autocast(batch.inputs.device):
                     loss, metrics = loss_of(part)
-                scaler.scale(_share(loss, len(parts))).backward()
+                scaler.scale(_divide_by_parts(loss, len(parts))).backward()
             for name, value in {"train/loss": loss, **metrics}.items():
-                value = _share(value.detach(), len(parts))
+                value = _divide_by_parts(value.detach(), len(parts))
                 totals[name] = totals[name] + value if name in totals else value
         if self.clip_norm is not None:
             scaler.unscale_(optimizer)
@@ -72,12 +72,12 @@ class GradientStep:
         return torch.autocast(device.type, dtype=_HALF[self.precision])
 
 
-def _share(value: Tensor, parts: int) -> Tensor:
+def _divide_by_parts(value: Tensor, parts: int) -> Tensor:
     """Of the mean over equal parts. Dividing by 1 changes nothing, and is an operation forward and one backward."""
     return value if parts == 1 else value / parts
 
 
-def _gradients_stay_here(model: nn.Module) -> AbstractContextManager[Any]:
+def _skip_gradient_sync(model: nn.Module) -> AbstractContextManager[Any]:
     """Ranks exchange gradients once a step, with the last part."""
     no_sync = getattr(model, "no_sync", None)
     return cast(AbstractContextManager[Any], no_sync()) if callable(no_sync) else nullcontext()

@@ -66,7 +66,7 @@ class CifarResNet:
 
     @field_validator("depth")
     @classmethod
-    def _six_n_plus_two(cls, depth: int) -> int:
+    def _check_depth(cls, depth: int) -> int:
         if (depth - 2) % 6:
             raise ValueError("depth must be 6n+2: 8, 14, 20, 26, 32, ...")
         return depth

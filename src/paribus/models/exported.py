@@ -11,24 +11,24 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from paribus.core.build import build, describe, schema
+from paribus.core.build import build, schema, to_config
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ModelFactory, Spec
 from paribus.core.runfolder import write_atomically, write_json
-from paribus.core.streams import drawing_from, stream
+from paribus.core.streams import stream, use_generator
 
 FORMAT = 1
 
 
 def save(
-    path: Path, factory: ModelFactory, spec: Spec, weights: Mapping[str, Tensor], facts: Mapping[str, Any]
+    path: Path, factory: ModelFactory, spec: Spec, weights: Mapping[str, Tensor], extra: Mapping[str, Any]
 ) -> tuple[Path, Path]:
     """Write path (a .safetensors) and the .json beside it; facts join the JSON. Returns both paths."""
-    from safetensors.torch import save as packed
+    from safetensors.torch import save as serialize
 
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    description = {"format": FORMAT, "model": describe(factory), "inputs": vars(spec), **facts}
-    write_atomically(path, packed(plain, metadata={"format": "pt"}))
+    description = {"format": FORMAT, "model": to_config(factory), "inputs": vars(spec), **extra}
+    write_atomically(path, serialize(plain, metadata={"format": "pt"}))
     write_json(path.with_suffix(".json"), description)
     return path, path.with_suffix(".json")
 
@@ -41,7 +41,7 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
     Raises ConfigError if a file is missing or damaged, or if they do not belong together.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load as unpacked
+    from safetensors.torch import load as deserialize
 
     weights, description = (Path(path).with_suffix(suffix) for suffix in (".safetensors", ".json"))
     try:
@@ -50,9 +50,9 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
             raise ConfigError(f"{description} has format {about['format']}; this paribus reads up to {FORMAT}")
         factory = build(about["model"], "model", tuple(packages))
         spec = Spec(**{key: about["inputs"][key] for key in ("classes", "channels", "height", "width")})
-        with drawing_from(stream(0, "exported")):  # the initial weights are thrown away
+        with use_generator(stream(0, "exported")):  # the initial weights are thrown away
             model = factory(spec)
-        model.load_state_dict(unpacked(raw))
+        model.load_state_dict(deserialize(raw))
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}; `paribus export RUN` writes both files") from error
     except SafetensorError as error:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from paribus.models.classifier import classifier_like
 from paribus.models.convnet import Norm
 from paribus.models.drop_path import DropPath, drop_path_rates
-from paribus.models.recompute import recomputed
+from paribus.models.recompute import run_checkpointed
 
 Activation = Literal["relu6", "silu", "authors"]
 Shortcut = Literal["partial", "equal"]
@@ -25,14 +25,14 @@ Shortcut = Literal["partial", "equal"]
 SQUEEZE = 12  # squeeze-excitation keeps one in twelve of the expanded channels: half of the block's inputs
 
 
-def divisible(channels: float, by: int = 8) -> int:
+def make_divisible(channels: float, by: int = 8) -> int:
     """The multiple of `by` that MobileNets round to: the nearest, but never more than 10 % below, nor under `by`."""
     rounded = max(by, int(channels + by / 2) // by * by)
     return rounded + by if rounded < 0.9 * channels else rounded
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockSpec:
     """inputs → inputs · expansion → depthwise 3×3 → outputs; excite: with squeeze-excitation before the last, whose
     inner channels are a multiple of `divisor`."""
 
@@ -49,11 +49,11 @@ class Block:
 
     @property
     def squeezed(self) -> int:
-        return divisible(self.expanded // SQUEEZE, self.divisor) if self.excite else 0
+        return make_divisible(self.expanded // SQUEEZE, self.divisor) if self.excite else 0
 
 
 @dataclass(frozen=True)
-class Style:
+class BlockStyle:
     """What all blocks of a net have in common.
 
     activation: ReLU6 or SiLU everywhere, or the mix of ReXNet's authors: SiLU after stem, expansions and head, ReLU6
@@ -76,7 +76,7 @@ class Style:
         return nn.SiLU() if self.activation == "silu" else nn.ReLU6()
 
 
-def unit(
+def conv_norm_act(
     inputs: int,
     outputs: int,
     norm: Norm,
@@ -117,17 +117,19 @@ class SqueezeExcite(nn.Module):
 class InvertedBottleneck(nn.Module):
     """A `Block` as a module; the projection is linear."""
 
-    def __init__(self, block: Block, style: Style, drop_path: float = 0.0) -> None:
+    def __init__(self, block: BlockSpec, style: BlockStyle, drop_path: float = 0.0) -> None:
         super().__init__()
         expanded = block.expanded
         body: OrderedDict[str, nn.Module] = OrderedDict()
         if block.expansion != 1:
-            body["expand"] = unit(block.inputs, expanded, style.norm, style.outer_act())
-        body["depthwise"] = unit(expanded, expanded, style.norm, kernel=3, stride=block.stride, groups=expanded)
+            body["expand"] = conv_norm_act(block.inputs, expanded, style.norm, style.outer_act())
+        body["depthwise"] = conv_norm_act(
+            expanded, expanded, style.norm, kernel=3, stride=block.stride, groups=expanded
+        )
         if block.excite:
             body["excite"] = SqueezeExcite(expanded, block.squeezed, style.norm)
         body["act"] = style.depthwise_act()
-        body["project"] = unit(expanded, block.outputs, style.norm)
+        body["project"] = conv_norm_act(expanded, block.outputs, style.norm)
         self.body = nn.Sequential(body)
         fits = block.inputs == block.outputs or (style.shortcut == "partial" and block.inputs < block.outputs)
         self.has_shortcut = block.stride == 1 and fits
@@ -150,8 +152,8 @@ class InvertedNet(nn.Module):
 
     def __init__(
         self,
-        blocks: Sequence[Block],
-        style: Style,
+        blocks: Sequence[BlockSpec],
+        style: BlockStyle,
         *,
         in_chans: int,
         classes: int,
@@ -166,10 +168,10 @@ class InvertedNet(nn.Module):
         norm, act = style.norm, style.outer_act
         self.checkpointing = checkpointing
         self.num_features = head[-1]
-        self.stem = unit(in_chans, blocks[0].inputs, norm, act(), kernel=3, stride=stem_stride)
+        self.stem = conv_norm_act(in_chans, blocks[0].inputs, norm, act(), kernel=3, stride=stem_stride)
         self.blocks = nn.Sequential(*(InvertedBottleneck(b, style, r) for b, r in zip(blocks, rates, strict=True)))
-        self.head = unit(blocks[-1].outputs, head[0], norm, act())
-        self.neck = nn.Identity() if len(head) == 1 else unit(head[0], head[1], norm, act(), bias=True)
+        self.head = conv_norm_act(blocks[-1].outputs, head[0], norm, act())
+        self.neck = nn.Identity() if len(head) == 1 else conv_norm_act(head[0], head[1], norm, act(), bias=True)
         self.dropout = nn.Dropout(dropout)
         self.classifier: nn.Module = nn.Linear(head[-1], classes)
 
@@ -177,7 +179,7 @@ class InvertedNet(nn.Module):
         """(n, c, h, w) to the maps before pooling, (n, head[0], h', w')."""
         x = self.stem(x)
         for block in self.blocks:
-            x = recomputed(block, x) if self.checkpointing else block(x)
+            x = run_checkpointed(block, x) if self.checkpointing else block(x)
         return self.head(x)
 
     def forward(self, x: Tensor) -> Tensor:

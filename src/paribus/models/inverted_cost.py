@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from paribus.core.protocols import Spec
 from paribus.models.convnet import Norm
-from paribus.models.inverted import Block
+from paribus.models.inverted import BlockSpec
 
 
 class Cost(NamedTuple):
@@ -16,7 +16,7 @@ class Cost(NamedTuple):
     parameters: int
 
 
-def cost_of(blocks: Sequence[Block], spec: Spec, *, stem_stride: int, head: Sequence[int], norm: Norm) -> Cost:
+def compute_cost(blocks: Sequence[BlockSpec], spec: Spec, *, stem_stride: int, head: Sequence[int], norm: Norm) -> Cost:
     """Of an `InvertedNet` made with these arguments for these images."""
     height, width, macs, parameters = spec.height, spec.width, 0, 0
 

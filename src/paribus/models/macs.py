@@ -10,8 +10,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from paribus.core.errors import ConfigError
+from paribus.core.meta import to_meta
 from paribus.core.protocols import Spec
-from paribus.core.shadow import shadow_of
 
 
 class _Deadline(TorchDispatchMode):
@@ -33,11 +33,11 @@ def count_macs(model: nn.Module, spec: Spec, limit_s: float = float("inf")) -> i
     Counted by torch's FlopCounterMode on shapes alone (meta device), at 2 FLOPs each; normalisation, activations and
     biases are not counted, as in the papers' tables. Raises TimeoutError after limit_s seconds.
     """
-    shadow = shadow_of(model).eval()
-    precision = next((p.dtype for p in shadow.parameters() if p.is_floating_point()), torch.float32)
+    meta_model = to_meta(model).eval()
+    precision = next((p.dtype for p in meta_model.parameters() if p.is_floating_point()), torch.float32)
     counter = FlopCounterMode(display=False)
     with counter, _Deadline(limit_s):
-        shadow(torch.empty(1, spec.channels, spec.height, spec.width, dtype=precision, device="meta"))
+        meta_model(torch.empty(1, spec.channels, spec.height, spec.width, dtype=precision, device="meta"))
     return counter.get_total_flops() // 2
 
 

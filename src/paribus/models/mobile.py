@@ -23,20 +23,20 @@ from torch import nn
 from paribus.core.build import schema
 from paribus.core.protocols import Spec
 from paribus.models.convnet import Norm
-from paribus.models.inverted import Activation, Block, InvertedNet, Shortcut, Style, divisible
-from paribus.models.inverted_cost import Cost, cost_of
+from paribus.models.inverted import Activation, BlockSpec, BlockStyle, InvertedNet, Shortcut, make_divisible
+from paribus.models.inverted_cost import Cost, compute_cost
 from paribus.models.macs import match_cost
 
-Size = Literal[16, 32, 64, 224]
-Strides = Size | Literal["auto"]
+ImageSize = Literal[16, 32, 64, 224]
+Strides = ImageSize | Literal["auto"]
 Match = Literal["macs", "params", "off"]
 Count = Annotated[int, Field(ge=1)]
-Stage = Annotated[int, Field(ge=0)]
+StageIndex = Annotated[int, Field(ge=0)]
 
 # For images of about so many pixels: the stem's stride, and the stages that begin with stride 2. Small images lose the
 # stem's stride first and then the deepest ones, so that 4×4 positions are left, as 7×7 are of 224. With the strides
 # of 224, 32 pixels would end as a single position, and most of a 3×3 kernel would see padding.
-STRIDES: dict[Size, tuple[int, frozenset[int]]] = {
+STRIDES: dict[ImageSize, tuple[int, frozenset[int]]] = {
     224: (2, frozenset({1, 2, 3, 5})),
     64: (1, frozenset({1, 2, 3, 5})),
     32: (1, frozenset({1, 2, 3})),
@@ -54,13 +54,13 @@ class Channels:
 
 
 @runtime_checkable
-class Plan(Protocol):
+class ChannelPlan(Protocol):
     """Decides the channels of a net at a width, and nothing else about it. The wider, the more channels."""
 
     def channels(self, net: MobileNet, width: float) -> Channels: ...
 
 
-def size_for(strides: Strides, spec: Spec) -> Size:
+def choose_image_size(strides: Strides, spec: Spec) -> ImageSize:
     """The row of STRIDES: the one asked for, or for "auto" the one made for images of this size."""
     if strides != "auto":
         return strides
@@ -71,20 +71,20 @@ def size_for(strides: Strides, spec: Spec) -> Size:
 def describe_blocks(
     channels: Channels,
     repeats: Sequence[int],
-    halving: Collection[int],
+    stride2_stages: Collection[int],
     expansion: int,
-    excited: Collection[int],
+    se_stages: Collection[int],
     divisor: int = 1,
-) -> tuple[Block, ...]:
+) -> tuple[BlockSpec, ...]:
     """The blocks of a net. The first stage does not expand; stages in `halving` begin with stride 2, those in `excited`
     have squeeze-excitation, its inner channels a multiple of `divisor`."""
-    blocks: list[Block] = []
+    blocks: list[BlockSpec] = []
     inputs = channels.stem
     for stage, repeat in enumerate(repeats):
         for index in range(repeat):
             outputs = channels.blocks[len(blocks)]
-            stride = 2 if index == 0 and stage in halving else 1
-            blocks.append(Block(inputs, outputs, expansion if stage else 1, stride, stage in excited, divisor))
+            stride = 2 if index == 0 and stage in stride2_stages else 1
+            blocks.append(BlockSpec(inputs, outputs, expansion if stage else 1, stride, stage in se_stages, divisor))
             inputs = outputs
     return tuple(blocks)
 
@@ -99,9 +99,9 @@ class StepwisePlan:
 
     def channels(self, net: MobileNet, width: float) -> Channels:
         by = net.divisor or 8
-        wide = [divisible(step * (width if stage else net.width), by) for stage, step in enumerate(net.steps)]
+        wide = [make_divisible(step * (width if stage else net.width), by) for stage, step in enumerate(net.steps)]
         blocks = [channels for channels, repeat in zip(wide, net.repeats, strict=True) for _ in range(repeat)]
-        return Channels(divisible(net.stem * net.width, by), tuple(blocks))
+        return Channels(make_divisible(net.stem * net.width, by), tuple(blocks))
 
 
 @schema
@@ -122,7 +122,7 @@ class MobileNet:
     depth of the last block, 0–1, growing linearly. checkpointing: less memory for more time, same gradients.
     """
 
-    plan: Plan = StepwisePlan()
+    plan: ChannelPlan = StepwisePlan()
     width: Annotated[float, Field(gt=0)] = 1.0
     repeats: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 3, 4, 3, 3, 1)
     steps: tuple[Count, ...] = (16, 24, 32, 64, 96, 160, 320)
@@ -130,7 +130,7 @@ class MobileNet:
     head: Count = 1280
     neck: Count | None = None
     expansion: Count = 6
-    se: bool | tuple[Stage, ...] = False
+    se: bool | tuple[StageIndex, ...] = False
     activation: Activation = "relu6"
     shortcut: Shortcut = "partial"
     norm: Norm = "batch"
@@ -144,7 +144,7 @@ class MobileNet:
 
     @field_validator("steps")
     @classmethod
-    def _one_a_stage(cls, steps: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+    def _check_steps(cls, steps: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         stages = len(info.data.get("repeats", steps))  # absent if it was wrong itself
         if len(steps) != stages:
             raise ValueError(f"should have one number for each of the {stages} stages of repeats")
@@ -152,26 +152,26 @@ class MobileNet:
 
     @field_validator("se")
     @classmethod
-    def _stages_there_are(cls, se: bool | tuple[int, ...], info: ValidationInfo) -> bool | tuple[int, ...]:
+    def _check_se(cls, se: bool | tuple[int, ...], info: ValidationInfo) -> bool | tuple[int, ...]:
         stages = len(info.data.get("repeats", ()))
         if not isinstance(se, bool) and stages and max(se, default=0) >= stages:
             raise ValueError(f"should be true, false or a list of stages, of which the last is {stages - 1}")
         return se
 
-    def blocks(self, channels: Channels, spec: Spec) -> tuple[Block, ...]:
+    def blocks(self, channels: Channels, spec: Spec) -> tuple[BlockSpec, ...]:
         """The net's blocks under any plan's channels."""
-        _, halving = STRIDES[size_for(self.strides, spec)]
-        excited = (range(2, len(self.repeats)) if self.se else ()) if isinstance(self.se, bool) else self.se
-        return describe_blocks(channels, self.repeats, halving, self.expansion, excited, self.divisor or 1)
+        _, stride2_stages = STRIDES[choose_image_size(self.strides, spec)]
+        se_stages = (range(2, len(self.repeats)) if self.se else ()) if isinstance(self.se, bool) else self.se
+        return describe_blocks(channels, self.repeats, stride2_stages, self.expansion, se_stages, self.divisor or 1)
 
-    def assembled(self, channels: Channels, spec: Spec) -> InvertedNet:
+    def build_network(self, channels: Channels, spec: Spec) -> InvertedNet:
         """The module under any plan's channels."""
         return InvertedNet(
             self.blocks(channels, spec),
-            Style(self.activation, self.norm, self.shortcut),
+            BlockStyle(self.activation, self.norm, self.shortcut),
             in_chans=spec.channels,
             classes=spec.classes,
-            stem_stride=STRIDES[size_for(self.strides, spec)][0],
+            stem_stride=STRIDES[choose_image_size(self.strides, spec)][0],
             head=self._head,
             dropout=self.dropout,
             drop_path=self.drop_path,
@@ -180,9 +180,9 @@ class MobileNet:
 
     def cost(self, channels: Channels, spec: Spec) -> Cost:
         """Under any plan's channels, from the description: nothing is built and no weights are drawn."""
-        stem_stride, _ = STRIDES[size_for(self.strides, spec)]
+        stem_stride, _ = STRIDES[choose_image_size(self.strides, spec)]
         blocks = self.blocks(channels, spec)
-        return cost_of(blocks, spec, stem_stride=stem_stride, head=self._head, norm=self.norm)
+        return compute_cost(blocks, spec, stem_stride=stem_stride, head=self._head, norm=self.norm)
 
     def channels(self, spec: Spec) -> Channels:
         """The plan's, at the width that matches the reference; `notes` has what both cost.
@@ -190,19 +190,22 @@ class MobileNet:
         Raises ConfigError if no width comes within 1 %, which happens to nets of a few channels.
         """
         reference = replace(self, plan=StepwisePlan(), se=self.se if self.reference == "same" else False)
-        own, theirs = self.plan.channels(self, self.width), reference.plan.channels(reference, self.width)
-        if self.match == "off" or self.blocks(own, spec) == reference.blocks(theirs, spec):
-            return own
+        own_channels, reference_channels = (
+            self.plan.channels(self, self.width),
+            reference.plan.channels(reference, self.width),
+        )
+        if self.match == "off" or self.blocks(own_channels, spec) == reference.blocks(reference_channels, spec):
+            return own_channels
         what, unit = (0, "MACs") if self.match == "macs" else (1, "parameters")
         width = match_cost(
             lambda tried: self.cost(self.plan.channels(self, tried), spec)[what],
-            reference.cost(theirs, spec)[what],
+            reference.cost(reference_channels, spec)[what],
             low=0.01 * self.width,
             high=4 * self.width,
             unit=unit,
         )
         solved = self.plan.channels(self, width)
-        found, wanted = self.cost(solved, spec), reference.cost(theirs, spec)
+        found, wanted = self.cost(solved, spec), reference.cost(reference_channels, spec)
         plain = " without squeeze-excitation" if self.se and not reference.se else ""
         note = (
             f"{type(self.plan).__name__} at width {width:.4f}: {found.macs:,} MACs, {found.parameters:,} parameters; "
@@ -213,7 +216,7 @@ class MobileNet:
 
     def __call__(self, spec: Spec) -> nn.Module:
         chosen = self.channels(spec)
-        net = self.assembled(chosen, spec)
+        net = self.build_network(chosen, spec)
         net.notes = chosen.notes
         return net
 

@@ -110,7 +110,7 @@ class PyramidNet:
 
     @field_validator("depth")
     @classmethod
-    def _three_equal_stages(cls, depth: int, info: ValidationInfo) -> int:
+    def _check_depth(cls, depth: int, info: ValidationInfo) -> int:
         if info.data.get("bottleneck", True) and (depth - 2) % 9:
             raise ValueError("depth must be 9n+2 with bottleneck blocks: 11, 20, 29, ..., 110, ..., 200")
         if not info.data.get("bottleneck", True) and (depth - 2) % 6:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm  # pyright: ignore[reportPriva
 from torch.utils.checkpoint import checkpoint
 
 
-def recomputed(part: nn.Module, *inputs: Any) -> Any:
+def run_checkpointed(part: nn.Module, *inputs: Any) -> Any:
     """part(*inputs), keeping only the inputs for the backward pass.
 
     The second pass draws the same dropout as the first: torch keeps the generators' states and puts them back. It also

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 from torch import nn
 
-from paribus.core.build import near, schema
+from paribus.core.build import did_you_mean, schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 
@@ -26,7 +26,9 @@ class Timm:
         import timm
 
         if not timm.is_model(self.name):
-            raise ConfigError(f"model.name: timm has no model {self.name!r}{near(self.name, timm.list_models())}")
+            raise ConfigError(
+                f"model.name: timm has no model {self.name!r}{did_you_mean(self.name, timm.list_models())}"
+            )
         try:
             model = timm.create_model(
                 self.name, pretrained=False, num_classes=spec.classes, in_chans=spec.channels, **self.args
@@ -48,7 +50,7 @@ class TimmPretrained:
 
         known = timm.list_pretrained()
         if self.name not in known:
-            raise ConfigError(f"TimmPretrained.name: timm has no weights {self.name!r}{near(self.name, known)}")
+            raise ConfigError(f"TimmPretrained.name: timm has no weights {self.name!r}{did_you_mean(self.name, known)}")
         config = timm.get_pretrained_cfg(self.name)
         if config is None or (spec.classes, spec.channels) != (config.num_classes, config.input_size[0]):
             raise ConfigError(

@@ -19,8 +19,8 @@ from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 from paribus.models.classifier import classifier_like
 from paribus.models.drop_path import DropPathRule, drop_path_rates
-from paribus.models.vit_blocks import Block, Stage
-from paribus.models.vit_matching import Size, matched, on_meta, plain_note
+from paribus.models.vit_blocks import Stage, TransformerBlock
+from paribus.models.vit_matching import BlockSize, build_on_meta, format_plain_note, match_size
 
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["trunc_normal", "authors"]
@@ -63,16 +63,16 @@ class NoPooling:
         return 1
 
     def layer(self, width: int) -> nn.Module:
-        return Untouched()
+        return IdentityPooling()
 
 
-class Untouched(nn.Module):
+class IdentityPooling(nn.Module):
     def forward(self, maps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         return maps, tokens
 
 
 @dataclass(frozen=True)
-class Shape:
+class ViTArchitecture:
     """depths: blocks of each stage. first: the size of those of the first stage. tokens: class tokens, each with its
     own classifier. global_pool: what is classified, the class tokens or the mean of the patches'; there must be one
     token for the latter. drop_rate: dropout of the embedding and in the blocks, 0–1. drop_path: of each block.
@@ -81,7 +81,7 @@ class Shape:
     patch: int
     stride: int
     depths: tuple[int, ...]
-    first: Size
+    first: BlockSize
     tokens: int = 1
     drop_rate: float = 0.0
     drop_path: tuple[float, ...] | None = None
@@ -95,7 +95,7 @@ class VisionTransformer(nn.Module):
     The grid has floor((pixels − patch) / stride) + 1 cells a side, so pixels beyond the last patch are not seen.
     """
 
-    def __init__(self, spec: Spec, shape: Shape, pooling: PoolingSlot, init: Init) -> None:
+    def __init__(self, spec: Spec, shape: ViTArchitecture, pooling: PoolingSlot, init: Init) -> None:
         super().__init__()
         if min(spec.height, spec.width) < shape.patch:
             raise ConfigError(
@@ -115,17 +115,17 @@ class VisionTransformer(nn.Module):
         self.stages = nn.ModuleList()
         self.pools = nn.ModuleList()
         for i, depth in enumerate(shape.depths):
-            here, done = first.times(pooling.growth**i), sum(shape.depths[:i])
+            here, done = first.scale(pooling.growth**i), sum(shape.depths[:i])
             if i > 0:
-                self.pools.append(pooling.layer(first.times(pooling.growth ** (i - 1)).width))
-            blocks = (Block(here, shape.drop_rate, rate) for rate in rates[done : done + depth])
+                self.pools.append(pooling.layer(first.scale(pooling.growth ** (i - 1)).width))
+            blocks = (TransformerBlock(here, shape.drop_rate, rate) for rate in rates[done : done + depth])
             self.stages.append(Stage(blocks, shape.checkpointing))
         self.num_features = first.width * pooling.growth ** (len(shape.depths) - 1)
         self.norm = nn.LayerNorm(self.num_features, eps=1e-6)
         self.classifiers = nn.ModuleList(nn.Linear(self.num_features, spec.classes) for _ in range(shape.tokens))
         self.notes: tuple[str, ...] = ()
         self.pair_in_training = True
-        initialise(self, init)
+        init_weights(self, init)
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(n, c, h, w) to what the last stage gives, before any norm: maps (n, d, h', w') and class tokens (n, k, d)
@@ -177,7 +177,7 @@ class VisionTransformer(nn.Module):
         return {"position_map", "class_tokens"}
 
 
-def initialise(model: VisionTransformer, init: Init) -> None:
+def init_weights(model: VisionTransformer, init: Init) -> None:
     """Embeddings from a normal distribution of σ = 0.02 truncated at ±2.
 
     "trunc_normal", as DeiT and timm: so are the weights of linear layers, whose biases are 0. "authors", as PiT:
@@ -219,21 +219,21 @@ class ViT:
         self.stem.stride(self.patch)  # a stem may refuse a patch; better before any data is read
 
     def __call__(self, spec: Spec) -> nn.Module:
-        size = Size(self.heads, self.head_dim, max(1, round(self.mlp_ratio * self.heads * self.head_dim)))
+        size = BlockSize(self.heads, self.head_dim, max(1, round(self.mlp_ratio * self.heads * self.head_dim)))
         plain = replace(self, stem=Patches(), pooling=NoPooling())
-        reference = on_meta(lambda: plain.network(spec, size))
+        reference = build_on_meta(lambda: plain.build_network(spec, size))
         if self == plain:
-            note = plain_note(reference, size, spec)
+            note = format_plain_note(reference, size, spec)
         else:
-            size, note = matched(lambda tried: self.network(spec, tried), reference, size, spec)
-        model = self.network(spec, size)
+            size, note = match_size(lambda tried: self.build_network(spec, tried), reference, size, spec)
+        model = self.build_network(spec, size)
         model.notes = (note,)
         return model
 
-    def network(self, spec: Spec, first: Size) -> VisionTransformer:
+    def build_network(self, spec: Spec, first: BlockSize) -> VisionTransformer:
         """The network of this first stage, whatever it costs."""
         rates = drop_path_rates(self.drop_path, sum(self.depths), self.drop_path_rule)
-        shape = Shape(
+        shape = ViTArchitecture(
             patch=self.patch,
             stride=self.stem.stride(self.patch),
             depths=self.depths,

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from paribus.models.drop_path import DropPath
-from paribus.models.recompute import recomputed
-from paribus.models.vit_matching import Size
+from paribus.models.recompute import run_checkpointed
+from paribus.models.vit_matching import BlockSize
 
 
 class Attention(nn.Module):
@@ -37,10 +37,10 @@ class Mlp(nn.Module):
         return self.fc2(self.drop(F.gelu(self.fc1(x))))
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """x + attention(norm x), then x + mlp(norm x)."""
 
-    def __init__(self, size: Size, dropout: float, drop_path: float) -> None:
+    def __init__(self, size: BlockSize, dropout: float, drop_path: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(size.width, eps=1e-6)
         self.attn = Attention(size.width, size.heads)
@@ -60,7 +60,7 @@ class Stage(nn.Module):
     checkpointing: keeps only each block's inputs for the backward pass.
     """
 
-    def __init__(self, blocks: Iterable[Block], checkpointing: bool = False) -> None:
+    def __init__(self, blocks: Iterable[TransformerBlock], checkpointing: bool = False) -> None:
         super().__init__()
         self.blocks = nn.Sequential(*blocks)
         self.checkpointing = checkpointing
@@ -70,5 +70,5 @@ class Stage(nn.Module):
         grid, k = maps.shape[2:], tokens.shape[1]
         x = torch.cat((tokens, maps.flatten(2).transpose(1, 2)), dim=1)
         for block in self.blocks:
-            x = recomputed(block, x) if self.checkpointing else block(x)
+            x = run_checkpointed(block, x) if self.checkpointing else block(x)
         return x[:, k:].unflatten(1, grid).permute(0, 3, 1, 2), x[:, :k]

@@ -21,7 +21,7 @@ TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
-class Size:
+class BlockSize:
     """Of a block: attention heads, channels a head, hidden units of the MLP."""
 
     heads: int
@@ -36,40 +36,44 @@ class Size:
     def mlp_ratio(self) -> float:
         return self.hidden / self.width
 
-    def times(self, factor: int) -> "Size":
+    def scale(self, factor: int) -> "BlockSize":
         """More heads of the same dimension, all else wider in proportion."""
-        return Size(self.heads * factor, self.head_dim, self.hidden * factor)
+        return BlockSize(self.heads * factor, self.head_dim, self.hidden * factor)
 
     def __str__(self) -> str:
         return f"{self.heads} × {self.head_dim} = {self.width} channels, MLP ratio {self.mlp_ratio:.3g}"
 
 
-def on_meta(make: Callable[[], nn.Module]) -> nn.Module:
+def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
     """A network of shapes without numbers: nothing is allocated and no random number drawn."""
     with torch.device("meta"):
         return make()
 
 
-def matched(make: Callable[[Size], nn.Module], plain: nn.Module, size: Size, spec: Spec) -> tuple[Size, str]:
+def match_size(
+    make: Callable[[BlockSize], nn.Module], plain: nn.Module, size: BlockSize, spec: Spec
+) -> tuple[BlockSize, str]:
     """The first stage's size for which `make` gives a network that costs as much as the plain one, whose own is `size`;
     and a line on what both cost.
 
     Raises ConfigError if none comes within 1 %.
     """
     target = count_macs(plain, spec)
-    constant, linear, square, mlp = _terms(lambda first: count_macs(on_meta(lambda: make(first)), spec), size)
+    constant, linear, square, mlp = _fit_cost_terms(
+        lambda first: count_macs(build_on_meta(lambda: make(first)), spec), size
+    )
 
-    def candidates() -> Iterator[tuple[float, Size]]:
+    def candidates() -> Iterator[tuple[float, BlockSize]]:
         for heads in range(1, 4 * size.heads + 1):
             for head_dim in range(2, 4 * size.head_dim + 1, 2):
                 width = heads * head_dim
                 left = target - constant - linear * width - square * width**2
                 if (hidden := round(left / (mlp * width))) >= 1:
-                    first = Size(heads, head_dim, hidden)
+                    first = BlockSize(heads, head_dim, hidden)
                     yield abs(log(head_dim / size.head_dim)) + abs(log(first.mlp_ratio / size.mlp_ratio)), first
 
-    best = min(candidates(), key=lambda pair: (pair[0], pair[1].heads), default=(0.0, Size(1, 2, 1)))[1]
-    model = on_meta(lambda: make(best))
+    best = min(candidates(), key=lambda pair: (pair[0], pair[1].heads), default=(0.0, BlockSize(1, 2, 1)))[1]
+    model = build_on_meta(lambda: make(best))
     macs = count_macs(model, spec)
     if abs(macs / target - 1) > TOLERANCE:
         raise ConfigError(
@@ -78,27 +82,27 @@ def matched(make: Callable[[Size], nn.Module], plain: nn.Module, size: Size, spe
             "model.head_dim)"
         )
     return best, (
-        f"at matched MACs ({macs / target - 1:+.2%}): {_told(model, macs, best)}; plain ViT: "
-        f"{_told(plain, target, size)}"
+        f"at matched MACs ({macs / target - 1:+.2%}): {_format_cost(model, macs, best)}; plain ViT: "
+        f"{_format_cost(plain, target, size)}"
     )
 
 
-def plain_note(plain: nn.Module, size: Size, spec: Spec) -> str:
+def format_plain_note(plain: nn.Module, size: BlockSize, spec: Spec) -> str:
     """The same line for the plain network by itself."""
-    return f"plain ViT: {_told(plain, count_macs(plain, spec), size)}"
+    return f"plain ViT: {_format_cost(plain, count_macs(plain, spec), size)}"
 
 
-def _told(model: nn.Module, macs: int, first: Size) -> str:
+def _format_cost(model: nn.Module, macs: int, first: BlockSize) -> str:
     return f"{macs:,} MACs, {sum(p.numel() for p in model.parameters()):,} parameters, first stage {first}"
 
 
-def _terms(cost: Callable[[Size], int], size: Size) -> tuple[float, ...]:
+def _fit_cost_terms(cost: Callable[[BlockSize], int], size: BlockSize) -> tuple[float, ...]:
     """(a, b, c, d) of cost = a + b·width + c·width² + d·width·hidden, from four counted networks.
 
     Nothing else can occur in layers whose widths are multiples of the first one's: stems and classifiers are linear in
     it, as is attention between tokens; dense layers are products of two widths.
     """
-    shapes = [Size(1, size.width * w, size.hidden * h) for w, h in ((1, 1), (2, 1), (3, 1), (1, 2))]
+    shapes = [BlockSize(1, size.width * w, size.hidden * h) for w, h in ((1, 1), (2, 1), (3, 1), (1, 2))]
     rows = np.array([(1, s.width, s.width**2, s.width * s.hidden) for s in shapes], dtype=np.float64)
     scale = rows[0]  # so that the system is well conditioned at any width
     return tuple(float(x) for x in np.linalg.solve(rows / scale, [cost(s) for s in shapes]) / scale)

@@ -12,17 +12,17 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from paribus.core.build import near
+from paribus.core.build import did_you_mean
 from paribus.core.errors import ConfigError
-from paribus.recipe.compose import one_line
-from paribus.recipe.configs import config_folder
-from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.recipe.compose import explain_hydra_error
+from paribus.recipe.configs import find_config_folder
+from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.study.plan import Cell, Plan
-from paribus.study.runner.cells import quoted
-from paribus.study.spec import Study, StudySpec, key_of, merged
+from paribus.study.runner.cells import quote_override
+from paribus.study.spec import Study, StudySpec, merge_overrides, parse_key
 
 
-def planned(study: Study) -> Plan:
+def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises ConfigError that names the arm."""
     arms = {arm: _Arm(study, arm) for arm in study.spec.arms}
     return Plan(
@@ -39,18 +39,18 @@ class _Arm:
     def __init__(self, study: Study, name: str) -> None:
         spec = study.spec
         self._name = name
-        self._overrides = merged(spec.recipe, spec.arms[name])
+        self._overrides = merge_overrides(spec.recipe, spec.arms[name])
         settings = [f"runtime.threads={spec.threads}"]
-        if not any(key_of(override) == "tracker" for override in self._overrides):
+        if not any(parse_key(override) == "tracker" for override in self._overrides):
             settings.append("tracker=events")  # a study's cells are watched by its launcher
         self._overrides = (*self._overrides, *settings)
         try:
-            self._cfg, self._asked = _composed([*self._overrides, f"seed={spec.seeds[0]}"])
+            self._cfg, self._technique_names = _compose_config([*self._overrides, f"seed={spec.seeds[0]}"])
             self.recipe = self._recipe(spec.seeds[0])
             _check_metric(spec, self.recipe)
         except ConfigError as error:
             raise ConfigError(f"arms.{name}: {error}") from error
-        self._overrides = (*self._overrides, *_group_of(self.recipe, study.name, name))
+        self._overrides = (*self._overrides, *_wandb_group_overrides(self.recipe, study.name, name))
         self.computed = {key: value for key, value in self.recipe.computed.items() if key != "seed"}
 
     def cell(self, seed: int) -> Cell:
@@ -62,18 +62,18 @@ class _Arm:
         cfg = self._cfg.copy()
         cfg.seed = seed
         try:
-            return recipe_from(OmegaConf.to_container(cfg, resolve=True), self._asked)
+            return build_recipe(OmegaConf.to_container(cfg, resolve=True), self._technique_names)
         except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-            raise ConfigError(one_line(error, list(self._overrides))) from error
+            raise ConfigError(explain_hydra_error(error, list(self._overrides))) from error
 
 
-def _composed(overrides: list[str]) -> tuple[DictConfig, list[str]]:
+def _compose_config(overrides: list[str]) -> tuple[DictConfig, list[str]]:
     """The config, not resolved yet, and the techniques that were chosen."""
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
             cfg = compose("train", overrides, return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(one_line(error, overrides)) from error
+        raise ConfigError(explain_hydra_error(error, overrides)) from error
     choice: Any = cfg.hydra.runtime.choices.get("technique")
     with open_dict(cfg):
         del cfg["hydra"]
@@ -89,11 +89,15 @@ def _check_metric(spec: StudySpec, recipe: Recipe) -> None:
     known = [key for evaluator in evaluators for key in getattr(evaluator, "keys")]  # noqa: B009 — not in the protocol
     if spec.metric not in known:
         there = ", ".join(known) or "nothing"
-        raise ConfigError(f"metric: found {spec.metric}{near(spec.metric, known)}; the evaluators measure {there}")
+        raise ConfigError(
+            f"metric: found {spec.metric}{did_you_mean(spec.metric, known)}; the evaluators measure {there}"
+        )
 
 
-def _group_of(recipe: Recipe, study: str, arm: str) -> list[str]:
+def _wandb_group_overrides(recipe: Recipe, study: str, arm: str) -> list[str]:
     """Overrides that put the runs of a study together in W&B, where it is on and the recipe says nothing else."""
     wandb = recipe.config["tracker"].get("wandb") or {}
-    wanted = {"group": study, "job_type": arm}
-    return [f"tracker.wandb.{key}={quoted(name)}" for key, name in wanted.items() if wandb.get(key, "") is None]
+    defaults = {"group": study, "job_type": arm}
+    return [
+        f"tracker.wandb.{key}={quote_override(name)}" for key, name in defaults.items() if wandb.get(key, "") is None
+    ]

@@ -3,6 +3,7 @@
 A mistake that shows only here is still told as one of the config, before a run folder is made.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,55 +12,58 @@ import torch
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import (
+    BuildContext,
     Checks,
     DataSets,
+    DeviceContext,
     Evaluator,
     Loader,
     Method,
     ModelFactory,
-    Place,
     Slots,
-    Workshop,
 )
 from paribus.engine import distributed
-from paribus.engine.prefetch import Ahead
-from paribus.engine.runtime import compiled, initialised
-from paribus.methods.optimizers import Switched
+from paribus.engine.prefetch import PrefetchLoader
+from paribus.engine.runtime import build_from_stream, compile_model
+from paribus.methods.optimizers import FusedOptimizerFactory
 from paribus.models.groups import decay_groups
 from paribus.recipe.recipe import Recipe
 
 
 @contextmanager
-def building(part: str) -> Iterator[None]:
+def explain_build_errors(part: str) -> Iterator[None]:
     """Whatever goes wrong while something is made from a checked config is still the config's fault, or its class's."""
     try:
         yield
     except (ConfigError, RunFailed):
         raise
     except Exception as error:
-        what = next(iter(str(error).splitlines()), "")
-        raise ConfigError(f"{part}: cannot be made from this config: {type(error).__name__}: {what[:300]}") from error
+        first_line = next(iter(str(error).splitlines()), "")
+        raise ConfigError(
+            f"{part}: cannot be made from this config: {type(error).__name__}: {first_line[:300]}"
+        ) from error
 
 
-def place_of(recipe: Recipe, device: torch.device, world: distributed.World) -> Place:
-    return Place(device, recipe.update.dtype, recipe.runtime.memory_format, world.rank, world.size)
+def make_device_context(recipe: Recipe, device: torch.device, world: distributed.World) -> DeviceContext:
+    return DeviceContext(device, recipe.update.dtype, recipe.runtime.memory_format, world.rank, world.size)
 
 
-def loader_from(recipe: Recipe, data: DataSets, place: Place) -> Loader:
+def build_loader(recipe: Recipe, data: DataSets, place: DeviceContext) -> Loader:
     """The training loader; on CUDA it makes the next batch while a step runs."""
     loader = data.loader(recipe.batch_size, recipe.seed)
     if not recipe.runtime.prefetch or place.device.type != "cuda":
         return loader
-    return Ahead(loader, place.device, steps_of(recipe, loader.steps_per_epoch))
+    return PrefetchLoader(loader, place.device, count_steps(recipe, loader.steps_per_epoch))
 
 
-def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
+def build_method(recipe: Recipe, data: DataSets, place: DeviceContext) -> Method:
     """The method with its networks on the device, initialised from the seed's streams."""
-    share = recipe.batch_size // place.world
+    local_batch_size = recipe.batch_size // place.world
     accumulate = getattr(recipe.update, "accumulate", 1)
-    if share % accumulate:
+    if local_batch_size % accumulate:
         raise ConfigError(
-            f"update.accumulate: found {accumulate}; {share} images a process do not divide into that many parts"
+            f"update.accumulate: found {accumulate}; {local_batch_size} images a process do not divide into that many "
+            "parts"
         )
 
     for transform in recipe.transforms.values():
@@ -67,27 +71,38 @@ def method_from(recipe: Recipe, data: DataSets, place: Place) -> Method:
             transform.check(data.spec)
 
     def make(factory: ModelFactory, name: str) -> torch.nn.Module:
-        model = initialised(lambda: factory(data.spec), recipe.seed, name)
+        model = build_from_stream(lambda: factory(data.spec), recipe.seed, name)
         if recipe.runtime.sync_bn:
-            model = distributed.with_shared_statistics(model, place.device)
+            model = distributed.convert_sync_batchnorm(model, place.device)
         return model.to(place.device, place.dtype).to(memory_format=place.memory_format)
 
     def wrap(model: torch.nn.Module) -> torch.nn.Module:
-        return compiled(distributed.wrapped(model, place.device), recipe.runtime.compile)
+        return compile_model(distributed.wrap_ddp(model, place.device), recipe.runtime.compile)
 
     slots = Slots(
         tuple(t for t in recipe.transforms.values() if t is not None),
         recipe.model,
         recipe.objective,
-        Switched(recipe.optimizer, recipe.runtime.fused),
+        FusedOptimizerFactory(recipe.optimizer, recipe.runtime.fused),
         recipe.schedule,
         recipe.update,
         recipe.ema,
     )
-    return recipe.method(slots, Workshop(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers))
+    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers)
+    return _with_new_verb(recipe.method(slots, context))
 
 
-def evaluation_from(recipe: Recipe, data: DataSets) -> list[Evaluator]:
+def _with_new_verb(method: Method) -> Method:
+    """A method of a user's that still has `settle`, as `prepare_eval` was called up to 0.1, goes on working."""
+    old = getattr(method, "settle", None)
+    if old is not None:
+        name = type(method).__name__
+        warnings.warn(f"{name}.settle is now called prepare_eval; rename it", DeprecationWarning, stacklevel=2)
+        setattr(method, "prepare_eval", old)  # noqa: B010 — not declared on the user's class
+    return method
+
+
+def build_evaluators(recipe: Recipe, data: DataSets) -> list[Evaluator]:
     """The evaluators, once their splits are known to exist."""
     chosen = {name: e for name, e in recipe.evaluators.items() if e is not None}
     for name, evaluator in chosen.items():
@@ -100,5 +115,5 @@ def evaluation_from(recipe: Recipe, data: DataSets) -> list[Evaluator]:
     return list(chosen.values())
 
 
-def steps_of(recipe: Recipe, steps_per_epoch: int) -> int:
+def count_steps(recipe: Recipe, steps_per_epoch: int) -> int:
     return in_steps(recipe.steps, steps_per_epoch)

@@ -6,7 +6,7 @@ import paribus
 from paribus.core.errors import ConfigError
 
 
-def config_folder() -> Path:
+def find_config_folder() -> Path:
     package = Path(paribus.__file__).parent
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "train.yaml").is_file():
@@ -14,11 +14,11 @@ def config_folder() -> Path:
     raise ConfigError(f"no configs beside {package}; install paribus again")
 
 
-def options(group: str) -> dict[str, str]:
+def list_options(group: str) -> dict[str, str]:
     """The files of a config group, name to the first comment line that is not a Hydra directive."""
-    return {path.stem: _headline(path) for path in sorted((config_folder() / group).glob("*.yaml"))}
+    return {path.stem: _read_headline(path) for path in sorted((find_config_folder() / group).glob("*.yaml"))}
 
 
-def _headline(path: Path) -> str:
+def _read_headline(path: Path) -> str:
     comments = (line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
     return next((text for text in comments if not text.startswith("@package")), "")

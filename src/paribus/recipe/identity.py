@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from paribus.core.class_paths import recorded
+from paribus.core.class_paths import to_recorded_names
 
 PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every run on record
 
@@ -27,31 +27,31 @@ LATER_KEYS: Mapping[str, Any] = MappingProxyType({"data.augment": {}})
 
 def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     """What is computed by a complete config (every default written out): without paths, trackers, device or cadence."""
-    core = recorded({key: value for key, value in config.items() if key not in NOT_COMPUTED})
+    core = to_recorded_names({key: value for key, value in config.items() if key not in NOT_COMPUTED})
     core["data"] = {key: value for key, value in core["data"].items() if key not in NOT_COMPUTED_OF_DATA}
     for path, neutral in LATER_KEYS.items():
-        core = _without(core, path.split("."), recorded(neutral))
+        core = _drop_key(core, path.split("."), to_recorded_names(neutral))
     # the order of transforms is part of the recipe, the order of all other keys is not
     core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
     return {"protocol": PROTOCOL, **core}
 
 
-def id_of(computed: Mapping[str, Any]) -> str:
+def hash_recipe(computed: Mapping[str, Any]) -> str:
     """12 hex digits of a hash of what is computed."""
     text = json.dumps(computed, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _without(node: Any, path: list[str], neutral: Any) -> Any:
+def _drop_key(node: Any, path: list[str], neutral: Any) -> Any:
     """A copy without the key at this path, wherever it has the neutral value."""
     if not isinstance(node, Mapping):
         return node
     first, *rest = path
     if rest:
-        return {k: _without(v, rest, neutral) if first in (k, "*") else v for k, v in node.items()}
-    return {k: v for k, v in node.items() if first not in (k, "*") or not _same(v, neutral)}
+        return {k: _drop_key(v, rest, neutral) if first in (k, "*") else v for k, v in node.items()}
+    return {k: v for k, v in node.items() if first not in (k, "*") or not _is_same(v, neutral)}
 
 
-def _same(value: Any, neutral: Any) -> bool:
+def _is_same(value: Any, neutral: Any) -> bool:
     """Equal in type too: False is not 0."""
     return type(value) is type(neutral) and value == neutral

@@ -7,8 +7,10 @@ A file in configs/technique/ adds its settings to the config, and says under `ov
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
              it there: two ways of mixing, one of them asked for, would be compared with a baseline that has one
     fits:    one sentence on what it fits, for the refusal
-    neutral: settings with which it does nothing at all, for the conformance battery
-    small:   settings that suit the tiny images of the smoke recipes, for the same battery
+    check:   what the conformance battery needs to know of it, here because a third party's battery needs it too:
+             neutral: settings with which it does nothing at all, so that the run must equal the baseline bit for bit
+             small:   settings that suit the tiny images of the smoke recipes
+             (up to 0.1 the two stood beside `expect`; there they are still read)
 """
 
 from collections.abc import Mapping
@@ -16,10 +18,18 @@ from typing import Any
 
 from pydantic import Field
 
-from paribus.core.build import checked, schema
+from paribus.core.build import instantiate, schema
 from paribus.core.errors import ConfigError
 
-EMPTY = "baseline"
+BASELINE = "baseline"
+
+
+@schema
+class OverlayCheck:
+    """Settings for the conformance battery, dotted key -> value."""
+
+    neutral: dict[str, Any] = Field(default_factory=dict)
+    small: dict[str, Any] = Field(default_factory=dict)
 
 
 @schema
@@ -30,16 +40,15 @@ class Overlay:
     expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     fits: str = ""
-    neutral: dict[str, Any] = Field(default_factory=dict)
-    small: dict[str, Any] = Field(default_factory=dict)
+    check: OverlayCheck = Field(default_factory=OverlayCheck)
 
 
-def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
+def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str, Any]:
     """The config with every swap made and the rules replaced by `techniques`, the names in effect. Raises
     ConfigError."""
-    rules = {name: _rule(name, rule) for name, rule in _mapping("overlays", cfg.get("overlays")).items()}
+    rules = {name: overlay_rule(name, rule) for name, rule in _check_mapping("overlays", cfg.get("overlays")).items()}
     cfg = {key: value for key, value in cfg.items() if key != "overlays"}
-    names = [name for name in asked if name != EMPTY]
+    names = [name for name in technique_names if name != BASELINE]
     for name in names:
         if name not in rules:
             raise ConfigError(
@@ -47,13 +56,13 @@ def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
             )
     for name, rule in rules.items():
         for path, swaps in rule.swap.items():
-            found = value_at(cfg, path)
+            found = get_value(cfg, path)
             if not isinstance(found, str) or found not in swaps:
                 _refuse(name, path, found, list(swaps), rule)
             cfg = with_value(cfg, path, swaps[found])
     for name, rule in rules.items():
         for path, wanted in rule.expect.items():
-            found = value_at(cfg, path)
+            found = get_value(cfg, path)
             allowed = [wanted] if isinstance(wanted, str) else list(wanted)
             if found not in allowed:
                 _refuse(name, path, found, allowed, rule)
@@ -62,28 +71,43 @@ def in_effect(cfg: dict[str, Any], asked: list[str]) -> dict[str, Any]:
 
 
 def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
-    brought = {path.removesuffix("._target_") for rule in rules.values() for path in rule.expect}
+    overlay_paths = {path.removesuffix("._target_") for rule in rules.values() for path in rule.expect}
     for name, rule in rules.items():
         for path, classes in rule.alone.items():
-            for key in _mapping(path, value_at(cfg, path)):
-                if f"{path}.{key}" not in brought and (found := value_at(cfg, f"{path}.{key}._target_")) in classes:
+            for key in _check_mapping(path, get_value(cfg, path)):
+                if (
+                    f"{path}.{key}" not in overlay_paths
+                    and (found := get_value(cfg, f"{path}.{key}._target_")) in classes
+                ):
                     raise ConfigError(
                         f"technique={name} does not fit this recipe: its {path}.{key} is {found} already, and the two "
                         f"would come on top of each other; {path}.{key}=null takes the recipe's own out"
                     )
 
 
-def _rule(name: str, rule: Any) -> Overlay:
-    rule = _mapping(f"overlays.{name}", rule)
-    several = {key: _mapping(f"overlays.{name}.{key}", rule.get(key)) for key in ("expect", "alone")}
+def overlay_rule(name: str, rule: Any) -> Overlay:
+    """The checked rules of one technique, from `overlays.NAME` of a composed config. Raises ConfigError."""
+    rule = _check_mapping(f"overlays.{name}", rule)
+    check = _check_settings(name, rule)
+    several = {key: _check_mapping(f"overlays.{name}.{key}", rule.get(key)) for key in ("expect", "alone")}
     plain = {
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }
-    return checked(Overlay, {**rule, **plain}, f"overlays.{name}")
+    return instantiate(Overlay, {**rule, **plain, "check": check}, f"overlays.{name}")
 
 
-def _mapping(path: str, value: Any) -> dict[str, Any]:
+def _check_settings(name: str, rule: dict[str, Any]) -> OverlayCheck:
+    """`check`, and what of it stands where it stood up to 0.1; taken out of the rule."""
+    path = f"overlays.{name}.check"
+    stated = _check_mapping(path, rule.pop("check", None))
+    old = {key: rule.pop(key) for key in ("neutral", "small") if key in rule}
+    if twice := sorted(set(old) & set(stated)):
+        raise ConfigError(f"{path}.{twice[0]}: found also as overlays.{name}.{twice[0]}; leave the latter out")
+    return instantiate(OverlayCheck, {**old, **stated}, path)
+
+
+def _check_mapping(path: str, value: Any) -> dict[str, Any]:
     if value is not None and not isinstance(value, Mapping):
         raise ConfigError(f"{path}: found {value!r}; should be a mapping (recipe/overlays.py has the rules)")
     return {str(key): item for key, item in (value or {}).items()}
@@ -94,7 +118,7 @@ def _refuse(name: str, path: str, found: Any, allowed: list[str], rule: Overlay)
     raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found}; {fits}")
 
 
-def value_at(cfg: Mapping[str, Any], path: str) -> Any:
+def get_value(cfg: Mapping[str, Any], path: str) -> Any:
     """The value at a dotted path, None if there is nothing."""
     node: Any = cfg
     for key in path.split("."):

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from paribus.core.build import build, called_like, checked, describe, schema
+from paribus.core.build import build, instantiate, matches_signature, schema, to_config
 from paribus.core.duration import PositiveDuration
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import (
-    Average,
     DataFactory,
+    EMAFactory,
     Evaluator,
     MethodFactory,
     ModelFactory,
@@ -29,11 +29,11 @@ from paribus.core.protocols import (
     Update,
 )
 from paribus.engine.runtime import Runtime
-from paribus.recipe.identity import computed_part, id_of
-from paribus.recipe.overlays import in_effect
+from paribus.recipe.identity import computed_part, hash_recipe
+from paribus.recipe.overlays import apply_overlays
 
 
-def _file_name(name: str) -> str:
+def _check_file_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise ValueError("should be part of a file name: letters, digits, and _ . - after the first")
     return name
@@ -66,21 +66,21 @@ class PathsConfig:
 class Recipe:
     """A complete run. Each field is a key of configs/train.yaml."""
 
-    name: Annotated[str, AfterValidator(_file_name)]
+    name: Annotated[str, AfterValidator(_check_file_name)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]
     steps: PositiveDuration
     batch_size: Annotated[int, Field(ge=1)]
-    data: Annotated[DataFactory, called_like(DataFactory)]
-    model: Annotated[ModelFactory, called_like(ModelFactory)]
-    method: Annotated[MethodFactory, called_like(MethodFactory)]
-    transforms: dict[str, Annotated[Transform | None, called_like(Transform)]]
-    objective: Annotated[Objective, called_like(Objective)]
-    optimizer: Annotated[OptimizerFactory, called_like(OptimizerFactory)]
-    schedule: Annotated[Schedule, called_like(Schedule)]
-    update: Annotated[Update, called_like(Update)]
-    ema: Annotated[Average, called_like(Average)]
-    evaluators: dict[str, Annotated[Evaluator | None, called_like(Evaluator)]]
-    tracker: dict[str, Annotated[TrackerFactory | None, called_like(TrackerFactory)]]
+    data: Annotated[DataFactory, matches_signature(DataFactory)]
+    model: Annotated[ModelFactory, matches_signature(ModelFactory)]
+    method: Annotated[MethodFactory, matches_signature(MethodFactory)]
+    transforms: dict[str, Annotated[Transform | None, matches_signature(Transform)]]
+    objective: Annotated[Objective, matches_signature(Objective)]
+    optimizer: Annotated[OptimizerFactory, matches_signature(OptimizerFactory)]
+    schedule: Annotated[Schedule, matches_signature(Schedule)]
+    update: Annotated[Update, matches_signature(Update)]
+    ema: Annotated[EMAFactory, matches_signature(EMAFactory)]
+    evaluators: dict[str, Annotated[Evaluator | None, matches_signature(Evaluator)]]
+    tracker: dict[str, Annotated[TrackerFactory | None, matches_signature(TrackerFactory)]]
     runtime: Runtime
     every: EveryConfig
     checkpoints: CheckpointsConfig
@@ -91,7 +91,7 @@ class Recipe:
     @functools.cached_property
     def config(self) -> dict[str, Any]:
         """Plain data that makes this recipe again, every default written out."""
-        return {key: value for key, value in describe(self).items() if key != "_target_"}
+        return {key: value for key, value in to_config(self).items() if key != "_target_"}
 
     @functools.cached_property
     def computed(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class Recipe:
     @functools.cached_property
     def id(self) -> str:
         """12 hex digits of a hash of what is computed."""
-        return id_of(self.computed)
+        return hash_recipe(self.computed)
 
     @property
     def title(self) -> str:
@@ -113,12 +113,12 @@ class Recipe:
         return Path(self.paths.runs).expanduser() / f"{self.title}-{self.id}"
 
 
-def recipe_from(cfg: Any, asked: list[str]) -> Recipe:
+def build_recipe(cfg: Any, technique_names: list[str]) -> Recipe:
     """Check a composed config, with the names of the techniques that were asked for. Raises ConfigError."""
-    return recipe_again(in_effect(cfg, asked))
+    return rebuild_recipe(apply_overlays(cfg, technique_names))
 
 
-def recipe_again(config: Mapping[str, Any]) -> Recipe:
+def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:
     """The recipe of a run folder's config.yaml."""
     packages = config.get("packages") or ()
     if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
@@ -131,5 +131,5 @@ def recipe_again(config: Mapping[str, Any]) -> Recipe:
     values = build(config, packages=tuple(packages))
     for key, cls in {"every": EveryConfig, "checkpoints": CheckpointsConfig, "paths": PathsConfig}.items():
         if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose
-            values[key] = checked(cls, values[key], key)
-    return checked(Recipe, values)
+            values[key] = instantiate(cls, values[key], key)
+    return instantiate(Recipe, values)

@@ -11,57 +11,57 @@ from paribus.core.build import resolve
 from paribus.core.protocols import DataSets, Method, Spec
 from paribus.engine.loop import Run
 from paribus.models.macs import count_macs
-from paribus.recipe.overlays import value_at
+from paribus.recipe.overlays import get_value
 from paribus.recipe.recipe import Recipe
-from paribus.runs.screen import Facts, Row
+from paribus.runs.screen import LabeledText, RunDescription
 
-COUNTING_S = 3.0  # for MACs; the largest network here takes a third of a second
-_ALWAYS = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
-_NEVER = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed
+COUNTING_LIMIT_S = 3.0  # for MACs; the largest network here takes a third of a second
+_ALWAYS_SHOWN = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
+_NEVER_SHOWN = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed
 
 
 @dataclass(frozen=True)
-class Size:
+class NetworkSize:
     """A network's parameters and the multiply-accumulates of one image, or in words why they are not known."""
 
     parameters: int
     macs: int | str
 
 
-def facts_of(
+def describe_run(
     recipe: Recipe,
     rules: Mapping[str, Any],
     run: Run,
     data: DataSets,
     method: Method,
-    size: Size,
+    size: NetworkSize,
     steps_per_epoch: int,
     start: int,
-) -> Facts:
+) -> RunDescription:
     """rules: `overlays` of the composed config."""
     spec, model = data.spec, getattr(method, "model", None)
     groups = getattr(method, "groups", [])
-    return Facts(
+    return RunDescription(
         title=recipe.title,
         name=recipe.name,
         seed=recipe.seed,
-        techniques=tuple((name, settings(recipe, rules.get(name, {}))) for name in recipe.techniques),
-        data=described(recipe.data),
+        techniques=tuple((name, format_technique(recipe, rules.get(name, {}))) for name in recipe.techniques),
+        data=format_object(recipe.data),
         sizes=data.sizes,
         image=(spec.channels, spec.height, spec.width),
         classes=spec.classes,
-        model=described(recipe.model),
+        model=format_object(recipe.model),
         parameters=size.parameters,
         macs=size.macs,
         notes=tuple(getattr(model, "notes", ())),  # what a factory solved for, e.g. a width at matched MACs
         decay=tuple((g.decays, len(g.parameters), sum(p.numel() for p in g.parameters)) for g in groups),
-        optimizer=described(recipe.optimizer),
-        schedule=described(recipe.schedule),
-        others=_unusual(recipe, rules),
+        optimizer=format_object(recipe.optimizer),
+        schedule=format_object(recipe.schedule),
+        others=_list_unusual_parts(recipe, rules),
         steps=run.total,
         steps_per_epoch=steps_per_epoch,
         batch_size=recipe.batch_size,
-        device=_device(recipe, run.device),
+        device=_format_device(recipe, run.device),
         precision=getattr(recipe.update, "precision", "fp32"),
         threads=torch.get_num_threads(),
         processes=run.world.size,
@@ -70,103 +70,107 @@ def facts_of(
     )
 
 
-def size_of(method: Method, spec: Spec, limit_s: float = COUNTING_S) -> Size:
+def measure_network_size(method: Method, spec: Spec, limit_s: float = COUNTING_LIMIT_S) -> NetworkSize:
     """A network that cannot be counted can still be trained."""
     model = getattr(method, "model", None)
     if model is None:
-        return Size(0, "not counted (no single network)")
+        return NetworkSize(0, "not counted (no single network)")
     parameters = sum(p.numel() for p in model.parameters())
     try:
-        return Size(parameters, count_macs(model, spec, limit_s))
+        return NetworkSize(parameters, count_macs(model, spec, limit_s))
     except TimeoutError:
-        return Size(parameters, f"not counted (it takes more than {limit_s:g} s)")
+        return NetworkSize(parameters, f"not counted (it takes more than {limit_s:g} s)")
     except Exception as error:  # whatever a network may do that does not work without values
-        return Size(parameters, f"not counted ({type(error).__name__})")
+        return NetworkSize(parameters, f"not counted ({type(error).__name__})")
 
 
-def settings(recipe: Recipe, rule: Mapping[str, Any]) -> str:
+def format_technique(recipe: Recipe, rule: Mapping[str, Any]) -> str:
     """What a technique put into the recipe: the classes it swapped in with the settings that those replaced did not
     have, or the settings of the object it added."""
-    config, told = recipe.config, list[str]()
+    config, parts = recipe.config, list[str]()
     for path, swaps in rule.get("swap", {}).items():
-        place = path.removesuffix("._target_")
-        node = cast(dict[str, Any], value_at(config, place) or {})
-        old = [was for was, new in swaps.items() if new == node.get("_target_")]
+        slot = path.removesuffix("._target_")
+        node = cast(dict[str, Any], get_value(config, slot) or {})
+        old = [replaced for replaced, new in swaps.items() if new == node.get("_target_")]
         known = {f.name for f in fields(cast(Any, resolve(old[0], path, recipe.packages)))} if old else set(node)
-        told.append(f"{place}={_short(str(node.get('_target_')))}")
-        told += _main({key: value for key, value in node.items() if key not in known or key == "_target_"}, recipe)
-    if not told:
+        parts.append(f"{slot}={_short_name(str(node.get('_target_')))}")
+        parts += _format_main_settings(
+            {key: value for key, value in node.items() if key not in known or key == "_target_"}, recipe
+        )
+    if not parts:
         for path in rule.get("expect", {}):
-            told += _main(cast(dict[str, Any], value_at(config, path.removesuffix("._target_")) or {}), recipe)
-    return " ".join(told)
+            parts += _format_main_settings(
+                cast(dict[str, Any], get_value(config, path.removesuffix("._target_")) or {}), recipe
+            )
+    return " ".join(parts)
 
 
-def _main(node: Mapping[str, Any], recipe: Recipe) -> list[str]:
+def _format_main_settings(node: Mapping[str, Any], recipe: Recipe) -> list[str]:
     """Numbers always; switches and choices where they are not the default, since most of them name a variant."""
     if "_target_" not in node:
         return []
     defaults = {f.name: f.default for f in fields(cast(Any, resolve(node["_target_"], "", recipe.packages)))}
     return [
-        f"{key}={_written(value)}"
+        f"{key}={_format_value(value)}"
         for key, value in node.items()
         if key != "_target_"
         and ((isinstance(value, int | float) and not isinstance(value, bool)) or value != defaults.get(key))
     ]
 
 
-def described(thing: Any) -> str:
+def format_object(thing: Any) -> str:
     """The class of a config object and its settings that are not the defaults: "Cosine warmup=1ep"."""
-    told = [_short(type(thing).__qualname__)]
+    parts = [_short_name(type(thing).__qualname__)]
     if is_dataclass(thing):
         for field in fields(thing):
             value = getattr(thing, field.name)
             default = field.default_factory() if field.default_factory is not MISSING else field.default
             if isinstance(default, FieldInfo):
                 default = default.get_default(call_default_factory=True, validated_data={})
-            if field.name in _ALWAYS or (value != default and field.name not in _NEVER):
-                told.append(f"{field.name}={_written(value)}")
-    return " ".join(told)
+            if field.name in _ALWAYS_SHOWN or (value != default and field.name not in _NEVER_SHOWN):
+                parts.append(f"{field.name}={_format_value(value)}")
+    return " ".join(parts)
 
 
-def _unusual(recipe: Recipe, rules: Mapping[str, Any]) -> tuple[Row, ...]:
+def _list_unusual_parts(recipe: Recipe, rules: Mapping[str, Any]) -> tuple[LabeledText, ...]:
     """The recipe's own transforms, which no technique brought, and the parts that are not what most recipes have."""
-    brought = {path.removesuffix("._target_") for rule in rules.values() for path in rule.get("expect") or {}}
-    own = [(k, t) for k, t in recipe.transforms.items() if t is not None and f"transforms.{k}" not in brought]
-    told = {name: described(getattr(recipe, name)) for name in ("method", "objective", "update", "ema")}
+    overlay_paths = {path.removesuffix("._target_") for rule in rules.values() for path in rule.get("expect") or {}}
+    own = [(k, t) for k, t in recipe.transforms.items() if t is not None and f"transforms.{k}" not in overlay_paths]
+    descriptions = {name: format_object(getattr(recipe, name)) for name in ("method", "objective", "update", "ema")}
     usual = {"method": "Supervised", "objective": "CrossEntropy", "update": "GradientStep", "ema": "Ema"}
-    rows = [(name, text) for name, text in told.items() if text != usual[name]]
-    return (*((f"transforms.{key}", described(transform)) for key, transform in own), *rows)
+    rows = [(name, text) for name, text in descriptions.items() if text != usual[name]]
+    return (*((f"transforms.{key}", format_object(transform)) for key, transform in own), *rows)
 
 
-def _device(recipe: Recipe, device: torch.device) -> str:
+def _format_device(recipe: Recipe, device: torch.device) -> str:
     name = f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else str(device)
     modes = [mode for mode in ("compile", "deterministic", "tf32") if getattr(recipe.runtime, mode)]
     return ", ".join([name, *modes])
 
 
-def _short(target: str) -> str:
+def _short_name(target: str) -> str:
     return target.rpartition(".")[2].removesuffix("Optimizer")
 
 
-def _written(value: Any) -> str:
+def _format_value(value: Any) -> str:
     """As on the command line."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(_written, cast(list[Any], value)))}]"
+        return f"[{','.join(map(_format_value, cast(list[Any], value)))}]"
     if isinstance(value, Mapping) and "_target_" in value:
-        return _short(str(cast(dict[str, Any], value)["_target_"]))
+        return _short_name(str(cast(dict[str, Any], value)["_target_"]))
     if isinstance(value, type):
         return value.__qualname__
     if is_dataclass(value):
-        name, _, settings_of_it = described(value).partition(" ")
+        name, _, settings_of_it = format_object(value).partition(" ")
         return f"{name}({settings_of_it})" if settings_of_it else name
     return str(value)
 
 
-def optimizer_form(method: Method) -> str:
+def describe_optimizer(method: Method) -> str:
     """The optimizer and the form that takes its steps, of several that agree to rounding: "AdamP, batched"."""
     optimizer = getattr(method, "optimizer", None)
     if optimizer is None:

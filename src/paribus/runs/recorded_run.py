@@ -14,36 +14,40 @@ from paribus.core.events import read_events
 from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.agreement import METRIC, Key, Value
 from paribus.engine.distributed import World
-from paribus.recipe.recipe import Recipe, recipe_again
+from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.saved_run import with_overrides
 
-SECONDS = 60  # of training, about, where no length was asked for
-ALLOWED = ("data.root", "packages", "runtime.")
+DEFAULT_SECONDS = 60  # of training, about, where no length was asked for
+ALLOWED_OVERRIDES = ("data.root", "packages", "runtime.")
 
 
 @dataclass(frozen=True)
-class Record:
+class RecordedRun:
     """A run folder as it was left. events: the lines of its record. end: the last step that its receipt tells."""
 
     folder: Path
     recipe: Recipe
-    lines: list[receipt.Line]
+    lines: list[receipt.ReceiptLine]
     segments: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
     events: Sequence[Mapping[str, Any]]
     end: int
 
-    def measured(self) -> dict[Key, Value]:
+    def collect_metrics(self) -> dict[Key, Value]:
         """Every metric at its step as the record has it; those of the last step as the summary has them, from which
         a study takes them."""
-        said = [(event["step"], event["values"]) for event in self.events]
-        said.append((self.summary.get("step"), self.summary.get("metrics")))
-        told = ((step, name, v) for step, metrics in said if isinstance(metrics, dict) for name, v in metrics.items())
-        return {(step, METRIC, name): v for step, name, v in told if isinstance(step, int) and isinstance(v, float)}
+        sources = [(event["step"], event["values"]) for event in self.events]
+        sources.append((self.summary.get("step"), self.summary.get("metrics")))
+        metrics_found = (
+            (step, name, v) for step, metrics in sources if isinstance(metrics, dict) for name, v in metrics.items()
+        )
+        return {
+            (step, METRIC, name): v for step, name, v in metrics_found if isinstance(step, int) and isinstance(v, float)
+        }
 
 
-def record_of(folder: Path, overrides: list[str], usage: str) -> Record:
-    config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED, usage)
+def load_recorded_run(folder: Path, overrides: list[str], usage: str) -> RecordedRun:
+    config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES, usage)
     path = folder / runfolder.RECEIPTS
     lines = receipt.read(path) if path.is_file() else []
     end = max((line["step"] for line in lines if "losses" in line), default=0)
@@ -51,40 +55,40 @@ def record_of(folder: Path, overrides: list[str], usage: str) -> Record:
         raise ConfigError(
             f"{folder} has no receipt ({runfolder.RECEIPTS}) yet; a run has one from its first log line on"
         )
-    segments = runfolder.segments(folder)
+    segments = runfolder.read_segments(folder)
     summary = runfolder.read_json(folder / runfolder.SUMMARY)
-    if runfolder.state(folder) == "DONE" and isinstance(summary.get("step"), int) and summary["step"] > end:
+    if runfolder.read_state(folder) == "DONE" and isinstance(summary.get("step"), int) and summary["step"] > end:
         raise ConfigError(f"{path} ends at step {end} of {summary['step']}; put the whole file back")
     events = read_events(folder / runfolder.EVENTS)
-    return Record(folder, recipe_again(config), lines, segments, summary, events, end)
+    return RecordedRun(folder, rebuild_recipe(config), lines, segments, summary, events, end)
 
 
-def as_on_record(path: Path, record: Record, required: bool) -> None:
+def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
     """Raise ConfigError if a checkpoint holds other weights than the receipt says, or those of another step or run.
 
     required: the replay begins from it, so that it has to be sound; another one that is damaged is passed over.
     """
     try:
-        saved = checkpoint.load(path)
+        loaded = checkpoint.load(path)
     except ConfigError:
         if required:
             raise
         return
-    if name_of(saved.step) != path.name:
-        raise ConfigError(f"{path} holds the checkpoint of step {saved.step}; put the right file back")
-    known = [line["checksums"] for line in record.lines if line["step"] == saved.step and "checksums" in line]
-    if known and receipt.checksums(saved.method) != known[-1]:
+    if checkpoint_name(loaded.step) != path.name:
+        raise ConfigError(f"{path} holds the checkpoint of step {loaded.step}; put the right file back")
+    known = [line["checksums"] for line in record.lines if line["step"] == loaded.step and "checksums" in line]
+    if known and receipt.checksums(loaded.method) != known[-1]:
         raise ConfigError(
             f"{path} holds other weights than the run had (their checksums are not in {runfolder.RECEIPTS}); "
             "put the right file back, or delete it"
         )
 
 
-def span_of(record: Record, span: str | None) -> tuple[int, int]:
+def parse_span(record: RecordedRun, span: str | None) -> tuple[int, int]:
     """Its two ends as steps."""
-    first = next(step for line in record.lines for step, _ in receipt.per_step(line)) - 1
+    first = next(step for line in record.lines for step, _ in receipt.iterate_steps(line)) - 1
     if span is None:
-        begin, end = first, _a_minutes_worth(record, first)
+        begin, end = first, _choose_end(record, first)
     else:
         a, _, b = span.partition(":")
         if not all(text.isdecimal() or not text for text in (a, b)) or ":" not in span:
@@ -102,26 +106,28 @@ def span_of(record: Record, span: str | None) -> tuple[int, int]:
     return begin, end
 
 
-def _a_minutes_worth(record: Record, begin: int) -> int:
+def _choose_end(record: RecordedRun, begin: int) -> int:
     """The last step of a replay that takes about SECONDS, at a checkpoint if one comes in that time."""
     clocks = [(e["step"], s) for e in record.events if isinstance(s := e["values"].get("time/train_s"), float)]
     step, seconds = clocks[-1] if clocks else (1, 0.0)
-    affordable = begin + max(1, int(SECONDS * step / max(seconds, 1e-9)))
+    affordable = begin + max(1, int(DEFAULT_SECONDS * step / max(seconds, 1e-9)))
     if affordable >= record.end:
         return record.end
-    saved = [line["step"] for line in record.lines if "checksums" in line and begin < line["step"] <= affordable]
-    return max(saved, default=affordable)
+    checkpoint_steps = [
+        line["step"] for line in record.lines if "checksums" in line and begin < line["step"] <= affordable
+    ]
+    return max(checkpoint_steps, default=affordable)
 
 
-def computing(segments: Sequence[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
+def select_segments(segments: Sequence[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
     """The segments of a run whose steps stand in its record: a later one takes the place of what it did again."""
     starts = [segment.get("start_step", 0) for segment in segments]
     return [segment for i, segment in enumerate(segments) if max(starts[i], begin) < min([*starts[i + 1 :], end])]
 
 
-def world_of(folder: Path, then: list[Mapping[str, Any]], span: str | None) -> World:
+def check_world(folder: Path, segments: list[Mapping[str, Any]], span: str | None) -> World:
     """This process's place among as many as there were."""
-    sizes = sorted({segment["fingerprint"].get("world_size", 1) for segment in then})
+    sizes = sorted({segment["fingerprint"].get("world_size", 1) for segment in segments})
     world = distributed.from_environment()
     if len(sizes) > 1:
         raise ConfigError(
@@ -134,13 +140,13 @@ def world_of(folder: Path, then: list[Mapping[str, Any]], span: str | None) -> W
     return world
 
 
-def as_then(recipe: Recipe, segment: Mapping[str, Any], overrides: list[str]) -> Recipe:
+def with_recorded_runtime(recipe: Recipe, segment: Mapping[str, Any], overrides: list[str]) -> Recipe:
     """The recipe with the threads and the kind of device on record, where no override says otherwise."""
-    asked = {override.partition("=")[0] for override in overrides}
+    overridden = {override.partition("=")[0] for override in overrides}
     runtime = recipe.runtime
-    if "runtime.threads" not in asked:
+    if "runtime.threads" not in overridden:
         runtime = dataclasses.replace(runtime, threads=segment["fingerprint"].get("threads", runtime.threads))
-    if "runtime.device" not in asked:
+    if "runtime.device" not in overridden:
         gpu = segment.get("gpu")
         if gpu and not torch.cuda.is_available():
             raise ConfigError(
@@ -152,5 +158,5 @@ def as_then(recipe: Recipe, segment: Mapping[str, Any], overrides: list[str]) ->
     return dataclasses.replace(recipe, runtime=runtime)
 
 
-def name_of(step: int) -> str:
+def checkpoint_name(step: int) -> str:
     return f"step_{step:08d}.pt"

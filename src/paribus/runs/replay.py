@@ -20,72 +20,103 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Method
 from paribus.engine import checkpoint, distributed, receipt
-from paribus.engine.agreement import METRIC, Agreement, Key, Value, compared, fingerprints, values
+from paribus.engine.agreement import METRIC, Agreement, Key, Value, collect_values, compare_receipts, diff_fingerprints
 from paribus.engine.checkpoint import Checkpoint
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.loop import Run
 from paribus.engine.loop import train as train_loop
-from paribus.engine.provenance import checkout, fingerprint
-from paribus.engine.runtime import prepare
+from paribus.engine.provenance import fingerprint, read_git_state
+from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
-from paribus.recipe.build import building, evaluation_from, loader_from, method_from, place_of, steps_of
+from paribus.recipe.build import (
+    build_evaluators,
+    build_loader,
+    build_method,
+    count_steps,
+    explain_build_errors,
+    make_device_context,
+)
 from paribus.recipe.recipe import Recipe
-from paribus.runs.describe import optimizer_form
-from paribus.runs.recorded_run import Record, as_on_record, as_then, computing, name_of, record_of, span_of, world_of
-from paribus.runs.train import cadence
+from paribus.runs.describe import describe_optimizer
+from paribus.runs.recorded_run import (
+    RecordedRun,
+    check_checkpoint,
+    check_world,
+    checkpoint_name,
+    load_recorded_run,
+    parse_span,
+    select_segments,
+    with_recorded_runtime,
+)
+from paribus.runs.train import compute_intervals
 
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ReplayResult:
     """agreement: of the steps after `begin` up to `end`. promised: the bits had to be equal. differences: in what may
     change them, key -> (then, now). seconds: of training again."""
 
-    record: Record
+    record: RecordedRun
     begin: int
     end: int
     agreement: Agreement
-    promised: bool
+    is_exact_promised: bool
     tolerance: float
     differences: Mapping[str, tuple[Any, Any]]
     seconds: float
 
     @property
-    def word(self) -> str:
-        return "bit-exact" if self.agreement.exact else "differs" if self.agreement.beyond else "within-tolerance"
+    def outcome(self) -> str:
+        return (
+            "bit-exact"
+            if self.agreement.is_exact
+            else "differs"
+            if self.agreement.first_beyond_tolerance
+            else "within-tolerance"
+        )
 
 
-def verified(folder: Path, span: str | None, tolerance: float | None, overrides: list[str], usage: str) -> Verdict:
+def replay_run(
+    folder: Path, span: str | None, tolerance: float | None, overrides: list[str], usage: str
+) -> ReplayResult:
     """Replay a span of a run. span: A:B, or None for about a minute. Raises ConfigError if there is nothing to verify
     or it cannot be replayed here."""
-    record = record_of(folder, overrides, usage)
-    begin, end = span_of(record, span)
-    then = [s for s in computing(record.segments, begin, end) if isinstance(s.get("fingerprint"), dict)]
-    if not then:
+    record = load_recorded_run(folder, overrides, usage)
+    begin, end = parse_span(record, span)
+    recorded_segments = [
+        s for s in select_segments(record.segments, begin, end) if isinstance(s.get("fingerprint"), dict)
+    ]
+    if not recorded_segments:
         raise ConfigError(f"{folder / runfolder.PROVENANCE} does not say on what steps {begin + 1} to {end} were made")
-    world = world_of(record.folder, then, span)
-    recipe = as_then(record.recipe, then[0], overrides)
-    start = checkpoint.load(folder / runfolder.CHECKPOINTS / name_of(begin)) if begin else None
+    world = check_world(record.folder, recorded_segments, span)
+    recipe = with_recorded_runtime(record.recipe, recorded_segments[0], overrides)
+    start = checkpoint.load(folder / runfolder.CHECKPOINTS / checkpoint_name(begin)) if begin else None
     for path in sorted((folder / runfolder.CHECKPOINTS).glob("step_*.pt")):
-        as_on_record(path, record, required=path.name == (begin and name_of(begin)))
+        check_checkpoint(path, record, required=path.name == (begin and checkpoint_name(begin)))
     if start is not None:
-        receipt.kept(folder / runfolder.RECEIPTS, start.loop.get("receipt"))
-    device = prepare(recipe.runtime, world)
-    distributed.join(world, device)
-    with _leaving_nothing() as scratch:
+        receipt.read_until_checkpoint(folder / runfolder.RECEIPTS, start.loop.get("receipt"))
+    device = apply_runtime(recipe.runtime, world)
+    distributed.init_process_group(world, device)
+    with _temporary_folder() as scratch:
         shutil.copyfile(folder / runfolder.RECEIPTS, scratch / runfolder.RECEIPTS)
-        again, method, checksum, seconds = _trained(recipe, scratch, device, world, start, end)
-    now = fingerprint(recipe.runtime, device, world, optimizer_form(method))
-    promised = all(s["fingerprint"] == now for s in then) and (device.type == "cpu" or recipe.runtime.deterministic)
-    if tolerance is None:
-        tolerance = 0.0 if promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
-    agreement = distributed.from_main(
-        world, lambda: compared(values(record.lines) | record.measured(), again, begin, end, tolerance)
+        replayed, method, checksum, seconds = _train_again(recipe, scratch, device, world, start, end)
+    current_fingerprint = fingerprint(recipe.runtime, device, world, describe_optimizer(method))
+    is_exact_promised = all(s["fingerprint"] == current_fingerprint for s in recorded_segments) and (
+        device.type == "cpu" or recipe.runtime.deterministic
     )
-    differences = _differences(record, then, now, recipe, checksum)
-    return Verdict(record, begin, end, agreement, promised, tolerance, differences, seconds)
+    if tolerance is None:
+        tolerance = 0.0 if is_exact_promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
+    agreement = distributed.broadcast_from_main(
+        world,
+        lambda: compare_receipts(
+            collect_values(record.lines) | record.collect_metrics(), replayed, begin, end, tolerance
+        ),
+    )
+    differences = _find_differences(record, recorded_segments, current_fingerprint, recipe, checksum)
+    return ReplayResult(record, begin, end, agreement, is_exact_promised, tolerance, differences, seconds)
 
 
 class _StopAfter(StopRequest):
@@ -93,21 +124,21 @@ class _StopAfter(StopRequest):
         super().__init__()
         self._left = steps
 
-    def agreed(self, world: World, device: torch.device, now: bool) -> bool:
+    def should_stop(self, world: World, device: torch.device, now: bool) -> bool:
         self._left -= 1
         return self._left == 0
 
 
-class _Heard:
+class _EvaluationRecorder:
     """Evaluates, and as a tracker hears after which step that was."""
 
-    def __init__(self, evaluated: Callable[[], dict[str, float]]) -> None:
+    def __init__(self, evaluate_now: Callable[[], dict[str, float]]) -> None:
         self.values: dict[Key, Value] = {}
-        self._evaluated = evaluated
+        self._evaluate = evaluate_now
         self._newest: dict[str, float] = {}
 
     def __call__(self) -> dict[str, float]:
-        self._newest = self._evaluated()
+        self._newest = self._evaluate()
         return self._newest
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -118,43 +149,43 @@ class _Heard:
         pass
 
 
-def _trained(
+def _train_again(
     recipe: Recipe, scratch: Path, device: torch.device, world: World, start: Checkpoint | None, end: int
 ) -> tuple[dict[Key, Value], Method, str, float]:
     """Train from a checkpoint, or the beginning, to a step; what the receipt says, and what made it."""
-    place = place_of(recipe, device, world)
-    with building("data"):
+    place = make_device_context(recipe, device, world)
+    with explain_build_errors("data"):
         data = recipe.data(place)
-        loader = loader_from(recipe, data, place)
-    with building("model, optimizer or transforms"):
-        method = method_from(recipe, data, place)
-    evaluators = evaluation_from(recipe, data)
-    total = steps_of(recipe, loader.steps_per_epoch)
-    every = cadence(recipe, loader.steps_per_epoch)
+        loader = build_loader(recipe, data, place)
+    with explain_build_errors("model, optimizer or transforms"):
+        method = build_method(recipe, data, place)
+    evaluators = build_evaluators(recipe, data)
+    total = count_steps(recipe, loader.steps_per_epoch)
+    every = compute_intervals(recipe, loader.steps_per_epoch)
     run = Run(scratch, recipe.id, total, recipe.seed, every, 1, world, device)
-    begun = time.perf_counter()
+    began = time.perf_counter()
     stop = _StopAfter(end - (start.step if start else 0))
-    heard = _Heard(lambda: evaluate(method, evaluators, data.splits))
-    train_loop(run, method, loader, heard, heard, stop, start)
-    seconds = time.perf_counter() - begun
+    recorder = _EvaluationRecorder(lambda: evaluate(method, evaluators, data.splits))
+    train_loop(run, method, loader, recorder, recorder, stop, start)
+    seconds = time.perf_counter() - began
     if not world.is_main:
         return {}, method, data.checksum, seconds
-    last = checkpoint.newest(scratch)
-    untold = last.loop["receipt"]["losses"] if last else []  # of the steps since the last log point
-    pending = enumerate(untold, end - len(untold) + 1)
-    again = values(receipt.read(scratch / runfolder.RECEIPTS), pending) | heard.values
-    return again, method, data.checksum, seconds
+    last = checkpoint.load_newest(scratch)
+    pending_losses = last.loop["receipt"]["losses"] if last else []  # of the steps since the last log point
+    pending = enumerate(pending_losses, end - len(pending_losses) + 1)
+    replayed = collect_values(receipt.read(scratch / runfolder.RECEIPTS), pending) | recorder.values
+    return replayed, method, data.checksum, seconds
 
 
 @contextmanager
-def _leaving_nothing() -> Iterator[Path]:
+def _temporary_folder() -> Iterator[Path]:
     """A temporary folder that goes whatever ends this, SIGTERM and Ctrl-C too."""
 
-    def leave(number: int, _: object) -> None:
+    def exit_on_signal(number: int, _: object) -> None:
         print("paribus: interrupted, before a verdict", file=sys.stderr)
         sys.exit(128 + number)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, exit_on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with tempfile.TemporaryDirectory(prefix="paribus-verify-") as scratch:
             yield Path(scratch)
@@ -163,18 +194,26 @@ def _leaving_nothing() -> Iterator[Path]:
             signal.signal(number, handler)
 
 
-def _differences(
-    record: Record, then: list[Mapping[str, Any]], now: Mapping[str, Any], recipe: Recipe, data: str
+def _find_differences(
+    record: RecordedRun,
+    recorded_segments: list[Mapping[str, Any]],
+    current_fingerprint: Mapping[str, Any],
+    recipe: Recipe,
+    data: str,
 ) -> dict[str, tuple[Any, Any]]:
     """Everything on record that may explain other bits and is otherwise here."""
     found: dict[str, tuple[Any, Any]] = {}
     known = {"recipe": (record.summary.get("id"), recipe.id), "data": (record.summary.get("data_checksum"), data)}
     found |= {key: pair for key, pair in known.items() if pair[0] not in (None, pair[1])}
-    for segment in then:
-        found |= {key: pair for key, pair in fingerprints(segment["fingerprint"], now).items() if key not in found}
-    commit, diff = checkout()
-    old = (then[-1].get("commit"), then[-1].get("dirty"))
+    for segment in recorded_segments:
+        found |= {
+            key: pair
+            for key, pair in diff_fingerprints(segment["fingerprint"], current_fingerprint).items()
+            if key not in found
+        }
+    commit, diff = read_git_state()
+    old = (recorded_segments[-1].get("commit"), recorded_segments[-1].get("dirty"))
     if found and old != (commit, bool(diff)):
-        told = [f"{(c or 'none')[:12]}{' and changes' if dirty else ''}" for c, dirty in (old, (commit, bool(diff)))]
-        found["commit"] = (told[0], told[1])
+        commits = [f"{(c or 'none')[:12]}{' and changes' if dirty else ''}" for c, dirty in (old, (commit, bool(diff)))]
+        found["commit"] = (commits[0], commits[1])
     return found

@@ -15,28 +15,30 @@ from paribus.engine import checkpoint, receipt
 from paribus.engine.loop import Run
 from paribus.engine.provenance import fingerprint, record_segment
 from paribus.recipe.recipe import Recipe
-from paribus.runs.describe import optimizer_form
-from paribus.runs.saved_run import newest
+from paribus.runs.describe import describe_optimizer
+from paribus.runs.saved_run import load_newest_checkpoint
 
 
-def open_folder(recipe: Recipe, run: Run, method: Method, images: str, held: ExitStack) -> checkpoint.Checkpoint | None:
+def open_run_folder(
+    recipe: Recipe, run: Run, method: Method, data_checksum: str, exit_stack: ExitStack
+) -> checkpoint.Checkpoint | None:
     """Make and hold the run folder, write down what runs, and find the checkpoint to go on from.
 
     Raises ConfigError, and leaves no new folder, if it cannot be written or another process holds it.
     """
     try:
-        with runfolder.made(run.folder):
+        with runfolder.create_folder(run.folder):
             (run.folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
-            held.enter_context(locked(run.folder))
-            runfolder.sweep(run.folder)
+            exit_stack.enter_context(locked(run.folder))
+            runfolder.remove_temporary_files(run.folder)
             resumed = checkpoint_to_resume(run)
             if resumed is not None:
-                begun = [segment.get("data_checksum") for segment in runfolder.segments(run.folder)]
-                check_same_images(run.folder, begun[0] if begun else None, images)
-            runfolder.mark(run.folder, None)
+                recorded_checksums = [segment.get("data_checksum") for segment in runfolder.read_segments(run.folder)]
+                check_same_images(run.folder, recorded_checksums[0] if recorded_checksums else None, data_checksum)
+            runfolder.write_state(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
-            facts = fingerprint(recipe.runtime, run.device, run.world, optimizer_form(method))
-            record_segment(run.folder, resumed.step if resumed else 0, facts, run.device, images)
+            run_fingerprint = fingerprint(recipe.runtime, run.device, run.world, describe_optimizer(method))
+            record_segment(run.folder, resumed.step if resumed else 0, run_fingerprint, run.device, data_checksum)
             return resumed
     except OSError as error:
         raise ConfigError(
@@ -45,18 +47,18 @@ def open_folder(recipe: Recipe, run: Run, method: Method, images: str, held: Exi
         ) from error
 
 
-def check_same_images(folder: Path, was: str | None, now: str) -> None:
+def check_same_images(folder: Path, recorded_checksum: str | None, data_checksum: str) -> None:
     """Raise ConfigError if a run was begun on other images than there are now. None: nobody noted it then."""
-    if was is not None and was != now:
+    if recorded_checksum is not None and recorded_checksum != data_checksum:
         raise ConfigError(
-            f"{folder} was trained on other images (their checksum was {was[:12]}, not {now[:12]}); put those back, or "
-            "give this run another name=NAME"
+            f"{folder} was trained on other images (their checksum was {recorded_checksum[:12]}, not "
+            f"{data_checksum[:12]}); put those back, or give this run another name=NAME"
         )
 
 
 def checkpoint_to_resume(run: Run) -> checkpoint.Checkpoint | None:
     """The checkpoint to go on from. Raises ConfigError if it is another recipe's, or the record does not reach it."""
-    found = newest(run.folder)
+    found = load_newest_checkpoint(run.folder)
     if found is None:
         return None
     if found.recipe != run.recipe:
@@ -71,17 +73,17 @@ def checkpoint_to_resume(run: Run) -> checkpoint.Checkpoint | None:
             f"back, or delete {run.folder} to start over"
         )
     path = run.folder / runfolder.RECEIPTS
-    receipt.kept(path, found.loop.get("receipt"))
+    receipt.read_until_checkpoint(path, found.loop.get("receipt"))
     if path.exists():
         receipt.read(path)  # raises for a line that was changed
     return found
 
 
-def last_good_step(folder: Path) -> str:
+def explain_last_checkpoint(folder: Path) -> str:
     with warnings.catch_warnings():  # a damaged one was told of when the run started
         warnings.simplefilter("ignore")
         try:
-            newest = checkpoint.newest(folder)
+            found = checkpoint.load_newest(folder)
         except ConfigError:
             return "no checkpoint is sound"
-    return f"the last good checkpoint is at step {newest.step}" if newest else "there is no checkpoint yet"
+    return f"the last good checkpoint is at step {found.step}" if found else "there is no checkpoint yet"

@@ -13,11 +13,11 @@ from paribus.core.errors import ConfigError
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
 from paribus.recipe.overlays import with_value
-from paribus.recipe.recipe import Recipe, recipe_again
+from paribus.recipe.recipe import Recipe, rebuild_recipe
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedRun:
     """folder: of the run. recipe: with the overrides of this call. summary: {} where a killed run has none."""
 
     folder: Path
@@ -26,7 +26,7 @@ class Saved:
     summary: dict[str, Any]
 
 
-def saved(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> Saved:
+def load_saved_run(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> SavedRun:
     """From a run folder or checkpoint and overrides. allowed: the keys that may be overridden; a dot at the end allows
     all that begin so. Raises ConfigError."""
     paths, overrides = ([a for a in arguments if ("=" in a) is wanted] for wanted in (False, True))
@@ -38,20 +38,20 @@ def saved(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> Saved:
     folder = path if path.is_dir() else path.absolute().parent.parent
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
-    recipe = recipe_again(with_overrides(runfolder.read_config(folder), overrides, allowed, usage))
-    found = newest(folder) if path.is_dir() else checkpoint.load(path)
+    recipe = rebuild_recipe(with_overrides(runfolder.read_config(folder), overrides, allowed, usage))
+    found = load_newest_checkpoint(folder) if path.is_dir() else checkpoint.load(path)
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
     if found.recipe != recipe.id:
         raise ConfigError(f"{path}: the checkpoint is of recipe {found.recipe}, config.yaml of {recipe.id}")
-    return Saved(folder, recipe, found, runfolder.read_json(folder / runfolder.SUMMARY))
+    return SavedRun(folder, recipe, found, runfolder.read_json(folder / runfolder.SUMMARY))
 
 
-def newest(folder: Path) -> Checkpoint | None:
+def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest sound checkpoint of a run; a damaged one is passed over with a line on standard error."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = checkpoint.newest(folder)
+        found = checkpoint.load_newest(folder)
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     return found

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.core import runfolder
-from paribus.core.terminal import clock, terminal
+from paribus.core.terminal import find_console, format_clock
 
 if TYPE_CHECKING:
     from rich.panel import Panel
 
-WIDEST = 100  # columns of the frame, on terminals that have more
-_COST = ("train", "time", "throughput", "memory")  # first parts of metric names that are no evaluation
-Row = tuple[str, str]
+MAX_WIDTH = 100  # columns of the frame, on terminals that have more
+_COST_PREFIXES = ("train", "time", "throughput", "memory")  # first parts of metric names that are no evaluation
+LabeledText = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Facts:
+class RunDescription:
     """What runs. techniques: name and settings of each. sizes: images of each split. image: channels, height, width.
 
     macs: of one image, or why they are not known. decay: whether it decays, tensors and numbers of each parameter
@@ -35,7 +35,7 @@ class Facts:
     title: str
     name: str
     seed: int
-    techniques: tuple[Row, ...]
+    techniques: tuple[LabeledText, ...]
     data: str
     sizes: Mapping[str, int]
     image: tuple[int, int, int]
@@ -47,7 +47,7 @@ class Facts:
     decay: tuple[tuple[bool, int, int], ...]
     optimizer: str
     schedule: str
-    others: tuple[Row, ...]
+    others: tuple[LabeledText, ...]
     steps: int
     steps_per_epoch: int
     batch_size: int
@@ -87,49 +87,49 @@ class Screen:
     command: tuple[str, ...] = ()
     quiet: bool = False
     sweep: bool = False
-    since: float = field(default_factory=time.perf_counter)
+    started_at: float = field(default_factory=time.perf_counter)
 
-    def begin(self, gather: Callable[[], Facts]) -> None:
+    def print_start(self, gather: Callable[[], RunDescription]) -> None:
         """Say what runs. Facts that cannot be gathered or shown are no reason not to train."""
         if self.quiet:
             return
         try:
-            self._begin(gather())
+            self._print_start(gather())
         except Exception as error:
             print(f"warning: what runs cannot be shown: {error!r}", file=sys.stderr)
 
-    def _begin(self, facts: Facts) -> None:
-        if (screen := terminal()) is not None:
-            screen.print(framed(facts, min(screen.width, WIDEST)))
+    def _print_start(self, description: RunDescription) -> None:
+        if (console := find_console()) is not None:
+            console.print(build_panel(description, min(console.width, MAX_WIDTH)))
         else:
-            print("\n".join([facts.title, *aligned(rows(facts))]), flush=True)
+            print("\n".join([description.title, *align_rows(format_rows(description))]), flush=True)
 
-    def end(self, summary: Mapping[str, Any], folder: Path, start: int) -> None:
+    def print_end(self, summary: Mapping[str, Any], folder: Path, start: int) -> None:
         """Say what came out. summary: as in summary.json."""
         outcome = Outcome(
             title=summary["title"],
             state=summary["state"],
-            step=runfolder.saved_step(folder) or summary["step"],
+            step=runfolder.newest_checkpoint_step(folder) or summary["step"],
             steps=summary["steps"],
             start=start,
             metrics=summary["metrics"],
-            seconds=time.perf_counter() - self.since,
+            seconds=time.perf_counter() - self.started_at,
             folder=str(folder),
             seed=summary["seed"],
             command=self.command,
         )
         if self.quiet:
-            print(result_line(outcome), flush=True)
+            print(format_result_line(outcome), flush=True)
             return
-        lines = [*result(outcome), *([] if self.sweep else following(outcome))]
-        if (screen := terminal()) is not None:
-            screen.print(lines[0], style="bold green" if outcome.state == "DONE" else "bold yellow", soft_wrap=True)
-            screen.print("\n".join(lines[1:]), soft_wrap=True)  # so that a long command can be copied whole
+        lines = [*format_result(outcome), *([] if self.sweep else format_next_commands(outcome))]
+        if (console := find_console()) is not None:
+            console.print(lines[0], style="bold green" if outcome.state == "DONE" else "bold yellow", soft_wrap=True)
+            console.print("\n".join(lines[1:]), soft_wrap=True)  # so that a long command can be copied whole
         else:
             print("\n".join(lines), flush=True)
 
 
-def count(n: int, word: str, plural: str = "") -> str:
+def format_count(n: int, word: str, plural: str = "") -> str:
     """
     >>> count(1, "process", "processes"), count(1200, "step")
     ('1 process', '1,200 steps')
@@ -137,7 +137,7 @@ def count(n: int, word: str, plural: str = "") -> str:
     return f"{n:,} {word if n == 1 else plural or word + 's'}"
 
 
-def quantity(n: int) -> str:
+def format_quantity(n: int) -> str:
     """
     >>> quantity(987), quantity(9880192), quantity(4519698176)
     ('987', '9.88 M', '4.52 G')
@@ -149,48 +149,59 @@ def quantity(n: int) -> str:
     return str(n)
 
 
-def rows(facts: Facts) -> list[Row]:
+def format_rows(description: RunDescription) -> list[LabeledText]:
     """Label and text, in the order in which a reader asks."""
-    sizes = ", ".join(f"{split} {n:,}" for split, n in facts.sizes.items())
-    image = "×".join(map(str, facts.image))
-    macs = f"{quantity(facts.macs)} MACs" if isinstance(facts.macs, int) else f"MACs {facts.macs}"
-    epochs = facts.steps / facts.steps_per_epoch
-    length = f"{count(facts.steps, 'step')} of {count(facts.batch_size, 'image')} "
-    length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {facts.steps_per_epoch:,})"
-    techniques = [f"{name}: {settings}" if settings else name for name, settings in facts.techniques]
-    where = [facts.device, facts.precision, count(facts.threads, "thread")]
-    if facts.processes > 1:
+    sizes = ", ".join(f"{split} {n:,}" for split, n in description.sizes.items())
+    image = "×".join(map(str, description.image))
+    macs = (
+        f"{format_quantity(description.macs)} MACs" if isinstance(description.macs, int) else f"MACs {description.macs}"
+    )
+    epochs = description.steps / description.steps_per_epoch
+    length = f"{format_count(description.steps, 'step')} of {format_count(description.batch_size, 'image')} "
+    length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {description.steps_per_epoch:,})"
+    techniques = [f"{name}: {settings}" if settings else name for name, settings in description.techniques]
+    where = [description.device, description.precision, format_count(description.threads, "thread")]
+    if description.processes > 1:
         where[-1] += " each"
-    where.append(count(facts.processes, "process", "processes"))
+    where.append(format_count(description.processes, "process", "processes"))
     return [
-        ("recipe", f"{facts.name}, seed {facts.seed}"),
+        ("recipe", f"{description.name}, seed {description.seed}"),
         *(("technique" if i == 0 else "", text) for i, text in enumerate(techniques or ["none (baseline)"])),
-        ("data", f"{facts.data}: {sizes} images of {image}, {count(facts.classes, 'class', 'classes')}"),
-        ("model", f"{facts.model}: {count(facts.parameters, 'parameter')}, {macs}"),
-        *(("", note) for note in facts.notes),
-        ("weight decay", _decay(facts.decay)),
-        ("optimizer", f"{facts.optimizer}; {facts.schedule}"),
-        *facts.others,
+        (
+            "data",
+            f"{description.data}: {sizes} images of {image}, {format_count(description.classes, 'class', 'classes')}",
+        ),
+        ("model", f"{description.model}: {format_count(description.parameters, 'parameter')}, {macs}"),
+        *(("", note) for note in description.notes),
+        ("weight decay", _format_decay(description.decay)),
+        ("optimizer", f"{description.optimizer}; {description.schedule}"),
+        *description.others,
         ("length", length),
         ("runs on", ", ".join(where)),
-        ("folder", facts.folder),
-        *([("resumed", f"after step {facts.start:,} of {facts.steps:,}")] if facts.start else []),
+        ("folder", description.folder),
+        *([("resumed", f"after step {description.start:,} of {description.steps:,}")] if description.start else []),
     ]
 
 
-def _decay(groups: Sequence[tuple[bool, int, int]]) -> str:
+def _format_decay(groups: Sequence[tuple[bool, int, int]]) -> str:
     """Which share of the network decays. The rate is the optimizer's."""
-    on = [f"on {count(tensors, 'tensor')} ({count(n, 'number')})" for decays, tensors, n in groups if decays]
-    off = [f"not on {count(tensors, 'tensor')} ({count(n, 'number')})" for decays, tensors, n in groups if not decays]
+    on = [
+        f"on {format_count(tensors, 'tensor')} ({format_count(n, 'number')})" for decays, tensors, n in groups if decays
+    ]
+    off = [
+        f"not on {format_count(tensors, 'tensor')} ({format_count(n, 'number')})"
+        for decays, tensors, n in groups
+        if not decays
+    ]
     return ", ".join(on + off)
 
 
-def aligned(table: Sequence[Row]) -> list[str]:
+def align_rows(table: Sequence[LabeledText]) -> list[str]:
     width = max(len(label) for label, _ in table)
     return [f"  {label:<{width}}  {text}" for label, text in table]
 
 
-def framed(facts: Facts, width: int) -> Panel:
+def build_panel(description: RunDescription, width: int) -> Panel:
     """The same in a frame of this width; what is longer than a line goes on under its own beginning."""
     from rich.panel import Panel
     from rich.table import Table
@@ -200,54 +211,56 @@ def framed(facts: Facts, width: int) -> Panel:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     about = ""
-    for label, text in rows(facts):
+    for label, text in format_rows(description):
         about = label or about  # a row without a label goes on with the one before
         table.add_row(label, Text(text, style="bold" if about == "technique" else ""))
-    return Panel(table, title=Text(facts.title, style="bold"), title_align="left", width=width, border_style="dim")
+    return Panel(
+        table, title=Text(description.title, style="bold"), title_align="left", width=width, border_style="dim"
+    )
 
 
-def evaluations(metrics: Mapping[str, float]) -> dict[str, str]:
+def format_evaluations(metrics: Mapping[str, float]) -> dict[str, str]:
     """Split -> its metrics in a line: {"val": "acc1 98.89%  acc5 100.00%  loss 0.0623"}. Accuracies are fractions."""
-    told: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for key, value in sorted(metrics.items()):
         split, _, name = key.partition("/")
-        if name and split not in _COST:
+        if name and split not in _COST_PREFIXES:
             text = f"{name} {value:.2%}" if name.startswith("acc") else f"{name} {value:.4f}"
-            told[split] = f"{told[split]}  {text}" if split in told else text
-    return told
+            texts[split] = f"{texts[split]}  {text}" if split in texts else text
+    return texts
 
 
-def result(outcome: Outcome) -> list[str]:
+def format_result(outcome: Outcome) -> list[str]:
     """What came out, first in a word."""
     metrics, done = outcome.metrics, outcome.state == "DONE"
     first = f"{'done' if done else 'stopped with a checkpoint'}: {outcome.title}, "
-    first += count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
-    times = f"{seconds(metrics.get('time/train_s', 0))} of training, "
-    times += f"{seconds(metrics.get('time/eval_s', 0))} of evaluation; {seconds(outcome.seconds)} "
+    first += format_count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
+    times = f"{format_seconds(metrics.get('time/train_s', 0))} of training, "
+    times += f"{format_seconds(metrics.get('time/eval_s', 0))} of evaluation; {format_seconds(outcome.seconds)} "
     times += f"since step {outcome.start:,}" if outcome.start else "in all"
     table = [
-        *((split if done else f"last {split}", text) for split, text in evaluations(metrics).items()),
+        *((split if done else f"last {split}", text) for split, text in format_evaluations(metrics).items()),
         ("time", times),
         ("folder", outcome.folder),
     ]
-    return [first, *aligned(table)]
+    return [first, *align_rows(table)]
 
 
-def seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
     """
     >>> seconds(8.14), seconds(754.6)
     ('8.1 s', '12:35')
     """
-    return f"{value:.1f} s" if value < 60 else clock(value)
+    return f"{value:.1f} s" if value < 60 else format_clock(value)
 
 
-def following(outcome: Outcome) -> list[str]:
+def format_next_commands(outcome: Outcome) -> list[str]:
     """The commands that make sense next."""
     folder, parent = shlex.quote(outcome.folder), str(Path(outcome.folder).parent)
-    table: list[Row] = []
+    table: list[LabeledText] = []
     if outcome.state != "DONE":
         table = [("go on", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
-        return ["next", *aligned(table)] if table else ["next: the same command again goes on"]
+        return ["next", *align_rows(table)] if table else ["next: the same command again goes on"]
     table = [
         ("evaluate again", f"paribus eval {folder}"),
         ("take the weights", f"paribus export {folder}"),
@@ -256,16 +269,16 @@ def following(outcome: Outcome) -> list[str]:
     if outcome.command:
         other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]
         table.append(("another seed", shlex.join(["paribus", "train", *other])))
-    return ["next", *aligned(table)]
+    return ["next", *align_rows(table)]
 
 
-def result_line(outcome: Outcome) -> str:
+def format_result_line(outcome: Outcome) -> str:
     """The result in one line."""
     state = "done" if outcome.state == "DONE" else f"stopped with a checkpoint at step {outcome.step}"
-    return f"{state}: {brief(outcome.metrics)}; {outcome.folder}"
+    return f"{state}: {format_brief(outcome.metrics)}; {outcome.folder}"
 
 
-def brief(metrics: Mapping[str, float]) -> str:
+def format_brief(metrics: Mapping[str, float]) -> str:
     """The result in a few words."""
     accuracies = [f"{key} {value:.2%}" for key, value in sorted(metrics.items()) if key.endswith("/acc1")]
-    return ", ".join([*accuracies, f"{seconds(metrics.get('time/train_s', 0))} of training"])
+    return ", ".join([*accuracies, f"{format_seconds(metrics.get('time/train_s', 0))} of training"])

@@ -17,42 +17,49 @@ from paribus.core.protocols import DataSets
 from paribus.engine import distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
-from paribus.engine.loop import Every, Run
+from paribus.engine.loop import Run, StepIntervals
 from paribus.engine.loop import train as train_loop
-from paribus.engine.runtime import prepare
+from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
-from paribus.engine.watch import Watch, watching
-from paribus.recipe.build import building, evaluation_from, loader_from, method_from, place_of, steps_of
-from paribus.recipe.recipe import Recipe, recipe_from
-from paribus.runs.describe import Size, facts_of, size_of
-from paribus.runs.input_grid import show_inputs
-from paribus.runs.resume import check_same_images, last_good_step, open_folder
-from paribus.runs.screen import Screen, brief
+from paribus.engine.watch import RankMonitor, monitor_ranks
+from paribus.recipe.build import (
+    build_evaluators,
+    build_loader,
+    build_method,
+    count_steps,
+    explain_build_errors,
+    make_device_context,
+)
+from paribus.recipe.recipe import Recipe, build_recipe
+from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
+from paribus.runs.input_grid import write_input_grid
+from paribus.runs.resume import check_same_images, explain_last_checkpoint, open_run_folder
+from paribus.runs.screen import Screen, format_brief
 from paribus.runs.trackers import Trackers, open_trackers
 
 
-def train(cfg: Any, asked: list[str], stop: StopRequest | None = None, screen: Screen | None = None) -> int:
+def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None, screen: Screen | None = None) -> int:
     """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made.
 
     Joins the process group and stays in it: the jobs of a sweep share one, since torchrun's cannot be joined twice.
     """
-    recipe = recipe_from(cfg, asked)
+    recipe = build_recipe(cfg, technique_names)
     world = distributed.from_environment()
-    device = prepare(recipe.runtime, world)
-    distributed.join(world, device)
-    with watching(world, device) as watch:
-        if distributed.from_main(world, lambda: runfolder.state(recipe.folder)) == "DONE":
+    device = apply_runtime(recipe.runtime, world)
+    distributed.init_process_group(world, device)
+    with monitor_ranks(world, device) as monitor:
+        if distributed.broadcast_from_main(world, lambda: runfolder.read_state(recipe.folder)) == "DONE":
             summary = runfolder.read_json(recipe.folder / runfolder.SUMMARY)
-            if getattr(recipe.data, "is_whatever_lies_there", False):  # then the recipe does not say which images
-                with building("data"):
-                    data = recipe.data(place_of(recipe, device, world))
+            if getattr(recipe.data, "needs_content_check", False):  # then the recipe does not say which images
+                with explain_build_errors("data"):
+                    data = recipe.data(make_device_context(recipe, device, world))
                 check_same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
             if world.is_main:
-                known = summary.get("metrics", {})
-                print(f"{recipe.folder} is done already: {brief(known)}; delete it to run again")
+                metrics = summary.get("metrics", {})
+                print(f"{recipe.folder} is done already: {format_brief(metrics)}; delete it to run again")
             return OK
         rules = cfg.get("overlays") or {}
-        return _train(recipe, rules, world, device, stop or StopRequest(), screen or Screen(), watch)
+        return _train(recipe, rules, world, device, stop or StopRequest(), screen or Screen(), monitor)
 
 
 def _train(
@@ -62,62 +69,66 @@ def _train(
     device: torch.device,
     stop: StopRequest,
     screen: Screen,
-    watch: Watch,
+    monitor: RankMonitor,
 ) -> int:
     """Build everything, and only then make the folder, resume and train."""
-    place = place_of(recipe, device, world)
-    with building("data"):
+    place = make_device_context(recipe, device, world)
+    with explain_build_errors("data"):
         data = recipe.data(place)
-        loader = loader_from(recipe, data, place)
-        evaluators = evaluation_from(recipe, data)
-    with building("model, optimizer or transforms"):
-        method = method_from(recipe, data, place)
-    size = size_of(method, data.spec)
+        loader = build_loader(recipe, data, place)
+        evaluators = build_evaluators(recipe, data)
+    with explain_build_errors("model, optimizer or transforms"):
+        method = build_method(recipe, data, place)
+    size = measure_network_size(method, data.spec)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
-        total=steps_of(recipe, loader.steps_per_epoch),
+        total=count_steps(recipe, loader.steps_per_epoch),
         seed=recipe.seed,
-        every=cadence(recipe, loader.steps_per_epoch),
+        every=compute_intervals(recipe, loader.steps_per_epoch),
         keep=recipe.checkpoints.keep,
         world=world,
         device=device,
     )
-    stop.listen()
-    with ExitStack() as held:
-        resumed = distributed.from_main(world, lambda: open_folder(recipe, run, method, data.checksum, held))
+    stop.install_handlers()
+    with ExitStack() as exit_stack:
+        resumed = distributed.broadcast_from_main(
+            world, lambda: open_run_folder(recipe, run, method, data.checksum, exit_stack)
+        )
         start = resumed.step if resumed else 0
         if world.is_main:
-            show_inputs(recipe, data, loader, run.total)
-            screen.begin(lambda: facts_of(recipe, rules, run, data, method, size, loader.steps_per_epoch, start))
+            write_input_grid(recipe, data, loader, run.total)
+            screen.print_start(
+                lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, start)
+            )
         tracker = open_trackers(recipe, start, run.total, screen.quiet) if world.is_main else Trackers([])
         try:
             state = train_loop(
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
             )
         except Exception as error:
-            failure = watch.lost(error) or _told(error)
+            failure = monitor.explain_lost_rank(error) or _explain_error(error)
             if world.is_main:
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
                     why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
-                    summary = _finish(recipe, run, data, size, "FAILED", why)
+                    summary = _write_summary(recipe, run, data, size, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
-                kind = (
+                error_class = (
                     ConfigError if isinstance(error, ConfigError) else RunFailed
                 )  # what was read was wrong, or the run
-                raise kind(f"{run.folder}: {failure}; {last_good_step(run.folder)}") from error
+                raise error_class(f"{run.folder}: {failure}; {explain_last_checkpoint(run.folder)}") from error
             raise
         if world.is_main:
-            summary = _finish(recipe, run, data, size, state)
+            summary = _write_summary(recipe, run, data, size, state)
             tracker.close(summary)
-            screen.end(summary, run.folder, start)
+            screen.print_end(summary, run.folder, start)
     return OK if state == "DONE" else REQUEUE
 
 
-def _told(error: Exception) -> str | None:
+def _explain_error(error: Exception) -> str | None:
     """What a person can do something about, in one line; None for a defect, which needs its traceback."""
     if isinstance(error, RunFailed | ConfigError):
         return str(error)
@@ -128,15 +139,17 @@ def _told(error: Exception) -> str | None:
     return None
 
 
-def cadence(recipe: Recipe, steps_per_epoch: int) -> Every:
+def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:
     """Steps between two log points, evaluations, checkpoints."""
     log, evaluate, save = (
         in_steps(d, steps_per_epoch) for d in (recipe.every.log, recipe.every.evaluate, recipe.every.checkpoint)
     )
-    return Every(log, evaluate, save)
+    return StepIntervals(log, evaluate, save)
 
 
-def _finish(recipe: Recipe, run: Run, data: DataSets, size: Size, state: str, why: str = "") -> dict[str, Any]:
+def _write_summary(
+    recipe: Recipe, run: Run, data: DataSets, size: NetworkSize, state: str, why: str = ""
+) -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}
     events = read_events(run.folder / runfolder.EVENTS)
@@ -158,5 +171,5 @@ def _finish(recipe: Recipe, run: Run, data: DataSets, size: Size, state: str, wh
         "metrics": metrics,
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
-    runfolder.mark(run.folder, state, why)
+    runfolder.write_state(run.folder, state, why)
     return summary

@@ -57,7 +57,7 @@ class Plan:
         return {cell.id: cell for cell in self.cells}
 
 
-def read(path: Path) -> Plan | None:
+def read_plan(path: Path) -> Plan | None:
     """The plan in a file, None if there is no file. Raises ConfigError if it is damaged or of a newer schema."""
     if not path.is_file():
         return None
@@ -75,15 +75,15 @@ def read(path: Path) -> Plan | None:
         raise ConfigError(f"{path} is damaged: {error!r}; {again}") from error
 
 
-def needed(study: Study) -> Plan:
+def require_plan(study: Study) -> Plan:
     """The frozen plan. Raises ConfigError if there is none yet."""
-    found = read(study.plan_path)
+    found = read_plan(study.plan_path)
     if found is None:
         raise ConfigError(f"{study.folder} has no {PLAN} yet; paribus study plan {study.folder} makes it")
     return found
 
 
-def text_of(plan: Plan) -> str:
+def format_plan(plan: Plan) -> str:
     arms = {arm: {"device": plan.devices[arm], "recipe": plan.recipes[arm]} for arm in plan.recipes}
     cells = (
         {
@@ -105,8 +105,8 @@ def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> None:
     """Write the plan, unless it is there already. Raises ConfigError, and writes nothing, where rows were recorded of
     other recipes, or the disk is full."""
     check_cells(plan)
-    check_rows(study, plan, read(study.plan_path), rows)
-    text = text_of(plan)
+    check_rows(study, plan, read_plan(study.plan_path), rows)
+    text = format_plan(plan)
     try:
         if not study.plan_path.is_file() or study.plan_path.read_text() != text:
             write_atomically(study.plan_path, text)
@@ -143,27 +143,27 @@ def check_rows(study: Study, plan: Plan, before: Plan | None, rows: Iterable[Row
         if cell.id == row.id:
             continue
         old = known.get(row.id)
-        changes = differences(before.recipes[old.arm], plan.recipes[row.arm]) if before and old else []
-        told = (
+        changes = diff_recipes(before.recipes[old.arm], plan.recipes[row.arm]) if before and old else []
+        changed = (
             ", ".join(f"{key} was {was}, is {now}" for key, was, now in changes[:6])
             or "what, is not known, since the plan of that time is not there"
         )
         raise ConfigError(
-            f"arms.{row.arm}: the recipe has changed since its rows were recorded: {told} "
+            f"arms.{row.arm}: the recipe has changed since its rows were recorded: {changed} "
             f"({row.cell} was {row.id}, is {cell.id}); {advice}"
         )
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+def diff_recipes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The keys in which two recipes differ, each with both values."""
-    before, after = flat(old), flat(new)
+    before, after = flatten(old), flatten(new)
     keys = [*before, *(key for key in after if key not in before)]
     gone = "not there"
     both = [(key, before.get(key, gone), after.get(key, gone)) for key in keys]
     return [(key, one, other) for key, one, other in both if one != other]
 
 
-def flat(node: Any, path: str = "") -> dict[str, Any]:
+def flatten(node: Any, path: str = "") -> dict[str, Any]:
     """Dotted key -> value. A list of [name, value] pairs counts as a mapping: so transforms keep their order."""
     if (
         isinstance(node, list)
@@ -171,7 +171,7 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
         and all(isinstance(i, list) and len(i) == 2 and isinstance(i[0], str) for i in node)
     ):
         order = {f"{path} (order)": [name for name, _ in node]} if len(node) > 1 else {}
-        return order | flat(dict(node), path)
+        return order | flatten(dict(node), path)
     if not isinstance(node, Mapping):
         return {path: node}
-    return {k: v for key, value in node.items() for k, v in flat(value, f"{path}.{key}" if path else key).items()}
+    return {k: v for key, value in node.items() for k, v in flatten(value, f"{path}.{key}" if path else key).items()}

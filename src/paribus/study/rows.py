@@ -20,7 +20,7 @@ from paribus.study.jsonl import read_lines
 from paribus.study.spec import SPEC, Study
 
 SCHEMA = 1
-_CLOCKS = ("time/", "throughput/", "memory/")
+_CLOCK_PREFIXES = ("time/", "throughput/", "memory/")
 _NOT_EVALUATED = {"train", "lr", "time", "throughput", "memory"}  # first parts of the keys that training itself records
 
 
@@ -75,20 +75,20 @@ def read_rows(path: Path) -> list[Row]:
     return rows
 
 
-def row_of(folder: Path, study: str, arm: str) -> Row | None:
+def read_row(folder: Path, study: str, arm: str) -> Row | None:
     """The row of a run that is done or failed; None for one that has not come so far. Raises ConfigError if damaged."""
-    state = runfolder.state(folder)
+    state = runfolder.read_state(folder)
     summary = runfolder.read_json(folder / runfolder.SUMMARY)
     if state not in ("DONE", "FAILED") or not summary:
         return None
-    segments = runfolder.segments(folder) or [{}]
+    segments = runfolder.read_segments(folder) or [{}]
     try:
-        return _row(folder, study, arm, state, summary, segments)
+        return _build_row(folder, study, arm, state, summary, segments)
     except (KeyError, TypeError, AttributeError, IndexError) as error:  # JSON, but not what a run writes
         raise ConfigError(f"{folder} is damaged: its summary or record lacks something ({error!r})") from error
 
 
-def _row(
+def _build_row(
     folder: Path, study: str, arm: str, state: str, summary: dict[str, Any], segments: list[dict[str, Any]]
 ) -> Row:
     last = segments[-1]
@@ -104,9 +104,9 @@ def _row(
         seed=summary["seed"],
         id=summary["id"],
         state=state.lower(),
-        metrics=_timeless(values) if state == "DONE" else {},
-        curves=curves_of(events),
-        cost=_cost(values, events, summary.get("model", {})),
+        metrics=_drop_clocks(values) if state == "DONE" else {},
+        curves=extract_curves(events),
+        cost=_collect_cost(values, events, summary.get("model", {})),
         steps=summary["steps"],
         sizes=summary["sizes"],
         data_checksum=summary["data_checksum"],
@@ -121,11 +121,11 @@ def _row(
     )
 
 
-def _timeless(values: Mapping[str, float]) -> dict[str, float]:
-    return {key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCKS)}
+def _drop_clocks(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: value for key, value in sorted(values.items()) if not key.startswith(_CLOCK_PREFIXES)}
 
 
-def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+def extract_curves(events: Iterable[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
     """key -> [step, value] at every event that evaluated something."""
     curves: dict[str, list[list[float]]] = {}
     training: dict[str, float] = {}
@@ -139,7 +139,9 @@ def curves_of(events: Iterable[Mapping[str, Any]]) -> dict[str, list[list[float]
     return curves
 
 
-def _cost(values: Mapping[str, float], events: list[dict[str, Any]], model: Mapping[str, Any]) -> dict[str, Any]:
+def _collect_cost(
+    values: Mapping[str, float], events: list[dict[str, Any]], model: Mapping[str, Any]
+) -> dict[str, Any]:
     key = "throughput/samples_per_sec"
     speeds = [event["values"][key] for event in events if key in event["values"]]
     return {
@@ -152,7 +154,7 @@ def _cost(values: Mapping[str, float], events: list[dict[str, Any]], model: Mapp
     }
 
 
-def update(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list[Row]:
+def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list[Row]:
     """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
 
     planned: name -> recipe id of every cell, in the order of the file. A failure of another recipe than the planned one
@@ -161,10 +163,10 @@ def update(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list
     """
     place = {name: i for i, name in enumerate(planned)}
     try:
-        with _alone(study):
+        with _results_lock(study):
             before = read_rows(study.results_path)
             rows = {row.cell: row for row in before if row.state == "done" or planned.get(row.cell, row.id) == row.id}
-            rows |= {row.cell: row for row in new if not _lost_something(row, rows.get(row.cell))}
+            rows |= {row.cell: row for row in new if not _is_truncated(row, rows.get(row.cell))}
             after = sorted(rows.values(), key=lambda row: (place.get(row.cell, len(place)), row.arm, row.seed))
             if after != before:
                 text = "".join(json.dumps({"schema": SCHEMA, **asdict(row)}) + "\n" for row in after)
@@ -176,7 +178,7 @@ def update(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list
         ) from error
 
 
-def _lost_something(row: Row, recorded: Row | None) -> bool:
+def _is_truncated(row: Row, recorded: Row | None) -> bool:
     """Whether the record of a run was damaged after its row had been written: then the row knows more."""
     if recorded is None or recorded.id != row.id or recorded.state != "done":
         return False
@@ -186,7 +188,7 @@ def _lost_something(row: Row, recorded: Row | None) -> bool:
 
 
 @contextmanager
-def _alone(study: Study) -> Iterator[None]:
+def _results_lock(study: Study) -> Iterator[None]:
     """One process at a time on results.jsonl. The lock is on study.yaml, which is there and which we never replace."""
     with open(study.folder / SPEC, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

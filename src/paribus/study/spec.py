@@ -15,20 +15,20 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import Field
 
-from paribus.core.build import checked, near, schema
+from paribus.core.build import did_you_mean, instantiate, schema
 from paribus.core.errors import ConfigError
 
 SPEC, PLAN, RESULTS = "study.yaml", "plan.jsonl", "results.jsonl"
 
 # overrides that a study makes itself, and where its author says them instead
-_OWN = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
+_STUDY_KEYS = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
 
 T = TypeVar("T")
 Text = Annotated[str, Field(min_length=1)]
 
 
 @schema
-class Pair:
+class ComparisonSpec:
     """arm is judged against the other one, both by name. what: that change in words, for the table of results."""
 
     arm: str
@@ -37,7 +37,7 @@ class Pair:
 
 
 @schema
-class Reported:
+class PaperResult:
     """What a paper says: the difference arm - against, in the metric's unit, and where it stands."""
 
     arm: str
@@ -76,7 +76,7 @@ class StudySpec:
     setting: str = ""
     recipe: tuple[str, ...]
     arms: dict[str, tuple[str, ...]]
-    comparisons: tuple[Pair, ...]
+    comparisons: tuple[ComparisonSpec, ...]
     factors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...]
     metric: Annotated[str, Field(pattern=r"^[\w.-]+/[\w./-]+$")]
@@ -84,7 +84,7 @@ class StudySpec:
     smallest_effect: Annotated[float, Field(gt=0)]
     targets: tuple[float, ...] = ()
     settings: Literal["paper"] | Tuned | Untuned
-    paper: tuple[Reported, ...] = ()
+    paper: tuple[PaperResult, ...] = ()
     threads: Annotated[int, Field(ge=1)] = 1
     retries: Annotated[int, Field(ge=0)] = 1
 
@@ -109,7 +109,7 @@ class Study:
         return self.folder / RESULTS
 
 
-def load(path: Path) -> Study:
+def load_study(path: Path) -> Study:
     """The study in a folder (or of a study.yaml). Raises ConfigError."""
     path = path.expanduser()
     file = path if path.name == SPEC else path / SPEC
@@ -118,16 +118,16 @@ def load(path: Path) -> Study:
             f"{path}: no study there (no {SPEC}); paribus study plan FOLDER wants the folder that has one"
         )
     try:
-        values = yaml.load(file.read_text(), _Strict)
+        values = yaml.load(file.read_text(), _StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not YAML: {error}") from error
     try:
-        return Study(file.parent, _spec_from(values))
+        return Study(file.parent, _parse_spec(values))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
 
 
-class _Strict(yaml.SafeLoader):
+class _StrictLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, where YAML itself would quietly keep the last: two arms of one name."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
@@ -137,17 +137,17 @@ class _Strict(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"a key should be text, found {key!r}", node.start_mark
                 )
-        if twice := _repeated(keys):
+        if twice := _find_duplicates(keys):
             raise yaml.constructor.ConstructorError(
                 None, None, f"the key {twice[0]} stands there twice", node.start_mark
             )
         return super().construct_mapping(node, deep)
 
 
-def _spec_from(values: Any) -> StudySpec:
+def _parse_spec(values: Any) -> StudySpec:
     if not isinstance(values, dict):
         raise ConfigError(f"found {values!r}; should be keys and values: question, recipe, arms, seeds, metric, ...")
-    values = {key: _tuples(value) for key, value in values.items()}
+    values = {key: _to_tuples(value) for key, value in values.items()}
     seeds = values.get("seeds")
     if isinstance(seeds, int) and not isinstance(seeds, bool):
         if seeds < 1:
@@ -157,29 +157,29 @@ def _spec_from(values: Any) -> StudySpec:
     if "comparisons" not in values and isinstance(arms, dict) and arms:
         first, *others = arms
         values["comparisons"] = tuple({"arm": arm, "against": first} for arm in others)
-    values["comparisons"] = _each(Pair, values.get("comparisons", ()), "comparisons")
+    values["comparisons"] = _parse_entries(ComparisonSpec, values.get("comparisons", ()), "comparisons")
     if "paper" in values:
-        values["paper"] = _each(Reported, values["paper"], "paper")
+        values["paper"] = _parse_entries(PaperResult, values["paper"], "paper")
     if isinstance(settings := values.get("settings"), dict):
-        values["settings"] = checked(Untuned if "untuned" in settings else Tuned, settings, "settings")
-    spec = checked(StudySpec, values)
+        values["settings"] = instantiate(Untuned if "untuned" in settings else Tuned, settings, "settings")
+    spec = instantiate(StudySpec, values)
     _check_arms(spec)
     _check_names(spec)
     _check_factors(spec)
     return spec
 
 
-def _each(cls: type[T], entries: Any, path: str) -> Any:
+def _parse_entries(cls: type[T], entries: Any, path: str) -> Any:
     """The entries of a list as objects; anything else as it is, for the schema to refuse."""
     if not isinstance(entries, tuple):
         return entries
-    return tuple(checked(cls, e, f"{path}.{i}") if isinstance(e, dict) else e for i, e in enumerate(entries))
+    return tuple(instantiate(cls, e, f"{path}.{i}") if isinstance(e, dict) else e for i, e in enumerate(entries))
 
 
-def _tuples(value: Any) -> Any:
+def _to_tuples(value: Any) -> Any:
     if isinstance(value, list):
-        return tuple(_tuples(item) for item in value)
-    return {key: _tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
+        return tuple(_to_tuples(item) for item in value)
+    return {key: _to_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _check_arms(spec: StudySpec) -> None:
@@ -190,13 +190,13 @@ def _check_arms(spec: StudySpec) -> None:
             raise ConfigError(f"arms: found {name!r}; a name is letters, digits, and _ . + - after the first")
     if not spec.seeds:
         raise ConfigError("seeds: found none; should be at least one seed")
-    if twice := _repeated(spec.seeds):
+    if twice := _find_duplicates(spec.seeds):
         raise ConfigError(f"seeds: {twice[0]} is there twice; a seed is one run of every arm")
     for where, overrides in {"recipe": spec.recipe, **{f"arms.{a}": o for a, o in spec.arms.items()}}.items():
         for override in overrides:
             if "=" not in override and not override.startswith("~"):
                 raise ConfigError(f"{where}: found {override!r}; an override is key=value")
-            if instead := _OWN.get(key_of(override)):
+            if instead := _STUDY_KEYS.get(parse_key(override)):
                 raise ConfigError(f"{where}: found {override!r}; a study says this by {instead}")
 
 
@@ -205,10 +205,10 @@ def _check_names(spec: StudySpec) -> None:
     for path, pairs in (("comparisons", spec.comparisons), ("paper", spec.paper)):
         for i, pair in enumerate(pairs):
             for key in ("arm", "against"):
-                _known(getattr(pair, key), spec.arms, f"{path}.{i}.{key}")
+                _check_arm(getattr(pair, key), spec.arms, f"{path}.{i}.{key}")
             if pair.arm == pair.against:
                 raise ConfigError(f"{path}.{i}: {pair.arm} against itself")
-    if twice := _repeated((pair.arm, pair.against) for pair in spec.comparisons):
+    if twice := _find_duplicates((pair.arm, pair.against) for pair in spec.comparisons):
         raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is there twice")
     if not spec.comparisons:
         raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
@@ -218,8 +218,8 @@ def _check_factors(spec: StudySpec) -> None:
     """The arms are all combinations of the factors, each once."""
     for factor, arms in spec.factors.items():
         for arm in arms:
-            _known(arm, spec.arms, f"factors.{factor}")
-        if twice := _repeated(arms):
+            _check_arm(arm, spec.arms, f"factors.{factor}")
+        if twice := _find_duplicates(arms):
             raise ConfigError(f"factors.{factor}: {twice[0]} is there twice")
     if not spec.factors:
         return
@@ -227,8 +227,8 @@ def _check_factors(spec: StudySpec) -> None:
     for arm in spec.arms:
         combination = frozenset(factor for factor, arms in spec.factors.items() if arm in arms)
         if combination in by_combination:
-            told = " and ".join(sorted(combination)) or "no factor"
-            raise ConfigError(f"factors: {by_combination[combination]} and {arm} are both the arm with {told}")
+            names = " and ".join(sorted(combination)) or "no factor"
+            raise ConfigError(f"factors: {by_combination[combination]} and {arm} are both the arm with {names}")
         by_combination[combination] = arm
     for r in range(len(spec.factors) + 1):
         for combination in itertools.combinations(spec.factors, r):
@@ -236,22 +236,22 @@ def _check_factors(spec: StudySpec) -> None:
                 raise ConfigError(f"factors: there is no arm with {' and '.join(combination) or 'no factor'} alone")
 
 
-def _known(arm: str, arms: Mapping[str, Any], path: str) -> None:
+def _check_arm(arm: str, arms: Mapping[str, Any], path: str) -> None:
     if arm not in arms:
-        raise ConfigError(f"{path}: found {arm}{near(arm, list(arms))}; the arms are {', '.join(arms)}")
+        raise ConfigError(f"{path}: found {arm}{did_you_mean(arm, list(arms))}; the arms are {', '.join(arms)}")
 
 
-def _repeated(items: Iterable[Any]) -> list[Any]:
+def _find_duplicates(items: Iterable[Any]) -> list[Any]:
     """The items that are there more than once."""
     return [item for item, n in Counter(items).items() if n > 1]
 
 
-def key_of(override: str) -> str:
+def parse_key(override: str) -> str:
     """The key of a Hydra override: optimizer.lr of ++optimizer.lr=0.1."""
     return override.lstrip("+~").partition("=")[0].strip()
 
 
-def merged(recipe: Iterable[str], arm: Iterable[str]) -> tuple[str, ...]:
+def merge_overrides(recipe: Iterable[str], arm: Iterable[str]) -> tuple[str, ...]:
     """The overrides of an arm. One that sets a key again takes the place of the recipe's: Hydra refuses a group that is
     chosen twice."""
-    return tuple({key_of(override): override for override in (*recipe, *arm)}.values())
+    return tuple({parse_key(override): override for override in (*recipe, *arm)}.values())

@@ -54,18 +54,18 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.batch import Batch
-from paribus.core.build import checked, schema
+from paribus.core.build import instantiate, schema
 from paribus.core.mixing import (
-    Partner,
-    beta,
-    betas,
+    PartnerRule,
+    box_mask,
     check_batch,
     draw_partners,
-    inside,
-    label_type,
-    mixed_targets,
-    soft,
-    told_ids,
+    explain_bad_ids,
+    mix_targets,
+    sample_beta,
+    sample_betas,
+    target_dtype,
+    to_soft_targets,
 )
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
@@ -74,7 +74,7 @@ Box = Literal["authors", "timm"]
 
 
 @dataclass(frozen=True)
-class Mix:
+class BoxMix:
     """How each of n samples is mixed; row i belongs to place i of the global batch.
 
     partners: (n,) int64 places. box_tlbr: (n, 4) int64, top, left, bottom, right in pixels, the last two outside.
@@ -86,19 +86,19 @@ class Mix:
     lam: Tensor
 
     @staticmethod
-    def unmixed(n: int) -> Mix:
+    def unmixed(n: int) -> BoxMix:
         """Empty boxes and λ = 1: tensors for `copy_`, each sample with a row of its own."""
-        return Mix(torch.arange(n), torch.zeros(n, 4, dtype=torch.int64), torch.ones(n, dtype=torch.float64))
+        return BoxMix(torch.arange(n), torch.zeros(n, 4, dtype=torch.int64), torch.ones(n, dtype=torch.float64))
 
-    def to(self, device: torch.device | str) -> Mix:
-        return Mix(*(part.to(device, non_blocking=True) for part in (self.partners, self.box_tlbr, self.lam)))
+    def to(self, device: torch.device | str) -> BoxMix:
+        return BoxMix(*(part.to(device, non_blocking=True) for part in (self.partners, self.box_tlbr, self.lam)))
 
-    def of(self, positions: Tensor) -> Mix:
+    def select(self, positions: Tensor) -> BoxMix:
         """The rows of these places."""
         shared = len(self.lam) == 1
-        return Mix(self.partners[positions], *(p if shared else p[positions] for p in (self.box_tlbr, self.lam)))
+        return BoxMix(self.partners[positions], *(p if shared else p[positions] for p in (self.box_tlbr, self.lam)))
 
-    def copy_(self, drawn: Mix | None) -> None:
+    def copy_(self, drawn: BoxMix | None) -> None:
         """Overwrite these tensors, which a captured CUDA graph reads, with a new draw; None mixes nothing."""
         if drawn is None:
             self.box_tlbr.zero_()
@@ -133,39 +133,39 @@ def bboxes(lam: Tensor, centre: Tensor, height: int, width: int, rule: Box) -> T
     return torch.cat(((centre - side // 2).clamp_(min=0), torch.minimum(centre + (side + odd) // 2, size)), 1)
 
 
-def draw(n: int, height: int, width: int, rule: CutMix, generator: torch.Generator) -> Mix | None:
+def draw(n: int, height: int, width: int, rule: CutMix, generator: torch.Generator) -> BoxMix | None:
     """The mix of n images on the CPU, or None if nothing is mixed.
 
     Drawn in this order: whether (against prob), λ, partners, the centre's row, its column.
     """
     if rule.per == "sample":
-        return _draw_each(n, height, width, rule, generator)
+        return _draw_per_sample(n, height, width, rule, generator)
     if float(torch.rand((), generator=generator, dtype=torch.float64)) >= rule.prob:
         return None
-    lam = beta(rule.alpha, generator)
+    lam = sample_beta(rule.alpha, generator)
     partners = draw_partners(rule.partner, n, generator)
     row, column = (int(torch.randint(size, (), generator=generator)) for size in (height, width))
     top, left, bottom, right = bbox(lam, (row, column), height, width, rule.box)
     if rule.correct_lam:
         lam = 1.0 - (bottom - top) * (right - left) / (height * width)
-    return Mix(partners, torch.tensor([[top, left, bottom, right]]), torch.tensor([lam], dtype=torch.float64))
+    return BoxMix(partners, torch.tensor([[top, left, bottom, right]]), torch.tensor([lam], dtype=torch.float64))
 
 
-def _draw_each(n: int, height: int, width: int, rule: CutMix, generator: torch.Generator) -> Mix | None:
+def _draw_per_sample(n: int, height: int, width: int, rule: CutMix, generator: torch.Generator) -> BoxMix | None:
     mixed = torch.rand(n, generator=generator, dtype=torch.float64) < rule.prob
     if not mixed.any():
         return None
-    lam = betas(rule.alpha, n, generator).where(mixed, 1.0)  # λ = 1 makes the box empty
+    lam = sample_betas(rule.alpha, n, generator).where(mixed, 1.0)  # λ = 1 makes the box empty
     partners = draw_partners(rule.partner, n, generator)
     centre = torch.stack([torch.randint(size, (n,), generator=generator) for size in (height, width)], 1)
     box = bboxes(lam, centre, height, width, rule.box)
     if rule.correct_lam:
         lam = 1.0 - (box[:, 2:] - box[:, :2]).prod(1).double() / (height * width)
-    return Mix(partners, box, lam)
+    return BoxMix(partners, box, lam)
 
 
 def apply(
-    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: Mix, classes: int = 0
+    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: BoxMix, classes: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Equation 1 for tensors that the host need not know: it compiles whole, and a CUDA graph takes new boxes at each
     replay.
@@ -179,8 +179,8 @@ def apply(
         static.copy_(draw(n, 32, 32, CutMix(), generator))
         graph.replay()
     """
-    outside = ~inside(mix.box_tlbr, *inputs.shape[-2:])  # the paper's M
-    return torch.where(outside, inputs, partner_inputs), _labels(inputs, targets, partner_targets, mix.lam, classes)
+    outside = ~box_mask(mix.box_tlbr, *inputs.shape[-2:])  # the paper's M
+    return torch.where(outside, inputs, partner_inputs), _mix_labels(inputs, targets, partner_targets, mix.lam, classes)
 
 
 def paste(inputs: Tensor, others: Tensor, rows: Tensor, box_tlbr: Tensor) -> Tensor:
@@ -204,8 +204,8 @@ def paste(inputs: Tensor, others: Tensor, rows: Tensor, box_tlbr: Tensor) -> Ten
     return out
 
 
-def mixture(
-    inputs: Tensor, targets: Tensor, others: Tensor, labels: Tensor, rows: Tensor, mix: Mix, classes: int
+def mix_tensors(
+    inputs: Tensor, targets: Tensor, others: Tensor, labels: Tensor, rows: Tensor, mix: BoxMix, classes: int
 ) -> tuple[Tensor, Tensor]:
     """Both halves of equation 1 for sample i and others[rows[i]] with labels[rows[i]]: by `paste` where the host knows
     the boxes and nobody asks for the gradient of a pixel, else by `apply`. rows and mix: CPU or the inputs' device.
@@ -216,14 +216,14 @@ def mixture(
     if grad or not mix.box_tlbr.is_cpu or not (inputs.is_cpu or len(mix.box_tlbr) == 1):
         return apply(inputs, targets, others[rows], labels[rows], mix.to(device), classes)
     lam = mix.lam.to(device, non_blocking=True)
-    return paste(inputs, others, rows, mix.box_tlbr), _labels(
+    return paste(inputs, others, rows, mix.box_tlbr), _mix_labels(
         inputs, targets, labels.index_select(0, rows), lam, classes
     )
 
 
-def _labels(inputs: Tensor, own: Tensor, other: Tensor, lam: Tensor, classes: int) -> Tensor:
-    share = lam.to(label_type(inputs, own))
-    return mixed_targets(own, other, share, 1 - share, classes)
+def _mix_labels(inputs: Tensor, own: Tensor, other: Tensor, lam: Tensor, classes: int) -> Tensor:
+    share = lam.to(target_dtype(inputs, own))
+    return mix_targets(own, other, share, 1 - share, classes)
 
 
 def cutmix(
@@ -247,22 +247,22 @@ def cutmix(
     >>> x.shape, y.shape
     (torch.Size([4, 3, 8, 8]), torch.Size([4, 3]))
     """
-    rule = checked(CutMix, {"alpha": alpha, "prob": prob, **variant}, "CutMix")
+    rule = instantiate(CutMix, {"alpha": alpha, "prob": prob, **variant}, "CutMix")
     check_batch("CutMix", inputs, targets, num_classes)
     classes = num_classes or 0
     n, _, height, width = inputs.shape
     mix = draw(n, height, width, rule, generator or torch.default_generator)
-    with told_ids("CutMix", targets, classes):
+    with explain_bad_ids("CutMix", targets, classes):
         if mix is None:
-            return inputs, soft(targets, classes, label_type(inputs, targets))
-        return mixture(inputs, targets, inputs, targets, mix.partners, mix, classes)
+            return inputs, to_soft_targets(targets, classes, target_dtype(inputs, targets))
+        return mix_tensors(inputs, targets, inputs, targets, mix.partners, mix, classes)
 
 
 class Variant(TypedDict, total=False):
     """The fields of `CutMix` in which public implementations differ."""
 
     box: Box
-    partner: Partner
+    partner: PartnerRule
     per: Literal["batch", "sample"]
     correct_lam: bool
 
@@ -291,24 +291,24 @@ class CutMix:
     alpha: Annotated[float, Field(gt=0)] = 1.0
     prob: Annotated[float, Field(ge=0, le=1)] = 1.0
     box: Box = "authors"
-    partner: Partner = "permutation"
+    partner: PartnerRule = "permutation"
     per: Literal["batch", "sample"] = "batch"
     correct_lam: bool = True
 
-    def draw(self, at: Progress, n: int, height: int, width: int) -> Mix | None:
+    def draw(self, at: Progress, n: int, height: int, width: int) -> BoxMix | None:
         """The mix of the whole global batch of this step, on the CPU; the same on every rank."""
         return draw(n, height, width, self, stream(at.seed, "cutmix", at.step))
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
         mix = self.draw(at, batch.size, *batch.inputs.shape[-2:])
-        return batch if mix is None else batch.through(lambda part: mixed(part, mix))
+        return batch if mix is None else batch.apply(lambda part: mix_part(part, mix))
 
 
-def mixed(part: Batch, mix: Mix) -> Batch:
+def mix_part(part: Batch, mix: BoxMix) -> Batch:
     """Any part of a global batch, mixed with its partners from the whole of it; `mix` on the CPU."""
     partner, rows = part, mix.partners
     if part.fetch is not None:
-        mix = mix.to(part.inputs.device).of(part.positions)
+        mix = mix.to(part.inputs.device).select(part.positions)
         partner, rows = part.peers(mix.partners), torch.arange(len(part))
-    inputs, targets = mixture(part.inputs, part.targets, partner.inputs, partner.targets, rows, mix, part.classes)
+    inputs, targets = mix_tensors(part.inputs, part.targets, partner.inputs, partner.targets, rows, mix, part.classes)
     return replace(part, inputs=inputs, targets=targets)

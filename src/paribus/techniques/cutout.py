@@ -26,7 +26,7 @@ from torch import Tensor
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
-from paribus.core.mixing import inside
+from paribus.core.mixing import box_mask
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.core.streams import uniform
@@ -44,7 +44,7 @@ def squares(y: Tensor, x: Tensor, length: int, height: int, width: int) -> Tenso
 def apply(inputs: Tensor, box: Tensor) -> Tensor:
     """The equation above. inputs (n, c, h, w) of any dtype, box (n, 4). Returns a new tensor of the same kind. No draw,
     no branch on a value: it compiles."""
-    return torch.where(inside(box, *inputs.shape[-2:]), 0, inputs)  # masked_fill would lose channels_last
+    return torch.where(box_mask(box, *inputs.shape[-2:]), 0, inputs)  # masked_fill would lose channels_last
 
 
 def cutout(inputs: Tensor, length: int = 16, generator: torch.Generator | None = None) -> Tensor:
@@ -89,7 +89,7 @@ class Cutout:
     def __call__(self, batch: Batch, at: Progress) -> Batch:
         if self.length < 2:
             return batch
-        return batch.through(lambda part: self.cut(part, at))
+        return batch.apply(lambda part: self.cut(part, at))
 
     def cut(self, part: Batch, at: Progress) -> Batch:
         """Any part of a global batch, with a square erased from each image."""

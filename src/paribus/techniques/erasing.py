@@ -31,7 +31,7 @@ from torch import Tensor
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
-from paribus.core.mixing import inside
+from paribus.core.mixing import box_mask
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.core.streams import key64, uniform, uniform_at
@@ -114,11 +114,11 @@ class RandomErasing:
         return rectangles(drawn[:, 1:], self.area, self.ratio, height, width) * chosen
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
-        return batch.through(lambda part: self.erase(part, at)) if self.prob else batch
+        return batch.apply(lambda part: self.erase(part, at)) if self.prob else batch
 
     def erase(self, part: Batch, at: Progress) -> Batch:
         """Any part of a global batch, with a rectangle erased from some images."""
         height, width = part.inputs.shape[-2:]
-        erased = inside(self.draw(at, part.ids, height, width), height, width)
+        erased = box_mask(self.draw(at, part.ids, height, width), height, width)
         key = key64(at.seed, "erasing.noise", at.epoch) if self.mode == "pixel" else None
         return replace(part, inputs=apply(part.inputs, erased, key, part.ids))

@@ -25,13 +25,13 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.mixing import betas, check_batch, label_type, mixed_targets, soft, told_ids
+from paribus.core.mixing import check_batch, explain_bad_ids, mix_targets, sample_betas, target_dtype, to_soft_targets
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 
 
 @dataclass(frozen=True)
-class Mix:
+class BlendMix:
     """How each of n samples is mixed; row i belongs to place i of the global batch.
 
     partners: (n,) int64 places. lam: float64, the share of the sample itself, (n,), or (1,) where all share one.
@@ -40,24 +40,24 @@ class Mix:
     partners: Tensor
     lam: Tensor
 
-    def to(self, device: torch.device) -> Mix:
-        return Mix(*(part.to(device, non_blocking=True) for part in (self.partners, self.lam)))
+    def to(self, device: torch.device) -> BlendMix:
+        return BlendMix(*(part.to(device, non_blocking=True) for part in (self.partners, self.lam)))
 
-    def of(self, positions: Tensor) -> Mix:
+    def select(self, positions: Tensor) -> BlendMix:
         """The rows of these places."""
-        return Mix(self.partners[positions], self.lam if len(self.lam) == 1 else self.lam[positions])
+        return BlendMix(self.partners[positions], self.lam if len(self.lam) == 1 else self.lam[positions])
 
 
-def draw(n: int, alpha: float, generator: torch.Generator) -> Mix | None:
+def draw(n: int, alpha: float, generator: torch.Generator) -> BlendMix | None:
     """The mix of a batch of n images, or None for alpha = 0, where λ = 1 always."""
     if alpha == 0:
         return None
-    lam = betas(alpha, 1, generator)
-    return Mix(torch.randperm(n, generator=generator), lam)
+    lam = sample_betas(alpha, 1, generator)
+    return BlendMix(torch.randperm(n, generator=generator), lam)
 
 
 def apply(
-    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: Mix, classes: int = 0
+    inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: BlendMix, classes: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Equation 1. inputs (n, c, h, w) floats; targets (n, classes) weights, or (n,) ids with their number of `classes`;
     row i of each partner tensor belongs to sample i. Returns new tensors, pixels in the inputs' memory format. No draw,
@@ -67,8 +67,8 @@ def apply(
     """
     share, rest = (part.to(inputs.dtype)[:, None, None, None] for part in (mix.lam, 1 - mix.lam))
     mixed = (share * inputs).add_(rest * partner_inputs)
-    share, rest = (part.to(label_type(inputs, targets)) for part in (mix.lam, 1 - mix.lam))
-    return mixed, mixed_targets(targets, partner_targets, share, rest, classes)
+    share, rest = (part.to(target_dtype(inputs, targets)) for part in (mix.lam, 1 - mix.lam))
+    return mixed, mix_targets(targets, partner_targets, share, rest, classes)
 
 
 def mixup(
@@ -96,9 +96,9 @@ def mixup(
     check_batch("Mixup", inputs, targets, num_classes)
     classes = num_classes or 0
     drawn = draw(inputs.shape[0], alpha, generator or torch.default_generator)
-    with told_ids("Mixup", targets, classes):
+    with explain_bad_ids("Mixup", targets, classes):
         if drawn is None:
-            return inputs, soft(targets, classes, label_type(inputs, targets))
+            return inputs, to_soft_targets(targets, classes, target_dtype(inputs, targets))
         mix = drawn.to(inputs.device)
         return apply(inputs, targets, inputs[mix.partners], targets[mix.partners], mix, classes)
 
@@ -110,7 +110,7 @@ class Mixup:
 
     alpha: Annotated[float, Field(ge=0)] = 1.0
 
-    def draw(self, at: Progress, n: int) -> Mix | None:
+    def draw(self, at: Progress, n: int) -> BlendMix | None:
         """The mix of the whole global batch of this step, on the CPU; the same on every rank."""
         return draw(n, self.alpha, stream(at.seed, "mixup", at.step))
 
@@ -119,12 +119,12 @@ class Mixup:
         if drawn is None:
             return batch
         mix = drawn.to(batch.inputs.device)
-        return batch.through(lambda part: mixed(part, mix))
+        return batch.apply(lambda part: mix_part(part, mix))
 
 
-def mixed(part: Batch, mix: Mix) -> Batch:
+def mix_part(part: Batch, mix: BlendMix) -> Batch:
     """Any part of a global batch, mixed with its partners from the whole of it."""
-    here = mix.of(part.positions)
+    here = mix.select(part.positions)
     partner = part.peers(here.partners)
     inputs, targets = apply(part.inputs, part.targets, partner.inputs, partner.targets, here, part.classes)
     return replace(part, inputs=inputs, targets=targets)

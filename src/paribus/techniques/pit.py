@@ -47,8 +47,8 @@ from torch import Tensor, nn
 from paribus.core.build import schema
 from paribus.core.protocols import Spec
 from paribus.models.drop_path import DropPathRule, drop_path_rates
-from paribus.models.vit import GlobalPool, Init, Shape, VisionTransformer
-from paribus.models.vit_matching import Size
+from paribus.models.vit import GlobalPool, Init, VisionTransformer, ViTArchitecture
+from paribus.models.vit_matching import BlockSize
 
 Variant = Literal["ti", "xs", "s", "b"]
 
@@ -135,11 +135,11 @@ def pit(
         raise ValueError(f"PiT has no variant {variant!r}; there are {', '.join(VARIANTS)}")
     patch, depths, heads, head_dim = VARIANTS[variant]
     height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
-    shape = Shape(
+    shape = ViTArchitecture(
         patch=patch,
         stride=OverlappingStem().stride(patch),
         depths=depths,
-        first=Size(heads, head_dim, 4 * heads * head_dim),
+        first=BlockSize(heads, head_dim, 4 * heads * head_dim),
         tokens=2 if distilled else 1,
         drop_rate=drop_rate,
         drop_path=drop_path_rates(drop_path, sum(depths), drop_path_rule),

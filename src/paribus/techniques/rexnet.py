@@ -49,16 +49,16 @@ from torch import nn
 
 from paribus.core.build import schema
 from paribus.core.protocols import Spec
-from paribus.models.inverted import InvertedNet, Style, divisible
+from paribus.models.inverted import BlockStyle, InvertedNet, make_divisible
 from paribus.models.mobile import (
     STRIDES,
     Channels,
+    ImageSize,
     MobileNet,
-    Size,
     StepwisePlan,
     Strides,
+    choose_image_size,
     describe_blocks,
-    size_for,
 )
 
 REPEATS = (1, 2, 2, 3, 3, 5)  # blocks in each stage, at depth 1
@@ -85,7 +85,7 @@ def rexnet_channels(width: float = 1.0, blocks: int = 16, lite: bool = False, di
     stem, first = (32 / width, 16 / width) if width < 1 else (32.0, 16.0)
     rise = LITE_RISE / (blocks - 1) if lite else RISE / blocks  # the two do differ in what they divide by
     channels = (round(stem * width), *linear_channels(first, rise, width, blocks))
-    stem_channels, *rest = (divisible(c, 8 if lite else divisor) for c in channels)
+    stem_channels, *rest = (make_divisible(c, 8 if lite else divisor) for c in channels)
     return Channels(stem_channels, tuple(rest))
 
 
@@ -98,7 +98,7 @@ class LinearPlan:
         ends = StepwisePlan().channels(net, net.width)
         first, blocks = ends.blocks[0], sum(net.repeats)
         line = linear_channels(first / width, RISE / blocks, width, blocks)
-        return Channels(ends.stem, tuple(divisible(c, net.divisor or 1) for c in line))
+        return Channels(ends.stem, tuple(make_divisible(c, net.divisor or 1) for c in line))
 
 
 def rexnet(
@@ -109,7 +109,7 @@ def rexnet(
     in_chans: int = 3,
     dropout: float = 0.2,
     drop_path: float = 0.0,
-    strides: Size = 224,
+    strides: ImageSize = 224,
     divisor: int = 1,
     checkpointing: bool = False,
 ) -> nn.Module:
@@ -132,14 +132,14 @@ def rexnet(
     if divisor < 1 or (lite and divisor != 1):
         raise ValueError(f"rexnet needs divisor >= 1, and 1 for a lite net, which has its own; got {divisor}")
     repeats = [math.ceil(repeat * depth) for repeat in REPEATS]
-    stem_stride, halving = STRIDES[strides]
+    stem_stride, stride2_stages = STRIDES[strides]
     channels = rexnet_channels(width, sum(repeats), lite, divisor)
     # truncated, not rounded: width 0.9 gives 1152
-    head = (int(1280 * max(1.0, width)), 1024) if lite else (divisible(int(1280 * width), divisor),)
-    excited = () if lite else range(2, len(repeats))
+    head = (int(1280 * max(1.0, width)), 1024) if lite else (make_divisible(int(1280 * width), divisor),)
+    se_stages = () if lite else range(2, len(repeats))
     return InvertedNet(
-        describe_blocks(channels, repeats, halving, expansion=6, excited=excited, divisor=divisor),
-        Style(activation="relu6" if lite else "authors", norm="batch", shortcut="partial"),
+        describe_blocks(channels, repeats, stride2_stages, expansion=6, se_stages=se_stages, divisor=divisor),
+        BlockStyle(activation="relu6" if lite else "authors", norm="batch", shortcut="partial"),
         in_chans=in_chans,
         classes=num_classes,
         stem_stride=stem_stride,
@@ -176,7 +176,7 @@ class ReXNet:
             spec.channels,
             self.dropout,
             self.drop_path,
-            size_for(self.strides, spec),
+            choose_image_size(self.strides, spec),
             self.divisor,
             self.checkpointing,
         )

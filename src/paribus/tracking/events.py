@@ -10,16 +10,16 @@ from paribus.core.events import read_events
 from paribus.core.runfolder import EVENTS, write_atomically
 
 
-def rewind(path: Path, step: int) -> None:
+def drop_events_after(path: Path, step: int) -> None:
     """Drop what was recorded after `step`, which a run that resumes from there will record again."""
     events = read_events(path)
-    kept = [event for event in events if event["step"] <= step]
-    text = "".join(_line(event["step"], event["values"]) for event in kept)
+    remaining = [event for event in events if event["step"] <= step]
+    text = "".join(_format_line(event["step"], event["values"]) for event in remaining)
     if not path.exists() or path.read_text(errors="replace") != text:
         write_atomically(path, text)
 
 
-def _line(step: int, values: Mapping[str, float]) -> str:
+def _format_line(step: int, values: Mapping[str, float]) -> str:
     return json.dumps({"step": step, "values": dict(values)}, allow_nan=False) + "\n"
 
 
@@ -31,7 +31,7 @@ class EventLog:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 — closed in close()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._file.write(_line(step, values))
+        self._file.write(_format_line(step, values))
         self._file.flush()
 
     def close(self, summary: Mapping[str, Any]) -> None:
@@ -43,5 +43,5 @@ class Events:
     """The local record. Always on: `tracker=events` alone means nothing else."""
 
     def __call__(self, folder: Path, start: int, total: int) -> EventLog:
-        rewind(folder / EVENTS, start)
+        drop_events_after(folder / EVENTS, start)
         return EventLog(folder / EVENTS)

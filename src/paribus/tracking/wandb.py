@@ -28,7 +28,10 @@ INPUTS = "inputs.png"  # in a run folder, where images were asked for
 BUSY = 4  # exit code of a follower that was not needed
 GRACE = 240.0  # seconds for what needs no service, but perhaps a processor that others are using
 _MODES = {"", "online", "offline", "disabled", "shared", "dryrun", "run"}
-SHARE, LONGEST = 0.005, 2.0  # of the run's time, and in seconds: how long the end of training waits for the mirror
+WAIT_SHARE, MAX_WAIT_S = (
+    0.005,
+    2.0,
+)  # of the run's time, and in seconds: how long the end of training waits for the mirror
 
 
 @schema
@@ -56,23 +59,23 @@ class WandB:
     sync_timeout: Annotated[float, Field(ge=1, le=3600)] = 60.0
 
     @property
-    def wanted(self) -> str:
+    def effective_mode(self) -> str:
         """The mode in effect: auto, online, offline or disabled."""
-        variable = {"dryrun": "offline", "run": "online"}.get(said := os.environ.get("WANDB_MODE", ""), said)
+        variable = {"dryrun": "offline", "run": "online"}.get(setting := os.environ.get("WANDB_MODE", ""), setting)
         if os.environ.get("WANDB_DISABLED", "").lower() in ("1", "true", "yes"):
             variable = "disabled"
         if variable == "disabled" or (self.mode == "auto" and variable in ("online", "offline")):
             return variable
         return self.mode
 
-    def __call__(self, folder: Path, start: int, total: int) -> "Mirror | Nothing":
-        wrong = _unusable()
+    def __call__(self, folder: Path, start: int, total: int) -> "WandBTracker | NullTracker":
+        wrong = _explain_unusable()
         if wrong:
             print(f"warning: W&B is left out: {wrong}", file=sys.stderr)
-        return Nothing() if wrong or self.wanted == "disabled" else Mirror(folder, self.after)
+        return NullTracker() if wrong or self.effective_mode == "disabled" else WandBTracker(folder, self.after)
 
 
-def _unusable() -> str:
+def _explain_unusable() -> str:
     """What is wrong with the variables that W&B would only complain of in the background."""
     mode, home = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DIR")
     if mode not in _MODES:
@@ -85,7 +88,7 @@ def _unusable() -> str:
     return ""
 
 
-class Nothing:
+class NullTracker:
     """A tracker that is off."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -93,7 +96,7 @@ class Nothing:
     def close(self, summary: Mapping[str, Any]) -> None: ...
 
 
-class Mirror:
+class WandBTracker:
     """The training process's end of the pipe to the follower."""
 
     def __init__(self, folder: Path, after: float) -> None:
@@ -103,42 +106,44 @@ class Mirror:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Nothing, once the follower is there: it reads the record."""
-        if self._process is None and self._since() >= self._after:
-            self._follow()
+        if self._process is None and self._elapsed() >= self._after:
+            self._start_follower()
 
     def close(self, summary: Mapping[str, Any]) -> None:
         """Say that the end is reached and wait for a moment. The follower then goes on alone."""
-        patience = min(LONGEST, SHARE * self._since()) if self._process else 0.0  # not for one that is yet to start
+        patience = (
+            min(MAX_WAIT_S, WAIT_SHARE * self._elapsed()) if self._process else 0.0
+        )  # not for one that is yet to start
         if self._process is None:
-            self._follow()
+            self._start_follower()
         if self._process is None:
             return
-        self._let_go(patience)
-        code, told = self._process.returncode, status(self._folder, self._process.pid)
+        self._signal_end(patience)
+        code, report = self._process.returncode, read_status(self._folder, self._process.pid)
         if code is not None and code < 0:
-            self._follow()
-            self._let_go(0.0)
+            self._start_follower()
+            self._signal_end(0.0)
             self._warn(f"the process that tells W&B was killed (signal {-code}); another one starts over")
-        elif code or told.get("why"):
-            self._warn(f"W&B: {told.get('why') or f'its process ended with {code}'}")
-        elif code is None and told.get("state") != "offline":
-            online = told.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
+        elif code or report.get("why"):
+            self._warn(f"W&B: {report.get('why') or f'its process ended with {code}'}")
+        elif code is None and report.get("state") != "offline":
+            online = report.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
             self._warn("the record for W&B is still being made, in the background", "warning" if online else "note")
-        elif told.get("url"):
-            print(f"W&B: {told['url']}")
+        elif report.get("url"):
+            print(f"W&B: {report['url']}")
 
-    def _since(self) -> float:
+    def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _follow(self) -> None:
+    def _start_follower(self) -> None:
         try:
-            self._process = follow(self._folder, stdin=subprocess.PIPE)
+            self._process = start_follower(self._folder, stdin=subprocess.PIPE)
         except OSError as error:
             if self._after < float("inf"):
                 self._warn(f"W&B is left out: {error}")
             self._after = float("inf")
 
-    def _let_go(self, patience: float) -> None:
+    def _signal_end(self, patience: float) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         with suppress(BrokenPipeError), self._process.stdin as pipe:
@@ -153,7 +158,7 @@ class Mirror:
         print(f"{kind}: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
 
 
-def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
+def start_follower(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
     """Start a follower for a run folder, away from this terminal and its signals."""
     mirror = folder / MIRROR
     mirror.mkdir(exist_ok=True)
@@ -167,10 +172,10 @@ def follow(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
         )
 
 
-def status(folder: Path, process: int) -> dict[str, Any]:
+def read_status(folder: Path, process: int) -> dict[str, Any]:
     """What this follower last said: state (starting, connecting, online, offline, failed), and why, url or record."""
     try:
-        told = json.loads((folder / MIRROR / STATUS).read_text())
+        content = json.loads((folder / MIRROR / STATUS).read_text())
     except (OSError, ValueError):
         return {}
-    return told if told["process"] == process else {}
+    return content if content["process"] == process else {}

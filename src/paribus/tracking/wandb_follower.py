@@ -37,12 +37,12 @@ NICE = 10  # a tenth of a core's share: at 19 a machine full of trainings kept i
 LOCK = "lock"
 
 
-def alone(mirror: Path, once: bool) -> IO[str] | None:
+def acquire_lock(folder: Path, once: bool) -> IO[str] | None:
     """Hold the lock, for as long as this process lives. None if a follower that is needed has it.
 
     once: do not end another one but wait for it, unless it follows a training that goes on.
     """
-    file = open(mirror / LOCK, "a+")  # noqa: SIM115 — the lock lives as long as the file is open
+    file = open(folder / LOCK, "a+")  # noqa: SIM115 — the lock lives as long as the file is open
     deadline = time.monotonic() + GRACE
     while time.monotonic() < deadline:
         with suppress(BlockingIOError):
@@ -51,7 +51,7 @@ def alone(mirror: Path, once: bool) -> IO[str] | None:
             file.write(f"{socket.gethostname()} {os.getpid()}")
             file.flush()
             return file
-        if once and runfolder.state(mirror.parent) is None:
+        if once and runfolder.read_state(folder.parent) is None:
             return None
         if not once:
             file.seek(0)
@@ -63,46 +63,48 @@ def alone(mirror: Path, once: bool) -> IO[str] | None:
     return None
 
 
-def watch(follower: Follower) -> None:
+def watch_training(follower: Follower) -> None:
     """Wait for the end of training, then give W&B its time and no more."""
-    while os.getppid() == follower.trainer and not select.select([0], [], [], 1.0)[0]:
+    while os.getppid() == follower.trainer_pid and not select.select([0], [], [], 1.0)[0]:
         pass
     follower.ended.set()
-    time.sleep(follower.patience + GRACE)
-    follower.tell(state="failed", why=f"W&B did not come to an end {follower.patience + GRACE:.0f} s after the run")
+    time.sleep(follower.timeout_s + GRACE)
+    follower.write_status(
+        state="failed", why=f"W&B did not come to an end {follower.timeout_s + GRACE:.0f} s after the run"
+    )
     os._exit(FAILED)
 
 
-def mirror(follower: Follower, mode: str) -> None:
+def mirror_run(follower: Follower, mode: str) -> None:
     """Tell W&B everything, online if that can be, else in a local record. Raises what W&B raises on the latter."""
     import wandb
     from wandb.errors import AuthenticationError, UsageError
 
-    from paribus.tracking.wandb_session import session
+    from paribus.tracking.wandb_session import send_run
 
     while mode != "offline":
-        follower.tell(state="connecting")
+        follower.write_status(state="connecting")
         last = follower.ended.is_set()
         try:
-            return session(follower, online=True)
+            return send_run(follower, online=True)
         except (UsageError, AuthenticationError) as error:  # no key, or none that could be one
             if mode == "online" or isinstance(error, AuthenticationError):
-                follower.tell(why=f"not logged in ({_first_line(error)}), so the record is local")
+                follower.write_status(why=f"not logged in ({_first_line(error)}), so the record is local")
             break
         except Exception as error:
-            follower.tell(why=f"the service cannot be reached ({_first_line(error)}), so the record is local")
+            follower.write_status(why=f"the service cannot be reached ({_first_line(error)}), so the record is local")
             with suppress(Exception):  # W&B's own process holds the run's id until it ends
                 wandb.teardown()
         if last or follower.ended.wait(RETRY):
             break
-    session(follower, online=False)
+    send_run(follower, online=False)
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def _stay_out_of_the_way() -> None:
+def _lower_priority() -> None:
     """Give way to trainings, and outlive what a terminal or a scheduler sends to this one."""
     os.nice(NICE)
     with suppress(OSError):  # a session of its own is a scheduling group of its own, whose weight counts first
@@ -117,22 +119,22 @@ def main() -> int:
     parser.add_argument("--once", action="store_true", help="tell what is there, for a run that nobody trains")
     parser.add_argument("--mode", choices=("auto", "online", "offline"))
     parser.add_argument("--patience", type=float, help="seconds for W&B, instead of the run's own sync_timeout")
-    asked = parser.parse_args()
-    if not asked.once:
-        _stay_out_of_the_way()
-    follower = Follower(asked.run, asked.patience)
-    threading.Thread(target=watch, args=(follower,), daemon=True).start()
-    held = alone(follower.mirror, asked.once)
+    args = parser.parse_args()
+    if not args.once:
+        _lower_priority()
+    follower = Follower(args.run, args.timeout_s)
+    threading.Thread(target=watch_training, args=(follower,), daemon=True).start()
+    held = acquire_lock(follower.mirror, args.once)
     if held is None:
         return BUSY
-    follower.tell(state="starting")
+    follower.write_status(state="starting")
     try:
-        mirror(follower, asked.mode or follower.options.wanted)
+        mirror_run(follower, args.mode or follower.options.effective_mode)
     except ImportError as error:
-        follower.tell(state="failed", why=f"wandb cannot be imported ({error}); pip install wandb")
+        follower.write_status(state="failed", why=f"wandb cannot be imported ({error}); pip install wandb")
         return FAILED
     except Exception as error:
-        follower.tell(state="failed", why=f"no record could be written ({_first_line(error)})")
+        follower.write_status(state="failed", why=f"no record could be written ({_first_line(error)})")
         raise
     return OK
 

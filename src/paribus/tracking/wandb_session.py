@@ -9,47 +9,47 @@ from typing import Any
 import wandb
 
 from paribus.core import runfolder
-from paribus.core.events import event_in
+from paribus.core.events import parse_event
 from paribus.tracking.wandb import GRACE, INPUTS
 from paribus.tracking.wandb_state import Follower
 
 PAUSE = 1.0  # seconds between two looks at the record
 CONNECT = 30.0  # seconds for the service to answer at the start
 EXIT_CODES = {"DONE": 0, "FAILED": 1, "PREEMPTED": 75, None: 255}
-NAMES = {"DONE": "finished", "FAILED": "failed", "PREEMPTED": "preempted", None: "killed"}
+STATE_NAMES = {"DONE": "finished", "FAILED": "failed", "PREEMPTED": "preempted", None: "killed"}
 
 
-def session(follower: Follower, online: bool) -> None:
+def send_run(follower: Follower, online: bool) -> None:
     """Tell W&B the whole record, waiting for more until training has ended.
 
     A run that the service knows already is told only what comes after its last step: values of a step that was trained
     again are the same. Raises what W&B raises when it is not logged in, not reached, or not done in time.
     """
-    follower.keep_only(follower.complete)
-    _leave_earlier_second(follower)
-    settings = _settings(follower, online)
-    live = wandb.init(**_told(follower), id=follower.id, resume="allow", settings=settings)
-    follower.tell(state="online" if online else "offline", **({"url": live.url, "why": None} if online else {}))
+    follower.keep_only(follower.complete_record)
+    _wait_for_next_second(follower)
+    settings = _build_settings(follower, online)
+    live = wandb.init(**_init_arguments(follower), id=follower.id, resume="allow", settings=settings)
+    follower.write_status(state="online" if online else "offline", **({"url": live.url, "why": None} if online else {}))
     live.define_metric("step")
     live.define_metric("*", step_metric="step")
     known = live.starting_step  # the first step that the service does not have
     picture = follower.run / INPUTS
     if known == 0 and picture.exists():
         live.log({"inputs": wandb.Image(str(picture)), "step": 0}, step=0, commit=True)
-    for event in _events(follower):
+    for event in _iterate_events(follower):
         if event["step"] >= known:
             live.log({**event["values"], "step": event["step"]}, step=event["step"], commit=True)
-    state = runfolder.state(follower.run)
+    state = runfolder.read_state(follower.run)
     summary = runfolder.read_json(follower.run / runfolder.SUMMARY) if state else {}
-    live.summary.update({**summary.get("metrics", {}), "state": NAMES[state]})
+    live.summary.update({**summary.get("metrics", {}), "state": STATE_NAMES[state]})
     if state == "PREEMPTED":
         live.mark_preempting()
     live.finish(exit_code=EXIT_CODES[state])
-    follower.completed(Path(live.settings.sync_dir))
-    follower.tell(record=live.settings.sync_dir)
+    follower.mark_complete(Path(live.settings.sync_dir))
+    follower.write_status(record=live.settings.sync_dir)
 
 
-def _events(follower: Follower) -> Iterator[dict[str, Any]]:
+def _iterate_events(follower: Follower) -> Iterator[dict[str, Any]]:
     """The events of the record as they come, until training has ended. A line that is not whole yet is waited for."""
     torn = b""
     path = follower.run / runfolder.EVENTS
@@ -57,13 +57,13 @@ def _events(follower: Follower) -> Iterator[dict[str, Any]]:
         while True:
             last = follower.ended.is_set()
             *lines, torn = (torn + file.read()).split(b"\n")
-            yield from (event for line in lines if (event := event_in(line)) is not None)
+            yield from (event for line in lines if (event := parse_event(line)) is not None)
             if last:
                 return
             follower.ended.wait(PAUSE)
 
 
-def _told(follower: Follower) -> dict[str, Any]:
+def _init_arguments(follower: Follower) -> dict[str, Any]:
     """What W&B is told of a run beside its values. None where W&B shall read its own variable."""
     config, options = follower.config, follower.options
     techniques = list(config.get("techniques") or [])
@@ -89,7 +89,7 @@ def _told(follower: Follower) -> dict[str, Any]:
     }
 
 
-def _settings(follower: Follower, online: bool) -> wandb.Settings:
+def _build_settings(follower: Follower, online: bool) -> wandb.Settings:
     """Quiet, bounded in time, with the run's own commit and command, and measuring the training process."""
     segments = runfolder.read_json(follower.run / runfolder.PROVENANCE).get("segments", [])
     newest: dict[str, Any] = segments[-1] if segments else {}
@@ -103,18 +103,18 @@ def _settings(follower: Follower, online: bool) -> wandb.Settings:
         "disable_git": True,  # the checkout W&B would look at is that of the current folder
         "git_commit": newest.get("commit"),
         "program": " ".join(newest.get("command", [])) or None,
-        "init_timeout": min(CONNECT, follower.patience) if online else GRACE,
+        "init_timeout": min(CONNECT, follower.timeout_s) if online else GRACE,
         "x_service_wait": GRACE,  # for W&B's own process, which is as low in priority as this one
-        "finish_timeout": follower.patience,
+        "finish_timeout": follower.timeout_s,
         "finish_timeout_raises": True,
         "x_disable_stats": over,
-        "x_stats_pid": follower.trainer,
+        "x_stats_pid": follower.trainer_pid,
     }
     # some of these came with later releases than the oldest that we take
     return wandb.Settings(**{key: value for key, value in wanted.items() if key in wandb.Settings.model_fields})
 
 
-def _leave_earlier_second(follower: Follower) -> None:
+def _wait_for_next_second(follower: Follower) -> None:
     """W&B names its folder by the second, and would write into one that is there."""
     while list((follower.home / "wandb").glob(f"*run-{time.strftime('%Y%m%d_%H%M%S')}-{follower.id}")):
         time.sleep(0.1)

@@ -29,18 +29,18 @@ class Follower:
     def __init__(self, run: Path, patience: float | None) -> None:
         self.run, self.mirror = run, run / MIRROR
         self.config: dict[str, Any] = yaml.safe_load((run / runfolder.CONFIG).read_text())
-        self.options = options_of(self.config)
-        self.patience = self.options.sync_timeout if patience is None else patience
-        self.id = _id(self.mirror / ID)
-        self.trainer = os.getppid()
+        self.options = find_wandb_options(self.config)
+        self.timeout_s = self.options.sync_timeout if patience is None else patience
+        self.id = _load_or_make_id(self.mirror / ID)
+        self.trainer_pid = os.getppid()
         self.ended = threading.Event()
-        self._told: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid()}
+        self._status: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid()}
 
-    def tell(self, **news: Any) -> None:
+    def write_status(self, **news: Any) -> None:
         """Leave news for whoever looks into status.json."""
-        self._told |= news
+        self._status |= news
         with suppress(OSError):
-            (self.mirror / f"{STATUS}.new").write_text(json.dumps(self._told))
+            (self.mirror / f"{STATUS}.new").write_text(json.dumps(self._status))
             os.replace(self.mirror / f"{STATUS}.new", self.mirror / STATUS)
 
     @property
@@ -55,23 +55,23 @@ class Follower:
                 shutil.rmtree(folder, ignore_errors=True)
 
     @property
-    def complete(self) -> Path | None:
+    def complete_record(self) -> Path | None:
         """W&B's folder of the last follower that came to an end."""
         path = self.mirror / RECORD
         return Path(path.read_text()) if path.exists() else None
 
-    def completed(self, record: Path) -> None:
+    def mark_complete(self, record: Path) -> None:
         runfolder.write_atomically(self.mirror / RECORD, str(record))
         self.keep_only(record)
 
 
-def options_of(config: dict[str, Any]) -> WandB:
+def find_wandb_options(config: dict[str, Any]) -> WandB:
     """The settings that the run was started with; the defaults if it had no such tracker."""
     trackers = [t for t in (config.get("tracker") or {}).values() if t and t["_target_"].endswith("wandb.WandB")]
     return build(trackers[0]) if trackers else WandB()
 
 
-def _id(path: Path) -> str:
+def _load_or_make_id(path: Path) -> str:
     """Random, since two people may run one recipe, and kept, since a run that is resumed stays one run."""
     if not path.exists():
         runfolder.write_atomically(path, "".join(secrets.choice(_ALPHABET) for _ in range(8)))

@@ -17,7 +17,7 @@ PROJECT, JOB_TYPE = "paribus", "report"
 
 
 @dataclass(frozen=True)
-class Summary:
+class StudySummary:
     """numbers: for the run's summary. tables: name -> head, rows. images: name -> caption, PNG. page: an HTML file."""
 
     group: str
@@ -29,7 +29,7 @@ class Summary:
     page: Path
 
 
-def send_summary(summary: Summary, home: Path) -> str:
+def send_summary(summary: StudySummary, home: Path) -> str:
     """Returns in one line where it went. Raises ConfigError if W&B does not take it."""
     mode = os.environ.get("WANDB_MODE") or None
     if mode == "disabled":

@@ -10,8 +10,17 @@ import torch
 
 from paribus.bench.loop import cases as loop
 from paribus.bench.loop import recipes
-from paribus.bench.loop.cases import BARE, LOOP, Training, Turns, difference, pace, result_of, shares
-from paribus.bench.loop.stages import PARTS, Stages
+from paribus.bench.loop.cases import (
+    BARE,
+    LOOP,
+    InterleavingLoader,
+    Training,
+    compute_shares,
+    measure_difference,
+    measure_loop,
+    time_loop,
+)
+from paribus.bench.loop.stages import PARTS, StageTimer
 from paribus.cli.main import dispatch
 from paribus.core.batch import Batch
 
@@ -20,15 +29,15 @@ SMOKE = ("experiment=smoke", "every.log=5ba", "runtime.device=cpu", "runtime.thr
 
 
 def subject(*extra: str) -> loop.Subject:
-    overrides, data = recipes.on_data((*SMOKE, *extra), CPU)
-    return recipes.subject("smoke", overrides, 0.95, CPU, data)
+    overrides, data = recipes.load_data((*SMOKE, *extra), CPU)
+    return recipes.make_subject("smoke", overrides, 0.95, CPU, data)
 
 
 def sabotaged(wrong: Any) -> loop.Subject:
     """The loop gets another loader than the plain steps."""
     honest = subject()
 
-    def make(steps: int, stages: Stages | None) -> Training:
+    def make(steps: int, stages: StageTimer | None) -> Training:
         made = honest.make(steps, stages)
         return replace(made, loader=wrong(made.loader))
 
@@ -58,22 +67,22 @@ class Halved(OneBatch):
 
 @pytest.mark.parametrize("extra", [(), ("optimizer=sgd", "optimizer.lr=0.05"), ("runtime.fused=true",)])
 def test_the_loop_moves_the_weights_as_plain_steps_do_to_the_last_bit(extra: tuple[str, ...]) -> None:
-    assert difference(subject(*extra)) == 0.0
+    assert measure_difference(subject(*extra)) == 0.0
 
 
 @pytest.mark.parametrize("wrong", [OneBatch, Halved])
 def test_negative_control_a_sabotaged_loader_is_told_and_not_timed(wrong: Any) -> None:
-    result = result_of(sabotaged(wrong), 1, 1e-3)
+    result = measure_loop(sabotaged(wrong), 1, 1e-3)
     assert result.row(LOOP).status == "wrong"
     assert result.row(LOOP).seconds == ()
     assert result.verdicts[0].status == "not measured"
-    assert not result.right
+    assert not result.is_correct
 
 
 def test_a_round_is_a_slice_of_either(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "WARM_UP", 1)
-    result = result_of(subject(), 3, 1e-3)
-    assert result.right
+    result = measure_loop(subject(), 3, 1e-3)
+    assert result.is_correct
     assert [len(row.seconds) for row in result.rows] == [3, 3]
     assert all(0 < s < 1 for row in result.rows for s in row.seconds)
     assert result.verdicts[0].target.against == BARE
@@ -94,7 +103,7 @@ def test_the_bare_step_has_its_turn_before_every_slice_and_the_loop_none_of_its_
         events.append("bare")
         now[0] += 1.0
 
-    turns = Turns(Ticking(), bare, 3, CPU, None)
+    turns = InterleavingLoader(Ticking(), bare, 3, CPU, None)
     turns._now = lambda: now[0]
     turns._clock = lambda call, times: (before := now[0], [call() for _ in range(times)], now[0] - before)[-1]
     for step in range(7):
@@ -105,24 +114,24 @@ def test_the_bare_step_has_its_turn_before_every_slice_and_the_loop_none_of_its_
 
 
 def test_parts_add_up_to_the_step() -> None:
-    found = pace(subject("technique=cutmix"), 3, 1e-3, watched=True)
+    found = time_loop(subject("technique=cutmix"), 3, 1e-3, watched=True)
     assert set(found.parts) == set(PARTS)
     assert all(len(seconds) == 3 for seconds in found.parts.values())
-    of = shares(found)
+    of = compute_shares(found)
     assert all(of[part] > 0 for part in ("data", "transforms", "forward", "backward", "optimizer", "rest"))
     for k, whole in enumerate(found.loop):
         assert sum(seconds[k] for seconds in found.parts.values()) < whole
-    assert pace(subject(), 1, 1e-3, watched=True).parts["transforms"] == (0.0,)
+    assert time_loop(subject(), 1, 1e-3, watched=True).parts["transforms"] == (0.0,)
 
 
 def test_what_the_update_takes_beside_forward_and_optimizer_is_backward() -> None:
-    stages = Stages(CPU)
+    stages = StageTimer(CPU)
     for part, seconds in {"update": 10.0, "forward": 3.0, "optimizer": 2.0, "data": 1.0}.items():
         stages.add(part, seconds)
-    taken = stages.taken()
+    taken = stages.pop_seconds()
     assert taken["backward"] == 5.0
     assert sum(taken.values()) == 11.0
-    assert set(stages.taken().values()) == {0.0}
+    assert set(stages.pop_seconds().values()) == {0.0}
 
 
 def test_the_page_has_the_loop_its_parts_and_its_target(

@@ -14,12 +14,19 @@ from torch import Tensor
 
 import paribus
 from paribus.bench.harness import implementation, timing
-from paribus.bench.harness.implementation import Case, Contender, Prepared, Scope, Target, Unavailable
-from paribus.bench.harness.measure import Result, Row, Verdict, measure
-from paribus.bench.harness.table import as_data, as_markdown, duration
+from paribus.bench.harness.implementation import (
+    Case,
+    Implementation,
+    PreparedImplementation,
+    Scope,
+    SpeedTarget,
+    Unavailable,
+)
+from paribus.bench.harness.measure import Measurement, Result, TargetVerdict, measure
+from paribus.bench.harness.table import format_duration, format_page, results_to_dict
 from paribus.bench.techniques import cases as techniques
 from paribus.bench.techniques import mixing, networks, optimizer_reference, optimizers
-from paribus.bench.techniques.optimizer_problem import REGIMES, Problem, apart
+from paribus.bench.techniques.optimizer_problem import REGIMES, OptimizerProblem, relative_error
 from paribus.cli import bench
 from paribus.cli.main import dispatch
 
@@ -30,28 +37,30 @@ ABOUT |= {"packages": {"torch": "2", "adamp": None}, "code": "0123"}
 
 
 def small(technique: str, regime: Any) -> Case:
-    return optimizers.case(technique, "a few tensors", SHAPES, regime, CPU)
+    return optimizers.make_case(technique, "a few tensors", SHAPES, regime, CPU)
 
 
-def one(case: Case, name: str, make: Callable[..., torch.optim.Optimizer], technique: str = "adamp") -> Contender:
+def one(case: Case, name: str, make: Callable[..., torch.optim.Optimizer], technique: str = "adamp") -> Implementation:
     """Another optimizer entered into the case of a few tensors."""
     settings = optimizers.SETTINGS[technique]
     regime = next(r for r in REGIMES if r in case.title)
-    problem = Problem(SHAPES, regime, settings, CPU)
-    _, _, options, step, _ = optimizers._plan(technique, settings)
+    problem = OptimizerProblem(SHAPES, regime, settings, CPU)
+    _, _, options, step, _ = optimizers._choose_options(technique, settings)
 
     def build(parameters: Any) -> torch.optim.Optimizer:
         return make(parameters, **options)
 
-    return Contender(name, "paribus", lambda: optimizers.prepared(problem, build, lambda: problem.moves(step)))
+    return Implementation(
+        name, "paribus", lambda: optimizers.prepare_optimizer(problem, build, lambda: problem.expected_moves(step))
+    )
 
 
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("technique", ["adamp", "sgdp"])
 def test_the_rule_in_float64_is_the_authors_code(technique: str, regime: Any) -> None:
     settings = optimizers.SETTINGS[technique]
-    problem = Problem(SHAPES, regime, settings, CPU)
-    name, _, options, step, _ = optimizers._plan(technique, settings)
+    problem = OptimizerProblem(SHAPES, regime, settings, CPU)
+    name, _, options, step, _ = optimizers._choose_options(technique, settings)
     parameters = [torch.nn.Parameter(w.double()) for w in problem.weights]
     theirs = getattr(authors, name)(parameters, **options)
     weights, states = [p.detach().clone() for p in parameters], [{} for _ in parameters]
@@ -62,7 +71,7 @@ def test_the_rule_in_float64_is_the_authors_code(technique: str, regime: Any) ->
         gradients = [p.grad.clone() for p in parameters if p.grad is not None]
         weights = [step(w, g, s, k + 1, settings) for w, g, s in zip(weights, gradients, states, strict=True)]
         theirs.step()
-        assert max(apart(p.detach(), w) for p, w in zip(parameters, weights, strict=True)) < 1e-12
+        assert max(relative_error(p.detach(), w) for p, w in zip(parameters, weights, strict=True)) < 1e-12
 
 
 def optimizers_gradient(regime: Any, weight: Tensor, noise: Tensor) -> Tensor:
@@ -74,34 +83,36 @@ def optimizers_gradient(regime: Any, weight: Tensor, noise: Tensor) -> Tensor:
 @pytest.mark.parametrize("network", [optimizers.rexnet, lambda: SHAPES], ids=["rexnet", "a few"])
 def test_each_regime_is_what_it_is_called(network: Callable[[], list[torch.Size]]) -> None:
     shapes = network()
-    nothing, everything = (Problem(shapes, r, optimizers.SETTINGS["adamp"], CPU).projected() for r in REGIMES)
+    nothing, everything = (
+        OptimizerProblem(shapes, r, optimizers.SETTINGS["adamp"], CPU).count_projected() for r in REGIMES
+    )
     assert (nothing, everything) == (0, sum(len(s) > 1 for s in shapes))
 
 
 @pytest.mark.parametrize("technique", ["adamp", "sgdp"])
 def test_the_timed_steps_leave_the_weights_and_so_the_regime(technique: str) -> None:
-    problem = Problem(SHAPES, REGIMES[1], optimizers.SETTINGS[technique], CPU)
-    name, _, options, step, _ = optimizers._plan(technique, problem.settings)
+    problem = OptimizerProblem(SHAPES, REGIMES[1], optimizers.SETTINGS[technique], CPU)
+    name, _, options, step, _ = optimizers._choose_options(technique, problem.settings)
     kept: list[Any] = []
 
     def make(parameters: Any) -> torch.optim.Optimizer:
         kept.extend(parameters)
         return getattr(paribus, name)(parameters, **options)
 
-    ready = optimizers.prepared(problem, make, lambda: problem.moves(step))
+    ready = optimizers.prepare_optimizer(problem, make, lambda: problem.expected_moves(step))
     assert ready.error() < optimizers.TOLERANCE
     for _ in range(200):
         ready.call()
     for p, w in zip(kept, problem.weights, strict=True):
-        assert apart(p.detach(), w.double()) < 1e-9
-        assert (optimizer_reference.view_that_passes(p.detach(), p.grad, problem.settings) is not None) == (p.ndim > 1)
+        assert relative_error(p.detach(), w.double()) < 1e-9
+        assert (optimizer_reference.find_passing_view(p.detach(), p.grad, problem.settings) is not None) == (p.ndim > 1)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
 @pytest.mark.parametrize("technique", ["adamp", "sgdp"])
 def test_every_implementation_here_is_right_and_timed(technique: str, regime: Any) -> None:
-    result = measure(small(technique, regime), CPU, rounds=2, least=1e-4)
-    assert result.right
+    result = measure(small(technique, regime), CPU, rounds=2, min_seconds=1e-4)
+    assert result.is_correct
     assert all(len(row.seconds) == 2 for row in result.rows if row.status == "measured")
     assert {row.name for row in result.rows if row.status == "measured"} > {
         f"paribus.{'AdamP' if technique == 'adamp' else 'SGDP'}",
@@ -121,42 +132,42 @@ MUTANTS = {
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_negative_control_a_wrong_optimizer_is_called_wrong_and_not_timed(mutant: Callable[..., Any]) -> None:
     case = small("adamp", REGIMES[1])
-    result = measure(replace(case, contenders=(one(case, "mutant", mutant),), targets=()), CPU, 2, 1e-4)
+    result = measure(replace(case, implementations=(one(case, "mutant", mutant),), targets=()), CPU, 2, 1e-4)
     assert result.row("mutant").status == "wrong"
     assert result.row("mutant").seconds == ()
-    assert not result.right
+    assert not result.is_correct
 
 
-def fixed(seconds: float, error: float = 0.0, note: str = "") -> Callable[[], Prepared]:
-    return lambda: Prepared(lambda: error, lambda: seconds, note)
+def fixed(seconds: float, error: float = 0.0, note: str = "") -> Callable[[], PreparedImplementation]:
+    return lambda: PreparedImplementation(lambda: error, lambda: seconds, note)
 
 
-def absent(status: Any, reason: str = "") -> Callable[[], Prepared]:
-    def prepare() -> Prepared:
+def absent(status: Any, reason: str = "") -> Callable[[], PreparedImplementation]:
+    def prepare() -> PreparedImplementation:
         raise Unavailable(status, reason)
 
     return prepare
 
 
-def made(**prepared: Callable[[], Prepared]) -> Case:
-    contenders = tuple(Contender(name, "torch", make, "public") for name, make in prepared.items())
+def made(**prepared: Callable[[], PreparedImplementation]) -> Case:
+    contenders = tuple(Implementation(name, "torch", make, "public") for name, make in prepared.items())
     return Case("cutmix", "a case", "Nothing.", "zero", 0.5, contenders)
 
 
-def broken() -> Prepared:
+def broken() -> PreparedImplementation:
     raise RuntimeError("somebody else's bug\nin two lines")
 
 
-def falls_back() -> Prepared:
+def falls_back() -> PreparedImplementation:
     warnings.warn("no compiler, so the slow path is taken", stacklevel=1)
-    return Prepared(lambda: 0.0, lambda: None)
+    return PreparedImplementation(lambda: 0.0, lambda: None)
 
 
 def test_what_cannot_be_had_is_a_row_and_no_error() -> None:
     case = made(here=fixed(0), gone=absent("not installed"), later=absent("not available", "no fused=True"))
     result = measure(case, CPU, 1, 0)
     assert [row.status for row in result.rows] == ["measured", "not installed", "not available"]
-    assert result.right
+    assert result.is_correct
 
 
 def test_what_breaks_or_falls_back_says_so() -> None:
@@ -164,7 +175,7 @@ def test_what_breaks_or_falls_back_says_so() -> None:
     assert result.row("broken").status == "failed"
     assert result.row("broken").note == "RuntimeError: somebody else's bug in two lines"
     assert result.row("slow").note == "no compiler, so the slow path is taken"
-    assert not result.right
+    assert not result.is_correct
 
 
 def test_a_path_this_version_lacks_is_not_available_but_a_broken_default_is_an_error() -> None:
@@ -172,16 +183,16 @@ def test_a_path_this_version_lacks_is_not_available_but_a_broken_default_is_an_e
         raise ValueError("not available yet")
 
     with pytest.raises(Unavailable, match="no fused=True"):
-        optimizers._ours(refuses, {}, fused=True)([])
+        optimizers._paribus_optimizer(refuses, {}, fused=True)([])
     with pytest.raises(ValueError, match="not available yet"):
-        optimizers._ours(refuses, {})([])
+        optimizers._paribus_optimizer(refuses, {})([])
 
 
 @pytest.mark.parametrize("missing", ["adamp", "timm", "torchvision"])
 def test_a_missing_package_is_a_row(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = implementation.version
     monkeypatch.setattr(implementation, "version", lambda package: None if package == missing else known(package))
-    cases = [small("adamp", REGIMES[0]), mixing.case("cutmix", 8, 4, 10, torch.contiguous_format, Scope(CPU))]
+    cases = [small("adamp", REGIMES[0]), mixing.make_case("cutmix", 8, 4, 10, torch.contiguous_format, Scope(CPU))]
     rows = [row for case in cases for row in measure(case, CPU, 1, 0).rows if row.package == missing]
     assert rows
     assert {row.status for row in rows} == {"not installed"}
@@ -228,15 +239,15 @@ def test_negative_control_the_check_of_mixup_notices() -> None:
 
 
 def test_negative_control_a_mixer_that_never_mixes_is_wrong() -> None:
-    lazy = mixing.prepared("cutmix", lambda classes: lambda x, y: (x, torch.eye(classes)[y]), IMAGES, 10)
+    lazy = mixing.prepare_mixer("cutmix", lambda classes: lambda x, y: (x, torch.eye(classes)[y]), IMAGES, 10)
     assert lazy.error() == float("inf")
 
 
 @pytest.mark.parametrize("technique", ["cutmix", "mixup"])
 @pytest.mark.parametrize("form", mixing.FORMATS)
 def test_every_mixer_here_is_right_and_timed(technique: Any, form: torch.memory_format) -> None:
-    result = measure(mixing.case(technique, 16, 6, 10, form, Scope(CPU)), CPU, 2, 1e-4)
-    assert result.right
+    result = measure(mixing.make_case(technique, 16, 6, 10, form, Scope(CPU)), CPU, 2, 1e-4)
+    assert result.is_correct
     measured = {row.name for row in result.rows if row.status == "measured"}
     assert measured >= {f"paribus.{technique}", *mixing.PEERS[technique]}
 
@@ -249,15 +260,15 @@ SMALL_NETWORKS = [
 
 @pytest.mark.parametrize("network", SMALL_NETWORKS, ids=lambda n: n.technique)
 def test_both_networks_are_right_and_timed(network: networks.Network) -> None:
-    result = measure(networks.case(network, Scope(CPU)), CPU, 1, 0)
+    result = measure(networks.make_case(network, Scope(CPU)), CPU, 1, 0)
     assert [row.status for row in result.rows] == ["measured", "measured"], result.rows
     assert result.case.numbers["parameters"] in (4_796_873, 4_847_272)
 
 
 def test_a_network_this_version_cannot_make_is_not_available() -> None:
-    case = networks.case(replace(SMALL_NETWORKS[0], arguments={"no_such_argument": 1}), Scope(CPU))
+    case = networks.make_case(replace(SMALL_NETWORKS[0], arguments={"no_such_argument": 1}), Scope(CPU))
     with pytest.raises(Unavailable, match="cannot make it"):
-        case.contenders[0].prepare()
+        case.implementations[0].prepare()
 
 
 def test_negative_control_a_network_with_another_forward_is_wrong() -> None:
@@ -269,11 +280,11 @@ def test_negative_control_a_network_with_another_forward_is_wrong() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.net(x) * self.scale
 
-    problem = networks.Problem(SMALL_NETWORKS[0], Scope(CPU))
+    problem = networks.NetworkProblem(SMALL_NETWORKS[0], Scope(CPU))
     wrong = Scaled()
-    paribus.load_timm_weights(wrong.net, problem.theirs.state_dict())
-    assert networks.apart(problem.logits(wrong.net), problem.truth[0]) < 1e-5
-    assert networks.apart(problem.logits(wrong), problem.truth[0]) > networks.TOLERANCE
+    paribus.load_timm_weights(wrong.net, problem.timm_model.state_dict())
+    assert networks.relative_error(problem.logits(wrong.net), problem.truth[0]) < 1e-5
+    assert networks.relative_error(problem.logits(wrong), problem.truth[0]) > networks.TOLERANCE
 
 
 def test_implementations_take_turns_in_changing_order() -> None:
@@ -284,7 +295,7 @@ def test_implementations_take_turns_in_changing_order() -> None:
         call()
         return 0.001 * times
 
-    samples = timing.interleaved(ticking, clock, rounds=8, least=0.004)
+    samples = timing.time_interleaved(ticking, clock, rounds=8, min_seconds=0.004)
     assert samples == {name: (0.001,) * 8 for name in "abc"}
     rounds = ["".join(calls[i : i + 3]) for i in range(6, len(calls), 3)]  # after warm-up and the first look
     assert len(rounds) == 8
@@ -299,13 +310,13 @@ def test_a_sample_lasts_long_enough_to_be_measured() -> None:
         asked.append(times)
         return 0.003 * times
 
-    timing.interleaved({"a": lambda: None}, clock, rounds=1, least=0.02)
+    timing.time_interleaved({"a": lambda: None}, clock, rounds=1, min_seconds=0.02)
     assert asked[-1] == 7
 
 
 def rows_of(**seconds: tuple[float, ...]) -> Result:
-    rows = tuple(Row(name, "torch", "public", "2", "measured", 0.0, times) for name, times in seconds.items())
-    return Result(replace(made(), targets=(Target("a", "b", 0.5, "half of b"),)), rows)
+    rows = tuple(Measurement(name, "torch", "public", "2", "measured", 0.0, times) for name, times in seconds.items())
+    return Result(replace(made(), targets=(SpeedTarget("a", "b", 0.5, "half of b"),)), rows)
 
 
 def test_ratios_are_of_rounds_so_a_drift_cancels() -> None:
@@ -326,7 +337,7 @@ def test_ratios_are_of_rounds_so_a_drift_cancels() -> None:
     ],
 )
 def test_a_target_says_how_far_it_is(ratio: Any, half: Any, status: str) -> None:
-    assert Verdict(Target("a", "b", 0.5, ""), ratio, half).status == status
+    assert TargetVerdict(SpeedTarget("a", "b", 0.5, ""), ratio, half).status == status
 
 
 def test_the_baseline_is_the_fastest_public_row_or_the_one_named() -> None:
@@ -338,8 +349,8 @@ def test_the_baseline_is_the_fastest_public_row_or_the_one_named() -> None:
 
 def test_the_page_shows_what_was_measured() -> None:
     result = rows_of(a=(0.002, 0.002), b=(0.004, 0.004))
-    gone = Row("gone", "adamp", "public", None, "not installed")
-    page = as_markdown(as_data([replace(result, rows=(*result.rows, gone))], ABOUT))
+    gone = Measurement("gone", "adamp", "public", None, "not installed")
+    page = format_page(results_to_dict([replace(result, rows=(*result.rows, gone))], ABOUT))
     assert "* CPU x\n* torch 2, adamp not installed; source of paribus 0123" in page
     assert "| implementation | version | error | time | middle half | ratio | note |" in page
     assert "| `b` | torch 2 | 0.0e+00 | 4 ms | 4 ms–4 ms | 2.00 |  |" in page
@@ -352,7 +363,7 @@ def test_the_page_shows_what_was_measured() -> None:
     [(2.5, "2.5 s"), (0.01234, "12.3 ms"), (9.9e-7, "990 ns"), (1.5e-5, "15 µs"), (1234.5, "1234 s")],
 )
 def test_durations_have_a_unit_that_suits(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert format_duration(seconds) == text
 
 
 def test_the_command_writes_page_and_data(tmp_path: Path) -> None:
@@ -372,7 +383,7 @@ def test_the_command_writes_page_and_data(tmp_path: Path) -> None:
     ]
     assert dispatch(["bench", "techniques", "mixup", *options]) == 0
     found = json.loads(data.read_text())
-    assert page.read_text() == as_markdown(found)
+    assert page.read_text() == format_page(found)
     assert found["machine"]["threads"] == 1
     assert next(row["name"] for row in found["cases"][0]["rows"]) == "paribus.mixup"
     assert all(len(row["samples"]) == 2 for row in found["cases"][0]["rows"])
@@ -419,12 +430,12 @@ def test_help_is_there(arguments: list[str], capsys: pytest.CaptureFixture[str])
 def test_on_cuda_times_are_the_devices_and_memory_is_told(technique: Any) -> None:
     device = torch.device("cuda", 0)
     case = (
-        mixing.case(technique, 32, 16, 10, torch.channels_last, Scope(device))
+        mixing.make_case(technique, 32, 16, 10, torch.channels_last, Scope(device))
         if technique == "cutmix"
-        else optimizers.case(technique, "a few tensors", SHAPES, REGIMES[1], device)
+        else optimizers.make_case(technique, "a few tensors", SHAPES, REGIMES[1], device)
     )
     result = measure(case, device, 3, 1e-3)
     measured = [row for row in result.rows if row.status == "measured"]
     assert len(measured) >= 2
-    assert result.right
+    assert result.is_correct
     assert all(0 < row.median < 1 and row.peak is not None and row.peak >= 0 for row in measured)

@@ -7,7 +7,7 @@ import pytest
 from helpers.run_folders import to_complete
 from paribus.cli.completion import SCRIPTS, candidates
 from paribus.cli.main import COMMANDS, dispatch
-from paribus.recipe.configs import options
+from paribus.recipe.configs import list_options
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +33,7 @@ EXPECTED = {
     "train technique=[cutmix,sg": ["technique=[cutmix,sgdp"],
     "train technique=[cutmix,cutm": [],
     "train -m technique=baseline,cutm": ["technique=baseline,cutmix"],
-    "train model=": [f"model={name}" for name in options("model")],
+    "train model=": [f"model={name}" for name in list_options("model")],
     "train experiment=smoke data=c": ["data=cifar10", "data=cifar100"],
     "train data.root=else": ["data.root=elsewhere/"],
     "train optimizer.mo": ["optimizer.momentum="],

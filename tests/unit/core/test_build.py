@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field
 
-from paribus.core.build import checked, schema
+from paribus.core.build import instantiate, schema
 from paribus.core.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ class Outer:
 
 def problem(values: dict, cls: type = Outer) -> str:
     with pytest.raises(ConfigError) as caught:
-        checked(cls, values, "top")
+        instantiate(cls, values, "top")
     return str(caught.value)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from paribus.core import lock
 from paribus.core.errors import ConfigError
-from paribus.core.lock import LOCK, Holder, holder, locked, me
+from paribus.core.lock import LOCK, Holder, current_holder, find_holder, locked
 
 
 def left_by(folder: Path, who: Holder, age: float = 0.0) -> None:
@@ -21,25 +21,28 @@ def left_by(folder: Path, who: Holder, age: float = 0.0) -> None:
 
 
 def test_a_folder_is_held_by_one_and_let_go(tmp_path: Path) -> None:
-    assert holder(tmp_path) is None
+    assert find_holder(tmp_path) is None
     with locked(tmp_path):
-        assert holder(tmp_path) == me()
-        with pytest.raises(ConfigError, match=f"is in use by process {os.getpid()} on {me().host}"), locked(tmp_path):
+        assert find_holder(tmp_path) == current_holder()
+        with (
+            pytest.raises(ConfigError, match=f"is in use by process {os.getpid()} on {current_holder().host}"),
+            locked(tmp_path),
+        ):
             pass
-    assert holder(tmp_path) is None
+    assert find_holder(tmp_path) is None
     with pytest.raises(ZeroDivisionError), locked(tmp_path):
         _ = 1 / 0
     assert (tmp_path / LOCK).read_text() == ""
 
 
 def test_a_name_of_another_machine_counts_until_it_is_stale(tmp_path: Path) -> None:
-    other = replace(me(), host="node7")
+    other = replace(current_holder(), host="node7")
     left_by(tmp_path, other, age=lock.STALE - 30)
-    assert holder(tmp_path) == other
+    assert find_holder(tmp_path) == other
     with pytest.raises(ConfigError, match=r"on node7.* counts as dead (29|30) s from now"), locked(tmp_path):
         pass
     left_by(tmp_path, other, age=lock.STALE + 1)
-    assert holder(tmp_path) is None
+    assert find_holder(tmp_path) is None
     with locked(tmp_path):
         pass
     assert sorted(p.name for p in tmp_path.iterdir()) == [LOCK]
@@ -54,10 +57,10 @@ def test_an_earlier_start_of_the_same_slurm_job_is_dead(
     monkeypatch.setenv("SLURM_JOB_ID", "12")
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
     left_by(tmp_path, Holder("node7", 4, job, restart))
-    assert (holder(tmp_path) is None) is free
+    assert (find_holder(tmp_path) is None) is free
     if free:
         with locked(tmp_path):
-            assert holder(tmp_path) == Holder(me().host, os.getpid(), "12", 1)
+            assert find_holder(tmp_path) == Holder(current_holder().host, os.getpid(), "12", 1)
     else:
         with pytest.raises(ConfigError, match="process 4 on node7"), locked(tmp_path):
             pass
@@ -77,7 +80,7 @@ def test_the_holder_shows_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"host": "x"}', "host a, process 1, Slurm job none"])
 def test_a_torn_or_foreign_text_holds_nothing(tmp_path: Path, text: str) -> None:
     (tmp_path / LOCK).write_text(text)
-    assert holder(tmp_path) is None
+    assert find_holder(tmp_path) is None
     with locked(tmp_path):
         pass
 

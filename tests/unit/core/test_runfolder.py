@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.core.runfolder import mark, read_json, state, write_atomically
+from paribus.core.runfolder import read_json, read_state, write_atomically, write_state
 
 
 def test_states_are_exclusive_and_json_damage_is_told(tmp_path: Path) -> None:
-    assert state(tmp_path) is None
+    assert read_state(tmp_path) is None
     for name in ("PREEMPTED", "FAILED", "DONE"):
-        mark(tmp_path, name)
+        write_state(tmp_path, name)
         assert [p.name for p in tmp_path.iterdir()] == [name]
-    mark(tmp_path, None)
-    assert state(tmp_path) is None
+    write_state(tmp_path, None)
+    assert read_state(tmp_path) is None
     write_atomically(tmp_path / "summary.json", "{")
     with pytest.raises(ConfigError, match=r"summary\.json is damaged"):
         read_json(tmp_path / "summary.json")

@@ -11,14 +11,14 @@ import torch
 from helpers.image_trees import images, picture, tree
 from helpers.packs import QUIET
 from helpers.trainings import recipe_of
-from paribus.core.build import build, describe
+from paribus.core.build import build, to_config
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, Place
+from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders import decode_batch
-from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.prepare import PrepareRequest, prepare
 from paribus.data.wrapped import FromDataset
 
-HERE = Place(torch.device("cpu"))
+HERE = DeviceContext(torch.device("cpu"))
 
 
 def seen(data: DataSets, split: str = "val") -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_where_data_lie_and_who_reads_them_is_not_the_recipe() -> None:
 
 def test_both_forms_evaluate_alike_and_name_their_classes(tmp_path: Path) -> None:
     root = tree(tmp_path)
-    prepare(Wanted("folder", root, 40), QUIET)
+    prepare(PrepareRequest("folder", root, 40), QUIET)
     decoding = images(root, minival=6)(HERE)
     packed = images(root, minival=6, form="packed", pack_size=40)(HERE)
     for split in ("val", "minival"):
@@ -85,7 +85,7 @@ def test_both_forms_evaluate_alike_and_name_their_classes(tmp_path: Path) -> Non
 def test_a_pack_without_bad_images_is_used_only_when_asked(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     root = tree(tmp_path)
     (root / "train" / "class_1" / "003.png").write_bytes(b"nothing")
-    prepare(Wanted("folder", root, 40, skip=True), QUIET)
+    prepare(PrepareRequest("folder", root, 40, skip=True), QUIET)
     with pytest.raises(ConfigError, match=r"without 1 images that do not decode \(.*003\.png.*data\.on_error=skip"):
         images(root, form="packed", pack_size=40)(HERE)
     data = images(root, form="packed", pack_size=40, on_error="skip")(HERE)
@@ -161,4 +161,4 @@ def test_a_class_in_a_config_comes_from_the_users_own_packages() -> None:
     with pytest.raises(ConfigError, match=r"dataset\._class_: helpers\.image_trees\.Path is no class that is defined"):
         build({"dataset": {"_class_": "helpers.image_trees.Path"}}, packages=("helpers",))  # only imported there
     found = build({"dataset": {"_class_": "concurrent.futures.Future"}}, packages=("concurrent",))
-    assert describe(found)["dataset"] == {"_class_": "concurrent.futures._base.Future"}
+    assert to_config(found)["dataset"] == {"_class_": "concurrent.futures._base.Future"}

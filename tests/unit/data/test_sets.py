@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, Place
+from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.cifar import Cifar
 from paribus.data.digits import Digits
-from paribus.data.loaders.subset import stratified
+from paribus.data.loaders.subset import sample_stratified
 from paribus.data.synthetic import Synthetic
 
-HERE = Place(torch.device("cpu"))
+HERE = DeviceContext(torch.device("cpu"))
 
 
-def at(rank: int, world: int) -> Place:
-    return Place(torch.device("cpu"), rank=rank, world=world)
+def at(rank: int, world: int) -> DeviceContext:
+    return DeviceContext(torch.device("cpu"), rank=rank, world=world)
 
 
 def validation_ids(data: DataSets, split: str, batch_size: int) -> list[int]:
@@ -79,10 +79,10 @@ def test_a_minival_is_held_out_and_subsets_are_nested() -> None:
 
 def test_strata_keep_their_proportions() -> None:
     targets = torch.tensor([0] * 50 + [1] * 30 + [2] * 20)
-    chosen = stratified(targets, 10, "test")
+    chosen = sample_stratified(targets, 10, "test")
     assert targets[chosen].bincount().tolist() == [5, 3, 2]
-    assert torch.equal(chosen, stratified(targets, 10, "test"))
-    assert not torch.equal(chosen, stratified(targets, 10, "another name"))
+    assert torch.equal(chosen, sample_stratified(targets, 10, "test"))
+    assert not torch.equal(chosen, sample_stratified(targets, 10, "another name"))
 
 
 def test_real_cifar10_is_checked_and_its_subset_is_this_one(cifar10_root: str) -> None:

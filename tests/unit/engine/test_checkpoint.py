@@ -29,7 +29,7 @@ def test_a_checkpoint_comes_back_and_old_ones_go(tmp_path: Path) -> None:
         "step_00000003.pt",
     ]
     assert (tmp_path / "checkpoints" / "last").read_text() == "step_00000003.pt\n"
-    found = checkpoint.newest(tmp_path)
+    found = checkpoint.load_newest(tmp_path)
     assert found is not None
     assert found.step == 3
     assert torch.equal(found.method["w"], at_step(3).method["w"])
@@ -46,16 +46,16 @@ def test_any_flipped_bit_or_cut_is_noticed(place: float, bit: int, cut: bool, tm
     content[where] ^= 1 << bit
     path.write_bytes(content[:where] if cut else content)
     with pytest.warns(UserWarning, match="not a sound checkpoint"):
-        found = checkpoint.newest(folder)
+        found = checkpoint.load_newest(folder)
     assert found is not None
     assert found.step == 1
 
 
 def test_when_all_are_damaged_the_run_does_not_start_over_in_silence(tmp_path: Path) -> None:
-    assert checkpoint.newest(tmp_path) is None
+    assert checkpoint.load_newest(tmp_path) is None
     checkpoint.save(tmp_path, at_step(1), keep=1).write_bytes(b"")
     with pytest.warns(UserWarning, match="not a sound"), pytest.raises(ConfigError, match="no checkpoint is sound"):
-        checkpoint.newest(tmp_path)
+        checkpoint.load_newest(tmp_path)
 
 
 def test_the_record_is_on_the_disk_before_the_checkpoint_that_counts_it(

@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 
 from helpers.trainings import recipe_of
 from paribus.core.batch import Batch
-from paribus.core.protocols import Place
+from paribus.core.protocols import DeviceContext
 from paribus.core.streams import stream
-from paribus.data.loaders.in_memory import Images, Keep, ResidentLoader
-from paribus.data.ops.input_spec import Look, PadCrop
+from paribus.data.loaders.in_memory import Images, InMemoryLoader, StorageMode
+from paribus.data.ops.input_spec import InputSpec, PadCrop
 from paribus.engine.distributed import World
-from paribus.engine.prefetch import Ahead
-from paribus.recipe.build import loader_from, place_of
+from paribus.engine.prefetch import PrefetchLoader
+from paribus.recipe.build import build_loader, make_device_context
 
 CPU = torch.device("cpu")
 
@@ -35,13 +35,13 @@ class Counted:
 @settings(max_examples=50, deadline=None)
 @given(asked=st.lists(st.integers(0, 9), max_size=20))
 def test_any_order_gives_the_loaders_batches(asked: list[int]) -> None:
-    ahead = Ahead(Counted(), CPU, total=10)
+    ahead = PrefetchLoader(Counted(), CPU, total=10)
     assert [int(ahead.batch(step).targets) for step in asked] == asked
 
 
 def test_each_batch_is_made_once_one_ahead_and_none_beyond_the_end() -> None:
     counted = Counted()
-    ahead = Ahead(counted, CPU, total=5)
+    ahead = PrefetchLoader(counted, CPU, total=5)
     for step in range(2, 5):  # as on from a checkpoint
         ahead.batch(step)
         assert counted.made == list(range(2, min(step + 2, 5)))
@@ -50,20 +50,20 @@ def test_each_batch_is_made_once_one_ahead_and_none_beyond_the_end() -> None:
 
 def test_only_cuda_has_it() -> None:
     recipe = recipe_of("experiment=smoke")
-    place = place_of(recipe, CPU, World())
-    assert not isinstance(loader_from(recipe, recipe.data(place), place), Ahead)
+    place = make_device_context(recipe, CPU, World())
+    assert not isinstance(build_loader(recipe, recipe.data(place), place), PrefetchLoader)
 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("keep", ["device", "host"])
-def test_on_cuda_batches_stay_right_while_steps_overwrite_memory(keep: Keep) -> None:
-    place = Place(torch.device("cuda", 0), memory_format=torch.channels_last)
+def test_on_cuda_batches_stay_right_while_steps_overwrite_memory(keep: StorageMode) -> None:
+    place = DeviceContext(torch.device("cuda", 0), memory_format=torch.channels_last)
     pixels = torch.randint(0, 256, (256, 12, 12, 3), generator=stream(0, "pixels"), dtype=torch.uint8)
     data = Images(pixels, torch.arange(256) % 10, torch.arange(256))
-    look = Look((0.5,) * 3, (0.3,) * 3, PadCrop(pad=2), flip=True)
-    plain, wrapped = (ResidentLoader(data, look, 10, place, 32, 0, keep) for _ in range(2))
-    ahead = Ahead(wrapped, place.device, 200)
+    look = InputSpec((0.5,) * 3, (0.3,) * 3, PadCrop(pad=2), flip=True)
+    plain, wrapped = (InMemoryLoader(data, look, 10, place, 32, 0, keep) for _ in range(2))
+    ahead = PrefetchLoader(wrapped, place.device, 200)
     for step in range(200):
         batch, wanted = ahead.batch(step), plain.batch(step)
         assert torch.equal(batch.inputs, wanted.inputs), step

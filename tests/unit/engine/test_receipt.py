@@ -41,13 +41,13 @@ def written(folder: Path, log: int, n: int = 12, stop: int | None = None) -> Rec
     for step, loss in enumerate(losses(n), 1):
         made.add({"train/loss": loss, "lr": 0.1, "adamp/projected": torch.tensor(1.0)})
         if step % log == 0 or step == n:
-            made.logged(step, Method())  # type: ignore[arg-type]
+            made.write_losses(step, Method())  # type: ignore[arg-type]
     return made
 
 
 def test_losses_come_back_to_the_bit_and_other_metrics_do_not(tmp_path: Path) -> None:
     written(tmp_path, 5)
-    found = {at: values for line in receipt.read(tmp_path / FILE) for at, values in receipt.per_step(line)}
+    found = {at: values for line in receipt.read(tmp_path / FILE) for at, values in receipt.iterate_steps(line)}
     assert list(found) == list(range(1, 13))
     for step, loss in enumerate(losses(12), 1):
         assert found[step].keys() == {"train/loss"}
@@ -86,14 +86,14 @@ def test_a_receipt_goes_on_from_a_checkpoint_and_what_came_after_is_dropped(tmp_
         if step == 7:  # in the middle of a window
             state = json.loads(json.dumps(made.state_dict()))
         if step % 5 == 0 or step == 9:
-            made.logged(step, Method())  # type: ignore[arg-type]
+            made.write_losses(step, Method())  # type: ignore[arg-type]
     with open(tmp_path / FILE, "a") as file:
         file.write('{"step": 12, "loss')  # torn by a crash
     again = Receipt(tmp_path, World(), state)
     for step, loss in list(enumerate(losses(12), 1))[7:]:
         again.add({"train/loss": loss})
         if step % 5 == 0 or step == 12:
-            again.logged(step, Method())  # type: ignore[arg-type]
+            again.write_losses(step, Method())  # type: ignore[arg-type]
     assert (tmp_path / FILE).read_bytes() == (tmp_path / "whole" / FILE).read_bytes()
 
 
@@ -113,9 +113,9 @@ def test_a_receipt_that_does_not_reach_the_checkpoint_is_refused(tmp_path: Path,
 def test_a_checkpoint_of_before_there_were_receipts_begins_one(tmp_path: Path) -> None:
     made = Receipt(tmp_path, World(), None)
     made.add({"train/loss": torch.tensor(2.0)})
-    made.logged(41, Method())  # type: ignore[arg-type]
+    made.write_losses(41, Method())  # type: ignore[arg-type]
     (line,) = receipt.read(tmp_path / FILE)
-    assert list(receipt.per_step(line)) == [(41, {"train/loss": 2.0})]
+    assert list(receipt.iterate_steps(line)) == [(41, {"train/loss": 2.0})]
 
 
 @settings(max_examples=100, deadline=None)
@@ -157,8 +157,8 @@ def test_the_gradient_norm_is_over_all_parameters(tmp_path: Path) -> None:
     assert receipt.gradient_norm(method) == 5.0
     method.weights[1].grad = torch.full((2, 2), float("inf"))  # fp16 that overflowed
     made = Receipt(tmp_path, World())
-    made.logged(1, method)  # type: ignore[arg-type]
-    told = agreement.values(receipt.read(tmp_path / FILE))
+    made.write_losses(1, method)  # type: ignore[arg-type]
+    told = agreement.collect_values(receipt.read(tmp_path / FILE))
     assert told == {(1, 1, "gradient norm"): float("inf")}
 
 
@@ -190,38 +190,40 @@ def side(first: float = 1.0, norm: float = 1.0, model: str = "aa") -> dict[agree
         {"step": 4, "losses": {"train/loss": [0.25, 0.125]}, "gradient_norm": 1.0},
         {"step": 4, "checksums": {"model": model}},
     ]
-    return agreement.values(lines)
+    return agreement.collect_values(lines)
 
 
 def test_two_receipts_side_by_side() -> None:
-    same = agreement.compared(side(), side(), 0, 4, 0.0)
-    assert (same.losses, same.norms, same.checksums, same.exact, same.sound) == (4, 2, 2, True, 4)
-    part = agreement.compared(side(), side(), 2, 4, 0.0)
+    same = agreement.compare_receipts(side(), side(), 0, 4, 0.0)
+    assert (same.losses, same.norms, same.checksums, same.is_exact, same.last_sound_step) == (4, 2, 2, True, 4)
+    part = agreement.compare_receipts(side(), side(), 2, 4, 0.0)
     assert (part.losses, part.norms, part.checksums) == (2, 1, 1)
 
-    off = agreement.compared(side(), side(first=1.001), 0, 4, 0.0)
-    assert off.first == off.beyond == off.largest
+    off = agreement.compare_receipts(side(), side(first=1.001), 0, 4, 0.0)
+    assert off.first == off.first_beyond_tolerance == off.largest
     assert off.first is not None
     assert (off.first.step, off.first.name) == (1, "train/loss")
     assert off.first.relative == pytest.approx(1e-3, rel=1e-2)
-    assert agreement.compared(side(), side(first=1.001), 0, 4, 1e-2).beyond is None
-    assert agreement.compared(side(), side(first=1.001), 1, 4, 0.0).exact
+    assert agreement.compare_receipts(side(), side(first=1.001), 0, 4, 1e-2).first_beyond_tolerance is None
+    assert agreement.compare_receipts(side(), side(first=1.001), 1, 4, 0.0).is_exact
 
-    weights = agreement.compared(side(), side(model="bb"), 0, 4, 0.0)
+    weights = agreement.compare_receipts(side(), side(model="bb"), 0, 4, 0.0)
     assert weights.first is not None
-    assert (weights.first.step, weights.first.name, weights.sound) == (4, "the model's checksum", 2)
-    assert weights.beyond == weights.first
-    assert agreement.compared(side(), side(model="bb"), 0, 4, 1e-9).beyond is None, "a tolerance is of numbers"
+    assert (weights.first.step, weights.first.name, weights.last_sound_step) == (4, "the model's checksum", 2)
+    assert weights.first_beyond_tolerance == weights.first
+    assert agreement.compare_receipts(side(), side(model="bb"), 0, 4, 1e-9).first_beyond_tolerance is None, (
+        "a tolerance is of numbers"
+    )
 
-    nan = agreement.compared(side(norm=float("nan")), side(norm=float("nan")), 0, 4, 0.0)
-    assert nan.exact
-    worse = agreement.compared(side(), side(norm=float("nan")), 0, 4, 1.0)
-    assert worse.beyond is not None
-    assert worse.beyond.step == 2
-    assert not agreement.compared(side(norm=0.0), side(norm=-0.0), 0, 4, 0.0).exact
+    nan = agreement.compare_receipts(side(norm=float("nan")), side(norm=float("nan")), 0, 4, 0.0)
+    assert nan.is_exact
+    worse = agreement.compare_receipts(side(), side(norm=float("nan")), 0, 4, 1.0)
+    assert worse.first_beyond_tolerance is not None
+    assert worse.first_beyond_tolerance.step == 2
+    assert not agreement.compare_receipts(side(norm=0.0), side(norm=-0.0), 0, 4, 0.0).is_exact
 
 
 def test_fingerprints_side_by_side() -> None:
-    assert agreement.fingerprints({"torch": "1", "threads": 1}, {"torch": "1", "threads": 1}) == {}
-    found = agreement.fingerprints({"torch": "1", "threads": 1}, {"torch": "2", "optimizer": "x"})
+    assert agreement.diff_fingerprints({"torch": "1", "threads": 1}, {"torch": "1", "threads": 1}) == {}
+    found = agreement.diff_fingerprints({"torch": "1", "threads": 1}, {"torch": "2", "optimizer": "x"})
     assert found == {"torch": ("1", "2"), "threads": (1, None), "optimizer": (None, "x")}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.engine.world import PORTS, World, first_host, from_environment, port_of, tasks_on_node
+from paribus.engine.world import PORTS, World, choose_port, first_host, from_environment, tasks_on_node
 
 # task 1 of `srun -n 2` on one node, as Slurm 22.05 sets them
 STEP = {
@@ -47,13 +47,13 @@ def test_torchrun_comes_first() -> None:
 
 def test_a_step_of_srun_on_one_node_meets_on_the_loopback() -> None:
     found = from_environment(STEP)
-    assert found == World(1, 2, 1, 2, f"127.0.0.1:{port_of(7, 0, 0)}", "srun")
+    assert found == World(1, 2, 1, 2, f"127.0.0.1:{choose_port(7, 0, 0)}", "srun")
     assert not found.is_main
 
 
 def test_a_step_on_several_nodes_meets_on_the_first() -> None:
     found = from_environment(MANY)
-    assert found == World(5, 7, 1, 3, f"gpu07:{port_of(7, 0, 0)}", "srun")
+    assert found == World(5, 7, 1, 3, f"gpu07:{choose_port(7, 0, 0)}", "srun")
     chosen = from_environment({**MANY, "MASTER_ADDR": "ib-gpu07", "MASTER_PORT": "1234"})
     assert chosen.master == "ib-gpu07:1234"
 
@@ -96,7 +96,7 @@ def test_tasks_on_node() -> None:
 
 
 def test_steps_side_by_side_and_restarts_have_ports_of_their_own() -> None:
-    near = {port_of(job, step, restart) for job in (41, 42) for step in range(5) for restart in range(5)}
+    near = {choose_port(job, step, restart) for job in (41, 42) for step in range(5) for restart in range(5)}
     assert len(near) == 50
     assert all(port in PORTS for port in near)
-    assert port_of(2**31, 0, 0) in PORTS
+    assert choose_port(2**31, 0, 0) in PORTS

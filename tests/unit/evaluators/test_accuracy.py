@@ -21,7 +21,7 @@ class Fixed:
     def train_step(self, batch, at):
         return {}
 
-    def settle(self) -> None: ...
+    def prepare_eval(self) -> None: ...
 
     def predict(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.logits[inputs[:, 0, 0, 0].long()]

@@ -14,12 +14,12 @@ from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
-from paribus.methods.distilled import DistilledTraining, checksum_of
+from paribus.methods.distilled import DistilledTraining, hash_weights
 from paribus.models.convnet import ConvNet
 from paribus.models.exported import Exported, load, save
 from paribus.models.timm_adapter import TimmPretrained
 from paribus.models.vit import ViT
-from paribus.runs.saved_run import newest
+from paribus.runs.saved_run import load_newest_checkpoint
 
 SPEC = Spec(10, 3, 12, 12)  # of experiment=smoke
 TEACHER = ConvNet(widths=(8, 16), depth=1, norm="batch")
@@ -83,7 +83,7 @@ def test_the_second_classifier_takes_the_teachers_choice(tmp_path: Path) -> None
     first, second = method.model.train()(batch.inputs)
     assert torch.equal(first.argmax(1), batch.targets)
     assert torch.equal(second.argmax(1), chosen)
-    method.settle()
+    method.prepare_eval()
     with torch.no_grad():
         assert torch.allclose(method.predict(batch.inputs), (first + second) / 2, atol=1e-5)
 
@@ -109,9 +109,9 @@ def test_a_checkpoint_holds_the_teachers_checksum_and_no_other_teacher_goes_on(
         stopping_after(patched, 4)
         stopped = trained(tmp_path / "parts", *overrides)
     assert stopped.code == 75
-    checkpoint = newest(stopped.folder)
+    checkpoint = load_newest_checkpoint(stopped.folder)
     assert checkpoint is not None
-    assert checkpoint.method["teacher"] == checksum_of(load(path))
+    assert checkpoint.method["teacher"] == hash_weights(load(path))
     names = [name for part in ("model", "ema") for name in checkpoint.method[part]]
     assert len(names) == 2 * len(built(*overrides)[1].model.state_dict())  # nothing of the teacher
 
@@ -139,7 +139,7 @@ def test_weights_from_a_file_go_into_any_network(tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "plain.safetensors")
     overrides = under("{_target_: paribus.models.convnet.ConvNet, widths: [8, 16], depth: 1, norm: batch}")
     _, method, _ = built(*overrides, f"method.weights='{tmp_path}/plain.safetensors'")
-    assert method.state_dict()["teacher"] == checksum_of(model)
+    assert method.state_dict()["teacher"] == hash_weights(model)
     (tmp_path / "damaged.safetensors").write_bytes(b"\x00" * 9)
     save_file(nn.Linear(3, 2).state_dict(), tmp_path / "other.safetensors")
     for name, what in (("absent", "No such file"), ("damaged", "no sound"), ("other", "does not fit method.teacher")):
@@ -186,4 +186,4 @@ class TestTimm:
 def test_exported_as_a_students_network(tmp_path: Path) -> None:
     path = teacher_file(tmp_path)
     made = Exported(path=str(path))(SPEC)
-    assert checksum_of(made) == checksum_of(load(path))
+    assert hash_weights(made) == hash_weights(load(path))

@@ -7,23 +7,23 @@ from torch import nn
 from helpers.trainings import recipe_of, workbench
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
-from paribus.methods.lengths import convolutions, moved
+from paribus.methods.lengths import find_convolution_weights, measure_lengths
 from paribus.methods.supervised import SupervisedTraining
 
 
 def test_the_mean_norm_and_the_mean_relative_step() -> None:
     before = [torch.tensor([[[3.0, 4.0]]]), torch.tensor([[[0.0, 10.0]]])]
     after = [torch.tensor([[[3.0, 5.0]]]), torch.tensor([[[6.0, 2.0]]])]
-    found = moved(before, after)
+    found = measure_lengths(before, after)
     assert found["weights/norm"].item() == pytest.approx((5 + 10) / 2)
     assert found["weights/step"].item() == pytest.approx((1 / 5 + 10 / 10) / 2)
 
 
 def test_only_convolutions_are_watched() -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
-    assert [id(weight) for weight in convolutions(net)] == [id(net[0].weight)]
+    assert [id(weight) for weight in find_convolution_weights(net)] == [id(net[0].weight)]
     with pytest.raises(ConfigError, match="this network has none"):
-        convolutions(nn.Linear(4, 2))
+        find_convolution_weights(nn.Linear(4, 2))
 
 
 def test_watching_changes_no_bit_and_sees_the_steps_that_were_taken() -> None:
@@ -34,9 +34,9 @@ def test_watching_changes_no_bit_and_sees_the_steps_that_were_taken() -> None:
         assert isinstance(training, SupervisedTraining)
         loader = data.loader(recipe.batch_size, recipe.seed)
         for step in range(3):
-            was = [weight.detach().clone() for weight in convolutions(training.model)]
+            was = [weight.detach().clone() for weight in find_convolution_weights(training.model)]
             seen = training.train_step(loader.batch(step), Progress(step, 3, 0, loader.steps_per_epoch))
-            now = [weight.detach() for weight in convolutions(training.model)]
+            now = [weight.detach() for weight in find_convolution_weights(training.model)]
             turned = [float((b - a).norm() / a.norm()) for a, b in zip(was, now, strict=True)]
         weights.append([p.detach() for p in training.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))

@@ -12,7 +12,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 from paribus.methods.ema import Ema
-from paribus.methods.optimizers import SGD, AdamW, Switched
+from paribus.methods.optimizers import SGD, AdamW, FusedOptimizerFactory
 from paribus.methods.schedules import Constant, Cosine, Linear, Step
 from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.update import GradientStep
@@ -129,10 +129,10 @@ def test_evaluation_uses_the_average() -> None:
     loader = data.loader(recipe.batch_size, 0)
     for step in range(3):
         method.train_step(loader.batch(step), Progress(step, 10, 0))
-    method.settle()
+    method.prepare_eval()
     inputs = loader.batch(0).inputs
     assert not torch.equal(method.predict(inputs), method.model(inputs))
-    assert not method.best_guess.training
+    assert not method.eval_model.training
 
 
 def made_by(factory, model: nn.Module) -> torch.optim.Optimizer:
@@ -142,7 +142,7 @@ def made_by(factory, model: nn.Module) -> torch.optim.Optimizer:
 @pytest.mark.parametrize("factory", [AdamW(), SGD(), AdamPOptimizer()], ids=lambda f: type(f).__name__)
 @pytest.mark.parametrize("fused", [True, False])
 def test_an_optimizer_goes_on_with_its_own_kernels(factory, fused: bool) -> None:
-    def trained(switched: Switched) -> tuple[nn.Module, torch.optim.Optimizer]:
+    def trained(switched: FusedOptimizerFactory) -> tuple[nn.Module, torch.optim.Optimizer]:
         model = nn.Linear(3, 2)
         nn.init.ones_(model.weight)
         optimizer = made_by(switched, model)
@@ -151,8 +151,8 @@ def test_an_optimizer_goes_on_with_its_own_kernels(factory, fused: bool) -> None
             optimizer.step()
         return model, optimizer
 
-    _, before = trained(Switched(factory, not fused))
-    model, optimizer = trained(Switched(factory, fused))
+    _, before = trained(FusedOptimizerFactory(factory, not fused))
+    model, optimizer = trained(FusedOptimizerFactory(factory, fused))
     assert all(bool(group["fused"]) == fused for group in optimizer.param_groups)
     optimizer.load_state_dict(before.state_dict())
     assert all(bool(group["fused"]) == fused for group in optimizer.param_groups)
@@ -170,7 +170,7 @@ def test_fused_kernels_that_are_not_there_are_refused() -> None:
             return torch.optim.LBFGS([p for g in groups for p in g.parameters])
 
     with pytest.raises(ConfigError, match=r"runtime\.fused: found true; LBFGS has no fused kernels"):
-        made_by(Switched(Plain(), fused=True), nn.Linear(3, 2))
+        made_by(FusedOptimizerFactory(Plain(), fused=True), nn.Linear(3, 2))
 
 
 def test_a_submodule_is_in_training_mode_in_every_step_after_an_evaluation() -> None:
@@ -186,5 +186,5 @@ def test_a_submodule_is_in_training_mode_in_every_step_after_an_evaluation() -> 
         method.train_step(loader.batch(step), Progress(step, 10, 0))
         assert len(modes) > 5
         assert all(modes)
-        method.settle()
+        method.prepare_eval()
         assert not any(m.training for m in method.model.modules())

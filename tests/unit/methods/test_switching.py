@@ -37,7 +37,7 @@ def at(step: int, seed: int = 0) -> Progress:
 def test_each_batch_is_what_the_chosen_transform_makes_of_it() -> None:
     chosen = set()
     for step in range(20):
-        transform = BOTH.chosen(at(step))
+        transform = BOTH.choose(at(step))
         chosen.add(type(transform))
         ours, alone = BOTH(batch_of(), at(step)), transform(batch_of(), at(step))
         assert torch.equal(ours.inputs, alone.inputs)
@@ -48,12 +48,12 @@ def test_each_batch_is_what_the_chosen_transform_makes_of_it() -> None:
 @pytest.mark.parametrize(("share", "only"), [(0.0, Mixup), (1.0, CutMix)])
 def test_a_share_of_nothing_or_all_is_one_of_them_alone(share: float, only: type) -> None:
     switch = replace(BOTH, share=share)
-    assert all(type(switch.chosen(at(step))) is only for step in range(200))
+    assert all(type(switch.choose(at(step))) is only for step in range(200))
 
 
 def test_the_share_is_kept_and_belongs_to_seed_step_and_name() -> None:
     def decisions(switch: Switch, seed: int) -> list[bool]:
-        return [switch.chosen(at(step, seed)) is switch.second for step in range(2000)]
+        return [switch.choose(at(step, seed)) is switch.second for step in range(2000)]
 
     first = decisions(BOTH, 0)
     assert sum(first) / 2000 == pytest.approx(0.5, abs=0.04)  # 3.6 standard errors
@@ -68,7 +68,7 @@ def test_two_ranks_make_the_batch_of_one() -> None:
     whole = batch_of(16)
     kinds = set()
     for step in range(8):
-        kinds.add(type(BOTH.chosen(at(step))))
+        kinds.add(type(BOTH.choose(at(step))))
         want = BOTH(whole, at(step))
         for rank in range(2):
             here = torch.arange(rank, 16, 2)

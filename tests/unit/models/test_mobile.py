@@ -11,18 +11,25 @@ from omegaconf import OmegaConf
 from torch import nn
 
 import paribus
-from paribus.core.build import build, checked, describe
+from paribus.core.build import build, instantiate, to_config
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ModelFactory, Spec
-from paribus.core.streams import drawing_from, stream
+from paribus.core.streams import stream, use_generator
 from paribus.methods.optimizers import AdamW
 from paribus.models.drop_path import DropPath
-from paribus.models.inverted import Block, InvertedBottleneck, InvertedNet, SqueezeExcite, Style, divisible
+from paribus.models.inverted import (
+    BlockSpec,
+    BlockStyle,
+    InvertedBottleneck,
+    InvertedNet,
+    SqueezeExcite,
+    make_divisible,
+)
 from paribus.models.macs import count_macs
-from paribus.models.mobile import Channels, MobileNet, StepwisePlan, size_for
-from paribus.models.vit_matching import on_meta
-from paribus.recipe.configs import config_folder
-from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.models.mobile import Channels, MobileNet, StepwisePlan, choose_image_size
+from paribus.models.vit_matching import build_on_meta
+from paribus.recipe.configs import find_config_folder
+from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.rexnet import LinearPlan, ReXNet
 
 
@@ -31,9 +38,9 @@ def pixels(height: int, width: int | None = None) -> Spec:
 
 
 def recipe(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
         cfg = compose("train", [*overrides, f"technique=[{','.join(techniques) or 'baseline'}]"])
-    return recipe_from(OmegaConf.to_container(cfg, resolve=True), list(techniques))
+    return build_recipe(OmegaConf.to_container(cfg, resolve=True), list(techniques))
 
 
 PRESETS = {"mobile": 32, "mobile_tiny": 12}
@@ -73,7 +80,7 @@ def skeleton(net: nn.Module) -> list[Any]:
 @pytest.mark.parametrize("options", [{}, {"se": True, "activation": "authors"}])
 def test_both_arms_have_the_same_blocks_but_for_channels(model: str, options: dict[str, Any]) -> None:
     base, arm = (replace(net, **options) for net in (TINY if model == "mobile_tiny" else SMALL))
-    assert describe(base)["plan"] != describe(arm)["plan"]
+    assert to_config(base)["plan"] != to_config(arm)["plan"]
     assert replace(arm, plan=base.plan) == base
     spec = pixels(PRESETS[model])
     a, b = base(spec), arm(spec)
@@ -93,7 +100,7 @@ def test_mutation_the_comparison_of_blocks_sees_every_other_difference(change: d
 def test_solving_for_a_width_draws_nothing_so_the_shared_stem_starts_equal() -> None:
     weights = []
     for net in TINY:
-        with drawing_from(stream(0, "init", "model")):
+        with use_generator(stream(0, "init", "model")):
             weights.append(net(pixels(12)).get_parameter("stem.conv.weight"))
     assert torch.equal(*weights)
 
@@ -123,7 +130,7 @@ def test_the_linear_plan_widens_every_block_and_the_stepwise_plan_stays_in_steps
 )
 def test_the_cost_of_the_description_is_that_of_the_net(net: MobileNet, spec: Spec) -> None:
     channels = StepwisePlan().channels(net, net.width)
-    built = on_meta(lambda: net.assembled(channels, spec))
+    built = build_on_meta(lambda: net.build_network(channels, spec))
     assert net.cost(channels, spec) == (count_macs(built, spec), sum(p.numel() for p in built.parameters()))
 
 
@@ -140,16 +147,26 @@ def test_strides_leave_a_grid_of_positions_for_any_image_size(height: int, width
 
 
 def test_automatic_strides_follow_the_shorter_side_and_a_number_overrides_them() -> None:
-    assert [size_for("auto", pixels(s, 999)) for s in (20, 21, 48, 49, 128, 129)] == [16, 32, 32, 64, 64, 224]
-    assert size_for(224, pixels(16)) == 224
+    assert [choose_image_size("auto", pixels(s, 999)) for s in (20, 21, 48, 49, 128, 129)] == [16, 32, 32, 64, 64, 224]
+    assert choose_image_size(224, pixels(16)) == 224
 
 
 def test_channels_are_rounded_to_multiples_of_8_but_never_10_percent_down() -> None:
-    assert [divisible(c) for c in (1, 8, 11, 11.2, 12, 19, 19.9, 33.6, 1280)] == [8, 8, 16, 16, 16, 24, 24, 32, 1280]
+    assert [make_divisible(c) for c in (1, 8, 11, 11.2, 12, 19, 19.9, 33.6, 1280)] == [
+        8,
+        8,
+        16,
+        16,
+        16,
+        24,
+        24,
+        32,
+        1280,
+    ]
 
 
 def test_a_partial_shortcut_adds_the_inputs_to_the_first_outputs() -> None:
-    block = InvertedBottleneck(Block(3, 5, 2, 1, False), Style())
+    block = InvertedBottleneck(BlockSpec(3, 5, 2, 1, False), BlockStyle())
     nn.init.zeros_(block.body.project.norm.weight)  # type: ignore[union-attr]
     x = torch.randn(2, 3, 4, 4)
     out = block(x)
@@ -169,7 +186,7 @@ def test_a_partial_shortcut_adds_the_inputs_to_the_first_outputs() -> None:
     ],
 )
 def test_shortcuts_are_where_the_rule_says(inputs: int, outputs: int, stride: int, shortcut: Any, wanted: bool) -> None:
-    block = InvertedBottleneck(Block(inputs, outputs, 6, stride, False), Style(shortcut=shortcut))
+    block = InvertedBottleneck(BlockSpec(inputs, outputs, 6, stride, False), BlockStyle(shortcut=shortcut))
     assert block.has_shortcut == wanted
 
 
@@ -183,7 +200,7 @@ def test_partial_shortcuts_add_two_to_mobilenet_v2s_ten() -> None:
 
 def test_drop_path_drops_whole_samples_in_training_and_keeps_the_mean() -> None:
     layer, x = DropPath(0.25), torch.ones(4000, 2, 1, 1)
-    with drawing_from(stream(0, "test")):
+    with use_generator(stream(0, "test")):
         out = layer(x)
     assert out.unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert torch.equal(out[:, 0], out[:, 1])
@@ -217,7 +234,7 @@ NETS: list[ModelFactory] = [
 
 @pytest.mark.parametrize("factory", NETS)
 def test_every_parameter_gets_a_gradient(factory: ModelFactory) -> None:
-    with drawing_from(stream(0, "init", "model")):
+    with use_generator(stream(0, "init", "model")):
         net = factory(pixels(16)).train()
         nn.functional.cross_entropy(net(torch.randn(8, 3, 16, 16)), torch.arange(8)).backward()
     assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
@@ -249,7 +266,7 @@ def test_the_overlay_is_refused_on_other_models_and_names_those_it_fits(model: s
 @pytest.mark.parametrize("model", ["mobile", "mobile_tiny", "mobile_factorial", "rexnet"])
 def test_every_mobile_preset_composes_and_is_described_and_built_again(experiment: str, model: str) -> None:
     factory = recipe(f"experiment={experiment}", f"model={model}").model
-    assert build(describe(factory)) == factory
+    assert build(to_config(factory)) == factory
 
 
 @pytest.mark.parametrize(
@@ -264,4 +281,4 @@ def test_every_mobile_preset_composes_and_is_described_and_built_again(experimen
 )
 def test_a_wrong_setting_is_told_with_its_path(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        checked(MobileNet, wrong, "model")
+        instantiate(MobileNet, wrong, "model")

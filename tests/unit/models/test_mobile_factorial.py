@@ -14,8 +14,8 @@ from paribus.core.protocols import Spec
 from paribus.models.inverted import InvertedNet, SqueezeExcite
 from paribus.models.inverted_cost import Cost
 from paribus.models.mobile import MobileNet
-from paribus.models.vit_matching import on_meta
-from paribus.recipe.configs import config_folder
+from paribus.models.vit_matching import build_on_meta
+from paribus.recipe.configs import find_config_folder
 
 LARGE, SMALL = Spec(classes=1000, channels=3, height=224, width=224), Spec(classes=10, channels=3, height=32, width=32)
 LINEAR, EXCITED = ("technique=rexnet",), ("model.se=true",)
@@ -38,7 +38,7 @@ def cost(net: MobileNet, spec: Spec) -> Cost:
 
 def table() -> dict[tuple[str, ...], list[tuple[float, float]]]:
     """Overrides of a row to (million MACs, million parameters) in each column."""
-    text = (config_folder() / "model" / "mobile_factorial.yaml").read_text()
+    text = (find_config_folder() / "model" / "mobile_factorial.yaml").read_text()
     rows = re.findall(r"^#   (\(nothing\)|[\w=. ]+?) {2,}((?: *[\d.]+ / [\d.]+){4})$", text, flags=re.MULTILINE)
     pairs = {name: re.findall(r"([\d.]+) / ([\d.]+)", numbers) for name, numbers in rows}
     return {
@@ -98,7 +98,7 @@ def test_the_note_says_what_was_matched_to_what() -> None:
 
 
 def test_ends_stay_whatever_is_solved() -> None:
-    nets = [on_meta(lambda row=row: cell(*row)(SMALL)) for row in ((), LINEAR, EXCITED, (*LINEAR, *EXCITED))]
+    nets = [build_on_meta(lambda row=row: cell(*row)(SMALL)) for row in ((), LINEAR, EXCITED, (*LINEAR, *EXCITED))]
     for net in nets:
         assert isinstance(net, InvertedNet)
     ends = {
@@ -112,7 +112,7 @@ def test_ends_stay_whatever_is_solved() -> None:
 
 def test_squeeze_excitation_is_where_it_is_asked_for() -> None:
     def stages(se: str) -> list[bool]:
-        net = on_meta(lambda: cell(f"model.se={se}", "model.match=off")(SMALL))
+        net = build_on_meta(lambda: cell(f"model.se={se}", "model.match=off")(SMALL))
         return [any(isinstance(m, SqueezeExcite) for m in block.modules()) for block in net.blocks]  # type: ignore[union-attr]
 
     assert stages("false") == [False] * 17
@@ -127,7 +127,7 @@ def test_squeeze_excitation_is_where_it_is_asked_for() -> None:
     ("activation", "relu6", "silu"), [("relu6", 17 + 18, 0), ("silu", 0, 17 + 18), ("authors", 17, 18)]
 )
 def test_activations_are_where_their_name_says(activation: str, relu6: int, silu: int) -> None:
-    net = on_meta(lambda: cell(f"model.activation={activation}")(SMALL))
+    net = build_on_meta(lambda: cell(f"model.activation={activation}")(SMALL))
     assert sum(isinstance(m, nn.ReLU6) for m in net.modules()) == relu6
     assert sum(isinstance(m, nn.SiLU) for m in net.modules()) == silu
     assert isinstance(net.blocks[3].body.act, nn.SiLU if activation == "silu" else nn.ReLU6)  # type: ignore[union-attr]
@@ -136,7 +136,7 @@ def test_activations_are_where_their_name_says(activation: str, relu6: int, silu
 @pytest.mark.parametrize("plan", [(), LINEAR])
 @pytest.mark.parametrize("divisor", [1, 4, 8, 16])
 def test_with_a_divisor_every_number_of_channels_is_a_multiple_of_it(plan: tuple[str, ...], divisor: int) -> None:
-    net = on_meta(lambda: cell(*plan, *EXCITED, f"model.divisor={divisor}", "model.match=off")(SMALL))
+    net = build_on_meta(lambda: cell(*plan, *EXCITED, f"model.divisor={divisor}", "model.match=off")(SMALL))
     counts = {m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d)}
     assert {count % divisor for count in counts} == {0}
     assert divisor > 1 or plan == () or any(count % 8 for count in counts)
@@ -158,8 +158,8 @@ def test_rexnet_itself_is_a_cell() -> None:
 
 
 def test_a_neck_is_the_lite_nets() -> None:
-    net = on_meta(lambda: cell("model.neck=1024")(SMALL))
-    lite = on_meta(lambda: paribus.rexnet(lite=True, num_classes=10))
+    net = build_on_meta(lambda: cell("model.neck=1024")(SMALL))
+    lite = build_on_meta(lambda: paribus.rexnet(lite=True, num_classes=10))
     assert isinstance(net, InvertedNet)
     assert isinstance(lite, InvertedNet)
     assert {n: p.shape for n, p in net.neck.named_parameters()} == {n: p.shape for n, p in lite.neck.named_parameters()}

@@ -10,13 +10,13 @@ from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
-from paribus.engine.runtime import seed_modules
+from paribus.engine.runtime import seed_global_generators
 from paribus.models.drop_path import DropPath
 from paribus.models.groups import decay_groups
 from paribus.models.vit import NoPooling, Patches, ViT
-from paribus.models.vit_matching import Size, matched, on_meta
-from paribus.recipe.build import steps_of
-from paribus.recipe.recipe import recipe_again
+from paribus.models.vit_matching import BlockSize, build_on_meta, match_size
+from paribus.recipe.build import count_steps
+from paribus.recipe.recipe import rebuild_recipe
 from paribus.techniques.pit import OverlappingStem, Pooling
 
 CPU = torch.device("cpu")
@@ -44,7 +44,9 @@ def at(step: int) -> Progress:
 @pytest.mark.parametrize("arm", ARMS)
 def test_position_map_and_tokens_are_parameters_that_do_not_decay(arm):
     stem, pooling = SLOTS[arm]
-    model = on_meta(lambda: tiny(stem=stem, pooling=pooling).network(Spec(10, 3, 16, 16), Size(2, 8, 32)))
+    model = build_on_meta(
+        lambda: tiny(stem=stem, pooling=pooling).build_network(Spec(10, 3, 16, 16), BlockSize(2, 8, 32))
+    )
     names = {name for name, _ in model.named_parameters()}
     assert model.no_weight_decay() <= names
     assert len(model.no_weight_decay()) == 2
@@ -94,7 +96,7 @@ def test_what_modules_draw_is_a_function_of_the_step(args):
     x = torch.randn(4, 3, 16, 16)
 
     def output(step: int) -> torch.Tensor:
-        seed_modules(at(step), World(), CPU)
+        seed_global_generators(at(step), World(), CPU)
         with torch.no_grad():
             return model(x)
 
@@ -146,9 +148,11 @@ def test_a_patch_the_stem_cannot_halve_is_refused_before_any_data():
 def test_a_cost_that_cannot_be_matched_is_refused():
     spec = Spec(10, 3, 16, 16)
     plain = tiny(head_dim=2, heads=1, mlp_ratio=0.5)
-    reference = on_meta(lambda: plain.network(spec, Size(1, 2, 1)))
+    reference = build_on_meta(lambda: plain.build_network(spec, BlockSize(1, 2, 1)))
     with pytest.raises(ConfigError, match="no first stage comes within 1%"):
-        matched(lambda size: tiny(stem=OverlappingStem()).network(spec, size), reference, Size(1, 2, 1), spec)
+        match_size(
+            lambda size: tiny(stem=OverlappingStem()).build_network(spec, size), reference, BlockSize(1, 2, 1), spec
+        )
 
 
 # -- composed with the shipped configs
@@ -163,7 +167,7 @@ def test_overlays_fill_the_slots_and_nothing_else():
         assert changed == (set() if arm == "baseline" else {"model", "techniques"})
         model = {**recipe.config["model"], "stem": 0, "pooling": 0}
         assert model == {**plain["model"], "stem": 0, "pooling": 0}
-        assert recipe_again(recipe.config).id == recipe.id
+        assert rebuild_recipe(recipe.config).id == recipe.id
 
 
 @pytest.mark.parametrize(
@@ -195,7 +199,7 @@ def test_the_loss_of_the_smoke_run_falls(arm):
     recipe = recipe_of("experiment=smoke_vit", techniques=overlay(arm))
     data, method, _ = workbench(recipe)
     loader = data.loader(recipe.batch_size, recipe.seed)
-    total, losses = steps_of(recipe, loader.steps_per_epoch), []
+    total, losses = count_steps(recipe, loader.steps_per_epoch), []
     assert total == 60
     for step in range(total):
         now = Progress(step, total, recipe.seed, loader.steps_per_epoch)
@@ -204,4 +208,4 @@ def test_the_loss_of_the_smoke_run_falls(arm):
 
 
 def test_the_published_networks_are_a_public_name():
-    assert on_meta(lambda: paribus.pit("ti", image_size=32, num_classes=3)).classifiers[0].out_features == 3
+    assert build_on_meta(lambda: paribus.pit("ti", image_size=32, num_classes=3)).classifiers[0].out_features == 3

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from helpers.studies import made_up_plan, row, written
-from helpers.trainings import composed, recipe_from
+from helpers.trainings import build_recipe, composed
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
-from paribus.recipe.arms import planned
+from paribus.recipe.arms import build_plan
 from paribus.study import plan as plans
 from paribus.study import rows
-from paribus.study.spec import load
+from paribus.study.spec import load_study
 from paribus.study.stats import seeds_to_decide
 
 ROOT = Path(__file__).parents[3]
@@ -23,12 +23,12 @@ SHIPPED = sorted(path.parent for path in (ROOT / "experiments").glob("*/study.ya
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=[folder.name for folder in SHIPPED])
 def test_a_shipped_study_can_be_planned_and_is_what_its_rows_were_recorded_of(folder: Path) -> None:
-    study = load(folder)
-    made = planned(study)
+    study = load_study(folder)
+    made = build_plan(study)
     plans.check_cells(made)
-    plans.check_rows(study, made, plans.read(study.plan_path), rows.read_rows(study.results_path))
+    plans.check_rows(study, made, plans.read_plan(study.plan_path), rows.read_rows(study.results_path))
     if study.results_path.exists():
-        assert plans.read(study.plan_path) == made, f"paribus study plan {folder.name} freezes it again"
+        assert plans.read_plan(study.plan_path) == made, f"paribus study plan {folder.name} freezes it again"
 
 
 def test_there_is_a_shipped_study() -> None:
@@ -37,25 +37,25 @@ def test_there_is_a_shipped_study() -> None:
 
 def test_a_cell_is_what_train_would_make_of_its_overrides(tmp_path: Path) -> None:
     study = written(tmp_path / "study", arms={"baseline": [], "both": ["technique=[cutmix,adamp]"]}, seeds=[0, 7])
-    made = planned(study)
+    made = build_plan(study)
     assert [cell.name for cell in made.cells] == ["baseline/s0", "baseline/s7", "both/s0", "both/s7"]
     for cell in made.cells:
         asked = ["cutmix", "adamp"] if cell.arm == "both" else []
-        recipe = recipe_from(composed(*cell.overrides), asked)
+        recipe = build_recipe(composed(*cell.overrides), asked)
         assert (recipe.id, recipe.folder.name, recipe.title) == (cell.id, cell.folder, cell.title)
         assert (recipe.seed, recipe.runtime.threads) == (cell.seed, 1)
         assert list(recipe.tracker) == ["events"]
         assert {k: v for k, v in recipe.computed.items() if k != "seed"} == made.recipes[cell.arm]
     plans.freeze(study, made, [])
-    assert plans.read(study.plan_path) == made
+    assert plans.read_plan(study.plan_path) == made
 
 
 def test_a_seed_that_other_keys_follow_is_followed(tmp_path: Path) -> None:
     study = written(tmp_path, recipe=["experiment=smoke", "steps=${seed}ba"], seeds=[3, 4])
-    steps = [recipe_from(composed(*cell.overrides), []).steps for cell in planned(study).cells[:2]]
+    steps = [build_recipe(composed(*cell.overrides), []).steps for cell in build_plan(study).cells[:2]]
     assert steps == ["3ba", "4ba"]
-    ids = [recipe_from(composed(*cell.overrides), []).id for cell in planned(study).cells[:2]]
-    assert ids == [cell.id for cell in planned(study).cells[:2]]
+    ids = [build_recipe(composed(*cell.overrides), []).id for cell in build_plan(study).cells[:2]]
+    assert ids == [cell.id for cell in build_plan(study).cells[:2]]
 
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
@@ -91,8 +91,8 @@ def test_plan_says_what_would_run_and_for_how_long(tmp_path: Path, capsys: pytes
     out = capsys.readouterr().out
     assert "study: Is it any good?" in out
     assert "6 to run: no run tells for how long" in out
-    cell = plans.needed(study).cells[0]
-    rows.update(study, [row(cell)], {})
+    cell = plans.require_plan(study).cells[0]
+    rows.update_rows(study, [row(cell)], {})
     assert dispatch(["study", "plan", str(study.folder), "--runs", str(tmp_path / "runs"), "--workers", "2"]) == 0
     out = capsys.readouterr().out
     assert "baseline      3     1        0       0        2" in out
@@ -104,9 +104,9 @@ def test_power_proposes_seeds_from_what_was_measured(tmp_path: Path, capfd: pyte
     command = ["study", "plan", str(study.folder), "--power"]
     assert dispatch(command) == 2
     assert "cutmix against baseline has 0 seeds on record; the spread needs at least 2" in capfd.readouterr().err
-    made = plans.needed(study)
+    made = plans.require_plan(study)
     values = {"baseline": [0.5, 0.51, 0.52], "cutmix": [0.51, 0.54, 0.55]}  # differences 0.01, 0.03, 0.03
-    rows.update(study, [row(cell, values[cell.arm][cell.seed]) for cell in made.cells], made.ids())
+    rows.update_rows(study, [row(cell, values[cell.arm][cell.seed]) for cell in made.cells], made.ids())
     assert dispatch(command) == 0
     needed = seeds_to_decide(0.01, sd=stdev([0.01, 0.03, 0.03]))
     assert (
@@ -122,24 +122,24 @@ def test_a_full_disk_leaves_no_half_plan(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(plans, "write_atomically", full)
     with pytest.raises(ConfigError, match=r"plan.jsonl cannot be written: No space left on device"):
-        plans.freeze(study, planned(study), [])
+        plans.freeze(study, build_plan(study), [])
     assert [path.name for path in tmp_path.iterdir()] == ["study.yaml"]
 
 
 def test_runs_of_a_study_are_one_group_in_wandb(tmp_path: Path) -> None:
-    from paribus.recipe.arms import _group_of
+    from paribus.recipe.arms import _wandb_group_overrides
 
     class Recipe:
         config = {"tracker": {"events": {}, "wandb": {"group": None, "job_type": None}}}  # noqa: RUF012
 
-    assert _group_of(Recipe(), "my/study", "cutmix") == [
+    assert _wandb_group_overrides(Recipe(), "my/study", "cutmix") == [
         "tracker.wandb.group=my/study",
         "tracker.wandb.job_type='cutmix'",
     ]  # type: ignore[arg-type]
     Recipe.config = {"tracker": {"events": {}, "wandb": {"group": "mine", "job_type": None}}}
-    assert _group_of(Recipe(), "study", "a") == ["tracker.wandb.job_type='a'"]  # type: ignore[arg-type]
+    assert _wandb_group_overrides(Recipe(), "study", "a") == ["tracker.wandb.job_type='a'"]  # type: ignore[arg-type]
     Recipe.config = {"tracker": {"events": {}}}
-    assert _group_of(Recipe(), "study", "a") == []  # type: ignore[arg-type]
+    assert _wandb_group_overrides(Recipe(), "study", "a") == []  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_help_is_there(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_status_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = written(tmp_path / "study")
-    plans.freeze(study, planned(study), [])
+    plans.freeze(study, build_plan(study), [])
     capsys.readouterr()
     assert dispatch(["study", "status", str(study.folder), "--runs", str(tmp_path), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -17,17 +17,17 @@ from paribus.core.protocols import Predicts, Spec
 from paribus.engine.distributed import World
 from paribus.models.groups import decay_groups
 from paribus.models.macs import count_macs
-from paribus.recipe.build import method_from, place_of
-from paribus.recipe.configs import config_folder, options
+from paribus.recipe.build import build_method, make_device_context
+from paribus.recipe.configs import find_config_folder, list_options
 from paribus.recipe.recipe import Recipe
 from paribus.techniques.cutmix import CutMix
 
-RECIPES = [name for name in options("experiment") if name.startswith("imagenet")]
+RECIPES = [name for name in list_options("experiment") if name.startswith("imagenet")]
 IMAGENET = Spec(1000, 3, 224, 224)
 
 
 def header(name: str) -> str:
-    lines = (config_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
+    lines = (find_config_folder() / "experiment" / f"{name}.yaml").read_text().splitlines()
     return "\n".join(line for line in lines if line.startswith("#"))
 
 
@@ -196,16 +196,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 def trains(recipe: Recipe) -> None:
     """Two steps of this recipe on a CPU, far enough into it that the rate is high."""
-    place = place_of(recipe, torch.device("cpu"), World())
+    place = make_device_context(recipe, torch.device("cpu"), World())
     data = recipe.data(place)
-    method, loader = method_from(recipe, data, place), data.loader(recipe.batch_size, 0)
+    method, loader = build_method(recipe, data, place), data.loader(recipe.batch_size, 0)
     model: nn.Module = method.model  # type: ignore[attr-defined]
     before = [p.detach().clone() for p in model.parameters()]
     for step in range(2):
         metrics = method.train_step(loader.batch(step), Progress(100 + step, 3000, 0, loader.steps_per_epoch))
         assert torch.isfinite(torch.as_tensor(metrics["train/loss"]))
     assert all(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
-    method.settle()
+    method.prepare_eval()
     (first, *_) = data.splits["val"](8)
     assert isinstance(method, Predicts)
     assert torch.isfinite(method.predict(first.inputs)).all()

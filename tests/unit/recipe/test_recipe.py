@@ -3,18 +3,18 @@
 import pytest
 
 from helpers.trainings import composed, recipe_of
-from paribus.core.build import build, describe
+from paribus.core.build import build, to_config
 from paribus.core.errors import ConfigError
-from paribus.recipe.overlays import in_effect
-from paribus.recipe.recipe import recipe_again
+from paribus.recipe.overlays import apply_overlays
+from paribus.recipe.recipe import rebuild_recipe
 
 
 def test_what_is_described_can_be_built_again() -> None:
     recipe = recipe_of("experiment=smoke", "seed=3", techniques=("cutmix",))
-    again = recipe_again(recipe.config)
+    again = rebuild_recipe(recipe.config)
     assert again.config == recipe.config
     assert again.id == recipe.id
-    assert describe(build(recipe.config)["model"]) == recipe.config["model"]
+    assert to_config(build(recipe.config)["model"]) == recipe.config["model"]
 
 
 def test_an_integer_where_a_float_belongs_is_the_same_recipe() -> None:
@@ -41,17 +41,17 @@ RULE = {"swap": {"optimizer.kind": {"old": "new"}}, "expect": {"model.kind": ["n
 
 def test_overlays_swap_and_expect_or_refuse() -> None:
     cfg = {"optimizer": {"kind": "old"}, "model": {"kind": "vit"}, "overlays": {"x": RULE}}
-    assert in_effect(cfg, ["x"]) == {"optimizer": {"kind": "new"}, "model": {"kind": "vit"}, "techniques": ["x"]}
+    assert apply_overlays(cfg, ["x"]) == {"optimizer": {"kind": "new"}, "model": {"kind": "vit"}, "techniques": ["x"]}
     assert cfg["optimizer"] == {"kind": "old"}
     for wrong in ({"optimizer": {"kind": "sgd"}}, {"model": {"kind": "resnet"}}, {"model": {}}):
         with pytest.raises(ConfigError, match=r"technique=x does not fit this recipe: .*; it fits old."):
-            in_effect({**cfg, **wrong}, ["x"])
+            apply_overlays({**cfg, **wrong}, ["x"])
     with pytest.raises(ConfigError, match=r"no overlays\.y"):
-        in_effect(cfg, ["y"])
-    assert in_effect({"overlays": {}}, ["baseline"]) == {"techniques": []}
+        apply_overlays(cfg, ["y"])
+    assert apply_overlays({"overlays": {}}, ["baseline"]) == {"techniques": []}
 
 
 def test_a_technique_that_a_later_override_switches_off_is_refused() -> None:
     cfg = composed("experiment=smoke", "technique=[cutmix]", "transforms.cutmix=null")
     with pytest.raises(ConfigError, match="technique=cutmix does not fit"):
-        in_effect(cfg, ["cutmix"])
+        apply_overlays(cfg, ["cutmix"])

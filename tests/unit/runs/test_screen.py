@@ -10,12 +10,22 @@ from torch import nn
 from helpers.trainings import composed, recipe_of, workbench
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
-from paribus.engine.loop import Every, Run
+from paribus.engine.loop import Run, StepIntervals
 from paribus.models.macs import count_macs
-from paribus.runs.describe import described, facts_of, settings, size_of
-from paribus.runs.screen import Facts, Outcome, aligned, following, framed, quantity, result, result_line, rows
+from paribus.runs.describe import describe_run, format_object, format_technique, measure_network_size
+from paribus.runs.screen import (
+    Outcome,
+    RunDescription,
+    align_rows,
+    build_panel,
+    format_next_commands,
+    format_quantity,
+    format_result,
+    format_result_line,
+    format_rows,
+)
 
-FACTS = Facts(
+FACTS = RunDescription(
     title="cifar10_small_vit-pit+adamp-s3",
     name="cifar10_small_vit",
     seed=3,
@@ -83,12 +93,12 @@ DONE = Outcome(
 
 
 def test_the_panel_as_lines() -> None:
-    assert aligned(rows(FACTS)) == LINES
+    assert align_rows(format_rows(FACTS)) == LINES
 
 
 def test_the_panel_of_a_baseline_that_starts() -> None:
     plain = dataclasses.replace(FACTS, techniques=(), notes=(), others=(), start=0, macs="not counted (ValueError)")
-    shown = aligned(rows(dataclasses.replace(plain, processes=1, threads=4, steps=100, steps_per_epoch=80)))
+    shown = align_rows(format_rows(dataclasses.replace(plain, processes=1, threads=4, steps=100, steps_per_epoch=80)))
     assert "  technique     none (baseline)" in shown
     assert "  model         ViT depths=[1,2,1]: 470,123 parameters, MACs not counted (ValueError)" in shown
     assert "  length        100 steps of 128 images (1.25 epochs of 80)" in shown
@@ -102,55 +112,55 @@ def test_the_frame_keeps_its_width_and_every_word(width: int) -> None:
 
     page = Console(width=width, force_terminal=True, color_system=None)
     with page.capture() as captured:
-        page.print(framed(FACTS, width))
+        page.print(build_panel(FACTS, width))
     lines = captured.get().splitlines()
     assert {len(line) for line in lines} == {width}
     assert FACTS.title in lines[0]
     inside = "".join(line.strip("│╭╮╰╯─ ").replace(" ", "") for line in lines)
-    for _, text in rows(FACTS):
+    for _, text in format_rows(FACTS):
         assert text.replace(" ", "") in inside
 
 
 def test_the_result_and_what_follows() -> None:
-    assert result(DONE) == [
+    assert format_result(DONE) == [
         "done: quickstart-cutmix-s0, 660 steps",
         "  minival  acc1 50.00%",
         "  val      acc1 98.89%  acc5 100.00%  loss 0.0623",
         "  time     8.1 s of training, 0.4 s of evaluation; 1:02:05 in all",
         "  folder   runs/quickstart-cutmix-s0-0123456789ab",
     ]
-    assert following(DONE) == [
+    assert format_next_commands(DONE) == [
         "next",
         "  evaluate again    paribus eval runs/quickstart-cutmix-s0-0123456789ab",
         "  take the weights  paribus export runs/quickstart-cutmix-s0-0123456789ab",
         "  compare           paribus list runs",
         "  another seed      paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=1",
     ]
-    assert result_line(DONE) == (
+    assert format_result_line(DONE) == (
         "done: minival/acc1 50.00%, val/acc1 98.89%, 8.1 s of training; runs/quickstart-cutmix-s0-0123456789ab"
     )
     elsewhere = dataclasses.replace(DONE, folder="my runs/a-s0-01", command=())
-    assert following(elsewhere)[-1] == "  compare           paribus list runs 'my runs'"
-    assert following(elsewhere)[1] == "  evaluate again    paribus eval 'my runs/a-s0-01'"
+    assert format_next_commands(elsewhere)[-1] == "  compare           paribus list runs 'my runs'"
+    assert format_next_commands(elsewhere)[1] == "  evaluate again    paribus eval 'my runs/a-s0-01'"
 
 
 def test_the_result_of_a_stopped_run() -> None:
     stopped = dataclasses.replace(DONE, state="PREEMPTED", step=1100, steps=6600, start=500)
-    assert result(stopped)[0] == "stopped with a checkpoint: quickstart-cutmix-s0, step 1,100 of 6,600"
-    assert "  last val      acc1 98.89%  acc5 100.00%  loss 0.0623" in result(stopped)
-    assert result(stopped)[-2].endswith("; 1:02:05 since step 500")
-    assert following(stopped) == [
+    assert format_result(stopped)[0] == "stopped with a checkpoint: quickstart-cutmix-s0, step 1,100 of 6,600"
+    assert "  last val      acc1 98.89%  acc5 100.00%  loss 0.0623" in format_result(stopped)
+    assert format_result(stopped)[-2].endswith("; 1:02:05 since step 500")
+    assert format_next_commands(stopped) == [
         "next",
         "  go on  paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=0",
     ]
-    assert following(dataclasses.replace(stopped, command=())) == ["next: the same command again goes on"]
+    assert format_next_commands(dataclasses.replace(stopped, command=())) == ["next: the same command again goes on"]
 
 
 @pytest.mark.parametrize(
     ("n", "text"), [(0, "0"), (999, "999"), (1000, "1.00 k"), (999_499_999, "999 M"), (999_500_000, "1.00 G")]
 )
 def test_quantities_have_three_digits(n: int, text: str) -> None:
-    assert quantity(n) == text
+    assert format_quantity(n) == text
 
 
 @pytest.mark.parametrize(
@@ -172,14 +182,14 @@ def test_techniques_are_told_with_what_they_brought(
 ) -> None:
     recipe = recipe_of("experiment=smoke", *overrides, techniques=techniques)
     rules = composed(f"technique=[{','.join(techniques)}]")["overlays"]
-    assert {name: settings(recipe, rules[name]) for name in recipe.techniques} == told
+    assert {name: format_technique(recipe, rules[name]) for name in recipe.techniques} == told
 
 
 def test_the_facts_of_a_recipe_are_those_of_what_was_built() -> None:
     recipe = recipe_of("experiment=smoke", "model.norm=batch", "ema.decay=0.9", "update.clip_norm=1.0")
     data, method, _ = workbench(recipe)
-    run = Run(Path("runs/x"), recipe.id, 60, 0, Every(10, 20, 20), 2, World(), torch.device("cpu"))
-    facts = facts_of(recipe, {}, run, data, method, size_of(method, data.spec), 8, 0)
+    run = Run(Path("runs/x"), recipe.id, 60, 0, StepIntervals(10, 20, 20), 2, World(), torch.device("cpu"))
+    facts = describe_run(recipe, {}, run, data, method, measure_network_size(method, data.spec), 8, 0)
     model: nn.Module = method.model  # type: ignore[attr-defined]
     assert facts.parameters == sum(p.numel() for p in model.parameters())
     assert facts.macs == count_macs(model, data.spec)
@@ -188,7 +198,7 @@ def test_the_facts_of_a_recipe_are_those_of_what_was_built() -> None:
     assert sum(numbers for _, _, numbers in facts.decay) == facts.parameters
     assert dict(facts.others) == {"ema": "Ema decay=0.9", "update": "GradientStep clip_norm=1"}
     assert all(not p.is_meta and p.requires_grad for p in model.parameters()), "counting leaves the network alone"
-    assert described(recipe.optimizer) == "AdamW lr=0.01 weight_decay=0.05"
+    assert format_object(recipe.optimizer) == "AdamW lr=0.01 weight_decay=0.05"
     assert count_macs(model.double(), data.spec) == facts.macs, "the same in any precision"
 
 
@@ -208,6 +218,6 @@ def test_a_network_that_cannot_be_counted_is_told_so() -> None:
             self.model = model
 
     spec = Spec(10, 3, 8, 8)
-    assert str(size_of(Around(Reads()), spec).macs).startswith("not counted (")  # type: ignore[arg-type]
-    assert size_of(Around(Slow()), spec, limit_s=0.05).macs == "not counted (it takes more than 0.05 s)"  # type: ignore[arg-type]
-    assert size_of(Around(None), spec).macs == "not counted (no single network)"  # type: ignore[arg-type]
+    assert str(measure_network_size(Around(Reads()), spec).macs).startswith("not counted (")  # type: ignore[arg-type]
+    assert measure_network_size(Around(Slow()), spec, limit_s=0.05).macs == "not counted (it takes more than 0.05 s)"  # type: ignore[arg-type]
+    assert measure_network_size(Around(None), spec).macs == "not counted (no single network)"  # type: ignore[arg-type]

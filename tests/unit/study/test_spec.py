@@ -7,8 +7,8 @@ import pytest
 
 from helpers.studies import written
 from paribus.core.errors import ConfigError
-from paribus.study.analysis.question import asked_by
-from paribus.study.spec import Pair, Tuned, Untuned, load, merged
+from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.spec import ComparisonSpec, Tuned, Untuned, load_study, merge_overrides
 
 
 def refusal(folder: Path, **changes: Any) -> str:
@@ -23,10 +23,10 @@ def test_what_is_left_out_has_a_meaning(tmp_path: Path) -> None:
     study = written(tmp_path / "any", arms={"a": [], "b": ["x=1"], "c": ["x=2"]})
     assert study.name == "any"
     assert study.spec.seeds == (0, 1)
-    assert study.spec.comparisons == (Pair(arm="b", against="a"), Pair(arm="c", against="a"))
+    assert study.spec.comparisons == (ComparisonSpec(arm="b", against="a"), ComparisonSpec(arm="c", against="a"))
     assert study.spec.arms["b"] == ("x=1",)
     assert (study.spec.threads, study.spec.retries, study.spec.higher_is_better) == (1, 1, True)
-    assert load(tmp_path / "any" / "study.yaml") == study
+    assert load_study(tmp_path / "any" / "study.yaml") == study
 
 
 def test_everything_said(tmp_path: Path) -> None:
@@ -107,17 +107,17 @@ def test_a_mistake_is_one_line(changes: dict[str, Any], told: str, tmp_path: Pat
 def test_a_file_that_is_no_study(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(text)
     with pytest.raises(ConfigError, match=told):
-        load(tmp_path)
+        load_study(tmp_path)
 
 
 def test_a_folder_without_a_study(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no study there \(no study.yaml\)"):
-        load(tmp_path)
+        load_study(tmp_path)
 
 
 def test_an_arm_takes_the_place_of_what_the_recipe_says() -> None:
-    assert merged(("technique=adamp", "steps=5ba"), ("technique=cutmix",)) == ("technique=cutmix", "steps=5ba")
-    assert merged(("+a.b=1",), ("++a.b=2",)) == ("++a.b=2",)
+    assert merge_overrides(("technique=adamp", "steps=5ba"), ("technique=cutmix",)) == ("technique=cutmix", "steps=5ba")
+    assert merge_overrides(("+a.b=1",), ("++a.b=2",)) == ("++a.b=2",)
 
 
 @pytest.mark.parametrize(
@@ -131,4 +131,4 @@ def test_an_arm_takes_the_place_of_what_the_recipe_says() -> None:
 def test_where_settings_come_from(settings: Any, parsed: Any, told: str, tmp_path: Path) -> None:
     study = written(tmp_path / "s", settings=settings)
     assert study.spec.settings == parsed
-    assert asked_by(study).settings == told
+    assert build_analysis_spec(study).settings == told

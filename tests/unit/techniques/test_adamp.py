@@ -23,8 +23,8 @@ from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ParameterGroup
 from paribus.core.streams import stream
-from paribus.recipe.configs import config_folder
-from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.recipe.configs import find_config_folder
+from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.adamp import SGDP, AdamP, AdamPOptimizer, SGDPOptimizer, projection
 
 SHAPES = [(6, 4, 3, 3), (5, 7), (9,), (), (0, 3), (4, 0)]
@@ -508,9 +508,9 @@ SWITCHES: dict[str, Any] = {"foreach": None, "fused": None, "diagnostics": False
 
 def recipe(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
     asked = ",".join(techniques or ("baseline",))
-    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
         cfg = OmegaConf.to_container(compose("train", [*overrides, f"technique=[{asked}]"]), resolve=True)
-    return recipe_from(cfg, list(techniques))
+    return build_recipe(cfg, list(techniques))
 
 
 @pytest.mark.parametrize(

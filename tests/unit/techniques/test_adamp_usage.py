@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers.trainings import trained as trained_run
-from paribus.core.protocols import Diagnoses
+from paribus.core.protocols import HasDiagnostics
 from paribus.core.streams import stream
 from paribus.models.groups import channel_axis_groups
 from paribus.techniques.adamp import SGDP, TIMM, AdamP
@@ -62,7 +62,7 @@ def test_diagnostics_tell_what_was_projected_and_change_nothing(kind: Any, switc
     optimizer = kind(net.parameters(), lr=0.01, diagnostics=True, **switch)
     quiet = kind(other.parameters(), lr=0.01, **switch)
     name = kind.__name__.lower()
-    assert isinstance(optimizer, Diagnoses)
+    assert isinstance(optimizer, HasDiagnostics)
     assert {key: float(value) for key, value in optimizer.diagnostics().items()} == {
         f"{name}/projected_channel": 0.0,
         f"{name}/projected_layer": 0.0,

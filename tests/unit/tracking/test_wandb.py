@@ -9,8 +9,8 @@ import pytest
 from helpers.trainings import composed
 from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
-from paribus.tracking.wandb import Mirror, Nothing, WandB
-from paribus.tracking.wandb_state import options_of
+from paribus.tracking.wandb import NullTracker, WandB, WandBTracker
+from paribus.tracking.wandb_state import find_wandb_options
 
 
 @pytest.mark.parametrize(
@@ -33,16 +33,20 @@ def test_a_mode_that_is_chosen_beats_the_variable_but_for_disabled(
     monkeypatch.delenv("WANDB_MODE")
     if variable is not None:
         monkeypatch.setenv("WANDB_MODE", variable)
-    assert WandB(mode=field).wanted == wanted  # type: ignore[arg-type]
+    assert WandB(mode=field).effective_mode == wanted  # type: ignore[arg-type]
 
 
 def test_the_defaults_of_the_class_are_those_of_the_file() -> None:
     """A run without this tracker is synced with the class's, one with it shows the file's."""
-    assert options_of({"tracker": composed("tracker=wandb")["tracker"]}) == WandB() == options_of({"tracker": {}})
+    assert (
+        find_wandb_options({"tracker": composed("tracker=wandb")["tracker"]})
+        == WandB()
+        == find_wandb_options({"tracker": {}})
+    )
 
 
 def test_disabled_starts_nothing(tmp_path: Path) -> None:
-    assert isinstance(WandB()(tmp_path, 0, 1), Nothing)
+    assert isinstance(WandB()(tmp_path, 0, 1), NullTracker)
     assert not list(tmp_path.iterdir())
 
 
@@ -52,7 +56,7 @@ def test_a_folder_that_takes_no_files_costs_a_warning(
     monkeypatch.delenv("WANDB_MODE")
     (tmp_path / "wandb").write_text("in the way")
     tracker = WandB()(tmp_path, 0, 1)
-    assert isinstance(tracker, Mirror)
+    assert isinstance(tracker, WandBTracker)
     tracker.log(1, {})
     tracker.close({})
     (line,) = capsys.readouterr().err.splitlines()
@@ -73,7 +77,7 @@ def test_runs_are_found_alone_in_a_folder_and_in_its_folders(tmp_path: Path) -> 
 
 
 def _told(tmp_path: Path, **options: object) -> dict[str, object]:
-    from paribus.tracking.wandb_session import _told
+    from paribus.tracking.wandb_session import _init_arguments
     from paribus.tracking.wandb_state import Follower
 
     run = tmp_path / "smoke-cutmix-s3-0123456789ab"
@@ -85,7 +89,7 @@ def _told(tmp_path: Path, **options: object) -> dict[str, object]:
         "tracker": {"wandb": {"_target_": "paribus.tracking.wandb.WandB", **options}},
     }
     (run / "config.yaml").write_text(json.dumps(config))
-    return _told(Follower(run, None))
+    return _init_arguments(Follower(run, None))
 
 
 def test_what_w_and_b_is_told_of_a_run(tmp_path: Path) -> None:

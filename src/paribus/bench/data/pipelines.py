@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from paribus.bench.harness.implementation import need
+from paribus.bench.harness.implementation import require_package
 from paribus.core.progress import Progress
-from paribus.core.protocols import Loader, Place
+from paribus.core.protocols import DeviceContext, Loader
 from paribus.data.images import ImageSet
-from paribus.data.loaders.in_memory import Images, ResidentLoader
-from paribus.data.ops.input_spec import Look, PadCrop, ResizedCrop
+from paribus.data.loaders.in_memory import Images, InMemoryLoader
+from paribus.data.ops.input_spec import InputSpec, PadCrop, ResizedCrop
 from paribus.techniques.cutmix import CutMix
 
 Pair = tuple[Tensor, Tensor]
@@ -35,7 +35,7 @@ PAD = 4
 
 
 @dataclass(frozen=True)
-class Arrays:
+class ImageArrays:
     """images (n, h, w, 3) uint8 in memory, and a class id for each."""
 
     images: np.ndarray[Any, np.dtype[np.uint8]]
@@ -47,14 +47,14 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class Tree:
+class ImageTree:
     """A folder with train/CLASS/*.JPEG and val/."""
 
     root: Path
 
 
 @dataclass(frozen=True)
-class Task:
+class InputTask:
     """crop: PAD pixels of black around and a window (pad), or a box of random area resized to `size` (resized), with a
     mirror image half of the time; none: as it is. Then float32, normalised with MEAN and STD, on `device`."""
 
@@ -65,13 +65,13 @@ class Task:
     cutmix: bool = False
 
 
-Open = Callable[[Task, Any], AbstractContextManager[Iterator[Pair]]]
+OpenFeed = Callable[[InputTask, Any], AbstractContextManager[Iterator[Pair]]]
 
 
-class Stored(Dataset[Any]):
+class ArrayDataset(Dataset[Any]):
     """What torchvision's CIFAR10 does with its array: an image of PIL's for each index, then the transform."""
 
-    def __init__(self, source: Arrays, transform: Any = None, pil: bool = True) -> None:
+    def __init__(self, source: ImageArrays, transform: Any = None, pil: bool = True) -> None:
         self.source, self.transform, self.pil = source, transform, pil
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class Stored(Dataset[Any]):
 
 
 @dataclass(frozen=True)
-class Mixing:
+class MixingCollate:
     """Collates, then mixes, as torchvision's guide has it."""
 
     mixer: Any
@@ -93,27 +93,27 @@ class Mixing:
 
 
 @contextmanager
-def ours(task: Task, source: Arrays | Tree, workers: int = 0) -> Iterator[Iterator[Pair]]:
-    """ResidentLoader, or the image set in its folder form; CutMix as the transform it is in a recipe."""
-    place = Place(task.device, memory_format=torch.channels_last)
+def paribus_loader(task: InputTask, source: ImageArrays | ImageTree, workers: int = 0) -> Iterator[Iterator[Pair]]:
+    """InMemoryLoader, or the image set in its folder form; CutMix as the transform it is in a recipe."""
+    place = DeviceContext(task.device, memory_format=torch.channels_last)
     loader: Any
-    if isinstance(source, Arrays):
+    if isinstance(source, ImageArrays):
         crop = ResizedCrop(size=task.size) if task.crop == "resized" else PadCrop(pad=PAD if task.crop == "pad" else 0)
-        look = Look(MEAN, STD, crop, flip=task.crop != "none")
+        input_spec = InputSpec(MEAN, STD, crop, flip=task.crop != "none")
         images = torch.from_numpy(source.images)
         data = Images(images, torch.tensor(list(source.labels)), torch.arange(len(source)))
-        loader = ResidentLoader(data, look, source.classes, place, task.batch, 0)
+        loader = InMemoryLoader(data, input_spec, source.classes, place, task.batch, 0)
     else:
         sets = ImageSet(name="folder", root=str(source.root), form="folder", size=task.size, workers=workers)(place)
         loader = sets.loader(task.batch, 0)
     try:
-        yield _stepped(loader, CutMix() if task.cutmix else None)
+        yield _iterate_steps(loader, CutMix() if task.cutmix else None)
     finally:
         if hasattr(loader, "close"):
             loader.close()
 
 
-def _stepped(loader: Loader, mix: CutMix | None) -> Iterator[Pair]:
+def _iterate_steps(loader: Loader, mix: CutMix | None) -> Iterator[Pair]:
     step = 0
     while True:
         batch = loader.batch(step)
@@ -124,29 +124,29 @@ def _stepped(loader: Loader, mix: CutMix | None) -> Iterator[Pair]:
 
 
 @dataclass(frozen=True)
-class Torchvision:
+class TorchvisionLoader:
     """Transforms for each image in DataLoader's workers. api: v1 on PIL's images; v2 on tensors."""
 
     api: Literal["v1", "v2"]
     workers: int
 
     @contextmanager
-    def __call__(self, task: Task, source: Arrays | Tree) -> Iterator[Iterator[Pair]]:
-        need("torchvision")
+    def __call__(self, task: InputTask, source: ImageArrays | ImageTree) -> Iterator[Iterator[Pair]]:
+        require_package("torchvision")
         transform = self._v1(task) if self.api == "v1" else self._v2(task)
         dataset: Any
-        if isinstance(source, Tree):
+        if isinstance(source, ImageTree):
             from torchvision.datasets import ImageFolder
 
             dataset, classes = ImageFolder(str(source.root / "train"), transform), 0
         else:
-            dataset, classes = Stored(source, transform, pil=self.api == "v1"), source.classes
+            dataset, classes = ArrayDataset(source, transform, pil=self.api == "v1"), source.classes
         collate = None
         if task.cutmix:
             from torchvision.transforms import v2
 
-            collate = Mixing(v2.CutMix(alpha=1.0, num_classes=classes))
-        with _no_advice():
+            collate = MixingCollate(v2.CutMix(alpha=1.0, num_classes=classes))
+        with _worker_warnings_ignored():
             loader = DataLoader(
                 dataset,
                 task.batch,
@@ -157,10 +157,10 @@ class Torchvision:
                 persistent_workers=self.workers > 0,
                 pin_memory=task.device.type == "cuda",
             )
-        with _running(loader, self.workers, task.device) as batches:
+        with _endless_batches(loader, self.workers, task.device) as batches:
             yield batches
 
-    def _v1(self, task: Task) -> Any:
+    def _v1(self, task: InputTask) -> Any:
         from torchvision.transforms import transforms as v1
 
         crops: dict[Crop, list[Any]] = {
@@ -170,7 +170,7 @@ class Torchvision:
         }
         return v1.Compose([*crops[task.crop], v1.ToTensor(), v1.Normalize(MEAN, STD)])
 
-    def _v2(self, task: Task) -> Any:
+    def _v2(self, task: InputTask) -> Any:
         from torchvision.transforms import v2
 
         crops: dict[Crop, list[Any]] = {
@@ -183,21 +183,23 @@ class Torchvision:
 
 
 @dataclass(frozen=True)
-class Timm:
+class TimmLoader:
     """timm.data.create_loader as its training script calls it: uint8 from the workers, normalised by the prefetcher."""
 
     workers: int
 
     @contextmanager
-    def __call__(self, task: Task, source: Arrays | Tree) -> Iterator[Iterator[Pair]]:
-        need("timm")
+    def __call__(self, task: InputTask, source: ImageArrays | ImageTree) -> Iterator[Iterator[Pair]]:
+        require_package("timm")
         from timm.data.dataset import ImageDataset
         from timm.data.loader import create_loader
         from timm.data.mixup import Mixup
         from torchvision.transforms import RandomCrop
 
-        dataset: Any = Stored(source) if isinstance(source, Arrays) else ImageDataset(str(source.root / "train"))
-        with _no_advice():
+        dataset: Any = (
+            ArrayDataset(source) if isinstance(source, ImageArrays) else ImageDataset(str(source.root / "train"))
+        )
+        with _worker_warnings_ignored():
             loader: Any = create_loader(
                 dataset,
                 input_size=(3, task.size, task.size),
@@ -216,14 +218,14 @@ class Timm:
             dataset.transform.transforms[0] = RandomCrop(task.size, padding=PAD)
         mixup: Any = None
         if task.cutmix:
-            classes = source.classes if isinstance(source, Arrays) else len(dataset.reader.class_to_idx)
+            classes = source.classes if isinstance(source, ImageArrays) else len(dataset.reader.class_to_idx)
             mixup = Mixup(mixup_alpha=0.0, cutmix_alpha=1.0, label_smoothing=0.0, num_classes=classes)
-        with _running(loader, self.workers, task.device, mixup) as batches:
+        with _endless_batches(loader, self.workers, task.device, mixup) as batches:
             yield batches
 
 
 @contextmanager
-def _no_advice() -> Iterator[None]:
+def _worker_warnings_ignored() -> Iterator[None]:
     """DataLoader warns of more workers than cores; here that is what is being measured."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -231,23 +233,23 @@ def _no_advice() -> Iterator[None]:
 
 
 @contextmanager
-def _running(loader: Any, workers: int, device: torch.device, mix: Any = None) -> Iterator[Iterator[Pair]]:
+def _endless_batches(loader: Any, workers: int, device: torch.device, mix: Any = None) -> Iterator[Iterator[Pair]]:
     """Batches without end. The workers end with this, so that none works in another's time."""
 
-    def endless() -> Generator[Pair, None, None]:
+    def repeat_epochs() -> Generator[Pair, None, None]:
         while True:
             running = iter(loader)
-            with _no_advice():  # workers start with the first batch
+            with _worker_warnings_ignored():  # workers start with the first batch
                 first = next(running)
             for inputs, targets in chain((first,), running):
                 pair = inputs.to(device, non_blocking=True), targets.to(device, non_blocking=True)
                 yield pair if mix is None else mix(*pair)
 
-    made = endless()
+    endless_batches = repeat_epochs()
     try:
-        yield made
+        yield endless_batches
     finally:
-        made.close()
+        endless_batches.close()
         inner = getattr(loader, "loader", loader)  # timm wraps DataLoader
         with_workers = getattr(inner, "_iterator", None)
         if with_workers is not None and workers:
@@ -256,11 +258,11 @@ def _running(loader: Any, workers: int, device: torch.device, mix: Any = None) -
 
 
 @dataclass
-class Held:
+class FeedHandle:
     """The feed that is open now; `call` takes a batch of it."""
 
     open: Callable[[], AbstractContextManager[Iterator[Pair]]]
-    ahead: int  # batches that workers may have ready, thrown away before the clock starts
+    prefetched: int  # batches that workers may have ready, thrown away before the clock starts
     feed: list[Iterator[Pair]] = field(default_factory=list)
 
     def call(self) -> Pair:
@@ -269,9 +271,9 @@ class Held:
     @contextmanager
     def session(self) -> Iterator[None]:
         """The feed, warm: what its workers had made before anybody looked at the clock is used up."""
-        with self.open() as feed, contextlib.ExitStack() as held:
+        with self.open() as feed, contextlib.ExitStack() as stack:
             self.feed.append(feed)
-            held.callback(self.feed.pop)
-            for _ in range(self.ahead + 1):
+            stack.callback(self.feed.pop)
+            for _ in range(self.prefetched + 1):
                 next(feed)
             yield

@@ -24,7 +24,7 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedImplementation:
     """An implementation ready to work.
 
     error: how far its result is from the truth, in the case's measure (inf: not of the right kind at all); called once,
@@ -37,11 +37,11 @@ class Prepared:
     call: Callable[[], object]
     note: str = ""
     session: Callable[[], AbstractContextManager[object]] = nullcontext
-    fewest: int = 1
+    min_calls: int = 1
 
 
 @dataclass(frozen=True)
-class Contender:
+class Implementation:
     """One implementation. name: as a user would write it. package: the distribution it comes from.
 
     prepare: makes it; raises Unavailable, or anything else, which the row will tell. kind: floor is what does less
@@ -50,18 +50,18 @@ class Contender:
 
     name: str
     package: str
-    prepare: Callable[[], Prepared]
+    prepare: Callable[[], PreparedImplementation]
     kind: Literal["ours", "public", "floor"] = "public"
 
 
 @dataclass(frozen=True)
-class Target:
+class SpeedTarget:
     """`subject` should take at most `at_most` times as long as `against`; None is the fastest public one."""
 
     subject: str
     against: str | None
     at_most: float
-    words: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ class Case:
     work: str
     truth: str
     tolerance: float
-    contenders: tuple[Contender, ...]
+    implementations: tuple[Implementation, ...]
     baseline: str | None = None
-    targets: tuple[Target, ...] = ()
+    targets: tuple[SpeedTarget, ...] = ()
     samples: int = 0
     numbers: Mapping[str, int] = field(default_factory=dict)
 
@@ -93,7 +93,7 @@ class Scope:
     quick: bool = False
 
     @property
-    def cuda(self) -> bool:
+    def is_cuda(self) -> bool:
         return self.device.type == "cuda"
 
 
@@ -105,7 +105,7 @@ def version(package: str) -> str | None:
         return None
 
 
-def need(package: str) -> None:
+def require_package(package: str) -> None:
     """Raise Unavailable unless this package (distribution and module of one name) is installed."""
     if version(package) is None or importlib.util.find_spec(package) is None:
         raise Unavailable("not installed")

@@ -10,12 +10,20 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from paribus.bench.harness.implementation import Case, Contender, Prepared, Status, Target, Unavailable, version
-from paribus.bench.harness.timing import clock_of, interleaved, peak_bytes
+from paribus.bench.harness.implementation import (
+    Case,
+    Implementation,
+    PreparedImplementation,
+    SpeedTarget,
+    Status,
+    Unavailable,
+    version,
+)
+from paribus.bench.harness.timing import make_clock, peak_bytes, time_interleaved
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """What was found of one implementation. seconds: a call, one of each round. peak: bytes, on CUDA."""
 
     name: str
@@ -38,10 +46,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class TargetVerdict:
     """A target and what was found: `ratio` of the two times, and the middle half of it over the rounds."""
 
-    target: Target
+    target: SpeedTarget
     ratio: float | None = None
     middle_half: tuple[float, float] | None = None
 
@@ -58,41 +66,41 @@ class Verdict:
 @dataclass(frozen=True)
 class Result:
     case: Case
-    rows: tuple[Row, ...]
+    rows: tuple[Measurement, ...]
 
-    def row(self, name: str) -> Row:
+    def row(self, name: str) -> Measurement:
         return next(row for row in self.rows if row.name == name)
 
     @property
-    def baseline(self) -> Row | None:
+    def baseline(self) -> Measurement | None:
         """The row whose time is 1, if it was measured."""
         if self.case.baseline is None:
             return self.fastest_public
         return next((row for row in self.rows if row.seconds and row.name == self.case.baseline), None)
 
     @property
-    def fastest_public(self) -> Row | None:
+    def fastest_public(self) -> Measurement | None:
         public = (row for row in self.rows if row.seconds and row.kind == "public")
         return min(public, key=lambda row: row.median, default=None)
 
     @property
-    def verdicts(self) -> tuple[Verdict, ...]:
-        return tuple(self._verdict(target) for target in self.case.targets)
+    def verdicts(self) -> tuple[TargetVerdict, ...]:
+        return tuple(self._judge_target(target) for target in self.case.targets)
 
     @property
-    def right(self) -> bool:
+    def is_correct(self) -> bool:
         return not any(row.status in ("wrong", "failed") for row in self.rows)
 
-    def _verdict(self, target: Target) -> Verdict:
+    def _judge_target(self, target: SpeedTarget) -> TargetVerdict:
         subject = self.row(target.subject)
         against = self.fastest_public if target.against is None else self.row(target.against)
         if against is None or not subject.seconds or not against.seconds:
-            return Verdict(target)
+            return TargetVerdict(target)
         paired = ratios(subject, against)
-        return Verdict(target, statistics.median(paired), quartiles(paired))
+        return TargetVerdict(target, statistics.median(paired), quartiles(paired))
 
 
-def ratios(row: Row, baseline: Row) -> list[float]:
+def ratios(row: Measurement, baseline: Measurement) -> list[float]:
     """Of the two times, round by round: what slows a whole round down cancels."""
     return [a / b for a, b in zip(row.seconds, baseline.seconds, strict=True)]
 
@@ -105,49 +113,53 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
     return low, high
 
 
-def measure(case: Case, device: torch.device, rounds: int, least: float) -> Result:
+def measure(case: Case, device: torch.device, rounds: int, min_seconds: float) -> Result:
     """Make, check and time the case's implementations. least: seconds a sample lasts at the least."""
-    admitted = [_admitted(contender, case.tolerance) for contender in case.contenders]
-    ready = {row.name: prepared for row, prepared in admitted if prepared is not None}
+    checked = [_prepare_and_check(implementation, case.tolerance) for implementation in case.implementations]
+    ready = {row.name: prepared for row, prepared in checked if prepared is not None}
     calls = {name: prepared.call for name, prepared in ready.items()}
-    sessions = {name: (prepared.session, prepared.fewest) for name, prepared in ready.items()}
-    seconds = interleaved(calls, clock_of(device), rounds, least, sessions)
-    peaks = {name: _peak(prepared, device) for name, prepared in ready.items()}
+    sessions = {name: (prepared.session, prepared.min_calls) for name, prepared in ready.items()}
+    seconds = time_interleaved(calls, make_clock(device), rounds, min_seconds, sessions)
+    peaks = {name: _measure_peak(prepared, device) for name, prepared in ready.items()}
     rows = (
         replace(row, seconds=seconds[row.name], peak=peaks[row.name]) if row.name in ready else row
-        for row, _ in admitted
+        for row, _ in checked
     )
     return Result(case, tuple(rows))
 
 
-def _peak(prepared: Prepared, device: torch.device) -> int | None:
+def _measure_peak(prepared: PreparedImplementation, device: torch.device) -> int | None:
     with prepared.session():
         return peak_bytes(prepared.call, device)
 
 
-def _admitted(contender: Contender, tolerance: float) -> tuple[Row, Prepared | None]:
+def _prepare_and_check(
+    implementation: Implementation, tolerance: float
+) -> tuple[Measurement, PreparedImplementation | None]:
     """The row without times, and the implementation if it may be timed."""
-    row = Row(contender.name, contender.package, contender.kind, version(contender.package), "measured")
+    row = Measurement(
+        implementation.name, implementation.package, implementation.kind, version(implementation.package), "measured"
+    )
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            prepared = contender.prepare()
+            prepared = implementation.prepare()
             error = float(prepared.error())
-    except Unavailable as absent:
-        return replace(row, status=absent.status, note=absent.reason), None
+    except Unavailable as unavailable:
+        return replace(row, status=unavailable.status, note=unavailable.reason), None
     except Exception as failure:  # somebody else's code, in versions nobody here has seen
-        return replace(row, status="failed", note=_one_line(failure)), None
+        return replace(row, status="failed", note=_format_one_line(failure)), None
     # a fast path that falls back says so in a warning, and its time is then another thing's
-    told = [prepared.note] if prepared.note else []
+    notes = [prepared.note] if prepared.note else []
     minor = DeprecationWarning | ResourceWarning
-    told += dict.fromkeys(_one_line(w.message) for w in caught if not isinstance(w.message, minor))
-    row = replace(row, error=error, note="; ".join(told))
+    notes += dict.fromkeys(_format_one_line(w.message) for w in caught if not isinstance(w.message, minor))
+    row = replace(row, error=error, note="; ".join(notes))
     if not math.isfinite(error) or error > tolerance:
         return replace(row, status="wrong"), None
     return row, prepared
 
 
-def _one_line(error: BaseException | str) -> str:
+def _format_one_line(error: BaseException | str) -> str:
     text = " ".join(str(error).split())
     name = f"{type(error).__name__}: " if isinstance(error, Exception) and not isinstance(error, Warning) else ""
     return name + (text if len(text) <= 160 else text[:157] + "...")

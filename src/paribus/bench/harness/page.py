@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Found:
+class BenchReport:
     """What a bench found: its page's title, results, and what else the page tells. remarks: paragraphs at the top.
     tables: of title, text, columns, lines. how: it was measured, where that is not bench/harness/table.py's HOW."""
 
@@ -19,8 +19,8 @@ class Found:
     results: "Sequence[Result]"
     remarks: Sequence[str] = ()
     tables: Sequence[dict[str, Any]] = field(default_factory=list)
-    how: str = ""
+    methodology: str = ""
 
 
-def tell(line: str) -> None:
+def log_progress(line: str) -> None:
     print(f"{datetime.now():%H:%M:%S} {line}", file=sys.stderr, flush=True)

@@ -6,22 +6,22 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from paribus.bench.harness.measure import Result, Row, ratios
+from paribus.bench.harness.measure import Measurement, Result, ratios
 
 FORMAT = 1
-HOW = (
+METHODOLOGY = (
     "Every implementation is checked first; one that is wrong is not timed. The others take turns, one sample each a "
     "round, in another order every round. Times are medians over the rounds, beside them the middle half of the "
     "samples. Ratios are medians of the rounds' ratios to the row with 1.00."
 )
 
 
-def as_data(results: Sequence[Result], about: Mapping[str, Any]) -> dict[str, Any]:
+def results_to_dict(results: Sequence[Result], about: Mapping[str, Any]) -> dict[str, Any]:
     """Plain data, for JSON. about: date, command, machine, packages."""
-    return {"format": FORMAT, **about, "cases": [as_case(result) for result in results]}
+    return {"format": FORMAT, **about, "cases": [case_to_dict(result) for result in results]}
 
 
-def as_case(result: Result) -> dict[str, Any]:
+def case_to_dict(result: Result) -> dict[str, Any]:
     case = result.case
     return {
         "technique": case.technique,
@@ -31,10 +31,10 @@ def as_case(result: Result) -> dict[str, Any]:
         "tolerance": case.tolerance,
         "numbers": dict(case.numbers),
         "samples": case.samples,
-        "rows": [_row(result, row) for row in result.rows],
+        "rows": [_measurement_to_dict(result, row) for row in result.rows],
         "targets": [
             {
-                "target": verdict.target.words,
+                "target": verdict.target.description,
                 "subject": verdict.target.subject,
                 "against": verdict.target.against or "the fastest public one",
                 "at_most": verdict.target.at_most,
@@ -46,7 +46,7 @@ def as_case(result: Result) -> dict[str, Any]:
     }
 
 
-def _row(result: Result, row: Row) -> dict[str, Any]:
+def _measurement_to_dict(result: Result, row: Measurement) -> dict[str, Any]:
     baseline = result.baseline
     return {
         "name": row.name,
@@ -64,35 +64,36 @@ def _row(result: Result, row: Row) -> dict[str, Any]:
     }
 
 
-def as_markdown(data: Mapping[str, Any], title: str = "The techniques beside their public implementations") -> str:
-    """The page of what `as_data` gave; what it has in `remarks` and `tables` (title, text, columns, lines) as well."""
-    parts = [f"# {title}", _about(data), *data.get("remarks", ()), data.get("how") or HOW]
+def format_page(data: Mapping[str, Any], title: str = "The techniques beside their public implementations") -> str:
+    """The page of what `results_to_dict` gave; what it has in `remarks` and `tables` (title, text, columns, lines) as
+    well."""
+    parts = [f"# {title}", _format_environment(data), *data.get("remarks", ()), data.get("how") or METHODOLOGY]
     for case in data["cases"]:
         parts += [f"## {case['title']}", f"{case['work']} Error: {case['truth']}; at most {case['tolerance']:g}."]
-        parts.append(rows_table(case))
+        parts.append(format_rows_table(case))
     for extra in data.get("tables", ()):
-        parts += [f"## {extra['title']}", extra["text"], table(extra["columns"], extra["lines"])]
+        parts += [f"## {extra['title']}", extra["text"], format_table(extra["columns"], extra["lines"])]
     targets = [(case["title"], target) for case in data["cases"] for target in case["targets"]]
     if targets:
-        parts += ["## Targets", targets_table(targets)]
+        parts += ["## Targets", format_targets_table(targets)]
     return "\n\n".join(parts) + "\n"
 
 
-def _about(data: Mapping[str, Any]) -> str:
+def _format_environment(data: Mapping[str, Any]) -> str:
     machine = ", ".join(f"{key} {value}" for key, value in data["machine"].items() if value is not None)
     packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in data["packages"].items())
     return f"* {data['date']}: `{data['command']}`\n* {machine}\n* {packages}; source of paribus {data['code']}"
 
 
-def rows_table(case: Mapping[str, Any]) -> str:
+def format_rows_table(case: Mapping[str, Any]) -> str:
     """One case's implementations; columns that nobody fills are left out."""
     titles = ["implementation", "version", "error", "time", "middle half", "ratio", "images/s", "peak MiB", "note"]
-    lines = [_cells(row, case["samples"]) for row in case["rows"]]
-    kept = [i for i in range(len(titles)) if any(line[i] for line in lines)]
-    return table([titles[i] for i in kept], [[line[i] for i in kept] for line in lines])
+    lines = [_format_cells(row, case["samples"]) for row in case["rows"]]
+    used_columns = [i for i in range(len(titles)) if any(line[i] for line in lines)]
+    return format_table([titles[i] for i in used_columns], [[line[i] for i in used_columns] for line in lines])
 
 
-def _cells(row: Mapping[str, Any], samples: int) -> list[str]:
+def _format_cells(row: Mapping[str, Any], samples: int) -> list[str]:
     name, version = f"`{row['name']}`", f"{row['package']} {row['version'] or ''}".strip()
     error = "" if row["error"] is None else f"{row['error']:.1e}"
     if row["seconds"] is None:
@@ -102,24 +103,24 @@ def _cells(row: Mapping[str, Any], samples: int) -> list[str]:
         name,
         version,
         error,
-        duration(row["seconds"]),
-        "–".join(duration(bound) for bound in row["middle_half"]),
-        "" if row["ratio"] is None else ratio(row["ratio"]),
+        format_duration(row["seconds"]),
+        "–".join(format_duration(bound) for bound in row["middle_half"]),
+        "" if row["ratio"] is None else format_ratio(row["ratio"]),
         f"{samples / row['seconds']:,.0f}" if samples else "",
         "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.1f}",
         row["note"],
     ]
 
 
-def targets_table(targets: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-    return table(
+def format_targets_table(targets: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+    return format_table(
         ["case", "target", "ratio of times", "asked", "status"],
         [
             [
                 title,
                 f"`{target['subject']}`: {target['target']}",
-                "" if target["ratio"] is None else ratio(target["ratio"]),
-                f"≤ {ratio(target['at_most'])}",
+                "" if target["ratio"] is None else format_ratio(target["ratio"]),
+                f"≤ {format_ratio(target['at_most'])}",
                 target["status"],
             ]
             for title, target in targets
@@ -127,17 +128,17 @@ def targets_table(targets: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
     )
 
 
-def ratio(value: float) -> str:
+def format_ratio(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+def format_table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     head = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     return "\n".join([*head, *("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)])
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Three digits, in the unit that suits."""
     for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if seconds >= factor:

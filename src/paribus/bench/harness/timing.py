@@ -17,7 +17,7 @@ Session = Callable[[], AbstractContextManager[object]]
 Clock = Callable[[Call, int], float]  # seconds that so many calls in a row take
 
 WARM_UP = 2
-MOST_CALLS = 1000
+MAX_CALLS = 1000
 
 
 def host_clock(call: Call, times: int) -> float:
@@ -45,15 +45,15 @@ def cuda_clock(device: torch.device) -> Clock:
     return clock
 
 
-def clock_of(device: torch.device) -> Clock:
+def make_clock(device: torch.device) -> Clock:
     return cuda_clock(device) if device.type == "cuda" else host_clock
 
 
-def interleaved(
+def time_interleaved(
     calls: Mapping[str, Call],
     clock: Clock,
     rounds: int,
-    least: float,
+    min_seconds: float,
     sessions: Mapping[str, tuple[Session, int]] | None = None,
 ) -> dict[str, tuple[float, ...]]:
     """Seconds a call, one sample of each callable in each round; entry r of all of them is from round r.
@@ -62,16 +62,16 @@ def interleaved(
     last `least` seconds, found after warm-up. Garbage is collected before the first round, not between. sessions: what
     is entered around a callable's samples, and how many calls they have at the least.
     """
-    usual: tuple[Session, int] = (nullcontext, 1)
-    session = {name: (sessions or {}).get(name, usual) for name in calls}
+    default_session: tuple[Session, int] = (nullcontext, 1)
+    session = {name: (sessions or {}).get(name, default_session) for name in calls}
     times: dict[str, int] = {}
     for name, call in calls.items():
-        enter, fewest = session[name]
+        enter, min_calls = session[name]
         with enter():
-            times[name] = _calls_for(call, clock, least, fewest)
+            times[name] = _choose_call_count(call, clock, min_seconds, min_calls)
     samples: dict[str, list[float]] = {name: [] for name in calls}
     names = list(calls)
-    with _no_collection():
+    with _garbage_collection_disabled():
         for round_ in range(rounds):
             for i in torch.randperm(len(names), generator=stream(0, "bench order", round_)).tolist():
                 name = names[i]
@@ -80,14 +80,14 @@ def interleaved(
     return {name: tuple(found) for name, found in samples.items()}
 
 
-def _calls_for(call: Call, clock: Clock, least: float, fewest: int) -> int:
+def _choose_call_count(call: Call, clock: Clock, min_seconds: float, min_calls: int) -> int:
     clock(call, WARM_UP)
-    each = clock(call, fewest) / fewest
-    return min(MOST_CALLS, max(fewest, math.ceil(least / max(each, 1e-9))))
+    each = clock(call, min_calls) / min_calls
+    return min(MAX_CALLS, max(min_calls, math.ceil(min_seconds / max(each, 1e-9))))
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def _garbage_collection_disabled() -> Iterator[None]:
     gc.collect()
     enabled = gc.isenabled()
     gc.disable()

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from paribus.bench.harness.implementation import Case, Target, version
-from paribus.bench.harness.measure import Result, Row
-from paribus.bench.harness.timing import Call, clock_of
-from paribus.bench.loop.stages import PARTS, Stages, TimedLoader, TimedTracker
+from paribus.bench.harness.implementation import Case, SpeedTarget, version
+from paribus.bench.harness.measure import Measurement, Result
+from paribus.bench.harness.timing import Call, make_clock
+from paribus.bench.loop.stages import PARTS, StageTimer, TimedLoader, TimedTracker
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
 from paribus.core.protocols import Loader, Method, Schedule, Tracker
@@ -32,11 +32,11 @@ LOOP, BARE, MIXING = "paribus.engine.loop.train", "the bare step", "CutMix"
 CHECKED_STEPS = 2
 TOLERANCE = 0.02  # relative, of the weights' move; on a CPU without compile the two are equal bit for bit
 WARM_UP = 2  # slices
-MOST_STEPS = 500  # of a slice
+MAX_STEPS = 500  # of a slice
 
 
 @dataclass(frozen=True)
-class Plain:
+class PlainTraining:
     """What a person writes without a library: `model` as it is called (perhaps compiled), its optimizer, one step."""
 
     model: nn.Module
@@ -64,10 +64,10 @@ class Training:
     loader: Loader
     data: Loader
     weights: Callable[[], list[Tensor]]
-    plain: Plain
+    plain: PlainTraining
     schedule: Schedule
     tracker: Callable[[Path], Tracker]
-    stages: Stages | None = None
+    stages: StageTimer | None = None
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ class Subject:
     """A recipe to be measured. make: for so many steps, its parts timed by these stages or not at all."""
 
     title: str
-    words: str
+    description: str
     batch: int
     device: torch.device
     at_least: float  # of the bare step's rate; from 0.99 on, the net is large enough for CutMix's target too
-    make: Callable[[int, Stages | None], Training]
+    make: Callable[[int, StageTimer | None], Training]
 
 
 @dataclass(frozen=True)
-class Pace:
+class LoopTiming:
     """Seconds a step, one entry a round. parts: likewise, of the watched parts; empty if nothing watched."""
 
     loop: tuple[float, ...]
@@ -91,38 +91,38 @@ class Pace:
     parts: Mapping[str, tuple[float, ...]]
 
 
-def difference(subject: Subject) -> float:
+def measure_difference(subject: Subject) -> float:
     """How far the loop moves the weights from where the same steps, written out plainly, move them; relative."""
-    made = subject.make(CHECKED_STEPS, None)
-    start = [w.detach().clone() for w in made.weights()]
-    lrs = [group["lr"] for group in made.plain.optimizer.param_groups]
+    training = subject.make(CHECKED_STEPS, None)
+    start = [w.detach().clone() for w in training.weights()]
+    lrs = [group["lr"] for group in training.plain.optimizer.param_groups]
     for step in range(CHECKED_STEPS):
-        at = Progress(step, CHECKED_STEPS, 0, made.data.steps_per_epoch)
-        for group, lr in zip(made.plain.optimizer.param_groups, lrs, strict=True):
-            group["lr"] = lr * made.schedule(at)
-        made.plain.step(made.data.batch(step))
+        at = Progress(step, CHECKED_STEPS, 0, training.data.steps_per_epoch)
+        for group, lr in zip(training.plain.optimizer.param_groups, lrs, strict=True):
+            group["lr"] = lr * training.schedule(at)
+        training.plain.step(training.data.batch(step))
     with tempfile.TemporaryDirectory(prefix="paribus-bench-") as folder:
-        _train(made, Path(folder), made.loader)
-    pairs = zip(start, made.weights(), made.plain.model.parameters(), strict=True)
-    moves = [(mine - before, plain - before) for before, mine, plain in pairs]
+        _run_training(training, Path(folder), training.loader)
+    pairs = zip(start, training.weights(), training.plain.model.parameters(), strict=True)
+    moves = [(loop_weight - before, plain - before) for before, loop_weight, plain in pairs]
     off = math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in moves))
     return off / math.sqrt(sum(float(b.detach().square().sum()) for _, b in moves))
 
 
-def _train(made: Training, folder: Path, loader: Loader) -> None:
-    run, tracker = made.run(folder), made.tracker(folder)
-    if made.stages is not None:
-        tracker = TimedTracker(made.stages, tracker)
-    train(run, made.method, loader, dict, tracker, StopRequest(), None)
+def _run_training(training: Training, folder: Path, loader: Loader) -> None:
+    run, tracker = training.run(folder), training.tracker(folder)
+    if training.stages is not None:
+        tracker = TimedTracker(training.stages, tracker)
+    train(run, training.method, loader, dict, tracker, StopRequest(), None)
     tracker.close({})
 
 
-class Turns:
+class InterleavingLoader:
     """A loader that lets the bare step have its turn before every slice of `size` steps, and keeps the times."""
 
-    def __init__(self, loader: Loader, bare: Call, size: int, device: torch.device, stages: Stages | None) -> None:
+    def __init__(self, loader: Loader, bare: Call, size: int, device: torch.device, stages: StageTimer | None) -> None:
         self._loader, self._bare, self._size, self._stages = loader, bare, size, stages
-        self._clock, self._now = clock_of(device), Stages(device).now
+        self._clock, self._now = make_clock(device), StageTimer(device).read_clock
         self._since: float | None = None
         self.loop: list[float] = []
         self.bare: list[float] = []
@@ -138,68 +138,74 @@ class Turns:
                 self.loop.append((self._now() - self._since) / self._size)
             self.bare.append(self._clock(self._bare, self._size) / self._size)
             if self._stages is not None:
-                self.parts.append({part: s / self._size for part, s in self._stages.taken().items()})
+                self.parts.append({part: s / self._size for part, s in self._stages.pop_seconds().items()})
             self._since = self._now()
         return self._loader.batch(step)
 
 
-def pace(subject: Subject, rounds: int, least: float, watched: bool = False) -> Pace:
+def time_loop(subject: Subject, rounds: int, min_seconds: float, watched: bool = False) -> LoopTiming:
     """Train, with turns of the bare step, for so many rounds of slices that last `least` seconds or more.
 
     watched: also tell where the loop's time goes, which costs a little, and on CUDA all overlap.
     """
-    size = _slice_of(subject, least)
-    made = subject.make((WARM_UP + rounds) * size + 1, Stages(subject.device) if watched else None)
-    batch = made.data.batch(0)
-    loader = made.loader if made.stages is None else TimedLoader(made.stages, made.loader)
-    turns = Turns(loader, lambda: made.plain.step(batch), size, subject.device, made.stages)
+    size = _choose_slice_steps(subject, min_seconds)
+    training = subject.make((WARM_UP + rounds) * size + 1, StageTimer(subject.device) if watched else None)
+    batch = training.data.batch(0)
+    loader = training.loader if training.stages is None else TimedLoader(training.stages, training.loader)
+    turns = InterleavingLoader(loader, lambda: training.plain.step(batch), size, subject.device, training.stages)
     with tempfile.TemporaryDirectory(prefix="paribus-bench-") as folder:
-        _train(made, Path(folder), turns)
+        _run_training(training, Path(folder), turns)
     parts = turns.parts[1:][WARM_UP:]  # the first was before any step
-    return Pace(
+    return LoopTiming(
         tuple(turns.loop[WARM_UP:]),
         tuple(turns.bare[WARM_UP:-1]),  # a slice of the loop and the bare one before it are a round
         {part: tuple(p[part] for p in parts) for part in PARTS} if parts else {},
     )
 
 
-def _slice_of(subject: Subject, least: float) -> int:
+def _choose_slice_steps(subject: Subject, min_seconds: float) -> int:
     """Steps that last so long; where there are many, a multiple of the log's cadence: each slice has as many lines."""
-    made = subject.make(1, None)
-    batch = made.data.batch(0)
-    clock = clock_of(subject.device)
-    clock(lambda: made.plain.step(batch), 3)
-    steps = min(MOST_STEPS, math.ceil(least / max(clock(lambda: made.plain.step(batch), 1), 1e-6)))
-    log = made.run(Path()).every.log
+    training = subject.make(1, None)
+    batch = training.data.batch(0)
+    clock = make_clock(subject.device)
+    clock(lambda: training.plain.step(batch), 3)
+    steps = min(MAX_STEPS, math.ceil(min_seconds / max(clock(lambda: training.plain.step(batch), 1), 1e-6)))
+    log = training.run(Path()).every.log
     return steps if steps < log else math.ceil(steps / log) * log
 
 
-def result_of(subject: Subject, rounds: int, least: float) -> Result:
+def measure_loop(subject: Subject, rounds: int, min_seconds: float) -> Result:
     """The loop and the bare step as rows of a case; a loop that does not train as the plain steps do is not timed."""
     case = Case(
         "loop",
         subject.title,
-        work=subject.words,
+        work=subject.description,
         truth=f"weights after {CHECKED_STEPS} steps, moved as the same steps in plain PyTorch move them (relative)",
         tolerance=TOLERANCE,
-        contenders=(),
+        implementations=(),
         baseline=BARE,
-        targets=(Target(LOOP, BARE, 1 / subject.at_least, f"at least {subject.at_least:.0%} of the bare step's rate"),),
+        targets=(
+            SpeedTarget(LOOP, BARE, 1 / subject.at_least, f"at least {subject.at_least:.0%} of the bare step's rate"),
+        ),
         samples=subject.batch,
     )
-    error = difference(subject)
-    right = error <= TOLERANCE
-    found = pace(subject, rounds, least) if right else Pace((), (), {})
+    error = measure_difference(subject)
+    is_correct = error <= TOLERANCE
+    timing = time_loop(subject, rounds, min_seconds) if is_correct else LoopTiming((), (), {})
     return Result(
         case,
         (
-            Row(LOOP, "paribus", "ours", version("paribus"), "measured" if right else "wrong", error, found.loop),
-            Row(BARE, "torch", "floor", version("torch"), "measured", None, found.bare, note="one fixed batch"),
+            Measurement(
+                LOOP, "paribus", "ours", version("paribus"), "measured" if is_correct else "wrong", error, timing.loop
+            ),
+            Measurement(
+                BARE, "torch", "floor", version("torch"), "measured", None, timing.bare, note="one fixed batch"
+            ),
         ),
     )
 
 
-def mixing_of(subject: Subject, found: Pace) -> Result:
+def build_mixing_result(subject: Subject, timing: LoopTiming) -> Result:
     """CutMix's own time, of the watched transforms, beside the bare step's."""
     case = Case(
         "cutmix",
@@ -207,23 +213,23 @@ def mixing_of(subject: Subject, found: Pace) -> Result:
         work="What the transforms of a step take, drawing the boxes included, beside the bare step.",
         truth="not asked here; `paribus bench techniques cutmix` checks it",
         tolerance=0.0,
-        contenders=(),
+        implementations=(),
         baseline=BARE,
-        targets=(Target(MIXING, BARE, 0.01, "at most 1 % of the bare step"),) if subject.at_least >= 0.99 else (),
+        targets=(SpeedTarget(MIXING, BARE, 0.01, "at most 1 % of the bare step"),) if subject.at_least >= 0.99 else (),
         samples=subject.batch,
     )
     return Result(
         case,
         (
-            Row(MIXING, "paribus", "ours", version("paribus"), "measured", None, found.parts["transforms"]),
-            Row(BARE, "torch", "floor", version("torch"), "measured", None, found.bare),
+            Measurement(MIXING, "paribus", "ours", version("paribus"), "measured", None, timing.parts["transforms"]),
+            Measurement(BARE, "torch", "floor", version("torch"), "measured", None, timing.bare),
         ),
     )
 
 
-def shares(found: Pace) -> dict[str, float]:
+def compute_shares(timing: LoopTiming) -> dict[str, float]:
     """Median seconds a step in each part, in what is left over, and in all."""
-    parts = {part: statistics.median(seconds) for part, seconds in found.parts.items()}
-    whole = statistics.median(found.loop)
-    rest = statistics.median(w - sum(each) for w, *each in zip(found.loop, *found.parts.values(), strict=True))
+    parts = {part: statistics.median(seconds) for part, seconds in timing.parts.items()}
+    whole = statistics.median(timing.loop)
+    rest = statistics.median(w - sum(each) for w, *each in zip(timing.loop, *timing.parts.values(), strict=True))
     return {**parts, "rest": rest, "whole": whole}

@@ -10,18 +10,27 @@ from typing import Any
 import torch
 
 from paribus.bench.harness.measure import Result
-from paribus.bench.harness.table import duration
-from paribus.bench.loop.cases import Pace, Plain, Subject, Training, mixing_of, pace, result_of, shares
-from paribus.bench.loop.stages import PARTS, Stages, TimedObjective, TimedOptimizer, TimedTransform, TimedUpdate
+from paribus.bench.harness.table import format_duration
+from paribus.bench.loop.cases import (
+    LoopTiming,
+    PlainTraining,
+    Subject,
+    Training,
+    build_mixing_result,
+    compute_shares,
+    measure_loop,
+    time_loop,
+)
+from paribus.bench.loop.stages import PARTS, StageTimer, TimedObjective, TimedOptimizer, TimedTransform, TimedUpdate
 from paribus.core.duration import in_steps
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
-from paribus.engine.loop import Every, Run
-from paribus.engine.runtime import compiled
+from paribus.engine.loop import Run, StepIntervals
+from paribus.engine.runtime import compile_model
 from paribus.methods.supervised import SupervisedTraining
-from paribus.recipe.build import loader_from, method_from, place_of, steps_of
-from paribus.recipe.compose import composed
-from paribus.recipe.recipe import Recipe, recipe_from
+from paribus.recipe.build import build_loader, build_method, count_steps, make_device_context
+from paribus.recipe.compose import compose_config
+from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.tracking.events import Events
 
 # title, overrides, share of the bare rate that the loop should reach, seconds of a slice
@@ -43,7 +52,7 @@ SWITCHES: dict[str, tuple[str, ...]] = {
         "runtime.tf32=true",
     ),
 }
-HOW = (
+METHODOLOGY = (
     "The loop is the one that trains, with its loader and its record in a temporary run folder; one that does not move "
     "the weights as plain PyTorch does is not timed. Where it asks for the first batch of a slice of steps, the bare "
     "step (clear gradients, forward, cross entropy, backward, optimizer) on one fixed batch first has a slice of its "
@@ -58,32 +67,34 @@ PART_WORDS = (
 )
 
 
-def subject(title: str, overrides: tuple[str, ...], at_least: float, device: torch.device, data: DataSets) -> Subject:
+def make_subject(
+    title: str, overrides: tuple[str, ...], at_least: float, device: torch.device, data: DataSets
+) -> Subject:
     """The recipe of these overrides on data that is loaded already."""
-    recipe = _recipe(overrides)
+    recipe = _compose_recipe(overrides)
 
-    def make(steps: int, stages: Stages | None) -> Training:
-        return training(replace(recipe, steps=f"{steps}ba"), data, device, stages)
+    def make(steps: int, stages: StageTimer | None) -> Training:
+        return build_training(replace(recipe, steps=f"{steps}ba"), data, device, stages)
 
     words = f"Training steps of `{' '.join(overrides)}` on {data.sizes['train']:,} images, logged every 50 steps."
     return Subject(title, words, recipe.batch_size, device, at_least, make)
 
 
-def _recipe(overrides: tuple[str, ...]) -> Recipe:
-    asked = [o.removeprefix("technique=") for o in overrides if o.startswith("technique=")]
-    return recipe_from(composed([*overrides, "tracker=events"]), asked)
+def _compose_recipe(overrides: tuple[str, ...]) -> Recipe:
+    technique_names = [o.removeprefix("technique=") for o in overrides if o.startswith("technique=")]
+    return build_recipe(compose_config([*overrides, "tracker=events"]), technique_names)
 
 
-def training(recipe: Recipe, data: DataSets, device: torch.device, stages: Stages | None) -> Training:
+def build_training(recipe: Recipe, data: DataSets, device: torch.device, stages: StageTimer | None) -> Training:
     """Everything made anew, as `paribus train` makes it, and the same network once more for the plain step."""
-    place = place_of(recipe, device, World())
+    place = make_device_context(recipe, device, World())
     raw = data.loader(recipe.batch_size, recipe.seed)
-    method = method_from(recipe if stages is None else watched(recipe, stages), data, place)
-    twin = method_from(recipe, data, place)
+    method = build_method(recipe if stages is None else with_timed_parts(recipe, stages), data, place)
+    twin = build_method(recipe, data, place)
     assert isinstance(method, SupervisedTraining)
     assert isinstance(twin, SupervisedTraining)
-    total = steps_of(recipe, raw.steps_per_epoch)
-    every = Every(in_steps(recipe.every.log, raw.steps_per_epoch), total, total)
+    total = count_steps(recipe, raw.steps_per_epoch)
+    every = StepIntervals(in_steps(recipe.every.log, raw.steps_per_epoch), total, total)
     precision: Any = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(getattr(recipe.update, "precision", ""))
 
     def autocast() -> Any:
@@ -95,17 +106,17 @@ def training(recipe: Recipe, data: DataSets, device: torch.device, stages: Stage
     return Training(
         run=run,
         method=method,
-        loader=loader_from(recipe, data, place),
+        loader=build_loader(recipe, data, place),
         data=raw,
         weights=lambda: list(method.model.parameters()),
-        plain=Plain(compiled(twin.model.train(), recipe.runtime.compile), twin.optimizer, autocast),
+        plain=PlainTraining(compile_model(twin.model.train(), recipe.runtime.compile), twin.optimizer, autocast),
         schedule=recipe.schedule,
         tracker=lambda folder: Events()(folder, 0, total),
         stages=stages,
     )
 
 
-def watched(recipe: Recipe, stages: Stages) -> Recipe:
+def with_timed_parts(recipe: Recipe, stages: StageTimer) -> Recipe:
     """The recipe with its parts timed."""
     return replace(
         recipe,
@@ -116,56 +127,69 @@ def watched(recipe: Recipe, stages: Stages) -> Recipe:
     )
 
 
-def on_data(overrides: tuple[str, ...], device: torch.device) -> tuple[tuple[str, ...], DataSets]:
+def load_data(overrides: tuple[str, ...], device: torch.device) -> tuple[tuple[str, ...], DataSets]:
     """The overrides with CIFAR-10 where PARIBUS_DATA has it, else with made-up pixels of its size; and the data."""
-    here = Path(os.environ.get("PARIBUS_DATA") or "data") / "cifar-10-batches-py"
-    if "experiment=smoke" not in overrides and not here.is_dir():
+    cifar_folder = Path(os.environ.get("PARIBUS_DATA") or "data") / "cifar-10-batches-py"
+    if "experiment=smoke" not in overrides and not cifar_folder.is_dir():
         overrides = (*overrides, *MADE_UP)
-    recipe = _recipe(overrides)
-    return overrides, recipe.data(place_of(recipe, device, World()))
+    recipe = _compose_recipe(overrides)
+    return overrides, recipe.data(make_device_context(recipe, device, World()))
 
 
 def measure(
-    device: torch.device, quick: bool, rounds: int, tell: Callable[[str], None]
+    device: torch.device, quick: bool, rounds: int, log: Callable[[str], None]
 ) -> tuple[list[Result], list[dict[str, Any]]]:
     """Results, and further tables for the page."""
     results: list[Result] = []
     lines: list[list[str]] = []
     tables = [{"title": "Where a step's time goes", "text": PART_WORDS, "columns": _COLUMNS, "lines": lines}]
-    for title, overrides, at_least, least in (SMALLEST,) if quick else (SMALLEST, RESNET18):
-        overrides, data = on_data(overrides, device)
-        tell(title)
-        results.append(result_of(subject(title, overrides, at_least, device, data), rounds, least))
+    for title, overrides, at_least, min_seconds in (SMALLEST,) if quick else (SMALLEST, RESNET18):
+        overrides, data = load_data(overrides, device)
+        log(title)
+        results.append(measure_loop(make_subject(title, overrides, at_least, device, data), rounds, min_seconds))
         for extra in ((), ("technique=cutmix",)):
-            shown = f"{title}, {extra[0].partition('=')[2]}" if extra else title
-            tell(f"{shown}, part by part")
-            one = subject(shown, (*overrides, *extra), at_least, device, data)
-            found = pace(one, max(3, rounds // 2), least, watched=True)
-            lines.append(_parts_line(shown, found))
+            label = f"{title}, {extra[0].partition('=')[2]}" if extra else title
+            log(f"{label}, part by part")
+            one = make_subject(label, (*overrides, *extra), at_least, device, data)
+            timing = time_loop(one, max(3, rounds // 2), min_seconds, watched=True)
+            lines.append(_format_parts_line(label, timing))
             if extra:
-                results.append(mixing_of(one, found))
+                results.append(build_mixing_result(one, timing))
         if device.type == "cuda":
-            tables.append(_switches(title, overrides, device, rounds, least, tell))
+            tables.append(_measure_switches(title, overrides, device, rounds, min_seconds, log))
     return results, tables
 
 
 _COLUMNS = ["recipe", *PARTS, "rest", "whole step", "bare step"]
 
 
-def _parts_line(title: str, found: Pace) -> list[str]:
-    of = shares(found)
-    told = [f"{duration(of[part])} ({of[part] / of['whole']:.1%})" for part in (*PARTS, "rest")]
-    return [title, *told, duration(of["whole"]), duration(sorted(found.bare)[len(found.bare) // 2])]
+def _format_parts_line(title: str, timing: LoopTiming) -> list[str]:
+    seconds_by_part = compute_shares(timing)
+    cells = [
+        f"{format_duration(seconds_by_part[part])} ({seconds_by_part[part] / seconds_by_part['whole']:.1%})"
+        for part in (*PARTS, "rest")
+    ]
+    return [
+        title,
+        *cells,
+        format_duration(seconds_by_part["whole"]),
+        format_duration(sorted(timing.bare)[len(timing.bare) // 2]),
+    ]
 
 
-def _switches(
-    title: str, overrides: tuple[str, ...], device: torch.device, rounds: int, least: float, tell: Callable[[str], None]
+def _measure_switches(
+    title: str,
+    overrides: tuple[str, ...],
+    device: torch.device,
+    rounds: int,
+    min_seconds: float,
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
     def lines() -> Iterator[list[str]]:
         for name, extra in SWITCHES.items():
-            tell(f"{title}, {name}")
-            changed, data = on_data((*overrides, *extra), device)  # the layout of inputs is the data's
-            result = result_of(subject(title, changed, 0.95, device, data), max(3, rounds // 2), least)
+            log(f"{title}, {name}")
+            changed, data = load_data((*overrides, *extra), device)  # the layout of inputs is the data's
+            result = measure_loop(make_subject(title, changed, 0.95, device, data), max(3, rounds // 2), min_seconds)
             loop, bare = result.rows
             if not loop.seconds:
                 yield [name, "", "", "", f"{loop.status}, error {loop.error:.1e}"]

@@ -21,7 +21,7 @@ from paribus.core.protocols import Loader, Objective, OptimizerFactory, Paramete
 PARTS = ("data", "transforms", "forward", "backward", "optimizer", "record")
 
 
-class Stages:
+class StageTimer:
     """Seconds in each part. On CUDA every part ends with the device idle, so nothing overlaps while this watches."""
 
     def __init__(self, device: torch.device) -> None:
@@ -29,22 +29,22 @@ class Stages:
         self._seconds: dict[str, float] = {}
 
     @contextmanager
-    def of(self, part: str) -> Iterator[None]:
-        start = self.now()
+    def measure(self, part: str) -> Iterator[None]:
+        start = self.read_clock()
         try:
             yield
         finally:
-            self.add(part, self.now() - start)
+            self.add(part, self.read_clock() - start)
 
     def add(self, part: str, seconds: float) -> None:
         self._seconds[part] = self._seconds.get(part, 0.0) + seconds
 
-    def now(self) -> float:
+    def read_clock(self) -> float:
         if self._cuda:
             torch.cuda.synchronize()
         return time.perf_counter()
 
-    def taken(self) -> dict[str, float]:
+    def pop_seconds(self) -> dict[str, float]:
         """Seconds in each of PARTS since this was last asked. What is in the update and neither forward nor optimizer
         is backward, with the clearing of gradients."""
         found, self._seconds = self._seconds, {}
@@ -54,7 +54,7 @@ class Stages:
 
 @dataclass(frozen=True)
 class TimedLoader:
-    stages: Stages
+    stages: StageTimer
     loader: Loader
 
     @property
@@ -62,27 +62,27 @@ class TimedLoader:
         return self.loader.steps_per_epoch
 
     def batch(self, step: int) -> Batch:
-        with self.stages.of("data"):
+        with self.stages.measure("data"):
             return self.loader.batch(step)
 
 
 @dataclass(frozen=True)
 class TimedTransform:
-    stages: Stages
+    stages: StageTimer
     transform: Transform
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
-        with self.stages.of("transforms"):
+        with self.stages.measure("transforms"):
             return self.transform(batch, at)
 
 
 @dataclass(frozen=True)
 class TimedObjective:
-    stages: Stages
+    stages: StageTimer
     objective: Objective
 
     def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        with self.stages.of("forward"):
+        with self.stages.measure("forward"):
             return self.objective(model, batch, at)
 
 
@@ -90,7 +90,7 @@ class TimedObjective:
 class TimedOptimizer:
     """A factory whose optimizers' steps are timed."""
 
-    stages: Stages
+    stages: StageTimer
     factory: OptimizerFactory
 
     @property
@@ -101,10 +101,10 @@ class TimedOptimizer:
         optimizer, started = self.factory(groups), [0.0]
 
         def before(*_: Any) -> None:
-            started[0] = self.stages.now()
+            started[0] = self.stages.read_clock()
 
         def after(*_: Any) -> None:
-            self.stages.add("optimizer", self.stages.now() - started[0])
+            self.stages.add("optimizer", self.stages.read_clock() - started[0])
 
         optimizer.register_step_pre_hook(before)
         optimizer.register_step_post_hook(after)
@@ -113,7 +113,7 @@ class TimedOptimizer:
 
 @dataclass(frozen=True)
 class TimedUpdate:
-    stages: Stages
+    stages: StageTimer
     update: Update
 
     @property
@@ -131,17 +131,17 @@ class TimedUpdate:
         optimizer: torch.optim.Optimizer,
         scaler: torch.amp.GradScaler,
     ) -> dict[str, Tensor]:
-        with self.stages.of("update"):
+        with self.stages.measure("update"):
             return self.update(loss_of, batch, model, optimizer, scaler)
 
 
 @dataclass(frozen=True)
 class TimedTracker:
-    stages: Stages
+    stages: StageTimer
     tracker: Tracker
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        with self.stages.of("record"):
+        with self.stages.measure("record"):
             self.tracker.log(step, values)
 
     def close(self, summary: Mapping[str, Any]) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import torch
 
-from paribus.bench.harness.implementation import Case, Contender, Prepared, version
-from paribus.bench.harness.measure import Result, Row
+from paribus.bench.harness.implementation import Case, Implementation, PreparedImplementation, version
+from paribus.bench.harness.measure import Measurement, Result
 
-FIRST = "import torch"  # what everything that trains has to wait for
+BASELINE = "import torch"  # what everything that trains has to wait for
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class Command:
     name: str
     package: str
     arguments: tuple[str, ...]
-    prints: str = ""
+    expected_output: str = ""
 
     def run(self) -> str:
         """Raises RuntimeError with the last line of its complaint if it fails."""
         done = subprocess.run(
-            [sys.executable, *self.arguments], env=environment(), capture_output=True, text=True, check=False
+            [sys.executable, *self.arguments], env=build_environment(), capture_output=True, text=True, check=False
         )
         if done.returncode:
             raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
         return done.stdout
 
     def error(self) -> float:
-        return 0.0 if self.prints in self.run() else float("inf")
+        return 0.0 if self.expected_output in self.run() else float("inf")
 
 
-def environment() -> Mapping[str, str]:
+def build_environment() -> Mapping[str, str]:
     """This process's, with the paribus that runs here and no W&B."""
     source = Path(__file__).parents[3]
     known = os.environ.get("PYTHONPATH")
@@ -60,12 +60,14 @@ COMMANDS: tuple[Command, ...] = (
 )
 
 
-def commands(chosen: Sequence[Command] = COMMANDS) -> Case:
+def make_process_case(chosen: Sequence[Command] = COMMANDS) -> Case:
     """Whole processes, from the call to the exit."""
 
-    def entry(command: Command) -> Contender:
+    def make_implementation(command: Command) -> Implementation:
         kind = "ours" if command.package == "paribus" else "public"
-        return Contender(command.name, command.package, lambda: Prepared(command.error, command.run), kind)
+        return Implementation(
+            command.name, command.package, lambda: PreparedImplementation(command.error, command.run), kind
+        )
 
     return Case(
         "start",
@@ -73,18 +75,18 @@ def commands(chosen: Sequence[Command] = COMMANDS) -> Case:
         "Each a fresh process; files are in the page cache.",
         "0 if it ends well and prints what it should",
         0.0,
-        tuple(entry(command) for command in chosen),
-        FIRST,
+        tuple(make_implementation(command) for command in chosen),
+        BASELINE,
     )
 
 
-def phases(overrides: Sequence[str], device: torch.device, rounds: int, tell: Callable[[str], None]) -> Result:
+def measure_phases(overrides: Sequence[str], device: torch.device, rounds: int, log: Callable[[str], None]) -> Result:
     """Of the start of a training in fresh processes: rows are phases in their order, and the whole."""
     code = f"from paribus.bench.start.first_step import first_step; first_step({list(overrides)!r}, {str(device)!r})"
     command = Command("first step", "paribus", ("-c", code))
     found: list[dict[str, float]] = []
     for round_ in range(rounds + 1):  # the first fills the page cache
-        tell(f"first step, process {round_ + 1} of {rounds + 1}")
+        log(f"first step, process {round_ + 1} of {rounds + 1}")
         found.append(json.loads(command.run().splitlines()[-1]))
     case = Case(
         "start",
@@ -97,7 +99,7 @@ def phases(overrides: Sequence[str], device: torch.device, rounds: int, tell: Ca
     )
     names = list(found[0])
     rows = [
-        Row(name, "paribus", "ours", version("paribus"), "measured", None, tuple(f[name] for f in found[1:]))
+        Measurement(name, "paribus", "ours", version("paribus"), "measured", None, tuple(f[name] for f in found[1:]))
         for name in names
     ]
     return Result(case, tuple(rows))

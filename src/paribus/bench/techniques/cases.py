@@ -25,20 +25,20 @@ class Effort:
     """rounds: samples of each implementation. least: seconds a sample lasts at the least."""
 
     rounds: int
-    least: float
+    min_seconds: float
 
 
 QUICK, FULL = Effort(5, 0.01), Effort(15, 0.02)
 
 
-def run(names: Sequence[str], scope: Scope, effort: Effort, tell: Callable[[str], None]) -> list[Result]:
+def run(names: Sequence[str], scope: Scope, effort: Effort, log: Callable[[str], None]) -> list[Result]:
     """All comparisons of these techniques, one after the other; `tell` is given a line before each."""
     results: list[Result] = []
     for name in names:
         try:
             for case in CASES[name](scope):
-                tell(case.title)
-                results.append(measure(case, scope.device, effort.rounds, effort.least))
-        except Unavailable as absent:  # no case can be made, e.g. no timm to take ResNet-18's shapes from
-            tell(f"{name}: left out, what it needs is {absent.status}")
+                log(case.title)
+                results.append(measure(case, scope.device, effort.rounds, effort.min_seconds))
+        except Unavailable as unavailable:  # no case can be made, e.g. no timm to take ResNet-18's shapes from
+            log(f"{name}: left out, what it needs is {unavailable.status}")
     return results

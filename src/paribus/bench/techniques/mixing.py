@@ -14,7 +14,15 @@ import torch
 from torch import Tensor
 
 import paribus
-from paribus.bench.harness.implementation import Case, Contender, Prepared, Scope, Target, Unavailable, need
+from paribus.bench.harness.implementation import (
+    Case,
+    Implementation,
+    PreparedImplementation,
+    Scope,
+    SpeedTarget,
+    Unavailable,
+    require_package,
+)
 from paribus.core.streams import stream
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -25,7 +33,7 @@ DRAWS = 4
 TOLERANCE = 1e-5
 
 
-def pairing(weights: Tensor) -> tuple[Tensor, Tensor]:
+def read_pairing(weights: Tensor) -> tuple[Tensor, Tensor]:
     """(n, n) targets of samples that are each their own class, to partners (n,) and the own shares (n,)."""
     own = weights.diagonal()
     others = weights - torch.diag(own)
@@ -35,13 +43,13 @@ def pairing(weights: Tensor) -> tuple[Tensor, Tensor]:
 
 def cutmix_error(before: Tensor, mixed: Tensor, weights: Tensor) -> float:
     """The largest |target weight − share of pixels|; inf unless the pasted pixels are one box of the one partner."""
-    partners, own = pairing(weights)
-    if not _are_shares(weights) or mixed.shape != before.shape:
+    partners, own = read_pairing(weights)
+    if not _are_valid_weights(weights) or mixed.shape != before.shape:
         return float("inf")
     pasted = (mixed != before).any(1)
     rows, columns = pasted.any(2), pasted.any(1)
     rectangle = rows[:, :, None] & columns[:, None, :]
-    one_piece = _contiguous(rows) & _contiguous(columns)
+    one_piece = _are_one_run(rows) & _are_one_run(columns)
     from_partner = torch.equal(torch.where(pasted[:, None], before[partners], before), mixed)
     if not torch.equal(rectangle, pasted) or not bool(one_piece.all()) or not from_partner:
         return float("inf")
@@ -53,26 +61,26 @@ def cutmix_error(before: Tensor, mixed: Tensor, weights: Tensor) -> float:
 
 def mixup_error(before: Tensor, mixed: Tensor, weights: Tensor) -> float:
     """The largest |pixel − weighted sum of the two|, of pixels in [0, 1); inf unless the weights are shares of two."""
-    partners, own = pairing(weights)
-    if not _are_shares(weights) or mixed.shape != before.shape:
+    partners, own = read_pairing(weights)
+    if not _are_valid_weights(weights) or mixed.shape != before.shape:
         return float("inf")
     share = own.double().reshape(-1, 1, 1, 1)
     return float((mixed - (share * before + (1 - share) * before[partners])).abs().max())
 
 
-def _are_shares(weights: Tensor) -> bool:
+def _are_valid_weights(weights: Tensor) -> bool:
     """Of at most two, none negative, summing to 1."""
     two = bool(((weights != 0).sum(1) <= 2).all())
     return two and bool((weights >= 0).all()) and bool(((weights.sum(1) - 1).abs() < TOLERANCE).all())
 
 
-def _contiguous(line: Tensor) -> Tensor:
+def _are_one_run(line: Tensor) -> Tensor:
     """(n, s) booleans: True where those set are one run, or none is."""
     starts = line[:, :1].long().sum(1) + (line[:, 1:] & ~line[:, :-1]).sum(1)
     return starts <= 1
 
 
-def _ours(technique: Technique, **rule: str) -> Callable[[int], Mixer]:
+def _paribus_mixer(technique: Technique, **rule: str) -> Callable[[int], Mixer]:
     """rule: in what it should do as another library; Unavailable where this version of paribus cannot."""
     mix: Callable[..., tuple[Tensor, Tensor]] = getattr(paribus, technique)
 
@@ -86,9 +94,9 @@ def _ours(technique: Technique, **rule: str) -> Callable[[int], Mixer]:
     return make
 
 
-def _timms(technique: Technique) -> Callable[[int], Mixer]:
+def _timm_mixer(technique: Technique) -> Callable[[int], Mixer]:
     def make(classes: int) -> Mixer:
-        need("timm")
+        require_package("timm")
         from timm.data.mixup import Mixup
 
         alphas: dict[str, Any] = {f"{name}_alpha": float(name == technique) for name in ("cutmix", "mixup")}
@@ -97,9 +105,9 @@ def _timms(technique: Technique) -> Callable[[int], Mixer]:
     return make
 
 
-def _torchvisions(technique: Technique) -> Callable[[int], Mixer]:
+def _torchvision_mixer(technique: Technique) -> Callable[[int], Mixer]:
     def make(classes: int) -> Mixer:
-        need("torchvision")
+        require_package("torchvision")
         from torchvision.transforms import v2
 
         return {"cutmix": v2.CutMix, "mixup": v2.MixUp}[technique](alpha=1.0, num_classes=classes)
@@ -118,7 +126,9 @@ PEERS: dict[Technique, tuple[str, str]] = {
 }
 
 
-def prepared(technique: Technique, make: Callable[[int], Mixer], x: Tensor, classes: int, note: str = "") -> Prepared:
+def prepare_mixer(
+    technique: Technique, make: Callable[[int], Mixer], x: Tensor, classes: int, note: str = ""
+) -> PreparedImplementation:
     """A mixer on its own copy of the images."""
     mix, images = make(classes), x.clone(memory_format=torch.preserve_format)
     labels = torch.randint(classes, (len(x),), generator=stream(0, "bench labels")).to(x.device)
@@ -127,32 +137,43 @@ def prepared(technique: Technique, make: Callable[[int], Mixer], x: Tensor, clas
         own_class = torch.arange(len(x), device=x.device)
         checked = make(len(x))
         found = [checked(x.clone(memory_format=torch.preserve_format), own_class) for _ in range(DRAWS)]
-        if not any(bool((pairing(weights)[0] != own_class).any()) for _, weights in found):
+        if not any(bool((read_pairing(weights)[0] != own_class).any()) for _, weights in found):
             return float("inf")  # nothing was mixed at all
         return max(ERRORS[technique](x, mixed, weights) for mixed, weights in found)
 
-    return Prepared(error, lambda: mix(images, labels), note)
+    return PreparedImplementation(error, lambda: mix(images, labels), note)
 
 
-def case(technique: Technique, size: int, batch: int, classes: int, form: torch.memory_format, scope: Scope) -> Case:
+def make_case(
+    technique: Technique, size: int, batch: int, classes: int, form: torch.memory_format, scope: Scope
+) -> Case:
     """One technique at one size and memory format, integer labels in, dense targets out."""
     x = torch.rand(batch, 3, size, size, generator=stream(0, "bench images")).to(scope.device, memory_format=form)
     layout = "channels_last" if form == torch.channels_last else "contiguous"
-    own, (timms, torchvisions) = f"paribus.{technique}", PEERS[technique]
+    own, (timm_name, torchvision_name) = f"paribus.{technique}", PEERS[technique]
 
-    def entry(name: str, package: str, make: Callable[[int], Mixer], note: str = "") -> Contender:
+    def make_implementation(name: str, package: str, make: Callable[[int], Mixer], note: str = "") -> Implementation:
         kind = "ours" if package == "paribus" else "public"
-        return Contender(name, package, lambda: prepared(technique, make, x, classes, note), kind)
+        return Implementation(name, package, lambda: prepare_mixer(technique, make, x, classes, note), kind)
 
-    as_theirs = [
-        entry(f"{own}({', '.join(f'{k}={v!r}' for k, v in rule.items())})", "paribus", _ours(technique, **rule), peer)
+    peer_variants = [
+        make_implementation(
+            f"{own}({', '.join(f'{k}={v!r}' for k, v in rule.items())})",
+            "paribus",
+            _paribus_mixer(technique, **rule),
+            peer,
+        )
         for peer, rule in RULES[technique].items()
     ]
-    contenders = (
-        entry(own, "paribus", _ours(technique), "partners: a permutation"),
-        *as_theirs,
-        entry(timms, "timm", _timms(technique), "changes its input; partners: the batch reversed"),
-        entry(torchvisions, "torchvision", _torchvisions(technique), "partners: the batch rolled by one"),
+    implementations = (
+        make_implementation(own, "paribus", _paribus_mixer(technique), "partners: a permutation"),
+        *peer_variants,
+        make_implementation(
+            timm_name, "timm", _timm_mixer(technique), "changes its input; partners: the batch reversed"
+        ),
+        make_implementation(
+            torchvision_name, "torchvision", _torchvision_mixer(technique), "partners: the batch rolled by one"
+        ),
     )
     words = "no slower than {}"
     return Case(
@@ -161,8 +182,8 @@ def case(technique: Technique, size: int, batch: int, classes: int, form: torch.
         work=f"One batch of float32 images with integer labels of {classes} classes.",
         truth=f"pixels against the target weights over {DRAWS} draws, the largest difference",
         tolerance=TOLERANCE,
-        contenders=contenders,
-        targets=tuple(Target(own, peer, 1.0, words.format(peer)) for peer in (timms, torchvisions))
+        implementations=implementations,
+        targets=tuple(SpeedTarget(own, peer, 1.0, words.format(peer)) for peer in (timm_name, torchvision_name))
         if technique == "cutmix"
         else (),
         samples=batch,
@@ -174,4 +195,4 @@ def cases(technique: Technique, scope: Scope) -> Iterator[Case]:
     formats = FORMATS[:1] if technique == "mixup" else FORMATS
     for size, batch, classes in sizes:
         for form in formats:
-            yield case(technique, size, batch, classes, form, scope)
+            yield make_case(technique, size, batch, classes, form, scope)

@@ -13,9 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import paribus
-from paribus.bench.harness.implementation import Case, Contender, Prepared, Scope, Target, Unavailable, need
+from paribus.bench.harness.implementation import (
+    Case,
+    Implementation,
+    PreparedImplementation,
+    Scope,
+    SpeedTarget,
+    Unavailable,
+    require_package,
+)
 from paribus.core.protocols import Spec
-from paribus.core.streams import drawing_from, stream
+from paribus.core.streams import stream, use_generator
 from paribus.models.macs import count_macs
 
 TOLERANCE = 1e-4  # relative, of logits and of the gradient of all parameters together
@@ -32,11 +40,11 @@ class Network:
     timm: str
     size: int
     batch: int
-    on_cuda: int = 128  # images a batch there
+    cuda_batch: int = 128  # images a batch there
 
 
 @dataclass(frozen=True)
-class Problem:
+class NetworkProblem:
     """The images, and timm's network on them, whose weights ours take and whose results are the truth."""
 
     network: Network
@@ -44,7 +52,7 @@ class Problem:
 
     @property
     def batch(self) -> int:
-        return self.network.on_cuda if self.scope.cuda else self.network.batch
+        return self.network.cuda_batch if self.scope.is_cuda else self.network.batch
 
     @cached_property
     def images(self) -> Tensor:
@@ -57,18 +65,18 @@ class Problem:
         return torch.randint(1000, (self.batch,), generator=stream(0, "bench labels")).to(self.scope.device)
 
     @cached_property
-    def theirs(self) -> nn.Module:
-        need("timm")
+    def timm_model(self) -> nn.Module:
+        require_package("timm")
         import timm
 
-        with drawing_from(stream(0, "bench network")):
+        with use_generator(stream(0, "bench network")):
             model = timm.create_model(self.network.timm, pretrained=False, drop_rate=0.0)
         return model.to(self.scope.device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     @cached_property
     def truth(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Logits in evaluation, and the gradient in training as a state dict of timm's names (buffers are 0)."""
-        model = copy.deepcopy(self.theirs)
+        model = copy.deepcopy(self.timm_model)
         logits = self.logits(model)
         self.backward(model)
         gradient = {name: torch.zeros_like(value) for name, value in model.state_dict().items()}
@@ -89,7 +97,7 @@ class Problem:
         loss.backward()
 
 
-def make_ours(network: Network) -> nn.Module:
+def make_paribus_network(network: Network) -> nn.Module:
     """Raises Unavailable where this version of paribus cannot make it."""
     try:
         return network.ours(**network.arguments)
@@ -97,54 +105,56 @@ def make_ours(network: Network) -> nn.Module:
         raise Unavailable("not available", "this paribus cannot make it") from refusal
 
 
-def apart(found: Tensor, wanted: Tensor) -> float:
+def relative_error(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
 
 
-def prepared(problem: Problem, ours: bool) -> Prepared:
+def prepare_network(problem: NetworkProblem, ours: bool) -> PreparedImplementation:
     """Ours with timm's weights, or timm's own."""
     if ours:
-        model = make_ours(problem.network).to(problem.scope.device)
-        paribus.load_timm_weights(model, problem.theirs.state_dict())
+        model = make_paribus_network(problem.network).to(problem.scope.device)
+        paribus.load_timm_weights(model, problem.timm_model.state_dict())
         model = model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     else:
-        model = problem.theirs
+        model = problem.timm_model
 
     def error() -> float:
         logits, gradient = problem.truth
         checked = copy.deepcopy(model)  # a training step moves BatchNorm's statistics
-        off = apart(problem.logits(checked), logits)
+        logits_error = relative_error(problem.logits(checked), logits)
         problem.backward(checked)
         wanted = copy.deepcopy(checked)
         if ours:
             paribus.load_timm_weights(wanted, gradient)
         else:
             wanted.load_state_dict(gradient)
-        return max(off, apart(_flat(p.grad for p in checked.parameters()), _flat(wanted.parameters())))
+        return max(
+            logits_error, relative_error(_flatten(p.grad for p in checked.parameters()), _flatten(wanted.parameters()))
+        )
 
-    return Prepared(error, lambda: problem.backward(model, mixed_precision=problem.scope.cuda))
+    return PreparedImplementation(error, lambda: problem.backward(model, mixed_precision=problem.scope.is_cuda))
 
 
-def _flat(tensors: Iterator[Tensor | None]) -> Tensor:
+def _flatten(tensors: Iterator[Tensor | None]) -> Tensor:
     return torch.cat([torch.zeros(0) if t is None else t.detach().flatten().cpu() for t in tensors])
 
 
-def cost(network: Network) -> dict[str, int]:
+def count_cost(network: Network) -> dict[str, int]:
     """Parameters, and MACs of one image; nothing for a network that cannot be made here."""
     try:
         with torch.device("meta"):
-            shadow = make_ours(network)
+            meta_model = make_paribus_network(network)
     except Unavailable:
         return {}
-    macs = count_macs(shadow, Spec(1000, 3, network.size, network.size))
-    return {"parameters": sum(p.numel() for p in shadow.parameters()), "MACs": macs}
+    macs = count_macs(meta_model, Spec(1000, 3, network.size, network.size))
+    return {"parameters": sum(p.numel() for p in meta_model.parameters()), "MACs": macs}
 
 
-def case(network: Network, scope: Scope) -> Case:
-    problem = Problem(network, scope)
+def make_case(network: Network, scope: Scope) -> Case:
+    problem = NetworkProblem(network, scope)
     own, theirs = f"paribus.{network.technique}", f"timm {network.timm}"
-    numbers = cost(network)
-    arithmetic = "bfloat16 autocast" if scope.cuda else "float32"
+    numbers = count_cost(network)
+    arithmetic = "bfloat16 autocast" if scope.is_cuda else "float32"
     return Case(
         network.technique,
         f"{network.title}, {network.size} px, batch {problem.batch}",
@@ -153,12 +163,12 @@ def case(network: Network, scope: Scope) -> Case:
         + ".",
         truth="logits in evaluation and the gradient in training of timm's network, whose weights ours took (float32)",
         tolerance=TOLERANCE,
-        contenders=(
-            Contender(own, "paribus", lambda: prepared(problem, ours=True), "ours"),
-            Contender(theirs, "timm", lambda: prepared(problem, ours=False)),
+        implementations=(
+            Implementation(own, "paribus", lambda: prepare_network(problem, ours=True), "ours"),
+            Implementation(theirs, "timm", lambda: prepare_network(problem, ours=False)),
         ),
         baseline=theirs,
-        targets=(Target(own, theirs, 1.0, "no slower than timm's network of the same weights"),),
+        targets=(SpeedTarget(own, theirs, 1.0, "no slower than timm's network of the same weights"),),
         samples=problem.batch,
         numbers=numbers,
     )
@@ -175,4 +185,4 @@ NETWORKS = (
 def cases(technique: str, scope: Scope) -> Iterator[Case]:
     chosen = [network for network in NETWORKS if network.technique == technique]
     for network in chosen[:1] if scope.quick else chosen:
-        yield case(network, scope)
+        yield make_case(network, scope)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from paribus.bench.techniques import optimizer_reference
-from paribus.bench.techniques.optimizer_reference import Settings
+from paribus.bench.techniques.optimizer_reference import OptimizerSettings
 from paribus.core.streams import stream
 
 Regime = Literal["no tensor projected", "every matrix projected"]
 Shapes = Sequence[torch.Size]
-Step = Callable[[Tensor, Tensor, dict[str, Tensor], int, Settings], Tensor]
+Step = Callable[[Tensor, Tensor, dict[str, Tensor], int, OptimizerSettings], Tensor]
 
 REGIMES: tuple[Regime, ...] = ("no tensor projected", "every matrix projected")
 CHECKED_STEPS = 2
@@ -37,35 +37,37 @@ def gradient(regime: Regime, weight: Tensor, noise: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Problem:
+class OptimizerProblem:
     """Read only, though its parts are made when they are first needed."""
 
     shapes: Shapes
     regime: Regime
-    settings: Settings
+    settings: OptimizerSettings
     device: torch.device
 
     @cached_property
     def weights(self) -> list[Tensor]:
-        return [self._drawn("weight", i, s) / (s[1:].numel() ** 0.5 if len(s) > 1 else 1) for i, s in self._each]
+        return [
+            self._draw("weight", i, s) / (s[1:].numel() ** 0.5 if len(s) > 1 else 1) for i, s in self._indexed_shapes
+        ]
 
     @cached_property
     def noises(self) -> list[list[Tensor]]:
         """One a step and tensor, of about the size of gradients."""
-        return [[1e-3 * self._drawn(f"noise {k}", i, s) for i, s in self._each] for k in range(CHECKED_STEPS)]
+        return [[1e-3 * self._draw(f"noise {k}", i, s) for i, s in self._indexed_shapes] for k in range(CHECKED_STEPS)]
 
     @property
-    def _each(self) -> list[tuple[int, torch.Size]]:
+    def _indexed_shapes(self) -> list[tuple[int, torch.Size]]:
         return list(enumerate(self.shapes))
 
-    def _drawn(self, name: str, i: int, shape: torch.Size) -> Tensor:
+    def _draw(self, name: str, i: int, shape: torch.Size) -> Tensor:
         return torch.randn(shape, generator=stream(0, "bench", name, i)).to(self.device)
 
     def gradients(self, weights: Sequence[Tensor], k: int) -> list[Tensor]:
         """Of step k, at these weights: the regime is kept whatever the weights have become."""
         return [gradient(self.regime, w, n) for w, n in zip(weights, self.noises[k], strict=True)]
 
-    def moves(self, step: Step) -> list[Tensor]:
+    def expected_moves(self, step: Step) -> list[Tensor]:
         """How far each weight should be from its start after the checked steps, in float64."""
         weights = [w.double() for w in self.weights]
         states: list[dict[str, Tensor]] = [{} for _ in weights]
@@ -75,16 +77,16 @@ class Problem:
             weights = [step(w, g, state, k + 1, self.settings) for w, g, state in pairs]
         return [w - start.double() for w, start in zip(weights, self.weights, strict=True)]
 
-    def projected(self) -> int:
+    def count_projected(self) -> int:
         """How many tensors the rule projects at the start."""
         gradients = self.gradients(self.weights, 0)
         return sum(
-            optimizer_reference.view_that_passes(w, g, self.settings) is not None
+            optimizer_reference.find_passing_view(w, g, self.settings) is not None
             for w, g in zip(self.weights, gradients, strict=True)
         )
 
 
-def apart(found: Tensor, wanted: Tensor) -> float:
+def relative_error(found: Tensor, wanted: Tensor) -> float:
     """‖found − wanted‖ / ‖wanted‖."""
     distance = float((found.double() - wanted).norm() / wanted.norm())
     return distance if distance == distance else float("inf")

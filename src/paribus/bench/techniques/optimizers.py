@@ -14,28 +14,39 @@ import torch
 from torch import Tensor, nn
 
 import paribus
-from paribus.bench.harness.implementation import Case, Contender, Prepared, Scope, Target, Unavailable, need
+from paribus.bench.harness.implementation import (
+    Case,
+    Implementation,
+    PreparedImplementation,
+    Scope,
+    SpeedTarget,
+    Unavailable,
+    require_package,
+)
 from paribus.bench.techniques import optimizer_reference
 from paribus.bench.techniques.optimizer_problem import (
     CHECKED_STEPS,
     REGIMES,
-    Problem,
+    OptimizerProblem,
     Regime,
     Shapes,
     Step,
-    apart,
+    relative_error,
 )
-from paribus.bench.techniques.optimizer_reference import Settings
+from paribus.bench.techniques.optimizer_reference import OptimizerSettings
 
-Make = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+MakeOptimizer = Callable[[list[nn.Parameter]], torch.optim.Optimizer]
 
 TOLERANCE = 1e-4  # of the largest error of any tensor's move, relative to that move; float32 leaves about 1e-5
-STILL = 1e-12  # a learning rate below the last bit of every weight that matters
-SETTINGS = {"adamp": Settings(lr=1e-2, weight_decay=0.05), "sgdp": Settings(lr=0.1, weight_decay=0.01)}
+TINY_LR = 1e-12  # a learning rate below the last bit of every weight that matters
+SETTINGS = {
+    "adamp": OptimizerSettings(lr=1e-2, weight_decay=0.05),
+    "sgdp": OptimizerSettings(lr=0.1, weight_decay=0.01),
+}
 
 
 def resnet18() -> Shapes:
-    need("timm")
+    require_package("timm")
     import timm
 
     with torch.device("meta"):
@@ -43,14 +54,14 @@ def resnet18() -> Shapes:
 
 
 def pit_s() -> Shapes:
-    return _shapes(lambda: paribus.pit("s"))
+    return _parameter_shapes(lambda: paribus.pit("s"))
 
 
 def rexnet() -> Shapes:
-    return _shapes(lambda: paribus.rexnet())
+    return _parameter_shapes(lambda: paribus.rexnet())
 
 
-def _shapes(make: Callable[[], nn.Module]) -> Shapes:
+def _parameter_shapes(make: Callable[[], nn.Module]) -> Shapes:
     with torch.device("meta"):
         return [p.shape for p in make().parameters()]
 
@@ -58,7 +69,9 @@ def _shapes(make: Callable[[], nn.Module]) -> Shapes:
 NETWORKS: dict[str, Callable[[], Shapes]] = {"ResNet-18": resnet18, "PiT-S": pit_s, "ReXNet-1.0": rexnet}
 
 
-def prepared(problem: Problem, make: Make, wanted: Callable[[], list[Tensor]]) -> Prepared:
+def prepare_optimizer(
+    problem: OptimizerProblem, make: MakeOptimizer, wanted: Callable[[], list[Tensor]]
+) -> PreparedImplementation:
     """An optimizer on its own copy of the weights, to be checked and then timed."""
     parameters = [nn.Parameter(w.clone()) for w in problem.weights]
     optimizer = make(parameters)
@@ -69,62 +82,68 @@ def prepared(problem: Problem, make: Make, wanted: Callable[[], list[Tensor]]) -
             for p, g in zip(parameters, problem.gradients(parameters, k), strict=True):
                 p.grad = g
             optimizer.step()
-        found = [apart(p - w, move) for p, w, move in zip(parameters, problem.weights, wanted(), strict=True)]
-        _stand_still(problem, parameters, optimizer)
+        found = [relative_error(p - w, move) for p, w, move in zip(parameters, problem.weights, wanted(), strict=True)]
+        _freeze_weights(problem, parameters, optimizer)
         return max(found)
 
-    return Prepared(error, optimizer.step)
+    return PreparedImplementation(error, optimizer.step)
 
 
 @torch.no_grad()
-def _stand_still(problem: Problem, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+def _freeze_weights(
+    problem: OptimizerProblem, parameters: list[nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
     gradients = problem.gradients(problem.weights, 0)
     for p, w, g in zip(parameters, problem.weights, gradients, strict=True):
         p.copy_(w)
         p.grad = g
     for group in optimizer.param_groups:
-        group["lr"] = STILL
+        group["lr"] = TINY_LR
 
 
-def _ours(make: Callable[..., torch.optim.Optimizer], options: dict[str, Any], **switch: bool) -> Make:
+def _paribus_optimizer(
+    make: Callable[..., torch.optim.Optimizer], options: dict[str, Any], **switch: bool
+) -> MakeOptimizer:
     """One of our paths; Unavailable where this version of paribus does not have it."""
 
-    def made(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    def make_optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         try:
             return make(parameters, **options, **switch)
         except (TypeError, ValueError) as refusal:
             if not switch:
                 raise
-            raise Unavailable("not available", f"this paribus has no {_written(switch)}") from refusal
+            raise Unavailable("not available", f"this paribus has no {_format_options(switch)}") from refusal
 
-    return made
+    return make_optimizer
 
 
-def _written(options: dict[str, bool]) -> str:
+def _format_options(options: dict[str, bool]) -> str:
     return ", ".join(f"{key}={value}" for key, value in options.items())
 
 
-def _of(package: str, make: Callable[[], Callable[..., torch.optim.Optimizer]], options: dict[str, Any]) -> Make:
-    def made(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-        need(package)
+def _package_optimizer(
+    package: str, make: Callable[[], Callable[..., torch.optim.Optimizer]], options: dict[str, Any]
+) -> MakeOptimizer:
+    def make_optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        require_package(package)
         return make()(parameters, **options)
 
-    return made
+    return make_optimizer
 
 
-def _authors(name: str) -> Callable[..., torch.optim.Optimizer]:
+def _authors_class(name: str) -> Callable[..., torch.optim.Optimizer]:
     import adamp
 
     return getattr(adamp, name)
 
 
-def _timms(name: str) -> Callable[..., torch.optim.Optimizer]:
+def _timm_class(name: str) -> Callable[..., torch.optim.Optimizer]:
     import timm.optim
 
     return getattr(timm.optim, name)
 
 
-def _plan(technique: str, s: Settings) -> tuple[str, str, dict[str, Any], Step, Step]:
+def _choose_options(technique: str, s: OptimizerSettings) -> tuple[str, str, dict[str, Any], Step, Step]:
     """Class, torch's class, options of both, our rule and torch's."""
     if technique == "adamp":
         options: dict[str, Any] = {"lr": s.lr, "betas": s.betas, "eps": s.eps, "weight_decay": s.weight_decay}
@@ -133,60 +152,74 @@ def _plan(technique: str, s: Settings) -> tuple[str, str, dict[str, Any], Step, 
     return "SGDP", "SGD", options, optimizer_reference.sgdp_step, optimizer_reference.sgd_step
 
 
-def case(technique: str, network: str, shapes: Shapes, regime: Regime, device: torch.device) -> Case:
+def make_case(technique: str, network: str, shapes: Shapes, regime: Regime, device: torch.device) -> Case:
     """One optimizer on one network's tensors in one regime."""
-    problem = Problem(shapes, regime, SETTINGS[technique], device)
-    name, floor, options, step, floor_step = _plan(technique, problem.settings)
-    wanted, floor_wanted = _once(lambda: problem.moves(step)), _once(lambda: problem.moves(floor_step))
+    problem = OptimizerProblem(shapes, regime, SETTINGS[technique], device)
+    name, floor, options, step, floor_step = _choose_options(technique, problem.settings)
+    wanted, floor_wanted = (
+        _memoize(lambda: problem.expected_moves(step)),
+        _memoize(lambda: problem.expected_moves(floor_step)),
+    )
 
-    def entry(label: str, package: str, make: Make, kind: Literal["ours", "public"] = "public") -> Contender:
-        return Contender(label, package, lambda: prepared(problem, make, wanted), kind)
+    def make_implementation(
+        label: str, package: str, make: MakeOptimizer, kind: Literal["ours", "public"] = "public"
+    ) -> Implementation:
+        return Implementation(label, package, lambda: prepare_optimizer(problem, make, wanted), kind)
 
-    def bound(switch: str) -> Contender:
-        make: Make = lambda p: getattr(torch.optim, floor)(p, **options, **{switch: True})  # noqa: E731
+    def make_floor(switch: str) -> Implementation:
+        make: MakeOptimizer = lambda p: getattr(torch.optim, floor)(p, **options, **{switch: True})  # noqa: E731
         label = f"torch.optim.{floor}({switch}=True)"
-        return Contender(label, "torch", lambda: prepared(problem, make, floor_wanted), "floor")
+        return Implementation(label, "torch", lambda: prepare_optimizer(problem, make, floor_wanted), "floor")
 
     ours = getattr(paribus, name)
     switches: list[dict[str, bool]] = [{}, {"foreach": False}, {"foreach": True}, {"fused": True}]
-    contenders = [
-        entry(
-            f"paribus.{name}({_written(s)})" if s else f"paribus.{name}", "paribus", _ours(ours, options, **s), "ours"
+    implementations = [
+        make_implementation(
+            f"paribus.{name}({_format_options(s)})" if s else f"paribus.{name}",
+            "paribus",
+            _paribus_optimizer(ours, options, **s),
+            "ours",
         )
         for s in switches
     ]
-    contenders += [
-        entry(f"adamp.{name}", "adamp", _of("adamp", lambda: _authors(name), options)),
-        entry(f"timm.optim.{name}", "timm", _of("timm", lambda: _timms(name), options)),
-        bound("foreach"),
-        bound("fused"),
+    implementations += [
+        make_implementation(
+            f"adamp.{name}", "adamp", _package_optimizer("adamp", lambda: _authors_class(name), options)
+        ),
+        make_implementation(
+            f"timm.optim.{name}", "timm", _package_optimizer("timm", lambda: _timm_class(name), options)
+        ),
+        make_floor("foreach"),
+        make_floor("fused"),
     ]
     matrices, total = sum(len(s) > 1 for s in shapes), sum(s.numel() for s in shapes)
     fused, most = f"torch.optim.{floor}(fused=True)", 1.5 if device.type == "cuda" else 2.0
     return Case(
         technique,
         f"{name}, {network}, {regime}",
-        work=f"One step on {len(shapes)} float32 tensors of {total:,} parameters, {problem.projected()} of the "
+        work=f"One step on {len(shapes)} float32 tensors of {total:,} parameters, {problem.count_projected()} of the "
         f"{matrices} with two or more axes projected.",
         truth=f"move of the worst tensor in {CHECKED_STEPS} steps, relative to that by the rule in float64",
         tolerance=TOLERANCE,
-        contenders=tuple(contenders),
+        implementations=tuple(implementations),
         baseline=fused,
         targets=(
-            Target(f"paribus.{name}", f"adamp.{name}", 1 / 1.8, "at least 1.8 times as fast as the authors' package"),
-            Target(f"paribus.{name}(fused=True)", fused, most, f"at most {most} times torch's fused {floor}"),
+            SpeedTarget(
+                f"paribus.{name}", f"adamp.{name}", 1 / 1.8, "at least 1.8 times as fast as the authors' package"
+            ),
+            SpeedTarget(f"paribus.{name}(fused=True)", fused, most, f"at most {most} times torch's fused {floor}"),
         ),
         numbers={"parameters": total, "tensors": len(shapes), "matrices": matrices},
     )
 
 
-def _once(make: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
-    kept: list[list[Tensor]] = []
+def _memoize(make: Callable[[], list[Tensor]]) -> Callable[[], list[Tensor]]:
+    results: list[list[Tensor]] = []
 
     def get() -> list[Tensor]:
-        if not kept:
-            kept.append(make())
-        return kept[0]
+        if not results:
+            results.append(make())
+        return results[0]
 
     return get
 
@@ -195,4 +228,4 @@ def cases(technique: str, scope: Scope) -> Iterator[Case]:
     networks = ["ReXNet-1.0"] if scope.quick else list(NETWORKS)
     for network in networks:
         for regime in REGIMES:
-            yield case(technique, network, NETWORKS[network](), regime, scope.device)
+            yield make_case(technique, network, NETWORKS[network](), regime, scope.device)

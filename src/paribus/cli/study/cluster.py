@@ -13,7 +13,7 @@ from paribus.study import plan as plans
 from paribus.study import rows as record
 from paribus.study.plan import Cell, Plan
 from paribus.study.slurm import queue, script
-from paribus.study.slurm.script import Asked
+from paribus.study.slurm.script import JobOptions
 from paribus.study.spec import Study
 
 _PASSED_ON = ("partition", "account", "qos", "constraint", "time", "mem")  # options of sbatch, under their own names
@@ -24,7 +24,7 @@ def add_options(run: argparse.ArgumentParser) -> None:
     group = run.add_argument_group("on a cluster", "send the cells that are not done as a Slurm array, and return")
     group.add_argument("--cluster", choices=["slurm"], help="--workers then is how many may run at a time")
     group.add_argument(
-        "--template", metavar="FILE", help=f"batch script, or {', '.join(script.names())} (default: one_gpu)"
+        "--template", metavar="FILE", help=f"batch script, or {', '.join(script.list_templates())} (default: one_gpu)"
     )
     group.add_argument("--dry-run", action="store_true", help="print the script and send nothing")
     for name in _PASSED_ON:
@@ -69,11 +69,11 @@ def send(asked: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int
     if asked.dry_run:
         missing, _ = _sorted_out(asked, study, plan, runs)
         if missing:
-            print(script.script(job, study, runs, missing), end="")
+            print(script.build_script(job, study, runs, missing), end="")
         print(f"{len(missing)} cells would be sent", file=sys.stderr)
         return OK
-    with queue.alone(runs):
-        queue.collect(study, plan, runs)
+    with queue.submission_lock(runs):
+        queue.record_missing_rows(study, plan, runs)
         missing, counts = _sorted_out(asked, study, plan, runs)
         ids = queue.submit(study, plan, runs, missing, job) if missing else []
     told = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "pending", "requeued"))
@@ -87,18 +87,18 @@ def _sorted_out(asked: argparse.Namespace, study: Study, plan: Plan, runs: Path)
     """The cells to send, and how many are in each state."""
     rows = record.read_rows(study.results_path)
     recorded = {row.cell for row in rows if row.state == "done" and not asked.repeat}
-    known = queue.standings(plan, runs, recorded)
+    known = queue.read_cell_states(plan, runs, recorded)
     missing = [cell for cell in plan.cells if known[cell.name].state in ("waiting", "failed", "cancelled")]
     return missing, Counter(now.state for now in known.values())
 
 
-def _job(asked: argparse.Namespace, study: Study, plan: Plan) -> Asked:
+def _job(asked: argparse.Namespace, study: Study, plan: Plan) -> JobOptions:
     on_gpus = any(device in ("auto", "cuda") for device in plan.devices.values())
     options = [(name, value) for name in _PASSED_ON if (value := getattr(asked, name))]
     for text in asked.sbatch:
         key, _, value = text.lstrip("-").partition("=")
         options.append((key, value))
-    return Asked(
+    return JobOptions(
         template=asked.template or "one_gpu",
         options=options,
         gpus=asked.gpus if asked.gpus is not None else int(on_gpus),
@@ -112,7 +112,7 @@ def _job(asked: argparse.Namespace, study: Study, plan: Plan) -> Asked:
 def cell(asked: argparse.Namespace, study: Study, runs: Path) -> int:
     from paribus.study.slurm.array_task import run_cell
 
-    made = plans.needed(study)
+    made = plans.require_plan(study)
     found = made.by_name().get(asked.cell)
     if found is None:
         raise ConfigError(f"--cell: found {asked.cell}; {study.plan_path} has no such cell (any more)")
@@ -120,9 +120,9 @@ def cell(asked: argparse.Namespace, study: Study, runs: Path) -> int:
 
 
 def cancel(study: Study, runs: Path) -> int:
-    made = plans.needed(study)
-    known = queue.standings(made, runs, ())
-    latest = queue.tasks_of(runs)
+    made = plans.require_plan(study)
+    known = queue.read_cell_states(made, runs, ())
+    latest = queue.read_tasks(runs)
     alive = ("pending", "requeued", "running")
     open_ = [latest[name] for name, now in known.items() if name in latest and now.state in alive]
     if open_:

@@ -14,14 +14,14 @@ from paribus.cli.study import cluster
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
-from paribus.core.terminal import clock
+from paribus.core.terminal import format_clock
 from paribus.study import plan as plans
 from paribus.study import rows as record
 from paribus.study.runner import cells, devices
 from paribus.study.runner import import_rows as importing
 from paribus.study.slurm import queue
-from paribus.study.spec import RESULTS, Study, load
-from paribus.study.status import Status, as_json, status_of
+from paribus.study.spec import RESULTS, Study, load_study
+from paribus.study.status import Status, build_status, to_json
 
 LOG_LINES = 8  # of a failed cell's log that are shown
 
@@ -89,26 +89,26 @@ def _count(text: str) -> int:
 
 
 def plan(asked: argparse.Namespace) -> int:
-    study = load(asked.study)
+    study = load_study(asked.study)
     rows = record.read_rows(study.results_path)
-    from paribus.recipe.arms import planned  # torch comes with it, and only once study.yaml is known to be sound
+    from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be sound
 
     try:
-        made = planned(study)
+        made = build_plan(study)
     except ConfigError as error:
         raise ConfigError(f"{study.folder}: {error}") from error
     plans.freeze(study, made, rows)
     if asked.quiet:
         return OK
     workers = asked.workers or _workers(study, made)
-    found = status_of(made, [] if asked.repeat else rows, _runs(asked, study), time.time(), workers)
+    found = build_status(made, [] if asked.repeat else rows, _runs(asked, study), time.time(), workers)
     print(f"{study.name}: {study.spec.question}\n")
     _table(found, study)
     missing = len(made.cells) - found.counts()["done"] - found.counts()["running"]
     if missing:
         known = (
-            f"about {clock(found.left)} with {workers} at a time"
-            if found.left is not None
+            f"about {format_clock(found.seconds_left)} with {workers} at a time"
+            if found.seconds_left is not None
             else "no run tells for how long"
         )
         print(f"\n{missing} to run: {known}")
@@ -121,46 +121,52 @@ def plan(asked: argparse.Namespace) -> int:
 
 
 def run_cells(asked: argparse.Namespace) -> int:
-    from paribus.study.runner.launcher import Launch, Settings
-    from paribus.study.runner.progress import Board
-    from paribus.study.runner.signals import Leave
+    from paribus.study.runner.launcher import Launch, LaunchSettings
+    from paribus.study.runner.progress import LaunchProgress
+    from paribus.study.runner.signals import LaunchStop
 
     cluster.check(asked)
-    study, leave = load(asked.study), Leave()
+    study, leave = load_study(asked.study), LaunchStop()
     runs = _runs(asked, study)
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if asked.dry_run else sys.stdout, flush=True)
     # a process of its own composes, so that this one stays small for as long as the cells run
     code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", "study", "plan", str(asked.study), "--quiet"])
     if code != OK:
         return code if code > 0 else BAD_CONFIG
-    made = plans.needed(study)
+    made = plans.require_plan(study)
     if asked.cluster:
         return cluster.send(asked, study, made, runs)
-    gpus = devices.gpus() if any(d in ("auto", "cuda") for d in made.devices.values()) else []
+    gpus = devices.list_gpus() if any(d in ("auto", "cuda") for d in made.devices.values()) else []
     workers = asked.workers or _workers(study, made, gpus, asked.per_gpu)
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{runs} cannot be made: {error.strerror}; choose another with --runs DIR") from error
     leave.listen(runs / "launch.log")
-    board, began = Board(), time.monotonic()
-    launch = Launch(study, made, Settings(runs, workers, gpus, asked.per_gpu, asked.repeat), board, leave)
+    board, began = LaunchProgress(), time.monotonic()
+    launch = Launch(study, made, LaunchSettings(runs, workers, gpus, asked.per_gpu, asked.repeat), board, leave)
     try:
         launch.run()
     finally:
         board.detach()
-    running = [*(child.process.pid for child in launch.mine.values()), *(s.process for _, s in launch.theirs.values())]
+    running = [
+        *(child.process.pid for child in launch.children.values()),
+        *(s.process for _, s in launch.external_cells.values()),
+    ]
     again = shlex.join(["paribus", "study", "run", str(asked.study)])
-    if leave.asked:
+    if leave.requested:
         print(
-            f"left: {len(running)} cells go on ({again} finds them); "
-            f"kill {' '.join(str(p) for p in running if p)} would stop them with a checkpoint"
+            f"left: {len(running)} cells go on ({again} finds them); kill {' '.join(str(p) for p in running if p)} "
+            "would stop them with a checkpoint"
             if running
             else f"left: nothing runs; {again} goes on"
         )
         return REQUEUE
-    print(f"{len(launch.done)} of {len(made.cells)} done in {clock(time.monotonic() - began)}: {study.results_path}")
-    equal, different = launch.repeated()
+    print(
+        f"{len(launch.done)} of {len(made.cells)} done in {format_clock(time.monotonic() - began)}: "
+        f"{study.results_path}"
+    )
+    equal, different = launch.compare_repeated()
     if equal or different:
         print(f"repeated what was on record: {len(equal)} cells equal it bit for bit, {len(different)} do not", end="")
         print(f" ({', '.join(different[:8])})" if different else "")
@@ -173,41 +179,41 @@ def run_cells(asked: argparse.Namespace) -> int:
 def _list_failed(failed: dict[str, str], made: plans.Plan, runs: Path) -> None:
     print(f"{len(failed)} failed:", file=sys.stderr)
     for name, why in failed.items():
-        log = cells.log_of(runs, made.by_name()[name])
+        log = cells.log_path(runs, made.by_name()[name])
         print(f"\n  {name}: {why}", file=sys.stderr)
-        for line in cells.told_last(log, LOG_LINES):
+        for line in cells.read_last_output(log, LOG_LINES):
             print(f"    | {line}", file=sys.stderr)
         print(f"    log: {log}", file=sys.stderr)
 
 
 def status(asked: argparse.Namespace) -> int:
-    study = load(asked.study)
-    made, runs = plans.needed(study), _runs(asked, study)
-    if queue.used(runs):
-        queue.collect(study, made, runs)
-    found = status_of(made, record.read_rows(study.results_path), runs, time.time())
+    study = load_study(asked.study)
+    made, runs = plans.require_plan(study), _runs(asked, study)
+    if queue.has_jobs(runs):
+        queue.record_missing_rows(study, made, runs)
+    found = build_status(made, record.read_rows(study.results_path), runs, time.time())
     if found.warning:
         print(f"warning: {found.warning}", file=sys.stderr)
     if asked.json:
-        print(json.dumps(as_json(found, study.spec.arms), indent=2))
+        print(json.dumps(to_json(found, study.spec.arms), indent=2))
         return OK
     _table(found, study)
     running = found.counts()["running"]
-    if running and found.left is not None:
-        print(f"\nabout {clock(found.left)} left with {running} at a time")
-    for cell, now in found.standings:
+    if running and found.seconds_left is not None:
+        print(f"\nabout {format_clock(found.seconds_left)} left with {running} at a time")
+    for cell, now in found.cell_states:
         if now.state in ("failed", "cancelled"):
             print(f"{now.state}: {cell.name}: {now.why}")
     return OK
 
 
 def cell(asked: argparse.Namespace) -> int:
-    study = load(asked.study)
+    study = load_study(asked.study)
     return cluster.cell(asked, study, _runs(asked, study))
 
 
 def cancel(asked: argparse.Namespace) -> int:
-    study = load(asked.study)
+    study = load_study(asked.study)
     return cluster.cancel(study, _runs(asked, study))
 
 
@@ -222,27 +228,27 @@ def _table(found: Status, study: Study) -> None:
 
 
 def import_rows(asked: argparse.Namespace) -> int:
-    study = load(asked.study)
-    made, rows = plans.needed(study), record.read_rows(study.results_path)
-    found: list[importing.Found] = []
+    study = load_study(asked.study)
+    made, rows = plans.require_plan(study), record.read_rows(study.results_path)
+    found: list[importing.ForeignRow] = []
     for path in asked.found:
         if path.is_file():
-            found += importing.file_found(path)
+            found += importing.read_results_file(path)
         elif path.is_dir():
-            found.append(importing.folder_found(path, _computed(path)))
+            found.append(importing.read_run_folder(path, _computed(path)))
         else:
             raise ConfigError(f"{path}: nothing there; a run folder or a {RESULTS} is needed")
-    new = importing.accepted(study, made, found, rows)
-    record.update(study, new, made.ids())
+    new = importing.select_new_rows(study, made, found, rows)
+    record.update_rows(study, new, made.ids())
     print(f"{len(new)} of {len(found)} rows are new: {study.results_path}")
     return OK
 
 
 def _computed(folder: Path) -> dict[str, object]:
     """What a run folder's recipe computes, without the seed."""
-    from paribus.recipe.recipe import recipe_again  # torch comes with it
+    from paribus.recipe.recipe import rebuild_recipe  # torch comes with it
 
-    recipe = recipe_again({**runfolder.read_config(folder), "packages": []})
+    recipe = rebuild_recipe({**runfolder.read_config(folder), "packages": []})
     return {key: value for key, value in recipe.computed.items() if key != "seed"}
 
 
@@ -252,5 +258,5 @@ def _runs(asked: argparse.Namespace, study: Study) -> Path:
 
 def _workers(study: Study, made: plans.Plan, gpus: list[str] | None = None, per_gpu: int = 1) -> int:
     """As many cells as there are GPUs, or as fit on the cores with a study's threads."""
-    gpus = devices.gpus() if gpus is None and any(d != "cpu" for d in made.devices.values()) else gpus or []
-    return len(gpus) * per_gpu if gpus else max(1, devices.cores() // study.spec.threads)
+    gpus = devices.list_gpus() if gpus is None and any(d != "cpu" for d in made.devices.values()) else gpus or []
+    return len(gpus) * per_gpu if gpus else max(1, devices.count_cores() // study.spec.threads)

@@ -4,37 +4,37 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from paribus.cli.gate import GATE_HELP, add_gate, conditions_of, found_by, told
+from paribus.cli.gate import GATE_HELP, add_gate_options, parse_conditions, report_gate, run_gate
 from paribus.cli.options import Parser, parsed
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
 from paribus.study import rows as record
-from paribus.study.analysis.analysis import analysed
-from paribus.study.analysis.question import asked_by
-from paribus.study.report.build import report_of
+from paribus.study.analysis.analysis import analyse
+from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.report.build import build_report
 from paribus.study.report.model import Report
 from paribus.study.report.publish import publish
 from paribus.study.rows import Row
-from paribus.study.spec import Study, load
+from paribus.study.spec import Study, load_study
 
 
 def run(arguments: Sequence[str]) -> int:
     asked = parsed(_parser(), arguments)
     if asked is None:
         return OK
-    study, conditions = load(asked.study), conditions_of(asked)
+    study, conditions = load_study(asked.study), parse_conditions(asked)
     runs = asked.runs.expanduser() if asked.runs else Path("runs") / study.name
-    analysis = analysed(asked_by(study), rows_of(study, runs))
-    report = report_of(analysis)
-    found = found_by(asked, analysis, conditions)
+    analysis = analyse(build_analysis_spec(study), rows_of(study, runs))
+    report = build_report(analysis)
+    found = run_gate(asked, analysis, conditions)
     path = publish(study.folder, analysis, report)
     _print(report, path)
     if asked.wandb:
         from paribus.cli.study.wandb import send
 
         print(send(study.name, analysis, report, path, runs))
-    return told(asked, analysis, report, found)
+    return report_gate(asked, analysis, report, found)
 
 
 def _parser() -> Parser:
@@ -51,7 +51,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--wandb", action="store_true", help="send the same tables and figures to W&B as one run of the group"
     )
-    add_gate(parser, "the smallest effect for maybe-worse and not-equivalent, else 0")
+    add_gate_options(parser, "the smallest effect for maybe-worse and not-equivalent, else 0")
     return parser
 
 
@@ -60,7 +60,7 @@ def rows_of(study: Study, runs: Path) -> list[Row]:
 
     Raises ConfigError if there are none, or they are of another plan.
     """
-    rows, plan = record.read_rows(study.results_path), plans.read(study.plan_path)
+    rows, plan = record.read_rows(study.results_path), plans.read_plan(study.plan_path)
     if plan is not None:
         plans.check_rows(study, plan, plan, rows)
         recorded = {row.cell for row in rows}
@@ -68,15 +68,14 @@ def rows_of(study: Study, runs: Path) -> list[Row]:
             folder = runs / cell.folder
             if cell.name in recorded or not folder.is_dir():
                 continue
-            row = record.row_of(folder, study.name, cell.arm)
+            row = record.read_row(folder, study.name, cell.arm)
             if row is not None and row.id == cell.id:
                 rows.append(row)
     elsewhere = sorted({row.arm for row in rows} - study.spec.arms.keys())
     if elsewhere:
         raise ConfigError(
             f"{study.results_path}: has rows of {elsewhere[0]}, which study.yaml does not name; put the arm back, or "
-            f"move "
-            "the rows away"
+            "move the rows away"
         )
     if not rows:
         raise ConfigError(f"{study.folder}: no run is on record yet; paribus study run {study.folder} makes them")

@@ -3,19 +3,19 @@
 from pathlib import Path
 
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.report.build import unit_for
+from paribus.study.report.build import choose_report_unit
 from paribus.study.report.figures import style
-from paribus.study.report.figures.curves import plots
+from paribus.study.report.figures.curves import build_plots
 from paribus.study.report.model import Report
-from paribus.tracking.wandb_summary import Summary, send_summary
+from paribus.tracking.wandb_summary import StudySummary, send_summary
 
 
 def send(study: str, analysis: Analysis, report: Report, page: Path, home: Path) -> str:
     """Returns in one line where it went. home: for W&B's own folder, unless WANDB_DIR says another."""
-    with style.styled():
+    with style.style_context():
         images = {
-            f"{plot.key} {i}".replace("/", " "): (plot.title, style.png(plot.figure))
-            for i, plot in enumerate(plots(analysis, unit_for(analysis)))
+            f"{plot.key} {i}".replace("/", " "): (plot.title, style.render_png(plot.figure))
+            for i, plot in enumerate(build_plots(analysis, choose_report_unit(analysis)))
             if plot.fits != "narrow"
         }
     tables = {
@@ -36,5 +36,5 @@ def send(study: str, analysis: Analysis, report: Report, page: Path, home: Path)
         }.items()
     }
     numbers |= {f"{arm}/{key}": getattr(s, key) for arm, s in analysis.arms.items() for key in ("n", "mean", "sd")}
-    config = {"metric": analysis.asked.metric, "margin": analysis.asked.margin, "arms": list(analysis.asked.arms)}
-    return send_summary(Summary(study, report.title, config, numbers, tables, images, page), home)
+    config = {"metric": analysis.spec.metric, "margin": analysis.spec.margin, "arms": list(analysis.spec.arms)}
+    return send_summary(StudySummary(study, report.title, config, numbers, tables, images, page), home)

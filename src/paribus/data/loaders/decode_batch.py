@@ -16,15 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paribus.core.batch import named
+from paribus.core.batch import unique_sample_ids
 from paribus.core.streams import key64
-from paribus.data.loaders.epoch_order import order
-from paribus.data.loaders.worker_pool import buffer
+from paribus.data.loaders.epoch_order import epoch_order
+from paribus.data.loaders.worker_pool import allocate_buffer
 from paribus.data.ops import native as kernels
-from paribus.data.ops.draws import Draws
-from paribus.data.ops.input_spec import Interpolation, Look, ResizedCrop
+from paribus.data.ops.draws import SampleRandom
+from paribus.data.ops.input_spec import InputSpec, Interpolation, ResizedCrop
 from paribus.data.ops.resize import SUPPORT
-from paribus.data.trees.source import BadImage, Source
+from paribus.data.trees.decoding import BadImage
+from paribus.data.trees.source import Source
 
 _CHUNK = 32  # images decoded before their boxes are drawn together; one by one the drawing would cost more than a crop
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -45,11 +46,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def chosen(self, index: Tensor) -> "Samples":
+    def select(self, index: Tensor) -> "Samples":
         return Samples(self.source, self.ids[index])
 
 
-class Decoded(NamedTuple):
+class DecodedBatch(NamedTuple):
     """pixels: (b, size, size, 3) uint8. rows: (b,) int64, which of the samples they are.
 
     bad: a line for each image that did not decode, where that is to be borne. failed: the line where it is not, and
@@ -58,18 +59,18 @@ class Decoded(NamedTuple):
 
     pixels: Tensor
     rows: Tensor
-    bad: tuple[str, ...] = ()
-    failed: str | None = None
+    warnings: tuple[str, ...] = ()
+    error: str | None = None
     trace: str = ""
 
     @staticmethod
-    def failure(error: BadImage) -> "Decoded":
+    def failure(error: BadImage) -> "DecodedBatch":
         nothing = torch.empty(0, dtype=torch.uint8)
-        return Decoded(nothing, nothing, failed=str(error), trace="".join(traceback.format_exception(error)))
+        return DecodedBatch(nothing, nothing, error=str(error), trace="".join(traceback.format_exception(error)))
 
 
 @dataclass(frozen=True)
-class Places:
+class BatchIndex:
     """Who stands where: `order` of any epoch, cut into global batches; what does not fill one is left out."""
 
     n: int
@@ -89,19 +90,19 @@ class Places:
         return epoch, rows[here], None if copies is None else copies[here]
 
     def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        known = self._known.get("last")
+        known = self._cache.get("last")
         if known is None or known[0] != epoch:
-            known = (epoch, order(self.n, self.seed, epoch, self.repeats))
-            self._known["last"] = known  # whole, so that no thread sees half of it
+            known = (epoch, epoch_order(self.n, self.seed, epoch, self.repeats))
+            self._cache["last"] = known  # whole, so that no thread sees half of it
         return known[1]
 
     @cached_property
-    def _known(self) -> dict[str, Any]:
+    def _cache(self) -> dict[str, Any]:
         return {}  # the last epoch's order, for speed only
 
 
 @dataclass(frozen=True)
-class TrainingPixels:
+class TrainDecoder:
     """Crops for the training steps. first, last: the places of the global batch that are made for a step.
 
     stand_in: an image that does not decode is replaced by the next sound one of its class in listing order, which is
@@ -109,51 +110,51 @@ class TrainingPixels:
     """
 
     samples: Samples
-    look: Look
-    places: Places
+    input_spec: InputSpec
+    batch_index: BatchIndex
     first: int
     last: int
-    stand_in: bool
+    replace_undecodable: bool
 
-    def __call__(self, index: int, wanted: Callable[[], bool]) -> Decoded:
+    def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         """This rank's share of step `index`."""
-        return self.at(index, torch.arange(self.first, self.last), wanted)
+        return self.at(index, torch.arange(self.first, self.last), is_wanted)
 
-    def at(self, step: int, positions: Tensor, wanted: Callable[[], bool]) -> Decoded:
+    def at(self, step: int, positions: Tensor, is_wanted: Callable[[], bool]) -> DecodedBatch:
         """The samples at these places (CPU) of a step's global batch."""
-        epoch, rows, copies = self.places.at(step, positions)
+        epoch, rows, copies = self.batch_index.at(step, positions)
         ids = self.samples.ids[rows]
-        crop = self.look.crop
+        crop = self.input_spec.crop
         assert isinstance(crop, ResizedCrop)
-        pixels = buffer(len(rows), crop.size, crop.size, 3)
+        pixels = allocate_buffer(len(rows), crop.size, crop.size, 3)
         bad = list[str]()
         for start in range(0, len(rows), _CHUNK):
             here = slice(start, start + _CHUNK)
             images = list[Image.Image]()
             for row in rows[here].tolist():
-                if not wanted():
-                    return Decoded(pixels, rows)
+                if not is_wanted():
+                    return DecodedBatch(pixels, rows)
                 try:
-                    images.append(self._image(row, bad))
+                    images.append(self._load_image(row, bad))
                 except BadImage as error:
-                    return Decoded.failure(error)
-            draws = Draws(self.places.seed, epoch, ids[here], None if copies is None else copies[here])
-            cut(images, crop, draws, self.look.flip, pixels[here])
-        return Decoded(pixels, rows, tuple(bad))
+                    return DecodedBatch.failure(error)
+            draws = SampleRandom(self.batch_index.seed, epoch, ids[here], None if copies is None else copies[here])
+            crop_images(images, crop, draws, self.input_spec.flip, pixels[here])
+        return DecodedBatch(pixels, rows, tuple(bad))
 
-    def _image(self, row: int, bad: list[str]) -> Image.Image:
+    def _load_image(self, row: int, bad: list[str]) -> Image.Image:
         source, index = self.samples.source, int(self.samples.ids[row])
         try:
             return source.image(index)
         except BadImage as error:
-            if not self.stand_in:
+            if not self.replace_undecodable:
                 raise
             for other in self._next_of_class(row):
                 try:
                     image = source.image(other)
                 except BadImage:
                     continue
-                bad.append(f"{error}; {source.called(other)} stands in for it")
+                bad.append(f"{error}; {source.image_name(other)} stands in for it")
                 return image
             raise BadImage(f"{error}; no other image of its class decodes either") from error
 
@@ -166,7 +167,7 @@ class TrainingPixels:
 
 
 @dataclass(frozen=True)
-class EvaluationPixels:
+class EvalDecoder:
     """Pieces of evaluation batches: index k · pieces + j is piece j of batch k, so that all workers share a batch.
 
     An image that does not decode is left out where that is to be borne (`skip`).
@@ -180,35 +181,35 @@ class EvaluationPixels:
     pieces: int
     skip: bool
 
-    def __call__(self, index: int, wanted: Callable[[], bool]) -> Decoded:
+    def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         batch, piece = divmod(index, self.pieces)
         share = -(-self.batch_size // self.pieces)
         start = batch * self.batch_size + piece * share
         stop = min(start + share, (batch + 1) * self.batch_size, len(self.samples))
         rows, bad = list[int](), list[str]()
-        pixels = buffer(max(0, stop - start), self.size, self.size, 3)
+        pixels = allocate_buffer(max(0, stop - start), self.size, self.size, 3)
         out = pixels.numpy()
         for row in range(start, stop):
-            if not wanted():
+            if not is_wanted():
                 break
             try:
                 image = self.samples.source.image(int(self.samples.ids[row]))
             except BadImage as error:
                 if not self.skip:
-                    return Decoded.failure(error)
+                    return DecodedBatch.failure(error)
                 bad.append(f"{error}; it is left out")
                 continue
-            out[len(rows)] = centred(image, self.size, self.ratio, self.interpolation)
+            out[len(rows)] = resize_center_crop(image, self.size, self.ratio, self.interpolation)
             rows.append(row)
-        return Decoded(pixels[: len(rows)], torch.tensor(rows, dtype=torch.int64), tuple(bad))
+        return DecodedBatch(pixels[: len(rows)], torch.tensor(rows, dtype=torch.int64), tuple(bad))
 
 
-def cut(images: list[Image.Image], crop: ResizedCrop, draws: Draws, flip: bool, out: Tensor) -> None:
+def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRandom, flip: bool, out: Tensor) -> None:
     """Each RGB image's box, resized and, where that is drawn, mirrored, into out (b, size, size, 3) uint8."""
     widths, heights = torch.tensor([image.size for image in images]).unbind(1)
     boxes = crop.boxes(draws, heights, widths)
-    if (native := kernels.kernels()) is not None:
-        _cut_natively(native, images, crop, draws, flip, boxes.contiguous(), out)
+    if (native := kernels.load_kernels()) is not None:
+        _crop_images_natively(native, images, crop, draws, flip, boxes.contiguous(), out)
         return
     mirrored = draws("flip", 1)[:, 0] < 0.5 if flip else torch.zeros(len(images), dtype=torch.bool)
     for image, (top, left, height, width), mirror, to in zip(
@@ -219,15 +220,21 @@ def cut(images: list[Image.Image], crop: ResizedCrop, draws: Draws, flip: bool, 
         to[:] = part[:, ::-1] if mirror else part
 
 
-def _cut_natively(
-    native: Any, images: list[Image.Image], crop: ResizedCrop, draws: Draws, flip: bool, boxes: Tensor, out: Tensor
+def _crop_images_natively(
+    native: Any,
+    images: list[Image.Image],
+    crop: ResizedCrop,
+    draws: SampleRandom,
+    flip: bool,
+    boxes: Tensor,
+    out: Tensor,
 ) -> None:
     """The kernel of pixels.c, which gives Pillow's bits in about half the time and mirrors at no cost."""
-    ids = named(draws.ids, draws.copies).contiguous()
+    ids = unique_sample_ids(draws.ids, draws.copies).contiguous()
     key = key64(draws.seed, "augment.flip", draws.epoch)
     for k, image in enumerate(images):
         pixels = np.asarray(image)
-        job = kernels.Job(
+        job = kernels.KernelArguments(
             images=pixels.ctypes.data,
             ids=ids[k].data_ptr(),
             boxes=boxes[k].data_ptr(),
@@ -247,7 +254,9 @@ def _cut_natively(
             raise MemoryError("no memory for the rows of an image")
 
 
-def centred(image: Image.Image, size: int, ratio: float, interpolation: Interpolation) -> "np.ndarray[Any, Any]":
+def resize_center_crop(
+    image: Image.Image, size: int, ratio: float, interpolation: Interpolation
+) -> "np.ndarray[Any, Any]":
     """The middle size×size pixels, (size, size, 3) uint8, of the image with its shorter side at round(size / ratio).
 
     What torchvision's Resize and CenterCrop make of a PIL image: the longer side is rounded down, the margin to even.

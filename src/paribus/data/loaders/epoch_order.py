@@ -6,7 +6,7 @@ from torch import Tensor
 from paribus.core.streams import stream
 
 
-def order(n: int, seed: int, epoch: int, repeats: int = 1) -> tuple[Tensor, Tensor | None]:
+def epoch_order(n: int, seed: int, epoch: int, repeats: int = 1) -> tuple[Tensor, Tensor | None]:
     """The n places of an epoch: rows (n,) int64 of the training set, and which copy of its sample each one is, or None
     where none is repeated.
 

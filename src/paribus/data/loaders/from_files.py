@@ -14,23 +14,23 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, named
+from paribus.core.batch import Batch, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.core.protocols import DataSets, Loader, Place, Spec
-from paribus.data.loaders.decode_batch import Decoded, EvaluationPixels, Places, Samples, TrainingPixels
-from paribus.data.loaders.settings import Crops, look_of
-from paribus.data.loaders.subset import carved, checksum
-from paribus.data.loaders.worker_pool import Ahead
+from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
+from paribus.data.loaders.decode_batch import BatchIndex, DecodedBatch, EvalDecoder, Samples, TrainDecoder
+from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
+from paribus.data.loaders.subset import compute_checksum, split_training_set
+from paribus.data.loaders.worker_pool import WorkerPool
 from paribus.data.ops import native
-from paribus.data.ops.draws import Draws
-from paribus.data.ops.input_spec import Look
-from paribus.data.ops.inputs import Inputs
+from paribus.data.ops.draws import SampleRandom
+from paribus.data.ops.input_spec import InputSpec
+from paribus.data.ops.inputs import InputTransform
 from paribus.data.trees.source import FolderSource, Source
 
-_TOLD = 20  # lines about images that do not decode; those after are counted
+_MAX_WARNINGS = 20  # lines about images that do not decode; those after are counted
 
 
-class Complaints:
+class DecodeErrors:
     """Tells of each image that does not decode once, on standard error. One for all loaders of a set."""
 
     def __init__(self) -> None:
@@ -39,19 +39,22 @@ class Complaints:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def hear(self, decoded: Decoded) -> Decoded:
+    def check(self, decoded: DecodedBatch) -> DecodedBatch:
         """The decoded images again, if they are to be used. Raises ConfigError for those that must not be missing."""
-        if decoded.failed is not None:
-            told = f"{decoded.failed}; data.on_error=skip trains and evaluates without such images"
-            raise ConfigError(" ".join(told.split())) from Exception(decoded.trace)
-        for line in decoded.bad:
+        if decoded.error is not None:
+            message = f"{decoded.error}; data.on_error=skip trains and evaluates without such images"
+            raise ConfigError(" ".join(message.split())) from Exception(decoded.trace)
+        for line in decoded.warnings:
             if line in self._lines:
                 continue
             self._lines.add(line)
-            if len(self) <= _TOLD:
+            if len(self) <= _MAX_WARNINGS:
                 print(f"warning: {line}", file=sys.stderr)
-            if len(self) == _TOLD:
-                print(f"warning: that is {_TOLD} images that do not decode; no more of them is told", file=sys.stderr)
+            if len(self) == _MAX_WARNINGS:
+                print(
+                    f"warning: that is {_MAX_WARNINGS} images that do not decode; no more of them is told",
+                    file=sys.stderr,
+                )
         return decoded
 
 
@@ -65,14 +68,14 @@ class FolderLoader:
     def __init__(
         self,
         samples: Samples,
-        look: Look,
+        input_spec: InputSpec,
         classes: int,
-        place: Place,
+        place: DeviceContext,
         batch_size: int,
         seed: int,
         workers: int,
-        stand_in: bool = False,
-        complaints: Complaints | None = None,
+        replace_undecodable: bool = False,
+        decode_errors: DecodeErrors | None = None,
     ) -> None:
         n = len(samples)
         if batch_size > n:
@@ -82,72 +85,72 @@ class FolderLoader:
         share = batch_size // place.world
         first = place.rank * share
         self._samples, self._classes, self._place, self._batch_size = samples, classes, place, batch_size
-        self._places = Places(n, seed, look.repeats, batch_size)
-        self._pixels = TrainingPixels(samples, look, self._places, first, first + share, stand_in)
-        self._inputs = Inputs(replace(look, flip=False), place)  # workers mirror
-        native.kernels()  # compiled, or told to be missing, once and not by every worker
-        self._ahead = Ahead(self._pixels, workers, pinned=place.device.type == "cuda")
+        self._batch_index = BatchIndex(n, seed, input_spec.repeats, batch_size)
+        self._decoder = TrainDecoder(samples, input_spec, self._batch_index, first, first + share, replace_undecodable)
+        self._inputs = InputTransform(replace(input_spec, flip=False), place)  # workers mirror
+        native.load_kernels()  # compiled, or told to be missing, once and not by every worker
+        self._pool = WorkerPool(self._decoder, workers, pinned=place.device.type == "cuda")
         self._threads = max(1, workers)
         self._positions = torch.arange(first, first + share)
-        self._positions_there = self._positions.to(place.device)
-        self._complaints = complaints or Complaints()
+        self._positions_on_device = self._positions.to(place.device)
+        self._decode_errors = decode_errors or DecodeErrors()
 
     @property
     def steps_per_epoch(self) -> int:
-        return self._places.steps_per_epoch
+        return self._batch_index.steps_per_epoch
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`. Raises ConfigError for an image that does not
         decode, RunFailed for a worker that died."""
         try:
-            pixels = self._complaints.hear(self._ahead.take(step)).pixels
+            pixels = self._decode_errors.check(self._pool.take(step)).pixels
         except (ConfigError, RunFailed):
             self.close()
             raise
-        return self._made(step, self._positions, self._positions_there, pixels, pixels)
+        return self._make_batch(step, self._positions, self._positions_on_device, pixels, pixels)
 
     def close(self) -> None:
         """End the workers; they also end with the loader and with the process."""
-        self._ahead.close()
+        self._pool.close()
 
-    def _made(self, step: int, positions: Tensor, there: Tensor, pixels: Tensor, share: Tensor) -> Batch:
+    def _make_batch(self, step: int, positions: Tensor, there: Tensor, pixels: Tensor, share: Tensor) -> Batch:
         """positions: on the CPU, there: on the device. share: this rank's own pixels, for whoever asks for more."""
         device = self._place.device
-        epoch, rows, copies = self._places.at(step, positions)
+        epoch, rows, copies = self._batch_index.at(step, positions)
         ids, targets = (v[rows].to(device, non_blocking=True) for v in (self._samples.ids, self._samples.targets))
         copies = None if copies is None else copies.to(device, non_blocking=True)
-        draws = Draws(self._places.seed, epoch, ids, copies)
+        draws = SampleRandom(self._batch_index.seed, epoch, ids, copies)
         return Batch(
-            inputs=self._inputs.cropped(pixels.to(device, non_blocking=True), draws),
+            inputs=self._inputs.transform_cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
-            ids=named(ids, copies),
+            ids=unique_sample_ids(ids, copies),
             positions=there,
             size=self._batch_size,
             classes=self._classes,
-            fetch=(lambda where: self._fetched(step, where, share)) if self._place.world > 1 else None,
+            fetch=(lambda where: self._fetch(step, where, share)) if self._place.world > 1 else None,
         )
 
-    def _fetched(self, step: int, positions: Tensor, share: Tensor) -> Batch:
+    def _fetch(self, step: int, positions: Tensor, share: Tensor) -> Batch:
         """Any places of a step's global batch. Waits for the device, since who is asked for has to be known here."""
         here = positions.cpu()
-        first, last = self._pixels.first, self._pixels.last
-        mine = (here >= first) & (here < last)
+        first, last = self._decoder.first, self._decoder.last
+        is_own = (here >= first) & (here < last)
         pixels = share.new_empty(len(here), *share.shape[1:])
-        pixels[mine] = share[here[mine] - first]
-        others = torch.nonzero(~mine).flatten()
+        pixels[is_own] = share[here[is_own] - first]
+        others = torch.nonzero(~is_own).flatten()
 
         def decode(part: Tensor) -> None:
-            decoded = self._pixels.at(step, here[part], lambda: True)
-            pixels[part] = self._complaints.hear(decoded).pixels
+            decoded = self._decoder.at(step, here[part], lambda: True)
+            pixels[part] = self._decode_errors.check(decoded).pixels
 
         if len(others):
             with ThreadPoolExecutor(self._threads) as pool:  # Pillow decodes without holding Python's lock
                 list(pool.map(decode, others.chunk(self._threads)))
-        return self._made(step, here, positions, pixels, share)
+        return self._make_batch(step, here, positions, pixels, share)
 
 
-def folder_evaluation(
-    samples: Samples, crops: Crops, classes: int, place: Place, heard: Complaints
+def build_folder_evaluation(
+    samples: Samples, settings: ImageDataSettings, classes: int, place: DeviceContext, decode_errors: DecodeErrors
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order, the last batch as long as it comes. Ranks share no sample.
 
@@ -155,64 +158,76 @@ def folder_evaluation(
     at the price of what the decoding of as many training images costs.
     """
     n = len(samples)
-    mine = samples.chosen(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
-    inputs, cuda = Inputs(look_of(crops), place), place.device.type == "cuda"
+    own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
+    inputs, cuda = InputTransform(build_input_spec(settings), place), place.device.type == "cuda"
 
     def batches(batch_size: int) -> Iterator[Batch]:
-        workers = min(crops.workers, batch_size, len(mine))
+        workers = min(settings.workers, batch_size, len(own_samples))
         pieces = max(1, workers)
-        made = EvaluationPixels(
-            mine, crops.size, crops.eval_ratio, crops.interpolation, batch_size, pieces, crops.on_error == "skip"
+        decoder = EvalDecoder(
+            own_samples,
+            settings.size,
+            settings.eval_ratio,
+            settings.interpolation,
+            batch_size,
+            pieces,
+            settings.on_error == "skip",
         )
-        ahead = Ahead(made, workers, pinned=cuda)
+        pool = WorkerPool(decoder, workers, pinned=cuda)
         try:
             # an empty share gives an empty batch: ranks sum the same keys
-            for k in range(max(1, -(-len(mine) // batch_size))):
-                parts = [heard.hear(ahead.take(index)) for index in range(k * pieces, (k + 1) * pieces)]
+            for k in range(max(1, -(-len(own_samples) // batch_size))):
+                parts = [decode_errors.check(pool.take(index)) for index in range(k * pieces, (k + 1) * pieces)]
                 rows = torch.cat([part.rows for part in parts])
                 # copied to the device by pieces, whose memory is page-locked, and joined there
                 pixels = torch.cat([part.pixels.to(place.device, non_blocking=True) for part in parts])
                 yield Batch(
-                    inputs=inputs.plain(pixels),
-                    targets=mine.targets[rows].to(place.device),
-                    ids=mine.ids[rows].to(place.device),
+                    inputs=inputs.transform_eval(pixels),
+                    targets=own_samples.targets[rows].to(place.device),
+                    ids=own_samples.ids[rows].to(place.device),
                     positions=torch.arange(len(rows), device=place.device),
                     size=len(rows),
                     classes=classes,
                 )
         finally:
-            ahead.close()
+            pool.close()
 
     return batches
 
 
-def folder_sets(name: str, train: Source, val: Source, crops: Crops, place: Place, names: tuple[str, ...]) -> DataSets:
+def build_folder_sets(
+    name: str, train: Source, val: Source, settings: ImageDataSettings, place: DeviceContext, names: tuple[str, ...]
+) -> DataSets:
     """Two sources of images, decoded in every step. The checksum is of the chosen training samples' names, labels and,
     where they are files, sizes: reading a large set at each start to name it is out of the question."""
-    chosen, held_out = carved(train.targets, name, crops.train_size, crops.minival)
-    heard, look = Complaints(), look_of(crops)
-    skip, classes = crops.on_error == "skip", len(train.classes)
+    chosen, held_out = split_training_set(train.targets, name, settings.train_size, settings.minival)
+    decode_errors, input_spec = DecodeErrors(), build_input_spec(settings)
+    skip, classes = settings.on_error == "skip", len(train.classes)
     samples = Samples(train, chosen)
     parts = {"val": Samples(val, torch.arange(len(val.targets)))}
     if held_out is not None:
         parts["minival"] = Samples(train, held_out)
 
     def loader(batch_size: int, seed: int) -> Loader:
-        return FolderLoader(samples, look, classes, place, batch_size, seed, crops.workers, skip, heard)
+        return FolderLoader(
+            samples, input_spec, classes, place, batch_size, seed, settings.workers, skip, decode_errors
+        )
 
     return DataSets(
-        spec=Spec(classes=classes, channels=3, height=crops.size, width=crops.size),
+        spec=Spec(classes=classes, channels=3, height=settings.size, width=settings.size),
         loader=loader,
-        splits={key: folder_evaluation(part, crops, classes, place, heard) for key, part in parts.items()},
+        splits={
+            key: build_folder_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
+        },
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
-        checksum=checksum(_listed(samples), samples.targets, samples.ids),
-        mean=look.mean,
-        std=look.std,
+        checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids),
+        mean=input_spec.mean,
+        std=input_spec.std,
         names=names,
     )
 
 
-def _listed(samples: Samples) -> str:
+def _hash_file_sizes(samples: Samples) -> str:
     """sha256 over name and size of each sample. A file that is not there has the size -1."""
     digest, source = hashlib.sha256(), samples.source
     for index in samples.ids.tolist():
@@ -222,5 +237,5 @@ def _listed(samples: Samples) -> str:
                 size = source.path(index).stat().st_size
             except OSError:
                 size = -1
-        digest.update(os.fsencode(f"{source.called(index)}\0{size}\n"))
+        digest.update(os.fsencode(f"{source.image_name(index)}\0{size}\n"))
     return digest.hexdigest()

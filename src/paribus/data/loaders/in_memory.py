@@ -8,16 +8,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, named
+from paribus.core.batch import Batch, unique_sample_ids
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, Loader, Place, Spec
-from paribus.data.loaders.epoch_order import order
-from paribus.data.loaders.subset import carved, checksum
-from paribus.data.ops.draws import Draws
-from paribus.data.ops.input_spec import Look
-from paribus.data.ops.inputs import Inputs
+from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
+from paribus.data.loaders.epoch_order import epoch_order
+from paribus.data.loaders.subset import compute_checksum, split_training_set
+from paribus.data.ops.draws import SampleRandom
+from paribus.data.ops.input_spec import InputSpec
+from paribus.data.ops.inputs import InputTransform
 
-Keep = Literal["auto", "device", "host", "mapped"]
+StorageMode = Literal["auto", "device", "host", "mapped"]
 
 
 @dataclass(frozen=True)
@@ -33,16 +33,16 @@ class Images:
     ids: Tensor
     rows: Tensor | None = None
 
-    def chosen(self, index: Tensor) -> "Images":
+    def select(self, index: Tensor) -> "Images":
         """The samples at these places, (m,) int64."""
         rows = index if self.rows is None else self.rows[index]
         return Images(self.images, self.targets[index], self.ids[index], rows)
 
     @property
-    def places(self) -> Tensor:
+    def image_rows(self) -> Tensor:
         return torch.arange(len(self.ids)) if self.rows is None else self.rows
 
-    def kept(self, keep: Keep, device: torch.device) -> "Images":
+    def to_storage(self, keep: StorageMode, device: torch.device) -> "Images":
         """The same samples with their pixels where `keep` says, contiguous.
 
         auto: on the device while they take less than half of its free memory, else as they are, in host memory or a
@@ -50,35 +50,35 @@ class Images:
         mapped file into memory, and auto leaves the pixels as they are.
         """
         if device.type == "cpu":
-            where = self if keep in ("auto", "mapped") else self._at(self._own().clone())
+            where = self if keep in ("auto", "mapped") else self._with_pixels(self._selected_pixels().clone())
             return replace(where, images=where.images.contiguous())
         if keep == "auto":
             size = self.images[0].numel() * len(self.ids)
             keep = "device" if size < torch.cuda.mem_get_info(device)[0] / 2 else "mapped"
         if keep == "device":
-            return self._at(self._own().contiguous().to(device))
-        return self._at(self._own().contiguous().pin_memory()) if keep == "host" else self
+            return self._with_pixels(self._selected_pixels().contiguous().to(device))
+        return self._with_pixels(self._selected_pixels().contiguous().pin_memory()) if keep == "host" else self
 
-    def _own(self) -> Tensor:
+    def _selected_pixels(self) -> Tensor:
         return self.images if self.rows is None else self.images[self.rows]
 
-    def _at(self, images: Tensor) -> "Images":
+    def _with_pixels(self, images: Tensor) -> "Images":
         return Images(images, self.targets, self.ids)
 
 
-class ResidentLoader:
+class InMemoryLoader:
     """Batches from a resident set. An epoch is a fresh permutation; what does not fill a batch waits for the next
     one."""
 
     def __init__(
         self,
         data: Images,
-        look: Look,
+        input_spec: InputSpec,
         classes: int,
-        place: Place,
+        place: DeviceContext,
         batch_size: int,
         seed: int,
-        keep: Keep = "auto",
+        keep: StorageMode = "auto",
     ) -> None:
         n = len(data.ids)
         if batch_size > n:
@@ -86,59 +86,67 @@ class ResidentLoader:
         if batch_size % place.world:
             raise ConfigError(f"batch_size: found {batch_size}; it must be a multiple of the {place.world} processes")
         self.steps_per_epoch = n // batch_size
-        self._look, self._classes, self._place, self._batch_size, self._seed = look, classes, place, batch_size, seed
-        self._data = data.kept(keep, place.device)
-        self._inputs = Inputs(look, place)
+        self._input_spec, self._classes, self._place, self._batch_size, self._seed = (
+            input_spec,
+            classes,
+            place,
+            batch_size,
+            seed,
+        )
+        self._data = data.to_storage(keep, place.device)
+        self._inputs = InputTransform(input_spec, place)
         share = batch_size // place.world
         self._share = slice(place.rank * share, (place.rank + 1) * share)
         self._positions = torch.arange(batch_size, device=place.device)[self._share]
-        self._epoch = _Epoch(-1, self._data.ids, None, self._data.ids, self._data.ids)
-        self._at_once = _at_once(batch_size, look, self._data.images, place)
+        self._epoch = _EpochSamples(-1, self._data.ids, None, self._data.ids, self._data.ids)
+        self._batches_per_block = _count_batches_per_block(batch_size, input_spec, self._data.images, place)
         self._block: tuple[int, int] = (-1, -1)
         self._batches: list[Batch] = []
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`, augmented and normalised. Not to be changed in place."""
-        if self._at_once == 1:
-            return self._made(step, self._positions, self._share)
+        if self._batches_per_block == 1:
+            return self._make_batch(step, self._positions, self._share)
         epoch, k = divmod(step, self.steps_per_epoch)
-        block, i = divmod(k, self._at_once)
+        block, i = divmod(k, self._batches_per_block)
         if self._block != (epoch, block):  # remembered for speed only, as the order of an epoch is
-            self._batches = self._several(step - i, min(self._at_once, self.steps_per_epoch - k + i))
+            self._batches = self._make_batches(step - i, min(self._batches_per_block, self.steps_per_epoch - k + i))
             self._block = (epoch, block)
         return self._batches[i]
 
-    def _several(self, step: int, count: int) -> list[Batch]:
+    def _make_batches(self, step: int, count: int) -> list[Batch]:
         """The batches of so many steps of one epoch, made together."""
         size = self._batch_size
-        whole = self._made(step, self._positions, slice(0, count * size))
+        whole = self._make_batch(step, self._positions, slice(0, count * size))
         parts = (whole.inputs.split(size), whole.targets.split(size), whole.ids.split(size))
         return [replace(whole, inputs=x, targets=y, ids=ids) for x, y, ids in zip(*parts, strict=True)]
 
-    def _made(self, step: int, positions: Tensor, where: slice | Tensor) -> Batch:
+    def _make_batch(self, step: int, positions: Tensor, where: slice | Tensor) -> Batch:
         epoch, k = divmod(step, self.steps_per_epoch)
-        here = self._order_of(epoch).at(where, k * self._batch_size)
+        here = self._load_epoch(epoch).select(where, k * self._batch_size)
         images, rows = self._data.images, here.rows
         if images.device.type != self._place.device.type:
-            images, rows = _brought(images, rows, self._place.device)
+            images, rows = _copy_to_device(images, rows, self._place.device)
         return Batch(
-            inputs=self._inputs.training(images, rows, Draws(self._seed, here.epoch, here.ids, here.copies)),
+            inputs=self._inputs.transform_train(
+                images, rows, SampleRandom(self._seed, here.epoch, here.ids, here.copies)
+            ),
             targets=here.targets,
-            ids=named(here.ids, here.copies),
+            ids=unique_sample_ids(here.ids, here.copies),
             positions=positions,
             size=self._batch_size,
             classes=self._classes,
-            fetch=(lambda places: self._made(step, places, places)) if self._place.world > 1 else None,
+            fetch=(lambda places: self._make_batch(step, places, places)) if self._place.world > 1 else None,
         )
 
-    def _order_of(self, epoch: int) -> "_Epoch":
+    def _load_epoch(self, epoch: int) -> "_EpochSamples":
         # remembered for speed only: it can be made again from the epoch
         if self._epoch.epoch != epoch:
             data, device = self._data, self._place.device
-            rows, copies = order(len(data.ids), self._seed, epoch, self._look.repeats)
-            self._epoch = _Epoch(
+            rows, copies = epoch_order(len(data.ids), self._seed, epoch, self._input_spec.repeats)
+            self._epoch = _EpochSamples(
                 epoch,
-                data.places[rows].to(data.images.device),
+                data.image_rows[rows].to(data.images.device),
                 None if copies is None else copies.to(device),
                 data.ids[rows].to(device),
                 data.targets[rows].to(device),
@@ -146,20 +154,22 @@ class ResidentLoader:
         return self._epoch
 
 
-BLOCK = 2**20  # bytes of inputs that are made at once, if several batches fit in: they wait in the second-level cache
+BLOCK_BYTES = (
+    2**20
+)  # bytes of inputs that are made at once, if several batches fit in: they wait in the second-level cache
 
 
-def _at_once(batch_size: int, look: Look, images: Tensor, place: Place) -> int:
+def _count_batches_per_block(batch_size: int, input_spec: InputSpec, images: Tensor, place: DeviceContext) -> int:
     """How many batches are made together. Between two steps, which take the caches for themselves, making a small batch
     costs five times what it costs in a row: a tenth of the step of the smallest net."""
     if place.world > 1:  # this rank's parts of several batches do not lie together
         return 1
-    height, width = look.size(images.shape[1], images.shape[2])
-    return max(1, BLOCK // (batch_size * height * width * images.shape[3] * place.dtype.itemsize))
+    height, width = input_spec.size(images.shape[1], images.shape[2])
+    return max(1, BLOCK_BYTES // (batch_size * height * width * images.shape[3] * place.dtype.itemsize))
 
 
 @dataclass(frozen=True)
-class _Epoch:
+class _EpochSamples:
     """Samples in the order of an epoch: where they lie (beside the pixels), and who they are (on the device)."""
 
     epoch: int
@@ -168,7 +178,7 @@ class _Epoch:
     ids: Tensor
     targets: Tensor
 
-    def at(self, where: slice | Tensor, start: int) -> "_Epoch":
+    def select(self, where: slice | Tensor, start: int) -> "_EpochSamples":
         """The samples at these places of the batch that begins at `start`."""
         if isinstance(where, slice):
             where = beside = slice(where.start + start, where.stop + start)
@@ -176,21 +186,26 @@ class _Epoch:
             where = where + start
             beside = where.to(self.rows.device)
         copies = None if self.copies is None else self.copies[where]
-        return _Epoch(self.epoch, self.rows[beside], copies, self.ids[where], self.targets[where])
+        return _EpochSamples(self.epoch, self.rows[beside], copies, self.ids[where], self.targets[where])
 
 
-def _brought(images: Tensor, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+def _copy_to_device(images: Tensor, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
     """The images of a batch, copied from the host to the device without a wait, and where they lie now."""
     batch = torch.empty(len(rows), *images.shape[1:], dtype=images.dtype, pin_memory=device.type == "cuda")
     torch.index_select(images, 0, rows, out=batch)
     return batch.to(device, non_blocking=True), torch.arange(len(rows), device=device)
 
 
-View = Callable[[Tensor], Tensor]
+EvalTransform = Callable[[Tensor], Tensor]
 
 
-def evaluation_batches(
-    data: Images, look: Look, classes: int, place: Place, keep: Keep = "auto", view: View | None = None
+def build_evaluation(
+    data: Images,
+    input_spec: InputSpec,
+    classes: int,
+    place: DeviceContext,
+    keep: StorageMode = "auto",
+    eval_transform: EvalTransform | None = None,
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order, the last batch as long as it comes. Ranks share no sample.
 
@@ -199,10 +214,10 @@ def evaluation_batches(
     """
     n = len(data.ids)
     first, last = (n * r // place.world for r in (place.rank, place.rank + 1))
-    share = data.chosen(torch.arange(first, last)).kept(keep, place.device)
-    rows = share.places.to(share.images.device)
+    share = data.select(torch.arange(first, last)).to_storage(keep, place.device)
+    rows = share.image_rows.to(share.images.device)
     targets, ids = share.targets.to(place.device), share.ids.to(place.device)
-    inputs = Inputs(look, place)
+    inputs = InputTransform(input_spec, place)
 
     def batches(batch_size: int) -> Iterator[Batch]:
         # an empty share gives an empty batch: ranks sum the same keys
@@ -211,9 +226,9 @@ def evaluation_batches(
             if share.images.device.type == place.device.type:
                 images = share.images[rows[here]]
             else:
-                images, _ = _brought(share.images, rows[here], place.device)
+                images, _ = _copy_to_device(share.images, rows[here], place.device)
             yield Batch(
-                inputs=inputs.plain(images if view is None else view(images)),
+                inputs=inputs.transform_eval(images if eval_transform is None else eval_transform(images)),
                 targets=targets[here],
                 ids=ids[here],
                 positions=torch.arange(start, start + len(ids[here]), device=place.device),
@@ -224,44 +239,47 @@ def evaluation_batches(
     return batches
 
 
-def resident_sets(
+def build_in_memory_sets(
     name: str,
     train: Images,
     val: Images,
     classes: int,
-    look: Look,
-    place: Place,
+    input_spec: InputSpec,
+    place: DeviceContext,
     train_size: int | None,
     minival: int,
     names: tuple[str, ...] = (),
-    keep: Keep = "auto",
-    view: View | None = None,
+    keep: StorageMode = "auto",
+    eval_transform: EvalTransform | None = None,
     pixels: str | None = None,
 ) -> DataSets:
     """Carve `minival` images for selection from the training set, then keep `train_size` of the rest.
 
-    view: what evaluation makes of stored images (see evaluation_batches), for every split. pixels: a checksum that
+    view: what evaluation makes of stored images (see build_evaluation), for every split. pixels: a checksum that
     stands for the training pixels (a pack has one), so that they need not be read to name the subset.
     """
-    used, held_out = carved(train.targets, name, train_size, minival)
+    used, held_out = split_training_set(train.targets, name, train_size, minival)
     splits = {"val": val}
     if held_out is not None:
-        splits["minival"] = train.chosen(held_out)
+        splits["minival"] = train.select(held_out)
     if len(used) < len(train.ids):
-        train = train.chosen(used)
+        train = train.select(used)
     _, height, width, channels = train.images.shape
-    height, width = look.size(height, width)
+    height, width = input_spec.size(height, width)
 
     def loader(batch_size: int, seed: int) -> Loader:
-        return ResidentLoader(train, look, classes, place, batch_size, seed, keep)
+        return InMemoryLoader(train, input_spec, classes, place, batch_size, seed, keep)
 
     return DataSets(
         spec=Spec(classes=classes, channels=channels, height=height, width=width),
         loader=loader,
-        splits={key: evaluation_batches(part, look, classes, place, keep, view) for key, part in splits.items()},
+        splits={
+            key: build_evaluation(part, input_spec, classes, place, keep, eval_transform)
+            for key, part in splits.items()
+        },
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
-        checksum=checksum(pixels or train.images, train.targets, train.ids, train.rows),
-        mean=look.mean,
-        std=look.std,
+        checksum=compute_checksum(pixels or train.images, train.targets, train.ids, train.rows),
+        mean=input_spec.mean,
+        std=input_spec.std,
         names=names,
     )

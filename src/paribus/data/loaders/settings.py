@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from paribus.core.build import schema
-from paribus.data.ops.input_spec import Augmentation, Interpolation, Look, ResizedCrop
+from paribus.data.ops.input_spec import Augmentation, InputSpec, Interpolation, ResizedCrop
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -14,7 +14,7 @@ _Ratio = Annotated[float, Field(gt=0)]
 
 
 @schema
-class Crops:
+class ImageDataSettings:
     """For training: a box of random area and shape resized to size×size (torchvision's RandomResizedCrop), a mirror
     image half of the time, then `augment` by name in order; each sample `repeats` times in a row. For evaluation: the
     shorter side to size / eval_ratio, the middle size×size of it.
@@ -47,8 +47,12 @@ class Crops:
                 raise ValueError(f"{key}: found [{low}, {high}]; the least comes first")
 
 
-def look_of(crops: Crops) -> Look:
+def build_input_spec(settings: ImageDataSettings) -> InputSpec:
     """The look of such inputs."""
-    crop = ResizedCrop(size=crops.size, scale=crops.scale, ratio=crops.ratio, interpolation=crops.interpolation)
+    crop = ResizedCrop(
+        size=settings.size, scale=settings.scale, ratio=settings.ratio, interpolation=settings.interpolation
+    )
     mean, std = _IMAGENET
-    return Look(crops.mean or mean, crops.std or std, crop, crops.flip, crops.augment, crops.repeats)
+    return InputSpec(
+        settings.mean or mean, settings.std or std, crop, settings.flip, settings.augment, settings.repeats
+    )

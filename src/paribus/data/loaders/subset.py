@@ -9,7 +9,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.streams import stream
 
 
-def _per_class(counts: list[int], n: int) -> list[int]:
+def _allocate_per_class(counts: list[int], n: int) -> list[int]:
     """n shared out in proportion to the counts, by largest remainder (the smaller class id first in a tie)."""
     total = sum(counts)
     shares = [count * n / total for count in counts]
@@ -20,23 +20,25 @@ def _per_class(counts: list[int], n: int) -> list[int]:
     return out
 
 
-def carved(targets: Tensor, name: str, train_size: int | None, minival: int) -> tuple[Tensor, Tensor | None]:
+def split_training_set(
+    targets: Tensor, name: str, train_size: int | None, minival: int
+) -> tuple[Tensor, Tensor | None]:
     """The training samples that are used, and those held out for selection, as indices in increasing order: `minival`
     are carved first, then `train_size` of the rest are kept; None keeps all, 0 carves none."""
     used, held_out = torch.arange(len(targets)), None
     if minival >= len(targets):
         raise ConfigError(f"data.minival: found {minival}; there are {len(targets)} training images to share")
     if minival:
-        held_out = stratified(targets, minival, name, last=True, key="data.minival")
+        held_out = sample_stratified(targets, minival, name, last=True, key="data.minival")
         rest = torch.ones(len(targets), dtype=torch.bool)
         rest[held_out] = False
         used = used[rest]
     if train_size is not None:
-        used = used[stratified(targets[used], train_size, name, key="data.train_size")]
+        used = used[sample_stratified(targets[used], train_size, name, key="data.train_size")]
     return used, held_out
 
 
-def stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: str = "n") -> Tensor:
+def sample_stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: str = "n") -> Tensor:
     """Indices of n samples, in increasing order, with the classes in proportion.
 
     Each class has one fixed order; the first ones are taken, or with `last` the last ones. So a smaller subset lies
@@ -47,13 +49,13 @@ def stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: s
     classes = int(targets.max()) + 1
     members = [torch.nonzero(targets == k).flatten() for k in range(classes)]
     chosen: list[Tensor] = []
-    for k, count in enumerate(_per_class([len(m) for m in members], n)):
+    for k, count in enumerate(_allocate_per_class([len(m) for m in members], n)):
         order = members[k][torch.randperm(len(members[k]), generator=stream(0, "subset", name, k))]
         chosen.append(order[len(order) - count :] if last else order[:count])
     return torch.cat(chosen).sort().values
 
 
-def checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:
+def compute_checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:
     """sha256 over the chosen samples: their indices, labels and pixels.
 
     images: (N, h, w, c), of which `rows` are chosen (None: all), or a checksum that stands for all of them.

@@ -35,35 +35,35 @@ from paribus.core.errors import RunFailed
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-AHEAD = 2  # batches that each worker has in hand or ready
+PREFETCH_FACTOR = 2  # batches that each worker has in hand or ready
 
 
-class Make(Protocol[T_co]):
+class ItemFactory(Protocol[T_co]):
     """Makes the thing with this index, a pure function. Stops early, with any value, once `wanted` says no."""
 
-    def __call__(self, index: int, wanted: Callable[[], bool]) -> T_co: ...
+    def __call__(self, index: int, is_wanted: Callable[[], bool]) -> T_co: ...
 
 
-class Ahead(Generic[T]):
+class WorkerPool(Generic[T]):
     """`take(index)` is make(index). count: worker processes, started by the first `take`; 0 makes it here and now.
 
     make and what it holds go to the workers by fork where there is fork, else by pickle. pinned: tensors come in
     page-locked memory, for copies to CUDA that nobody waits for.
     """
 
-    def __init__(self, make: Make[T], count: int, pinned: bool = False) -> None:
+    def __init__(self, make: ItemFactory[T], count: int, pinned: bool = False) -> None:
         self._make, self._count, self._pinned = make, count, pinned
-        self._team: _Team[T] | None = None
+        self._running: _RunningWorkers[T] | None = None
 
     def take(self, index: int) -> T:
         """Raises RunFailed if a worker has died."""
         if not self._count:
             return self._make(index, _always)
-        if self._team is None:
-            self._team = _Team(self._make, self._count, self._pinned)
-            weakref.finalize(self, self._team.close).atexit = False  # at exit the team's own comes first
+        if self._running is None:
+            self._running = _RunningWorkers(self._make, self._count, self._pinned)
+            weakref.finalize(self, self._running.close).atexit = False  # at exit the team's own comes first
         try:
-            return self._team.take(index)
+            return self._running.take(index)
         except RuntimeError as error:
             self.close()
             text = " ".join(str(error).split())
@@ -76,12 +76,12 @@ class Ahead(Generic[T]):
 
     def close(self) -> None:
         """End the workers. A later `take` starts new ones."""
-        if self._team is not None:
-            self._team.close()
-            self._team = None
+        if self._running is not None:
+            self._running.close()
+            self._running = None
 
 
-def buffer(*shape: int) -> Tensor:
+def allocate_buffer(*shape: int) -> Tensor:
     """An uninitialised uint8 tensor; in a worker already in the memory that it shares with the run, so that what is
     written there is not copied on its way."""
     if get_worker_info() is None:
@@ -91,25 +91,25 @@ def buffer(*shape: int) -> Tensor:
     return torch.empty(0, dtype=torch.uint8).set_(storage)[: torch.Size(shape).numel()].view(shape)
 
 
-class _Team(Generic[T]):
+class _RunningWorkers(Generic[T]):
     """Running workers and the stream of indices they are at."""
 
-    def __init__(self, make: Make[T], count: int, pinned: bool) -> None:
+    def __init__(self, make: ItemFactory[T], count: int, pinned: bool) -> None:
         method = "fork" if sys.platform == "linux" else None  # elsewhere, and by default since 3.14, workers import all
         context: Any = multiprocessing.get_context(method)
-        self._leaving = context.RawValue(ctypes.c_bool, False)
-        self._steps = _Steps()
-        self._loader: _AsAsked[T] | None = _AsAsked(
-            _Indexed(make, self._leaving),  # pyright: ignore[reportArgumentType]
+        self._is_closing = context.RawValue(ctypes.c_bool, False)
+        self._sampler = _IndexSampler()
+        self._loader: _QuietDataLoader[T] | None = _QuietDataLoader(
+            _IndexedDataset(make, self._is_closing),  # pyright: ignore[reportArgumentType]
             batch_size=None,
-            sampler=self._steps,
+            sampler=self._sampler,
             num_workers=count,
-            collate_fn=_as_it_is,
+            collate_fn=_identity,
             pin_memory=pinned,
-            worker_init_fn=_Begin(self._leaving),
+            worker_init_fn=_WorkerInit(self._is_closing),
             multiprocessing_context=context,
             generator=torch.Generator(),
-            prefetch_factor=AHEAD,
+            prefetch_factor=PREFETCH_FACTOR,
             persistent_workers=True,
         )
         self._stream: Iterator[T] | None = None
@@ -117,10 +117,10 @@ class _Team(Generic[T]):
 
     def take(self, index: int) -> T:
         if self._stream is None or index != self._next:
-            self._steps.start = index
+            self._sampler.start = index
             assert self._loader is not None
             first = self._stream is None
-            with _starting():
+            with _signals_blocked():
                 self._stream = iter(self._loader)
             if first:
                 atexit.register(self.close)  # after torch's own, so it runs before them
@@ -128,21 +128,21 @@ class _Team(Generic[T]):
         return next(self._stream)
 
     def close(self) -> None:
-        self._leaving.value = True
+        self._is_closing.value = True
         with suppress(RuntimeError):  # a worker that is dead already
             self._stream = self._loader = None  # the iterator's __del__ ends the workers
         atexit.unregister(self.close)
 
 
-_MEANT_FOR_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+_RUN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 @contextmanager
-def _starting() -> Iterator[None]:
+def _signals_blocked() -> Iterator[None]:
     """While workers start: signals wait until a worker has said what it does with them (_Begin), and torch's handler of
     ended children, which raises wherever the run is, does not stay; `take` finds out within 5 s."""
     ended = signal.getsignal(signal.SIGCHLD)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _MEANT_FOR_THE_RUN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _RUN_SIGNALS)
     try:
         yield
     finally:
@@ -151,14 +151,14 @@ def _starting() -> Iterator[None]:
             signal.signal(signal.SIGCHLD, ended)
 
 
-class _AsAsked(DataLoader[T]):
+class _QuietDataLoader(DataLoader[T]):
     """torch's, without its warning about more workers than cores."""
 
     def check_worker_number_rationality(self) -> None:
         return
 
 
-class _Steps:
+class _IndexSampler:
     """An endless stream of indices from `start`, read when torch starts it (again)."""
 
     start = 0
@@ -167,39 +167,39 @@ class _Steps:
         return itertools.count(self.start)
 
 
-class _Indexed(Generic[T]):
+class _IndexedDataset(Generic[T]):
     """What torch calls a dataset: one index, one whole batch."""
 
-    def __init__(self, make: Make[T], leaving: Any) -> None:
-        self._make, self._leaving = make, leaving
+    def __init__(self, make: ItemFactory[T], is_closing: Any) -> None:
+        self._make, self._is_closing = make, is_closing
 
     def __getitem__(self, index: int) -> T:
-        return self._make(index, lambda: not self._leaving.value)
+        return self._make(index, lambda: not self._is_closing.value)
 
 
-class _Begin:
+class _WorkerInit:
     """What a worker does first."""
 
-    def __init__(self, leaving: Any) -> None:
-        self._leaving = leaving
+    def __init__(self, is_closing: Any) -> None:
+        self._is_closing = is_closing
 
     def __call__(self, worker: int) -> None:
-        for number in _MEANT_FOR_THE_RUN:
+        for number in _RUN_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
         # torch ends with SIGTERM what does not end in 5 s
-        signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self._leaving.value else None)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _MEANT_FOR_THE_RUN)
-        threading.Thread(target=_leave_with_parent, daemon=True).start()
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self._is_closing.value else None)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _RUN_SIGNALS)
+        threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
         os._exit(1)
 
 
-def _as_it_is(item: T) -> T:
+def _identity(item: T) -> T:
     return item
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from paribus.data.ops.input_spec import Interpolation
 
 
-def transformed(images: Tensor, matrix: Tensor, fill: Sequence[int], interpolation: Interpolation) -> Tensor:
+def affine_transform(images: Tensor, matrix: Tensor, fill: Sequence[int], interpolation: Interpolation) -> Tensor:
     """Image.transform(size, AFFINE, matrix, interpolation, fillcolor=fill) of each image.
 
     images: (b, h, w, c) uint8. matrix: (b, 6) float64, from the pixels of the result to those of the image: x is
@@ -31,14 +31,14 @@ def transformed(images: Tensor, matrix: Tensor, fill: Sequence[int], interpolati
 
     def along(row: Tensor) -> Tensor:
         begin = (start + row) * width
-        return _between([pixels[begin + column].double() for column in columns], dx)
+        return _interpolate([pixels[begin + column].double() for column in columns], dx)
 
-    value = _between([along(row) for row in rows], dy).clamp(0, 255).to(torch.uint8)
+    value = _interpolate([along(row) for row in rows], dy).clamp(0, 255).to(torch.uint8)
     levels = [torch.where(outside, level, value[..., i]) for i, level in enumerate(fill[:channels])]
     return torch.stack(levels, 3)
 
 
-def _between(values: list[Tensor], share: Tensor) -> Tensor:
+def _interpolate(values: list[Tensor], share: Tensor) -> Tensor:
     """The value at `share` of the way from the (second) value to the next."""
     if len(values) == 2:
         return values[0] + (values[1] - values[0]) * share
@@ -47,7 +47,7 @@ def _between(values: list[Tensor], share: Tensor) -> Tensor:
     return b + share * (first + share * (second + share * third))
 
 
-def rotation(degrees: Tensor, height: int, width: int) -> Tensor:
+def rotation_matrices(degrees: Tensor, height: int, width: int) -> Tensor:
     """(b, 6) matrices of Image.rotate: by this angle, counterclockwise, around the centre."""
     angle = -torch.deg2rad(degrees.double())
     cos, sin = angle.cos(), angle.sin()

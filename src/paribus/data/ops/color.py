@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def blended(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:
+def blend(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:
     """Image.blend: other + factor · (image − other), cut off and truncated to a grey level.
 
     other: uint8 of the images' shape or one that is broadcast to it. factor: (b,) float32.
@@ -36,17 +36,17 @@ def mean_grey(images: Tensor) -> Tensor:
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
     """ImageEnhance.Brightness: 0 is black, 1 the image."""
-    return blended(images.new_zeros(1, 1, 1, 1), images, factor)
+    return blend(images.new_zeros(1, 1, 1, 1), images, factor)
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
     """ImageEnhance.Contrast: 0 is the mean grey everywhere, 1 the image."""
-    return blended(mean_grey(images), images, factor)
+    return blend(mean_grey(images), images, factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
     """ImageEnhance.Color: 0 is grey, 1 the image."""
-    return images if images.shape[3] == 1 else blended(grey(images), images, factor)
+    return images if images.shape[3] == 1 else blend(grey(images), images, factor)
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
         rows = x[:, :-2] + x[:, 1:-1] + x[:, 2:]
         total = rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:] + 4 * x[:, 1:-1, 1:-1]
         smooth[:, 1:-1, 1:-1] = ((2 * total + 13) // 26).to(torch.uint8)
-    return blended(smooth, images, factor)
+    return blend(smooth, images, factor)
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
@@ -65,12 +65,12 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
     of 256 steps. shift: (b,) float in −0.5..0.5. An image of one channel has no hue."""
     if images.shape[3] == 1:
         return images
-    h, s, v = _hsv(images)
+    h, s, v = _rgb_to_hsv(images)
     turned = (h + (shift.double() * 255).trunc().long()[:, None, None]) % 256
-    return _rgb(turned, s, v)
+    return _hsv_to_rgb(turned, s, v)
 
 
-def _hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _rgb_to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Convert.c's rgb2hsv: (b, h, w) int64 each, 0..255."""
     red, green, blue = (part.float() for part in images.unbind(3))
     most, least = torch.maximum(torch.maximum(red, green), blue), torch.minimum(torch.minimum(red, green), blue)
@@ -93,7 +93,7 @@ def _hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return h.clamp(0, 255), s.clamp(0, 255), most.long()
 
 
-def _rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
+def _hsv_to_rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
     """Convert.c's hsv2rgb: (b, h, w, 3) uint8."""
     sixth = (h.double() * 6.0 / 255.0).floor()
     part = (h.double() * 6.0 / 255.0 - sixth).float().double()
@@ -115,7 +115,7 @@ def _rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
 # Look-up tables: (b, c, 256) uint8, one for each channel of each image
 
 
-def looked_up(images: Tensor, tables: Tensor) -> Tensor:
+def apply_tables(images: Tensor, tables: Tensor) -> Tensor:
     """Each grey level replaced by its entry."""
     b, _, _, c = images.shape
     start = 256 * torch.arange(b * c, device=images.device).view(b, 1, 1, c)

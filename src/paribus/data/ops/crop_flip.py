@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 
-def padded(images: Tensor, pad: int) -> Tensor:
+def pad_images(images: Tensor, pad: int) -> Tensor:
     """(n, h, w, c) with `pad` black pixels on every side."""
     if pad == 0:
         return images
@@ -28,28 +28,28 @@ def crop(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, height: int, w
     return runs[rows[:, None], y, left[:, None]].view(-1, height, width, c)
 
 
-def flipped(images: Tensor, mirrored: Tensor) -> Tensor:
+def hflip(images: Tensor, mirrored: Tensor) -> Tensor:
     """(b, h, w, c) with the chosen images mirrored left to right; mirrored: (b,) bool."""
     return torch.where(mirrored[:, None, None, None], images.flip(2), images)
 
 
-def normalised(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:
+def normalize(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.memory_format) -> Tensor:
     """(b, h, w, c) uint8 to (b, c, h, w) of mean's dtype: (x / 255 − mean) / std, per channel.
 
     mean, std: (c,) in units of the 0–1 range.
     """
-    scale, shift = moments(mean, std)
+    scale, shift = scale_and_shift(mean, std)
     out = images.to(mean.dtype) * scale + shift
     # a permuted view of (b, h, w, c) is channels_last already, so only the contiguous layout costs a copy
     return out.permute(0, 3, 1, 2).contiguous(memory_format=memory_format)
 
 
-def moments(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
+def scale_and_shift(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
     """What a grey level is multiplied with, and what is then added."""
     return 1 / (255 * std), -mean / std
 
 
-def downsampled(images: Tensor, size: int) -> Tensor:
+def downsample(images: Tensor, size: int) -> Tensor:
     """(n, h, w, c) uint8 to (n, size, size, c) by averaging areas, rounded to the nearest grey level. Once, at
     loading."""
     out = [

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from paribus.core.batch import named
-from paribus.core.streams import key64, uniform_from
-from paribus.data.ops.native import drawn, kernels
+from paribus.core.batch import unique_sample_ids
+from paribus.core.streams import key64, uniform_from_key
+from paribus.data.ops.native import draw_uniform, load_kernels
 
 
 @dataclass(frozen=True)
-class Draws:
+class SampleRandom:
     """Numbers in [0, 1) of a batch's samples, by name: a pure function of (seed, name, epoch, sample, copy).
 
     ids: (b,) int64 indices of the samples in the full training set of their source, on any device.
@@ -24,5 +24,5 @@ class Draws:
 
     def __call__(self, name: str, n: int) -> Tensor:
         """(b, n) float32 on the ids' device. Two augmentations never share a name."""
-        ids, key = named(self.ids, self.copies), key64(self.seed, f"augment.{name}", self.epoch)
-        return drawn(key, ids, n) if ids.is_cpu and kernels() is not None else uniform_from(key, ids, n)
+        ids, key = unique_sample_ids(self.ids, self.copies), key64(self.seed, f"augment.{name}", self.epoch)
+        return draw_uniform(key, ids, n) if ids.is_cpu and load_kernels() is not None else uniform_from_key(key, ids, n)

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.data.ops.draws import Draws
+from paribus.data.ops.draws import SampleRandom
 
-_TRIES = 10
+_CROP_TRIES = 10
 
 Interpolation = Literal["bilinear", "bicubic"]
 
@@ -28,7 +28,7 @@ class Augmentation(Protocol):
     name: its key in data.augment, which its draws' names begin with.
     """
 
-    def __call__(self, images: Tensor, draws: Draws, name: str) -> Tensor: ...
+    def __call__(self, images: Tensor, draws: SampleRandom, name: str) -> Tensor: ...
 
 
 @schema
@@ -60,30 +60,30 @@ class ResizedCrop:
             if low > high:
                 raise ValueError(f"{name}: found [{low}, {high}]; the first must not be greater than the second")
 
-    def boxes(self, draws: Draws, heights: int | Tensor, widths: int | Tensor) -> Tensor:
+    def boxes(self, draws: SampleRandom, heights: int | Tensor, widths: int | Tensor) -> Tensor:
         """(b, 4) int64 boxes: ten tries for one that lies in the image, else the largest centred one in the ratio.
 
         heights, widths: of the images, one for all or (b,). In float64, without a branch on a value.
         """
-        drawn = draws("resized_crop", 2 * _TRIES + 2).double()
+        drawn = draws("resized_crop", 2 * _CROP_TRIES + 2).double()
         height, width = (torch.as_tensor(v, device=drawn.device).expand(len(drawn)) for v in (heights, widths))
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         area = (height * width)[:, None] * (
-            self.scale[0] + drawn[:, 0 : 2 * _TRIES : 2] * (self.scale[1] - self.scale[0])
+            self.scale[0] + drawn[:, 0 : 2 * _CROP_TRIES : 2] * (self.scale[1] - self.scale[0])
         )
-        aspect = torch.exp(low + drawn[:, 1 : 2 * _TRIES : 2] * (high - low))
+        aspect = torch.exp(low + drawn[:, 1 : 2 * _CROP_TRIES : 2] * (high - low))
         w, h = (area * aspect).sqrt().round(), (area / aspect).sqrt().round()
         fits = (w > 0) & (w <= width[:, None]) & (h > 0) & (h <= height[:, None])
         first = fits.int().argmax(1, keepdim=True)
-        whole_h, whole_w = self._centred(height.double(), width.double())
+        whole_h, whole_w = self._largest_centre_size(height.double(), width.double())
         fitted = fits.any(1)
         h = torch.where(fitted, h.gather(1, first)[:, 0], whole_h)
         w = torch.where(fitted, w.gather(1, first)[:, 0], whole_w)
         room = torch.stack((height - h, width - w), 1)
-        corner = torch.where(fitted[:, None], drawn[:, 2 * _TRIES :] * (room + 1), room / 2).floor()
+        corner = torch.where(fitted[:, None], drawn[:, 2 * _CROP_TRIES :] * (room + 1), room / 2).floor()
         return torch.cat((corner, h[:, None], w[:, None]), 1).long()
 
-    def _centred(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
+    def _largest_centre_size(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         least, most = self.ratio
         shape = width / height
         h = torch.where(shape < least, (width / least).round(), height)
@@ -92,7 +92,7 @@ class ResizedCrop:
 
 
 @dataclass(frozen=True)
-class Look:
+class InputSpec:
     """How pixels become inputs: mean and std of a channel in units of the 0–1 range, and the training augmentation.
 
     flip: a mirror image half of the time. augment: by name, in order, after crop and flip and before normalisation.

@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paribus.core.native import NotCompiled, library, parallel
+from paribus.core.native import CompileError, load_library, openmp_parallel
 
 _SOURCE = Path(__file__).with_name("inputs.c")
-_TONES = Path(__file__).with_name("color.c")
-MOST_CHANNELS = 4  # as in pixels.c
+_COLOR_SOURCE = Path(__file__).with_name("color.c")
+MAX_CHANNELS = 4  # as in pixels.c
 _POINTERS = ("images", "rows", "ids", "boxes", "scale", "shift", "out", "out_bytes")
 _NUMBERS = ("count", "height", "width", "channels", "out_height", "out_width", "pad", "key", "flip", "channels_last")
 
 
-class Job(ctypes.Structure):
+class KernelArguments(ctypes.Structure):
     """pixels.c explains the fields; the last two are its own."""
 
     _fields_ = [
@@ -30,7 +30,7 @@ class Job(ctypes.Structure):
     ]
 
 
-class Changes(ctypes.Structure):
+class ColorKernelArguments(ctypes.Structure):
     """The job of tones.c, which explains the fields."""
 
     _fields_ = [
@@ -44,16 +44,16 @@ _OPERATIONS = (
     "none", "brightness", "contrast", "saturation", "hue", "sharpness", "autocontrast", "equalize", "invert",
     "posterize", "solarize", "solarize_add", "affine",
 )  # fmt: skip
-CODES = {name: code for code, name in enumerate(_OPERATIONS)}  # as tones.c counts them
+OPERATION_CODES = {name: code for code, name in enumerate(_OPERATIONS)}  # as tones.c counts them
 
 
 @functools.cache
-def kernels() -> Any:
+def load_kernels() -> Any:
     """The compiled functions, or None after one warning that says why there are none."""
     try:
-        compiled: Any = library(_SOURCE, "pixels")
-        tones: Any = library(_TONES, "tones")
-    except NotCompiled as error:
+        compiled: Any = load_library(_SOURCE, "pixels")
+        color: Any = load_library(_COLOR_SOURCE, "tones")
+    except CompileError as error:
         warnings.warn(
             f"data on a CPU is fastest with a C compiler and a folder for what it makes: {error}; tensor operations "
             "are used instead, with the same results",
@@ -61,36 +61,36 @@ def kernels() -> Any:
         )
         return None
     compiled.pixels.restype = ctypes.c_int
-    compiled.pixels.argtypes = [ctypes.POINTER(Job), ctypes.c_void_p]
+    compiled.pixels.argtypes = [ctypes.POINTER(KernelArguments), ctypes.c_void_p]
     compiled.draws.restype = None
     compiled.draws.argtypes = [ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p]
-    tones.tones.restype = ctypes.c_int
-    tones.tones.argtypes = [ctypes.POINTER(Changes), ctypes.c_void_p]
-    compiled.change = tones.tones
+    color.tones.restype = ctypes.c_int
+    color.tones.argtypes = [ctypes.POINTER(ColorKernelArguments), ctypes.c_void_p]
+    compiled.change = color.tones
     return compiled
 
 
-def run(job: Job) -> None:
+def run_kernel(job: KernelArguments) -> None:
     """Do the job on torch's threads. Raises MemoryError."""
     job.threads = torch.get_num_threads()
-    if kernels().pixels(job, parallel()):
+    if load_kernels().pixels(job, openmp_parallel()):
         raise MemoryError("no memory for the rows of an image")
 
 
-def drawn(key: int, ids: Tensor, n: int) -> Tensor:
+def draw_uniform(key: int, ids: Tensor, n: int) -> Tensor:
     """core/streams.uniform_from for ids in the memory of a CPU: the same numbers, without thirty small operations."""
     ids = ids.contiguous()
     out = torch.empty(len(ids), n)
-    kernels().draws(key, ids.data_ptr(), len(ids), n, out.data_ptr())
+    load_kernels().draws(key, ids.data_ptr(), len(ids), n, out.data_ptr())
     return out
 
 
-def changes(images: Tensor) -> bool:
+def has_color_kernel(images: Tensor) -> bool:
     """Whether `changed` takes these images."""
-    return images.is_cpu and images.shape[3] in (1, 3) and kernels() is not None
+    return images.is_cpu and images.shape[3] in (1, 3) and load_kernels() is not None
 
 
-def changed(
+def apply_operations(
     images: Tensor, operations: Tensor, arguments: Tensor, fill: tuple[int, ...] = (), bicubic: bool = False
 ) -> Tensor:
     """Each image with its own operations, one after another.
@@ -101,7 +101,7 @@ def changed(
     out = images.clone(memory_format=torch.contiguous_format)
     operations, arguments = operations.to(torch.int32).contiguous(), arguments.double().contiguous()
     levels = torch.tensor(fill or (0,) * images.shape[3])
-    job = Changes(
+    job = ColorKernelArguments(
         images=out.data_ptr(),
         operations=operations.data_ptr(),
         arguments=arguments.data_ptr(),
@@ -114,6 +114,6 @@ def changed(
         bicubic=bicubic,
         threads=torch.get_num_threads(),
     )
-    if kernels().change(job, parallel()):
+    if load_kernels().change(job, openmp_parallel()):
         raise MemoryError("no memory for a copy of an image")
     return out

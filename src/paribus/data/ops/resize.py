@@ -30,10 +30,10 @@ def resized_crop(
     chosen = images[rows]
 
     def across(part: Tensor) -> Tensor:
-        return _along(part, 2, left, width, size[1], interpolation)
+        return _resize_axis(part, 2, left, width, size[1], interpolation)
 
     def down(part: Tensor) -> Tensor:
-        return _along(part, 1, top, height, size[0], interpolation)
+        return _resize_axis(part, 1, top, height, size[0], interpolation)
 
     # each image needs one of the two orders; to know which, the host would have to wait for the device
     first_down = vertical_first(height, width, size)[:, None, None, None]
@@ -45,7 +45,7 @@ def vertical_first(height: Tensor, width: Tensor, size: tuple[int, int]) -> Tens
     return height - size[0] > 2 * (width - size[1]).clamp(min=0)
 
 
-def _along(images: Tensor, axis: int, start: Tensor, length: Tensor, size: int, filter: Interpolation) -> Tensor:
+def _resize_axis(images: Tensor, axis: int, start: Tensor, length: Tensor, size: int, filter: Interpolation) -> Tensor:
     """One pass: (b, h, w, c) with `axis` resized to `size` from `length` pixels at `start`."""
     first, weights = taps(length, size, images.shape[axis], filter)
     total = None

@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
 from paribus.core.errors import RunFailed
-from paribus.data.trees.decoding import BadImage, packed
+from paribus.data.trees.decoding import BadImage, decode_square
 
-_AHEAD = 2  # finished chunks a process that wait for an earlier one; each is up to 16 MiB
+_MAX_WAITING_CHUNKS = 2  # finished chunks a process that wait for an earlier one; each is up to 16 MiB
 
 
 @dataclass(frozen=True)
@@ -29,34 +29,34 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Pixels:
+class DecodedChunk:
     """rows: uint8 pixels of the images that decoded, one after another. skipped: places in the chunk, and reasons."""
 
     rows: bytes
     skipped: tuple[tuple[int, str], ...]
 
 
-def decoded_chunk(chunk: Chunk) -> Pixels:
+def decode_chunk(chunk: Chunk) -> DecodedChunk:
     rows, skipped = list[bytes](), list[tuple[int, str]]()
     for i, path in enumerate(chunk.paths):
         try:
-            rows.append(packed(os.path.join(chunk.tree, path), chunk.size, path).tobytes())
+            rows.append(decode_square(os.path.join(chunk.tree, path), chunk.size, path).tobytes())
         except BadImage as error:
             if not chunk.skip:
                 raise
             skipped.append((i, str(error)))
-    return Pixels(b"".join(rows), tuple(skipped))
+    return DecodedChunk(b"".join(rows), tuple(skipped))
 
 
-def in_order(chunks: Sequence[Chunk], workers: int) -> Iterator[Pixels]:
+def decode_in_order(chunks: Sequence[Chunk], workers: int) -> Iterator[DecodedChunk]:
     """The chunks' pixels, in their order. Raises BadImage, of the first chunk that has one, and RunFailed where a
     process was ended from outside."""
     if workers <= 1 or len(chunks) <= 1:
-        yield from map(decoded_chunk, chunks)
+        yield from map(decode_chunk, chunks)
         return
-    with_pipe = [_started() for _ in range(min(workers, len(chunks)))]
+    with_pipe = [_start_process() for _ in range(min(workers, len(chunks)))]
     try:
-        yield from _gathered(chunks, [pipe for _, pipe in with_pipe])
+        yield from _gather(chunks, [pipe for _, pipe in with_pipe])
     finally:
         for process, pipe in with_pipe:
             pipe.close()
@@ -65,11 +65,11 @@ def in_order(chunks: Sequence[Chunk], workers: int) -> Iterator[Pixels]:
             process.join()
 
 
-def _gathered(chunks: Sequence[Chunk], pipes: list[Connection]) -> Iterator[Pixels]:
-    idle, busy, done = list(pipes), dict[Connection, int](), dict[int, Pixels | BadImage]()
-    sent = given = 0
-    while given < len(chunks):
-        while idle and sent < len(chunks) and sent - given < len(pipes) * _AHEAD:
+def _gather(chunks: Sequence[Chunk], pipes: list[Connection]) -> Iterator[DecodedChunk]:
+    idle, busy, done = list(pipes), dict[Connection, int](), dict[int, DecodedChunk | BadImage]()
+    sent = yielded = 0
+    while yielded < len(chunks):
+        while idle and sent < len(chunks) and sent - yielded < len(pipes) * _MAX_WAITING_CHUNKS:
             pipe = idle.pop()
             busy[pipe] = sent
             _send(pipe, chunks[sent])
@@ -78,12 +78,12 @@ def _gathered(chunks: Sequence[Chunk], pipes: list[Connection]) -> Iterator[Pixe
             assert isinstance(pipe, Connection)
             done[busy.pop(pipe)] = _receive(pipe)
             idle.append(pipe)
-        while given in done:
-            found = done.pop(given)
-            if isinstance(found, BadImage):
-                raise found
-            given += 1
-            yield found
+        while yielded in done:
+            result = done.pop(yielded)
+            if isinstance(result, BadImage):
+                raise result
+            yielded += 1
+            yield result
 
 
 def _send(pipe: Connection, chunk: Chunk) -> None:
@@ -91,10 +91,10 @@ def _send(pipe: Connection, chunk: Chunk) -> None:
         pipe.send(chunk)
 
 
-def _receive(pipe: Connection) -> Pixels | BadImage:
+def _receive(pipe: Connection) -> DecodedChunk | BadImage:
     try:
         found = pipe.recv()
-        return found if isinstance(found, BadImage) else Pixels(pipe.recv_bytes(), found)
+        return found if isinstance(found, BadImage) else DecodedChunk(pipe.recv_bytes(), found)
     except (EOFError, OSError) as error:
         raise RunFailed(
             "a process that decodes images was ended from outside (out of memory?); the same command goes on from "
@@ -102,16 +102,16 @@ def _receive(pipe: Connection) -> Pixels | BadImage:
         ) from error
 
 
-def _started() -> tuple[BaseProcess, Connection]:
+def _start_process() -> tuple[BaseProcess, Connection]:
     context = multiprocessing.get_context("spawn")  # fork would copy the lock's thread in whatever state it is
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_run_worker, args=(child_end,), daemon=True)
     process.start()
-    theirs.close()
-    return process, ours
+    child_end.close()
+    return process, parent_end
 
 
-def _serve(pipe: Connection) -> None:
+def _run_worker(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told by the same Ctrl-C
     while True:
         try:
@@ -119,12 +119,12 @@ def _serve(pipe: Connection) -> None:
         except EOFError:
             return
         try:
-            made: Pixels | BadImage = decoded_chunk(chunk)
+            result: DecodedChunk | BadImage = decode_chunk(chunk)
         except BadImage as error:
-            made = error
+            result = error
         with suppress(OSError):  # the parent has gone; the next recv says so
-            if isinstance(made, BadImage):
-                pipe.send(made)
+            if isinstance(result, BadImage):
+                pipe.send(result)
             else:
-                pipe.send(made.skipped)
-                pipe.send_bytes(made.rows)  # apart, since pickling would copy them
+                pipe.send(result.skipped)
+                pipe.send_bytes(result.rows)  # apart, since pickling would copy them

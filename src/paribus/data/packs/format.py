@@ -21,13 +21,13 @@ from typing import Annotated, Any, cast
 
 from pydantic import Field
 
-from paribus.core.build import checked, schema
+from paribus.core.build import instantiate, schema
 from paribus.core.errors import ConfigError
-from paribus.data.trees.manifest import FOLDER, manifest
-from paribus.data.trees.tree import SPLITS, find_tree, fingerprint, listing, selected
+from paribus.data.trees.manifest import FOLDER, load_manifest
+from paribus.data.trees.tree import SPLITS, compute_fingerprint, find_tree, list_images, select_images
 
-FORMAT = 1
-RECORD = "pack.json"
+FORMAT_VERSION = 1
+RECORD_FILE = "pack.json"
 _ROW_BYTES = 8  # of a target and of an id
 _Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _File = Annotated[str, Field(pattern=r"^[\w-]+\.[a-z]+$")]
@@ -53,7 +53,7 @@ class SplitRecord:
 
 
 @schema
-class Record:
+class PackRecord:
     """pack.json. rule: how images were chosen, decoded and resized, in words. names: the file of the list that chose.
     tree: where the source lay, for people. fingerprint: of the source (data/trees/tree.py). partial: what it lacked."""
 
@@ -71,24 +71,24 @@ class Record:
     checksum: _Digest
 
     @property
-    def row(self) -> int:
+    def image_bytes(self) -> int:
         """Bytes of an image."""
         return self.size * self.size * 3
 
 
-def checksum_of(name: str, size: int, classes: tuple[str, ...], splits: Mapping[str, SplitRecord]) -> str:
+def compute_pack_checksum(name: str, size: int, classes: tuple[str, ...], splits: Mapping[str, SplitRecord]) -> str:
     """sha256 over the sums of all that training sees."""
     parts = {k: [s.images, s.chunk, s.rows, s.sha256, s.targets_sha256, s.ids_sha256] for k, s in splits.items()}
-    text = json.dumps([FORMAT, name, size, classes, parts], sort_keys=True)
+    text = json.dumps([FORMAT_VERSION, name, size, classes, parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def written_out(record: Record) -> str:
+def format_record(record: PackRecord) -> str:
     return json.dumps(asdict(cast(Any, record)), indent=1, sort_keys=True) + "\n"
 
 
-def prepare_command(
-    name: str, size: int, folder: Path, root: Path | None, record: Record | None = None, listed: str = "FILE"
+def format_prepare_command(
+    name: str, size: int, folder: Path, root: Path | None, record: PackRecord | None = None, listed: str = "FILE"
 ) -> str:
     """What makes this pack, to be copied. record: of the pack there, whose ways are kept."""
     words = ["paribus", "data", "prepare", name, "--root", str(root) if root else "DIR", "--size", str(size)]
@@ -106,9 +106,9 @@ def default_folder(root: Path, name: str, size: int) -> Path:
     return root / "packed" / f"{name}-{size}"
 
 
-def read_record(folder: Path) -> Record | None:
+def read_record(folder: Path) -> PackRecord | None:
     """None where there is no pack. Raises ConfigError where its pack.json is of another format, or damaged."""
-    path = folder / RECORD
+    path = folder / RECORD_FILE
     try:
         content: Any = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -117,41 +117,47 @@ def read_record(folder: Path) -> Record | None:
         raise ConfigError(f"{path} is damaged or cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{path} is damaged: found {type(content).__name__}, expected an object")
-    if content.get("format") != FORMAT:
-        raise ConfigError(f"{folder} is a pack of format {content.get('format')!r}; this paribus reads format {FORMAT}")
+    if content.get("format") != FORMAT_VERSION:
+        raise ConfigError(
+            f"{folder} is a pack of format {content.get('format')!r}; this paribus reads format {FORMAT_VERSION}"
+        )
     splits = content.get("splits")
     if not isinstance(splits, dict) or set(splits) != {"train", "val"}:
         raise ConfigError(f"{path} is damaged: splits: expected train and val")
     try:
-        made = {k: checked(SplitRecord, _tuples(v), f"splits.{k}") for k, v in splits.items()}
-        record = checked(Record, {**_tuples(content), "splits": made})
+        made = {k: instantiate(SplitRecord, _lists_to_tuples(v), f"splits.{k}") for k, v in splits.items()}
+        record = instantiate(PackRecord, {**_lists_to_tuples(content), "splits": made})
     except ConfigError as error:
         raise ConfigError(f"{path} is damaged: {error}") from error
     for key, s in record.splits.items():
         if len(s.rows) != len(s.sha256) or sum(s.rows) != s.images or s.images > s.listed:
             raise ConfigError(f"{path} is damaged: splits.{key}: its counts contradict each other")
-    if checksum_of(record.name, record.size, record.classes, record.splits) != record.checksum:
+    if compute_pack_checksum(record.name, record.size, record.classes, record.splits) != record.checksum:
         raise ConfigError(f"{path} is damaged: its checksum is not that of its content")
     return record
 
 
-def _tuples(content: Any) -> dict[str, Any]:
+def _lists_to_tuples(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"found {type(content).__name__}, expected an object")
     return {str(k): tuple(v) if isinstance(v, list) else v for k, v in content.items()}
 
 
-def lengths(record: Record) -> dict[str, int]:
+def list_file_sizes(record: PackRecord) -> dict[str, int]:
     """Files of a pack and their bytes."""
     found: dict[str, int] = {}
     for s in record.splits.values():
-        found |= {s.pixels: s.images * record.row, s.targets: s.images * _ROW_BYTES, s.ids: s.images * _ROW_BYTES}
+        found |= {
+            s.pixels: s.images * record.image_bytes,
+            s.targets: s.images * _ROW_BYTES,
+            s.ids: s.images * _ROW_BYTES,
+        }
     return found
 
 
-def faults(folder: Path, record: Record, deep: bool) -> Iterator[str]:
+def find_faults(folder: Path, record: PackRecord, deep: bool) -> Iterator[str]:
     """What is wrong with a pack's files: lengths, and checksums of the first and last chunk, or of everything."""
-    for file, expected in lengths(record).items():
+    for file, expected in list_file_sizes(record).items():
         try:
             found = (folder / file).stat().st_size
         except OSError as error:
@@ -163,15 +169,15 @@ def faults(folder: Path, record: Record, deep: bool) -> Iterator[str]:
         yield f"{folder / record.names} is not there"
     for s in record.splits.values():
         try:
-            yield from _wrong_sums(folder, s, record.row, deep)
+            yield from _find_wrong_checksums(folder, s, record.image_bytes, deep)
         except OSError as error:
             yield f"{error.filename or folder / s.pixels}: {error.strerror}"
 
 
-def _wrong_sums(folder: Path, s: SplitRecord, row: int, deep: bool) -> Iterator[str]:
+def _find_wrong_checksums(folder: Path, s: SplitRecord, row: int, deep: bool) -> Iterator[str]:
     for file, expected in ((s.targets, s.targets_sha256), (s.ids, s.ids_sha256)):
         if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
-            yield f"{folder / file}: the checksum is not that of {RECORD}"
+            yield f"{folder / file}: the checksum is not that of {RECORD_FILE}"
     with open(folder / s.pixels, "rb") as file:
         start = 0
         for i, (rows, expected) in enumerate(zip(s.rows, s.sha256, strict=True)):
@@ -183,9 +189,9 @@ def _wrong_sums(folder: Path, s: SplitRecord, row: int, deep: bool) -> Iterator[
             start += rows * row
 
 
-def changed(folder: Path, record: Record, source_root: Path | None) -> str:
+def explain_source_change(folder: Path, record: PackRecord, source_root: Path | None) -> str:
     """In words how the source differs from what was packed; "" where it does not, or is not there."""
-    known = None if record.name == FOLDER else manifest(record.name)
+    known = None if record.name == FOLDER else load_manifest(record.name)
     if source_root is None:
         return ""
     try:
@@ -194,28 +200,28 @@ def changed(folder: Path, record: Record, source_root: Path | None) -> str:
         return ""
     partial = bool(record.partial)
     try:
-        names = names_of(folder, record)
-        parts = [selected(listing(tree, split, known, partial), known, names, partial) for split in SPLITS]
+        names = read_training_names(folder, record)
+        parts = [select_images(list_images(tree, split, known, partial), known, names, partial) for split in SPLITS]
     except ConfigError as error:
         return str(error)
     for part, packed in zip(parts, (record.splits[split] for split in SPLITS), strict=True):
         if len(part.paths) != packed.listed:
             return f"{tree / part.split} has {len(part.paths):,} images now, {packed.listed:,} then"
-    if fingerprint(parts) != record.fingerprint:
+    if compute_fingerprint(parts) != record.fingerprint:
         return f"files in {tree} were replaced, renamed or copied anew (names, sizes or times differ)"
     return ""
 
 
-def files_of(record: Record) -> set[str]:
-    return {RECORD, *lengths(record), *([record.names] if record.names else [])}
+def list_files(record: PackRecord) -> set[str]:
+    return {RECORD_FILE, *list_file_sizes(record), *([record.names] if record.names else [])}
 
 
-def names_of(folder: Path, record: Record) -> tuple[str, ...] | None:
+def read_training_names(folder: Path, record: PackRecord) -> tuple[str, ...] | None:
     """The list of names that chose the training images. Raises ConfigError where it has gone."""
-    return read_names(folder / record.names) if record.names else None
+    return read_name_list(folder / record.names) if record.names else None
 
 
-def read_names(path: Path) -> tuple[str, ...]:
+def read_name_list(path: Path) -> tuple[str, ...]:
     """One image a line, by file name or class/file. Raises ConfigError."""
     try:
         lines = os.fsdecode(path.read_bytes()).splitlines()

@@ -11,8 +11,14 @@ import torch
 from torch import Tensor
 
 from paribus.core.errors import ConfigError
-from paribus.data.packs.format import Record, SplitRecord, changed, lengths, prepare_command, read_record
-from paribus.data.packs.format import default_folder as default_folder
+from paribus.data.packs.format import (
+    PackRecord,
+    SplitRecord,
+    explain_source_change,
+    format_prepare_command,
+    list_file_sizes,
+    read_record,
+)
 
 
 @dataclass(frozen=True)
@@ -49,40 +55,44 @@ def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> P
     source, or its files are not as long as they must be. Checksums are the business of `paribus data check`.
     """
 
-    def again(record: Record | None) -> str:
+    def rebuild_command(record: PackRecord | None) -> str:
         listed = str(folder / record.names) if record is not None and record.names else "FILE"
-        return prepare_command(name, size, folder, source_root, record, listed)
+        return format_prepare_command(name, size, folder, source_root, record, listed)
 
     try:
         record = read_record(folder)
     except ConfigError as error:
-        raise ConfigError(f"{error}; remove {folder} and run: {again(None)}") from error
+        raise ConfigError(f"{error}; remove {folder} and run: {rebuild_command(None)}") from error
     if record is None:
-        raise ConfigError(f"data.pack: no pack of {name} at {size} pixels in {folder}; make it with: {again(None)}")
+        raise ConfigError(
+            f"data.pack: no pack of {name} at {size} pixels in {folder}; make it with: {rebuild_command(None)}"
+        )
     if (record.name, record.size) != (name, size):
         raise ConfigError(
             f"data.pack: {folder} is a pack of {record.name} at {record.size} pixels, not of {name} at {size}; choose "
-            f"another folder, or remove this one and run: {again(None)}"
+            f"another folder, or remove this one and run: {rebuild_command(None)}"
         )
-    for file, length in lengths(record).items():
+    for file, length in list_file_sizes(record).items():
         found = (folder / file).stat().st_size if (folder / file).is_file() else -1
         if found != length:
             what = "is not there" if found < 0 else f"has {found:,} bytes, {length:,} expected"
-            raise ConfigError(f"{folder / file} {what}; the pack is damaged, make it again with: {again(record)}")
-    if why := changed(folder, record, source_root):
-        raise ConfigError(f"{folder} was packed from other files: {why}; make it again with: {again(record)}")
-    splits = {split: _mapped(folder, s, size) for split, s in record.splits.items()}
+            raise ConfigError(
+                f"{folder / file} {what}; the pack is damaged, make it again with: {rebuild_command(record)}"
+            )
+    if why := explain_source_change(folder, record, source_root):
+        raise ConfigError(f"{folder} was packed from other files: {why}; make it again with: {rebuild_command(record)}")
+    splits = {split: _map_split(folder, s, size) for split, s in record.splits.items()}
     return Pack(folder, name, size, record.classes, splits, record.checksum, record.partial, record.rule)
 
 
-def _mapped(folder: Path, s: SplitRecord, size: int) -> PackedSplit:
-    images = _tensor(folder / s.pixels, np.dtype("u1"), (s.images, size, size, 3))
-    targets = _tensor(folder / s.targets, np.dtype("<i8"), (s.images,))
-    ids = _tensor(folder / s.ids, np.dtype("<i8"), (s.images,))
+def _map_split(folder: Path, s: SplitRecord, size: int) -> PackedSplit:
+    images = _map_tensor(folder / s.pixels, np.dtype("u1"), (s.images, size, size, 3))
+    targets = _map_tensor(folder / s.targets, np.dtype("<i8"), (s.images,))
+    ids = _map_tensor(folder / s.ids, np.dtype("<i8"), (s.images,))
     return PackedSplit(images, targets, ids, s.skipped)
 
 
-def _tensor(path: Path, kind: "np.dtype[np.generic]", shape: tuple[int, ...]) -> Tensor:
+def _map_tensor(path: Path, kind: "np.dtype[np.generic]", shape: tuple[int, ...]) -> Tensor:
     """Read-only and shared, unlike torch.from_file: a private mapping counts against memory, and ImageNet at 160 pixels
     (98 GB) would be refused on most machines."""
     if shape[0] == 0:

@@ -9,16 +9,24 @@ from pathlib import Path
 
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
-from paribus.data.packs.format import Record, default_folder, faults, read_names, read_record
-from paribus.data.packs.write import Job, Packing, Said
+from paribus.data.packs.format import PackRecord, default_folder, find_faults, read_name_list, read_record
+from paribus.data.packs.write import PackJob, PackWriter, ProgressSink
 from paribus.data.trees import decoding
-from paribus.data.trees.archives import unpacked
-from paribus.data.trees.manifest import FOLDER, Manifest, manifest
-from paribus.data.trees.tree import SPLITS, Listing, find_tree, fingerprint, listing, selected, shortfalls
+from paribus.data.trees.archives import ensure_unpacked
+from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
+from paribus.data.trees.tree import (
+    SPLITS,
+    Listing,
+    compute_fingerprint,
+    find_shortfalls,
+    find_tree,
+    list_images,
+    select_images,
+)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class PrepareRequest:
     """What to prepare. out: the pack's folder, None for ROOT/packed/NAME-SIZE. names: file with the training images."""
 
     name: str
@@ -37,7 +45,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Found:
+class SourceInspection:
     """A tree as it lies there. parts: the images of each split. partial: what it lacks. names: of a list, if any."""
 
     tree: Path
@@ -47,64 +55,64 @@ class Found:
     names: tuple[str, ...] | None
 
 
-def look(wanted: Wanted, said: Said) -> Found:
+def inspect_source(request: PrepareRequest, progress: ProgressSink) -> SourceInspection:
     """Find the tree (unpack or fetch it, where asked) and compare it with the manifest. Raises ConfigError."""
-    known = None if wanted.name == FOLDER else manifest(wanted.name)
-    names = read_names(wanted.names) if wanted.names else None
-    if known is None and wanted.download:
+    known = None if request.name == FOLDER else load_manifest(request.name)
+    names = read_name_list(request.names) if request.names else None
+    if known is None and request.download:
         raise ConfigError("--download: there is nothing to fetch for a tree of your own")
     try:
-        tree = find_tree(wanted.root, known)
+        tree = find_tree(request.root, known)
     except ConfigError:
-        if known is None or not unpacked(known, wanted.root, wanted.size, wanted.download, said.tell):
+        if known is None or not ensure_unpacked(known, request.root, request.size, request.download, progress.log):
             raise
-        tree = find_tree(wanted.root, known)
-    missing = wanted.allow_missing
-    parts = {s: selected(listing(tree, s, known, missing), known, names, missing) for s in SPLITS}
-    partial = shortfalls(parts, known, names) if known else []
+        tree = find_tree(request.root, known)
+    missing = request.allow_missing
+    parts = {s: select_images(list_images(tree, s, known, missing), known, names, missing) for s in SPLITS}
+    partial = find_shortfalls(parts, known, names) if known else []
     for split, part in parts.items():
-        said.tell(f"{tree / split}: {len(part.paths):,} images, {len(part.classes) - len(part.absent):,} classes")
+        progress.log(f"{tree / split}: {len(part.paths):,} images, {len(part.classes) - len(part.absent):,} classes")
         if part.ignored:
-            said.tell(f"{tree / split}: {part.ignored:,} files are no images by their names and are not read")
+            progress.log(f"{tree / split}: {part.ignored:,} files are no images by their names and are not read")
     if partial and not missing:
         raise ConfigError(
-            f"{tree} is not all of {wanted.name} ({'; '.join(partial)}); --allow-missing takes it as it is"
+            f"{tree} is not all of {request.name} ({'; '.join(partial)}); --allow-missing takes it as it is"
         )
     if partial:
-        said.tell(f"a part of {wanted.name} only: {'; '.join(partial)}")
-    return Found(tree, known, parts, tuple(partial), names)
+        progress.log(f"a part of {request.name} only: {'; '.join(partial)}")
+    return SourceInspection(tree, known, parts, tuple(partial), names)
 
 
-def prepare(wanted: Wanted, said: Said) -> Record:
+def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
     """Make the pack, or go on with one begun, or find it there. Raises ConfigError, BadImage and RunFailed; the earlier
     pack stays until the new one is whole."""
-    found = look(wanted, said)
-    source, folder = fingerprint(found.parts.values()), wanted.folder
-    _refuse_other_use(folder)
-    with _telling_of_disk(folder):
+    inspection = inspect_source(request, progress)
+    source, folder = compute_fingerprint(inspection.parts.values()), request.folder
+    _check_folder_is_for_packs(folder)
+    with _disk_errors_explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder):
-            there = _sound(folder)
-            if there and _same(there, wanted, found, source):
-                said.tell(f"{folder} is packed already, from these files")
-                return there
-            job = Job(
-                name=wanted.name,
-                size=wanted.size,
+            existing = _read_valid_pack(folder)
+            if existing and _is_up_to_date(existing, request, inspection, source):
+                progress.log(f"{folder} is packed already, from these files")
+                return existing
+            job = PackJob(
+                name=request.name,
+                size=request.size,
                 folder=folder,
-                workers=wanted.workers,
-                skip=wanted.skip,
-                tree=found.tree,
-                parts=found.parts,
-                partial=found.partial,
-                names=found.names,
-                rule=_rule(found),
+                workers=request.workers,
+                skip=request.skip,
+                tree=inspection.tree,
+                parts=inspection.parts,
+                partial=inspection.partial,
+                names=inspection.names,
+                rule=_describe_rule(inspection),
                 source=source,
             )
-            return Packing(job, said).run()
+            return PackWriter(job, progress).run()
 
 
-def _refuse_other_use(folder: Path) -> None:
+def _check_folder_is_for_packs(folder: Path) -> None:
     """A pack has a folder of its own: another's files would lie among its own."""
     with suppress(OSError):
         there = sorted(p.name for p in folder.iterdir())
@@ -114,35 +122,39 @@ def _refuse_other_use(folder: Path) -> None:
             )
 
 
-def _sound(folder: Path) -> Record | None:
+def _read_valid_pack(folder: Path) -> PackRecord | None:
     """The pack there, if its files are as they should be."""
     try:
         record = read_record(folder)
     except ConfigError:  # damaged, or another format: made anew
         return None
-    return record if record is not None and not any(faults(folder, record, deep=False)) else None
+    return record if record is not None and not any(find_faults(folder, record, deep=False)) else None
 
 
-def _same(record: Record, wanted: Wanted, found: Found, source: str) -> bool:
-    rule = _rule(found)
-    return (record.name, record.size, record.fingerprint) == (wanted.name, wanted.size, source) and record.rule == rule
+def _is_up_to_date(record: PackRecord, request: PrepareRequest, inspection: SourceInspection, source: str) -> bool:
+    rule = _describe_rule(inspection)
+    return (record.name, record.size, record.fingerprint) == (
+        request.name,
+        request.size,
+        source,
+    ) and record.rule == rule
 
 
-def _rule(found: Found) -> dict[str, str]:
+def _describe_rule(inspection: SourceInspection) -> dict[str, str]:
     chosen = "all images"
-    if found.names is not None:
-        digest = hashlib.sha256("\n".join(found.names).encode(errors="surrogateescape")).hexdigest()
-        chosen = f"training images by a list of {len(found.names)} names (sha256 of its lines {digest})"
-    elif found.known is not None and found.known.share is not None:
+    if inspection.names is not None:
+        digest = hashlib.sha256("\n".join(inspection.names).encode(errors="surrogateescape")).hexdigest()
+        chosen = f"training images by a list of {len(inspection.names)} names (sha256 of its lines {digest})"
+    elif inspection.known is not None and inspection.known.share is not None:
         chosen = (
-            f"{found.known.share:g} of the training images: shared among classes by largest remainder, in a class "
+            f"{inspection.known.share:g} of the training images: shared among classes by largest remainder, in a class "
             "those with the smallest sha256 of the file name; not the list of SimCLR"
         )
-    return {"chosen": chosen, "decoded": decoding.RULE, "resized": decoding.PACKED}
+    return {"chosen": chosen, "decoded": decoding.DECODE_RULE, "resized": decoding.RESIZE_RULE}
 
 
 @contextmanager
-def _telling_of_disk(folder: Path) -> Iterator[None]:
+def _disk_errors_explained(folder: Path) -> Iterator[None]:
     """What the file system refuses, as one line."""
     try:
         yield

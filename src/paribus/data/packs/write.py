@@ -16,28 +16,28 @@ from pathlib import Path
 from typing import IO
 
 from paribus.core.errors import ConfigError
-from paribus.core.runfolder import sync_folder, write_atomically
-from paribus.data.packs.decode_pool import Chunk, Pixels, in_order
+from paribus.core.runfolder import fsync_folder, write_atomically
+from paribus.data.packs.decode_pool import Chunk, DecodedChunk, decode_in_order
 from paribus.data.packs.format import (
-    FORMAT,
-    RECORD,
-    Record,
+    FORMAT_VERSION,
+    RECORD_FILE,
+    PackRecord,
     SplitRecord,
-    checksum_of,
-    files_of,
+    compute_pack_checksum,
+    format_record,
+    list_files,
     read_record,
-    written_out,
 )
 from paribus.data.trees import decoding
 from paribus.data.trees.decoding import BadImage
 from paribus.data.trees.tree import SPLITS, Listing
 
 _CHUNK_BYTES = 2**24  # what a kill may cost, what a process holds, and what one fsync writes
-_SPARE = 2**20  # bytes beside the pixels that must fit, and a little more
+_SPARE_BYTES = 2**20  # bytes beside the pixels that must fit, and a little more
 
 
 @dataclass(frozen=True)
-class Job:
+class PackJob:
     """What is to be packed. folder: of the pack, locked. skip: leave out images that do not decode. tree, parts: where
     they lie, and which. partial, names, rule, source (a fingerprint): as in packfile.Record."""
 
@@ -55,16 +55,16 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Said:
+class ProgressSink:
     """Where progress goes. tell: a line. begin: how many images there are, and how many of them are done; gives what is
     called with each number of further ones."""
 
-    tell: Callable[[str], None]
+    log: Callable[[str], None]
     begin: Callable[[int, int], Callable[[int], None]]
 
 
 @dataclass(frozen=True)
-class Line:
+class JournalLine:
     """A finished chunk in the journal."""
 
     split: str
@@ -73,7 +73,7 @@ class Line:
     skipped: tuple[tuple[int, str], ...]
 
 
-def append(file: IO[bytes], content: bytes) -> None:
+def append_to_disk(file: IO[bytes], content: bytes) -> None:
     """At the end, and down to the disk. What was written of it when the disk fills goes again."""
     start = file.seek(0, os.SEEK_END)
     try:
@@ -86,35 +86,35 @@ def append(file: IO[bytes], content: bytes) -> None:
         raise
 
 
-class Packing:
+class PackWriter:
     """One pack in the making."""
 
-    def __init__(self, job: Job, said: Said) -> None:
-        self._job, self._said, self._folder, self._row = job, said, job.folder, job.size * job.size * 3
-        self._chunk = max(1, min(256, _CHUNK_BYTES // self._row))
-        self._versions = decoding.versions()
-        plan = [FORMAT, job.name, job.size, job.source, self._chunk, job.rule, self._versions]
+    def __init__(self, job: PackJob, progress: ProgressSink) -> None:
+        self._job, self._progress, self._folder, self._image_bytes = job, progress, job.folder, job.size * job.size * 3
+        self._chunk = max(1, min(256, _CHUNK_BYTES // self._image_bytes))
+        self._versions = decoding.decoder_versions()
+        plan = [FORMAT_VERSION, job.name, job.size, job.source, self._chunk, job.rule, self._versions]
         self._plan = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:12]
         self._journal = self._folder / f"unfinished-{self._plan}.jsonl"
 
-    def run(self) -> Record:
-        self._clear(keep=self._files(_earlier(self._folder)))
-        lines = self._done_before()
+    def run(self) -> PackRecord:
+        self._clear(keep=self._files_to_keep(_read_earlier_record(self._folder)))
+        lines = self._read_finished_chunks()
         total = sum(len(part.paths) for part in self._job.parts.values())
         done = sum(line.rows + len(line.skipped) for line in lines)
         self._check_space(total - done)
-        self._cut_to(lines)
+        self._truncate_to(lines)
         if done:
-            self._said.tell(f"going on after {done:,} of {total:,} images that were packed before")
-        return self._finished(self._pack(lines, self._said.begin(total, done)))
+            self._progress.log(f"going on after {done:,} of {total:,} images that were packed before")
+        return self._finish(self._pack_chunks(lines, self._progress.begin(total, done)))
 
-    def _name(self, split: str, kind: str) -> str:
+    def _file_name(self, split: str, kind: str) -> str:
         return f"{split}-{self._plan}.{kind}"
 
-    def _files(self, earlier: Record | None) -> set[str]:
+    def _files_to_keep(self, earlier: PackRecord | None) -> set[str]:
         """What must not be cleared away: the earlier pack, and what this one has so far."""
-        own = {self._name(split, kind) for split in SPLITS for kind in ("pixels", "targets", "ids", "names")}
-        return {"lock", self._journal.name, *own, *(files_of(earlier) if earlier else ())}
+        own = {self._file_name(split, kind) for split in SPLITS for kind in ("pixels", "targets", "ids", "names")}
+        return {"lock", self._journal.name, *own, *(list_files(earlier) if earlier else ())}
 
     def _clear(self, keep: set[str]) -> None:
         """Files of packs begun from another source or by other rules, and after the end those of the earlier pack."""
@@ -124,42 +124,44 @@ class Packing:
                 path.unlink()
 
     def _check_space(self, images: int) -> None:
-        needed, free = images * (self._row + 16) + _SPARE, shutil.disk_usage(self._folder).free
-        self._said.tell(f"{self._folder}: {images:,} images of {self._job.size}×{self._job.size} need {_size(needed)}")
+        needed, free = images * (self._image_bytes + 16) + _SPARE_BYTES, shutil.disk_usage(self._folder).free
+        self._progress.log(
+            f"{self._folder}: {images:,} images of {self._job.size}×{self._job.size} need {_format_size(needed)}"
+        )
         if needed > free:
             raise ConfigError(
-                f"{self._folder}: {images:,} images need {_size(needed)}, {_size(free)} are free there; choose another "
-                "folder with --out, or a smaller --size"
+                f"{self._folder}: {images:,} images need {_format_size(needed)}, {_format_size(free)} are free there; "
+                "choose another folder with --out, or a smaller --size"
             )
 
-    def _done_before(self) -> list[Line]:
+    def _read_finished_chunks(self) -> list[JournalLine]:
         """The chunks of the journal whose pixels are on the disk as they were."""
-        sound = list[Line]()
+        sound = list[JournalLine]()
         lengths: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        for line in _lines(self._journal) if self._journal.exists() else ():
-            path = self._folder / self._name(line.split, "pixels")
+        for line in _read_journal(self._journal) if self._journal.exists() else ():
+            path = self._folder / self._file_name(line.split, "pixels")
             if not path.is_file():
                 break
             with open(path, "rb") as file:
                 file.seek(lengths[line.split])
-                if hashlib.sha256(file.read(line.rows * self._row)).hexdigest() != line.sha256:
+                if hashlib.sha256(file.read(line.rows * self._image_bytes)).hexdigest() != line.sha256:
                     break
             sound.append(line)
-            lengths[line.split] += line.rows * self._row
+            lengths[line.split] += line.rows * self._image_bytes
         if not self._job.skip and (bad := next((line for line in sound if line.skipped), None)):
             raise BadImage(
                 f"{self._job.tree}/{bad.skipped[0][1]}; --on-error skip leaves it out, as the run before did"
             )
         return sound
 
-    def _cut_to(self, lines: Sequence[Line]) -> None:
+    def _truncate_to(self, lines: Sequence[JournalLine]) -> None:
         """Leave nothing else in the journal and in the files of pixels."""
         for split in SPLITS:
-            with open(self._folder / self._name(split, "pixels"), "ab") as file:
-                file.truncate(sum(line.rows for line in lines if line.split == split) * self._row)
-        write_atomically(self._journal, "".join(_written(line) for line in lines))
+            with open(self._folder / self._file_name(split, "pixels"), "ab") as file:
+                file.truncate(sum(line.rows for line in lines if line.split == split) * self._image_bytes)
+        write_atomically(self._journal, "".join(_format_journal_line(line) for line in lines))
 
-    def _pack(self, lines: list[Line], advance: Callable[[int], None]) -> dict[str, SplitRecord]:
+    def _pack_chunks(self, lines: list[JournalLine], advance: Callable[[int], None]) -> dict[str, SplitRecord]:
         """The chunks that no line tells of yet, both splits in one go: processes start once."""
         job, todo = self._job, list[tuple[str, Chunk]]()
         for split, part in job.parts.items():
@@ -169,24 +171,28 @@ class Packing:
                 todo.append((split, Chunk(str(job.tree), chosen, job.size, job.skip)))
         with ExitStack() as stack:
             journal = stack.enter_context(open(self._journal, "ab"))
-            files = {s: stack.enter_context(open(self._folder / self._name(s, "pixels"), "ab")) for s in SPLITS}
-            for (split, chunk), made in zip(todo, self._made([chunk for _, chunk in todo]), strict=True):
-                line = Line(split, len(made.rows) // self._row, hashlib.sha256(made.rows).hexdigest(), made.skipped)
-                append(files[split], made.rows)
-                append(journal, _written(line).encode())
+            files = {s: stack.enter_context(open(self._folder / self._file_name(s, "pixels"), "ab")) for s in SPLITS}
+            for (split, chunk), made in zip(todo, self._decode_chunks([chunk for _, chunk in todo]), strict=True):
+                line = JournalLine(
+                    split, len(made.rows) // self._image_bytes, hashlib.sha256(made.rows).hexdigest(), made.skipped
+                )
+                append_to_disk(files[split], made.rows)
+                append_to_disk(journal, _format_journal_line(line).encode())
                 lines.append(line)
                 advance(len(chunk.paths))
-        return {s: self._record(s, job.parts[s], [line for line in lines if line.split == s]) for s in SPLITS}
+        return {
+            s: self._write_split_record(s, job.parts[s], [line for line in lines if line.split == s]) for s in SPLITS
+        }
 
-    def _made(self, chunks: Sequence[Chunk]) -> Iterator[Pixels]:
+    def _decode_chunks(self, chunks: Sequence[Chunk]) -> Iterator[DecodedChunk]:
         try:
-            yield from in_order(chunks, self._job.workers)
+            yield from decode_in_order(chunks, self._job.workers)
         except BadImage as error:
             raise BadImage(
                 f"{self._job.tree}/{error}; --on-error skip leaves such images out and lists them"
             ) from error
 
-    def _record(self, split: str, part: Listing, lines: Sequence[Line]) -> SplitRecord:
+    def _write_split_record(self, split: str, part: Listing, lines: Sequence[JournalLine]) -> SplitRecord:
         gone = {k * self._chunk + i for k, line in enumerate(lines) for i, _ in line.skipped}
         ids = [i for i in range(len(part.paths)) if i not in gone]
         if not ids:
@@ -194,14 +200,14 @@ class Packing:
         sums = {}
         for kind, numbers in (("ids", ids), ("targets", [part.targets[i] for i in ids])):
             content = b"".join(n.to_bytes(8, "little") for n in numbers)
-            write_atomically(self._folder / self._name(split, kind), content)
+            write_atomically(self._folder / self._file_name(split, kind), content)
             sums[kind] = hashlib.sha256(content).hexdigest()
         return SplitRecord(
             images=len(ids),
             listed=len(part.paths),
-            pixels=self._name(split, "pixels"),
-            targets=self._name(split, "targets"),
-            ids=self._name(split, "ids"),
+            pixels=self._file_name(split, "pixels"),
+            targets=self._file_name(split, "targets"),
+            ids=self._file_name(split, "ids"),
             chunk=self._chunk,
             rows=tuple(line.rows for line in lines),
             sha256=tuple(line.sha256 for line in lines),
@@ -210,14 +216,14 @@ class Packing:
             skipped=tuple(reason for line in lines for _, reason in line.skipped),
         )
 
-    def _finished(self, splits: dict[str, SplitRecord]) -> Record:
+    def _finish(self, splits: dict[str, SplitRecord]) -> PackRecord:
         job, names = self._job, None
         if job.names is not None:
-            names = self._name("train", "names")
+            names = self._file_name("train", "names")
             write_atomically(self._folder / names, b"".join(os.fsencode(name) + b"\n" for name in job.names))
         classes = job.parts["train"].classes
-        record = Record(
-            format=FORMAT,
+        record = PackRecord(
+            format=FORMAT_VERSION,
             name=job.name,
             size=job.size,
             classes=classes,
@@ -228,31 +234,31 @@ class Packing:
             fingerprint=job.source,
             partial=job.partial,
             names=names,
-            checksum=checksum_of(job.name, job.size, classes, splits),
+            checksum=compute_pack_checksum(job.name, job.size, classes, splits),
         )
-        sync_folder(self._folder)
-        write_atomically(self._folder / RECORD, written_out(record))
-        self._clear(keep=files_of(record))
+        fsync_folder(self._folder)
+        write_atomically(self._folder / RECORD_FILE, format_record(record))
+        self._clear(keep=list_files(record))
         return record
 
 
-def _earlier(folder: Path) -> Record | None:
+def _read_earlier_record(folder: Path) -> PackRecord | None:
     try:
         return read_record(folder)
     except ConfigError:
         return None
 
 
-def _written(line: Line) -> str:
+def _format_journal_line(line: JournalLine) -> str:
     return json.dumps([line.split, line.rows, line.sha256, line.skipped]) + "\n"
 
 
-def _lines(journal: Path) -> Iterator[Line]:
+def _read_journal(journal: Path) -> Iterator[JournalLine]:
     """Up to the first that is not whole."""
     for text in journal.read_bytes().splitlines():
         try:
             split, rows, digest, skipped = json.loads(text)
-            line = Line(split, rows, digest, tuple((int(i), str(reason)) for i, reason in skipped))
+            line = JournalLine(split, rows, digest, tuple((int(i), str(reason)) for i, reason in skipped))
         except (ValueError, TypeError, RecursionError):
             return
         if split not in SPLITS or not isinstance(rows, int) or rows < 0:
@@ -260,7 +266,7 @@ def _lines(journal: Path) -> Iterator[Line]:
         yield line
 
 
-def _size(n: int) -> str:
+def _format_size(n: int) -> str:
     for unit, scale in (("GB", 1e9), ("MB", 1e6)):
         if n >= scale:
             return f"{n / scale:.1f} {unit}"

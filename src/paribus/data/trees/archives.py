@@ -14,44 +14,46 @@ from paribus.core.lock import locked
 from paribus.data.trees.manifest import Archive, Manifest
 
 
-def unpacked(known: Manifest, root: Path, size: int, download: bool, tell: Callable[[str], None]) -> bool:
+def ensure_unpacked(manifest: Manifest, root: Path, size: int, download: bool, log: Callable[[str], None]) -> bool:
     """Unpack the set's archive into root, fetching it first if asked. False where there is none to unpack.
 
     size: of the pack; the smallest archive whose images are not smaller is taken. Raises ConfigError.
     """
-    plain = [archive for archive in known.archives if not archive.nested]
+    plain = [archive for archive in manifest.archives if not archive.nested]
     there = [archive for archive in plain if (root / archive.file).is_file()]
     to_fetch = [archive for archive in plain if archive.torchvision]
     if download and not there and not to_fetch:
-        raise ConfigError(f"--download: torchvision does not fetch {known.name}; {_by_hand(known)}")
+        raise ConfigError(
+            f"--download: torchvision does not fetch {manifest.name}; {_explain_manual_download(manifest)}"
+        )
     if not there and not download:
         return False
-    chosen = _fitting(there or to_fetch, size)
+    chosen = _choose_archive(there or to_fetch, size)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root, wait=True):  # several processes on one folder: the first unpacks, the others find it there
-            if any((root / name / "train").is_dir() for name in (known.name, *known.folders)):
+            if any((root / name / "train").is_dir() for name in (manifest.name, *manifest.folders)):
                 return True
             if not there:
-                _fetch(chosen, root, tell)
-            _check(root / chosen.file, chosen.md5, tell)
-            tell(f"unpacking {root / chosen.file}")
-            unpack(root / chosen.file, root)
+                _fetch(chosen, root, log)
+            _check_md5(root / chosen.file, chosen.md5, log)
+            log(f"unpacking {root / chosen.file}")
+            extract_archive(root / chosen.file, root)
     except OSError as error:
         raise ConfigError(f"{root}: {chosen.file} cannot be unpacked there: {error.strerror or error}") from error
     return True
 
 
-def _by_hand(known: Manifest) -> str:
-    urls = [archive.url for archive in known.archives if archive.url]
+def _explain_manual_download(manifest: Manifest) -> str:
+    urls = [archive.url for archive in manifest.archives if archive.url]
     if urls:
         return f"fetch {urls[0]} into --root by hand and run the command again"
-    if any(archive.nested for archive in known.archives):
+    if any(archive.nested for archive in manifest.archives):
         return "get it from image-net.org (an account is needed); torchvision.datasets.ImageNet unpacks it"
     return "it lies within imagenet"
 
 
-def _fitting(archives: list[Archive], size: int) -> Archive:
+def _choose_archive(archives: list[Archive], size: int) -> Archive:
     """The smallest whose images have the pack's size, else the largest."""
 
     def pixels(archive: Archive) -> float:
@@ -61,19 +63,19 @@ def _fitting(archives: list[Archive], size: int) -> Archive:
     return min(enough, key=pixels) if enough else max(archives, key=pixels)
 
 
-def _fetch(archive: Archive, root: Path, tell: Callable[[str], None]) -> None:
+def _fetch(archive: Archive, root: Path, log: Callable[[str], None]) -> None:
     from torchvision.datasets.utils import download_url  # 5 s to import, so only when asked
 
-    tell(f"fetching {archive.url}")
+    log(f"fetching {archive.url}")
     try:
         download_url(str(archive.url), str(root), archive.file, archive.md5)
     except Exception as error:  # urllib, ssl and torchvision each raise their own kinds
         raise ConfigError(f"--download: {archive.url} could not be fetched into {root}: {error}") from error
 
 
-def _check(path: Path, md5: str | None, tell: Callable[[str], None]) -> None:
+def _check_md5(path: Path, md5: str | None, log: Callable[[str], None]) -> None:
     if md5 is None:
-        tell(f"{path}: no checksum of it is known; it is taken as it is")
+        log(f"{path}: no checksum of it is known; it is taken as it is")
         return
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -81,7 +83,7 @@ def _check(path: Path, md5: str | None, tell: Callable[[str], None]) -> None:
         raise ConfigError(f"{path} is damaged or not the official file (md5 {found}, expected {md5}); fetch it again")
 
 
-def unpack(archive: Path, folder: Path) -> None:
+def extract_archive(archive: Path, folder: Path) -> None:
     """A tar or zip archive into a folder, by way of one within it, so that what is half unpacked is never taken for the
     set. Raises ConfigError where a member would lie outside, is a link that leads outside, or is no file at all."""
     aside = folder / f"unpacking-{archive.name}"
@@ -101,7 +103,7 @@ def unpack(archive: Path, folder: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _refuse_outside(archive_member: str, name: str) -> None:
+def _check_member_inside(archive_member: str, name: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or name[1:2] == ":":
         raise tarfile.TarError(f"its member {archive_member!r} would lie outside of the folder")
@@ -112,7 +114,7 @@ def _untar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as file:
         folder.mkdir()
         for member in file:
-            _refuse_outside(member.name, member.name)
+            _check_member_inside(member.name, member.name)
             to = folder / member.name
             if member.isdir():
                 to.mkdir(parents=True, exist_ok=True)
@@ -128,15 +130,15 @@ def _untar(archive: Path, folder: Path) -> None:
 def _unzip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
-            _refuse_outside(member.filename, member.filename)
+            _check_member_inside(member.filename, member.filename)
             if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise zipfile.BadZipFile(f"its member {member.filename!r} is a link or a device")
         needed = sum(member.file_size for member in file.infolist())
         folder.mkdir()
-        if needed > _free(folder):
+        if needed > _free_bytes(folder):
             raise ConfigError(f"{folder.parent}: {archive.name} unpacks to {needed:,} bytes, which do not fit there")
         file.extractall(folder)
 
 
-def _free(folder: Path) -> int:
+def _free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free

@@ -16,9 +16,11 @@ from paribus.core.errors import ConfigError
 
 EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # in any case
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
-_MOST_PIXELS = 2**27  # between resize and crop; Pillow itself refuses to open larger images than about that
-RULE = "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
-PACKED = (
+_MAX_PIXELS = 2**27  # between resize and crop; Pillow itself refuses to open larger images than about that
+DECODE_RULE = (
+    "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
+)
+RESIZE_RULE = (
     "shorter side by Pillow's bilinear resize (antialias), the longer in proportion, rounded down; centre crop; "
     "an image of the size is kept as it is"
 )
@@ -28,19 +30,19 @@ class BadImage(ConfigError):
     """An image that cannot be had: names the file and the reason."""
 
 
-def decoded(path: str | Path, called: str = "") -> Image.Image:
+def decode_image(path: str | Path, display_name: str = "") -> Image.Image:
     """The image in mode RGB. called: its name in messages, else the path. Raises BadImage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, odd transparency: none changes a pixel here
             with Image.open(path, formats=_FORMATS) as image:
                 image.load()
-                return _rgb(image)
+                return _to_rgb(image)
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, ValueError and more
-        raise BadImage(f"{called or path}: {_reason(error)}") from error
+        raise BadImage(f"{display_name or path}: {_explain_error(error)}") from error
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
         return image.copy()  # leaves the file behind
     if image.mode == "I;16":
@@ -52,7 +54,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def _explain_error(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "no JPEG, PNG, WebP, BMP or GIF by its content"
     if isinstance(error, OSError) and error.strerror:
@@ -60,17 +62,17 @@ def _reason(error: Exception) -> str:
     return f"does not decode ({error or type(error).__name__})"
 
 
-def packed(path: str | Path, size: int, called: str = "") -> Image.Image:
+def decode_square(path: str | Path, size: int, display_name: str = "") -> Image.Image:
     """The image as a pack keeps it, `size` pixels a side. Raises BadImage."""
-    image = decoded(path, called)
-    if size**2 * max(image.size) > _MOST_PIXELS * min(image.size):
+    image = decode_image(path, display_name)
+    if size**2 * max(image.size) > _MAX_PIXELS * min(image.size):
         raise BadImage(
-            f"{called or path}: {image.width}×{image.height} pixels, too long and thin to be made {size} high"
+            f"{display_name or path}: {image.width}×{image.height} pixels, too long and thin to be made {size} high"
         )
-    return square(image, size)
+    return resize_and_center_crop(image, size)
 
 
-def square(image: Image.Image, size: int) -> Image.Image:
+def resize_and_center_crop(image: Image.Image, size: int) -> Image.Image:
     """Shorter side to `size`, then the centre; as torchvision's Resize and CenterCrop."""
     width, height = image.size
     if (width, height) == (size, size):
@@ -83,7 +85,7 @@ def square(image: Image.Image, size: int) -> Image.Image:
     return image.crop((left, top, left + size, top + size))
 
 
-def versions() -> dict[str, str]:
+def decoder_versions() -> dict[str, str]:
     """What decodes here. Another libjpeg may give other pixels."""
     import PIL
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field
 
-from paribus.core.build import checked, near, schema
+from paribus.core.build import did_you_mean, instantiate, schema
 from paribus.core.errors import ConfigError
 
 FOLDER = "folder"  # the name that stands for any tree with train/ and val/, which has no manifest
-_HERE = Path(__file__).parent / "manifests"
+_MANIFEST_DIR = Path(__file__).parent / "manifests"
 T = TypeVar("T")
 _Count = Annotated[int, Field(ge=1)]
 
@@ -56,47 +56,49 @@ class Manifest:
         return {"train": self.train, "val": self.val}[split]
 
 
-def names() -> tuple[str, ...]:
+def list_manifest_names() -> tuple[str, ...]:
     """The sets that have a manifest."""
-    return tuple(sorted(path.stem for path in _HERE.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in _MANIFEST_DIR.glob("*.yaml")))
 
 
-def manifest(name: str) -> Manifest:
+def load_manifest(name: str) -> Manifest:
     """Raises ConfigError where there is none of that name."""
-    known = names()
+    known = list_manifest_names()
     if name not in known:
         raise ConfigError(
-            f"{name}: no such set of images{near(name, [*known, FOLDER])}; there are {', '.join(known)}, and {FOLDER} "
-            "for any tree with train/ and val/"
+            f"{name}: no such set of images{did_you_mean(name, [*known, FOLDER])}; there are {', '.join(known)}, and "
+            f"{FOLDER} for any tree with train/ and val/"
         )
-    return read_manifest(_HERE / f"{name}.yaml")
+    return read_manifest(_MANIFEST_DIR / f"{name}.yaml")
 
 
 def read_manifest(path: Path) -> Manifest:
     """Raises ConfigError with one line where the file is not a manifest."""
-    content = _content(path)
-    whose = content.pop("classes_of", None)
-    if whose is not None:
-        if whose not in names() or (_HERE / f"{whose}.yaml") == path:
-            raise ConfigError(f"{path}: classes_of: found {whose!r}; expected another set's name")
-        content["classes"] = _content(_HERE / f"{whose}.yaml").get("classes")
+    content = _read_yaml(path)
+    classes_source = content.pop("classes_of", None)
+    if classes_source is not None:
+        if classes_source not in list_manifest_names() or (_MANIFEST_DIR / f"{classes_source}.yaml") == path:
+            raise ConfigError(f"{path}: classes_of: found {classes_source!r}; expected another set's name")
+        content["classes"] = _read_yaml(_MANIFEST_DIR / f"{classes_source}.yaml").get("classes")
     archives = content.pop("archives", [])
     if not isinstance(archives, list) or not all(isinstance(a, dict) for a in archives):
         raise ConfigError(f"{path}: archives: found {archives!r}; expected a list of mappings")
-    made = tuple(_checked(Archive, _texts(a), f"{path}: archives.{i}.") for i, a in enumerate(archives))
+    parsed_archives = tuple(
+        _validate(Archive, _with_string_keys(a), f"{path}: archives.{i}.") for i, a in enumerate(archives)
+    )
     folders = content.pop("folders", [])
     if not isinstance(folders, list):
         raise ConfigError(f"{path}: folders: found {folders!r}; expected a list of names")
-    values = {**content, "name": path.stem, "folders": tuple(folders), "archives": made}
-    found = _checked(Manifest, _texts(values), f"{path}: ")
-    if strange := [key for key in found.classes if not key or key[0] == "." or "/" in key]:
-        raise ConfigError(f"{path}: classes: found {strange[0]!r}; expected names of folders")
-    if found.within is not None and found.within not in names():
+    values = {**content, "name": path.stem, "folders": tuple(folders), "archives": parsed_archives}
+    found = _validate(Manifest, _with_string_keys(values), f"{path}: ")
+    if invalid_classes := [key for key in found.classes if not key or key[0] == "." or "/" in key]:
+        raise ConfigError(f"{path}: classes: found {invalid_classes[0]!r}; expected names of folders")
+    if found.within is not None and found.within not in list_manifest_names():
         raise ConfigError(f"{path}: within: found {found.within!r}; expected another set's name")
     return found
 
 
-def _content(path: Path) -> dict[str, Any]:
+def _read_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
@@ -108,12 +110,12 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _checked(cls: type[T], values: dict[str, Any], where: str) -> T:
+def _validate(cls: type[T], values: dict[str, Any], where: str) -> T:
     try:
-        return checked(cls, values)
+        return instantiate(cls, values)
     except ConfigError as error:
         raise ConfigError(f"{where}{error}") from error
 
 
-def _texts(mapping: dict[Any, Any]) -> dict[str, Any]:
+def _with_string_keys(mapping: dict[Any, Any]) -> dict[str, Any]:
     return {str(key): value for key, value in mapping.items()}

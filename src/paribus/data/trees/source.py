@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paribus.data.trees.decoding import BadImage as BadImage
-from paribus.data.trees.decoding import decoded
+from paribus.data.trees.decoding import decode_image
 from paribus.data.trees.manifest import Manifest
-from paribus.data.trees.tree import Listing, listing, selected
+from paribus.data.trees.tree import Listing, list_images, select_images
 
 
 class Source(Protocol):
@@ -29,7 +28,7 @@ class Source(Protocol):
         """Mode RGB, whatever the file's mode. Raises BadImage, which names the file and the reason."""
         ...
 
-    def called(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         """As in messages, e.g. train/n01440764/x.JPEG."""
         ...
 
@@ -51,20 +50,20 @@ class FolderSource:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def called(self, index: int) -> str:
+    def image_name(self, index: int) -> str:
         if not 0 <= index < len(self):
             raise IndexError(f"{index}: {self.name} {self.split} has {len(self)} images")
         start = 0 if index == 0 else int(self._ends[index - 1])
         return os.fsdecode(self._names[start : int(self._ends[index])])
 
     def path(self, index: int) -> Path:
-        return self.tree / self.called(index)
+        return self.tree / self.image_name(index)
 
     def image(self, index: int) -> Image.Image:
-        return decoded(os.path.join(self.tree, self.called(index)))
+        return decode_image(os.path.join(self.tree, self.image_name(index)))
 
 
-def folder_source(
+def open_folder_source(
     root: Path,
     split: str,
     manifest: Manifest | None,
@@ -76,5 +75,5 @@ def folder_source(
     names: the training images to take, by file name (SimCLR's lists), instead of the manifest's rule. allow_missing:
     take a tree that lacks images or classes. Raises ConfigError: a class folder missing, empty or unexpected.
     """
-    part = selected(listing(root, split, manifest, allow_missing), manifest, names, allow_missing)
+    part = select_images(list_images(root, split, manifest, allow_missing), manifest, names, allow_missing)
     return FolderSource(manifest.name if manifest else "folder", part)

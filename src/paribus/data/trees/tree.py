@@ -15,11 +15,11 @@ from pathlib import Path
 
 from paribus.core.errors import ConfigError
 from paribus.data.trees.decoding import EXTENSIONS
-from paribus.data.trees.manifest import Manifest, manifest
+from paribus.data.trees.manifest import Manifest, load_manifest
 
 SPLITS = ("train", "val")
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: file name, class id and a box in each line
-_DEEPEST = 4  # folders below a class; a link in a circle would have no end
+_MAX_DEPTH = 4  # folders below a class; a link in a circle would have no end
 
 
 @dataclass(frozen=True)
@@ -40,24 +40,25 @@ class Listing:
 
 def find_tree(root: Path, known: Manifest | None) -> Path:
     """The tree of a set: below root by one of its names, else root itself. Raises ConfigError that says what to do."""
-    places, below = [root], list[str]()
+    candidates, below = [root], list[str]()
     if known is not None:
-        larger = [] if known.within is None else [manifest(known.within)]
+        larger = [] if known.within is None else [load_manifest(known.within)]
         below = [name for m in (known, *larger) for name in (m.name, *m.folders)]
-        places = [*(root / name for name in below), root]
-    for place in places:
-        if (place / "train").is_dir():
-            return place
+        candidates = [*(root / name for name in below), root]
+    for candidate in candidates:
+        if (candidate / "train").is_dir():
+            return candidate
     if known is None:
         raise ConfigError(
             f"{root}: no tree of images there (no train/ in it); name the folder that holds train/ and val/"
         )
     raise ConfigError(
-        f"{root}: {known.name} is not there (no train/ in it or in its {', '.join(below)}); {_advice(known)}"
+        f"{root}: {known.name} is not there (no train/ in it or in its {', '.join(below)}); "
+        f"{_explain_how_to_get(known)}"
     )
 
 
-def _advice(known: Manifest) -> str:
+def _explain_how_to_get(known: Manifest) -> str:
     command = f"paribus data prepare {known.name} --root DIR"
     if any(a.torchvision for a in known.archives):
         return f"give the folder that holds it, or fetch it with: {command} --download"
@@ -66,25 +67,25 @@ def _advice(known: Manifest) -> str:
     return "give the folder that holds it"
 
 
-def listing(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
+def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
     """The images of a split. Raises ConfigError: class folders lack or are empty (unless allowed), or are strange."""
     top = tree / split
     if not top.is_dir():
         raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with a folder a class")
-    classes = tuple(known.classes) if known else _folders(tree / "train")
+    classes = tuple(known.classes) if known else _list_folders(tree / "train")
     if not classes:
         raise ConfigError(f"{top} has no class folders")
     if (top / "images").is_dir() and (top / ANNOTATIONS).is_file() and "images" not in classes:
-        found, ignored = _annotated(top, classes), 0
+        found, ignored = _read_annotations(top, classes), 0
     else:
-        _refuse_strange(top, classes, known)
+        _check_unknown_folders(top, classes, known)
         ignored, found = 0, dict[str, list[str]]()
         for name in classes:
-            found[name], others = _images(top, name)
+            found[name], others = _list_class_images(top, name)
             ignored += others
     absent = tuple(name for name in classes if not found.get(name))
     if absent and not allow_missing:
-        raise ConfigError(_told_absent(top, absent, known))
+        raise ConfigError(_explain_missing_classes(top, absent, known))
     if len(absent) == len(classes):
         raise ConfigError(f"{top} has no images ({', '.join(EXTENSIONS)}) in the folders of its {len(classes)} classes")
     return Listing(
@@ -98,30 +99,30 @@ def listing(tree: Path, split: str, known: Manifest | None, allow_missing: bool 
     )
 
 
-def _told_absent(top: Path, absent: Sequence[str], known: Manifest | None) -> str:
-    gone = [name for name in absent if not (top / name).is_dir()]
-    kind, names = ("missing", gone) if gone else ("empty (no image in it)", list(absent))
+def _explain_missing_classes(top: Path, absent: Sequence[str], known: Manifest | None) -> str:
+    missing = [name for name in absent if not (top / name).is_dir()]
+    kind, names = ("missing", missing) if missing else ("empty (no image in it)", list(absent))
     what = "class folder" if len(names) == 1 else "class folders"
     partial = "; prepare --allow-missing packs a partial tree, and data=folder takes any" if known else ""
-    return f"{top}: {len(names):,} {what} {kind}: {_some(names)}{partial}"
+    return f"{top}: {len(names):,} {what} {kind}: {_format_some(names)}{partial}"
 
 
-def _refuse_strange(top: Path, classes: Sequence[str], known: Manifest | None) -> None:
+def _check_unknown_folders(top: Path, classes: Sequence[str], known: Manifest | None) -> None:
     expected = set(classes)
     if known is not None and known.within is not None:
-        expected |= set(manifest(known.within).classes)
-    if strange := [name for name in _folders(top) if name not in expected]:
+        expected |= set(load_manifest(known.within).classes)
+    if strange := [name for name in _list_folders(top) if name not in expected]:
         whose = f"of {known.name}" if known else f"in {top.parent / 'train'}"
         raise ConfigError(
-            f"{top}: {len(strange):,} folders that are no class {whose}: {_some(strange)}; move them elsewhere"
+            f"{top}: {len(strange):,} folders that are no class {whose}: {_format_some(strange)}; move them elsewhere"
         )
 
 
-def _some(names: Sequence[str]) -> str:
+def _format_some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _folders(top: Path) -> tuple[str, ...]:
+def _list_folders(top: Path) -> tuple[str, ...]:
     try:
         with os.scandir(top) as entries:
             return tuple(sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir()))
@@ -129,10 +130,10 @@ def _folders(top: Path) -> tuple[str, ...]:
         raise ConfigError(f"{top} cannot be read: {error.strerror}") from error
 
 
-def _images(top: Path, name: str) -> tuple[list[str], int]:
+def _list_class_images(top: Path, name: str) -> tuple[list[str], int]:
     """Paths of a class's images from the tree, and how many other files there are."""
     found, others = list[str](), 0
-    for path, is_image in _walk(top / name, f"{top.name}/{name}", _DEEPEST):
+    for path, is_image in _walk(top / name, f"{top.name}/{name}", _MAX_DEPTH):
         if is_image:
             found.append(path)
         else:
@@ -158,7 +159,7 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, bool]]:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
 
 
-def _annotated(top: Path, classes: Sequence[str]) -> dict[str, list[str]]:
+def _read_annotations(top: Path, classes: Sequence[str]) -> dict[str, list[str]]:
     """Tiny ImageNet's official val/: one folder of images, and their classes in a file."""
     there = {
         path.rpartition("/")[2]: path for path, is_image in _walk(top / "images", f"{top.name}/images", 0) if is_image
@@ -176,28 +177,28 @@ def _annotated(top: Path, classes: Sequence[str]) -> dict[str, list[str]]:
         if (path := there.pop(name, None)) is not None:
             found.setdefault(wnid, []).append(path)
     if there:
-        raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {_some(sorted(there))}")
+        raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {_format_some(sorted(there))}")
     return found
 
 
-def selected(
+def select_images(
     whole: Listing, known: Manifest | None, names: Sequence[str] | None, allow_missing: bool = False
 ) -> Listing:
     """The images that belong to the set: the training images of a list of names, else by the rule of a `share`."""
     if whole.split != "train" or (names is None and (known is None or known.share is None)):
         return whole
     if names is not None:
-        rows = _by_names(whole, names, allow_missing)
+        rows = _select_by_name(whole, names, allow_missing)
     else:
         assert known is not None
-        rows = _by_digest(whole, Fraction(str(known.share)))
+        rows = _select_by_digest(whole, Fraction(str(known.share)))
     paths, targets = tuple(whole.paths[i] for i in rows), tuple(whole.targets[i] for i in rows)
     left = set(targets)
     absent = tuple(name for k, name in enumerate(whole.classes) if k not in left)
     return replace(whole, paths=paths, targets=targets, absent=absent)
 
 
-def _by_names(whole: Listing, names: Sequence[str], allow_missing: bool) -> list[int]:
+def _select_by_name(whole: Listing, names: Sequence[str], allow_missing: bool) -> list[int]:
     """names: of files, or class/file. Raises ConfigError where one is not there."""
     wanted, rows = set(names), list[int]()
     met = set[str]()
@@ -209,11 +210,13 @@ def _by_names(whole: Listing, names: Sequence[str], allow_missing: bool) -> list
             met.add(hit)
     lost = sorted(wanted - met)
     if not rows or (lost and not allow_missing):
-        raise ConfigError(f"--list: {len(lost):,} of {len(wanted):,} images are not in {whole.tree}: {_some(lost)}")
+        raise ConfigError(
+            f"--list: {len(lost):,} of {len(wanted):,} images are not in {whole.tree}: {_format_some(lost)}"
+        )
     return rows
 
 
-def _by_digest(whole: Listing, share: Fraction) -> list[int]:
+def _select_by_digest(whole: Listing, share: Fraction) -> list[int]:
     """floor(share · n) images shared among the classes by largest remainder; in a class the smallest digests."""
     members: list[list[int]] = [[] for _ in whole.classes]
     for i, k in enumerate(whole.targets):
@@ -230,7 +233,7 @@ def _by_digest(whole: Listing, share: Fraction) -> list[int]:
     return sorted(i for m, n in zip(members, counts, strict=True) for i in sorted(m, key=digest)[:n])
 
 
-def fingerprint(listings: Iterable[Listing]) -> str:
+def compute_fingerprint(listings: Iterable[Listing]) -> str:
     """sha256 over path, class, size and time of change of every image. A file that is not there has the size -1."""
     digest = hashlib.sha256()
     for part in listings:
@@ -244,18 +247,18 @@ def fingerprint(listings: Iterable[Listing]) -> str:
     return digest.hexdigest()
 
 
-def shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
+def find_shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
     """Where a tree holds less than its manifest says. Raises ConfigError where it holds more, so is something else."""
-    told = list[str]()
+    found = list[str]()
     for split, part in listings.items():
         expected = len(set(names)) if names is not None and split == "train" else known.count(split)
         if part.absent:
-            told.append(f"{split}: {len(part.classes) - len(part.absent):,} of {len(part.classes):,} classes")
+            found.append(f"{split}: {len(part.classes) - len(part.absent):,} of {len(part.classes):,} classes")
         if expected is not None and len(part.paths) < expected:
-            told.append(f"{split}: {len(part.paths):,} of {expected:,} images")
+            found.append(f"{split}: {len(part.paths):,} of {expected:,} images")
         elif expected is not None and len(part.paths) > expected:
             raise ConfigError(
                 f"{part.tree / split}: {len(part.paths):,} images, where {known.title} has {expected:,}; this is "
                 f"another set or version (the name {known.name} is for that one, folder takes any tree)"
             )
-    return told
+    return found

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paribus.study.analysis.curves import Curves, points
-from paribus.study.analysis.question import Asked, Pair
+from paribus.study.analysis.curves import Curves, split_curve
+from paribus.study.analysis.question import AnalysisSpec, ArmPair
 from paribus.study.rows import Row
 from paribus.study.stats import (
     ArmSummary,
@@ -16,7 +16,7 @@ from paribus.study.stats import (
     common_horizon,
     compare_all,
     compare_times,
-    first_reach,
+    find_arrival,
     summarise,
     summarise_arrivals,
 )
@@ -25,7 +25,7 @@ COSTS = ("train_s", "eval_s", "samples_per_sec", "peak_gb", "parameters", "macs"
 
 
 @dataclass(frozen=True)
-class Target:
+class TimeToTarget:
     """Time, in steps, until the metric reaches a value. arms, comparisons: in the order of what was asked."""
 
     value: float
@@ -48,11 +48,13 @@ class Overhead:
     high: float
 
 
-def target_of(asked: Asked, curves: Mapping[str, Curves], failed: Sequence[Row], value: float) -> Target:
+def compute_time_to_target(
+    spec: AnalysisSpec, curves: Mapping[str, Curves], failed: Sequence[Row], value: float
+) -> TimeToTarget:
     """failed: runs that ended early; whether they would have arrived is not known."""
     arrivals = {
         arm: {
-            seed: first_reach(*points(run.get(asked.metric, [])), value, higher_is_better=asked.higher_is_better)
+            seed: find_arrival(*split_curve(run.get(spec.metric, [])), value, higher_is_better=spec.higher_is_better)
             for seed, run in runs.items()
         }
         for arm, runs in curves.items()
@@ -60,20 +62,20 @@ def target_of(asked: Asked, curves: Mapping[str, Curves], failed: Sequence[Row],
     for row in failed:
         arrivals[row.arm][row.seed] = Arrival(math.nan, False)
     horizon = common_horizon(arrivals)
-    return Target(
+    return TimeToTarget(
         value,
         horizon,
         {arm: summarise_arrivals(runs, horizon) for arm, runs in arrivals.items()},
-        compare_times(arrivals, asked.pairs, replace(asked.rule, margin=0.0)),
+        compare_times(arrivals, spec.pairs, replace(spec.rule, margin=0.0)),
     )
 
 
-def cost_of(rows: Sequence[Row], arm: str, kind: str) -> ArmSummary:
+def summarise_cost(rows: Sequence[Row], arm: str, kind: str) -> ArmSummary:
     known = {row.seed: row.cost.get(kind) for row in rows if row.arm == arm}
     return summarise({seed: math.nan if cost is None else float(cost) for seed, cost in known.items()})
 
 
-def overhead_of(rows: Sequence[Row], pair: Pair) -> Overhead:
+def compute_overhead(rows: Sequence[Row], pair: ArmPair) -> Overhead:
     logs = {
         name: {
             row.seed: math.log(seconds)

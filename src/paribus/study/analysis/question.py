@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from paribus.study.spec import Reported, Study, Tuned, Untuned
+from paribus.study.spec import PaperResult, Study, Tuned, Untuned
 from paribus.study.stats import Rule
 
-Pair = tuple[str, str]  # (arm, what it is compared with)
+ArmPair = tuple[str, str]  # (arm, what it is compared with)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class AnalysisSpec:
     """What is analysed, whether a study.yaml says it or a command line.
 
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
@@ -22,7 +22,7 @@ class Asked:
     name: str
     question: str
     arms: Mapping[str, tuple[str, ...]]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[ArmPair, ...]
     metric: str
     higher_is_better: bool = True
     margin: float = 0.0
@@ -30,11 +30,11 @@ class Asked:
     factors: Mapping[str, tuple[str, ...]]
     targets: tuple[float, ...] = ()
     settings: str = ""
-    paper: tuple[Reported, ...] = ()
+    paper: tuple[PaperResult, ...] = ()
     recipe: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
     setting: str = ""
-    words: Mapping[Pair, str] = field(default_factory=dict)
+    words: Mapping[ArmPair, str] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str:
@@ -42,12 +42,12 @@ class Asked:
         against = {baseline for _, baseline in self.pairs}
         return against.pop() if len(against) == 1 else ""
 
-    def named(self, arm: str, baseline: str) -> str:
+    def label_comparison(self, arm: str, baseline: str) -> str:
         """A comparison in a list of them: the arm alone where all have one baseline, which then stands at the top."""
         return arm if self.baseline == baseline else f"{arm} – {baseline}"
 
     @property
-    def list_head(self) -> str:
+    def comparison_header(self) -> str:
         return f"against {self.baseline}" if self.baseline else "comparison"
 
     @property
@@ -55,11 +55,11 @@ class Asked:
         return Rule(margin=self.margin, higher_is_better=self.higher_is_better)
 
 
-def asked_by(study: Study) -> Asked:
+def build_analysis_spec(study: Study) -> AnalysisSpec:
     """A study's own question. Its commands name the folder from its parent on: not where it lies on this machine."""
     spec, folder = study.spec, study.folder.absolute()
     place = f"{folder.parent.name}/{folder.name}"
-    return Asked(
+    return AnalysisSpec(
         name=study.name,
         question=spec.question,
         arms=spec.arms,
@@ -70,7 +70,7 @@ def asked_by(study: Study) -> Asked:
         seeds=spec.seeds,
         factors=spec.factors,
         targets=spec.targets,
-        settings=_settings(spec.settings),
+        settings=_describe_settings(spec.settings),
         paper=spec.paper,
         recipe=spec.recipe,
         setting=spec.setting,
@@ -79,7 +79,7 @@ def asked_by(study: Study) -> Asked:
     )
 
 
-def _settings(said: Literal["paper"] | Tuned | Untuned) -> str:
-    if isinstance(said, Tuned):
-        return f"tuned: {said.tuned}"
-    return f"not tuned: {said.untuned}" if isinstance(said, Untuned) else "as in the paper"
+def _describe_settings(settings: Literal["paper"] | Tuned | Untuned) -> str:
+    if isinstance(settings, Tuned):
+        return f"tuned: {settings.tuned}"
+    return f"not tuned: {settings.untuned}" if isinstance(settings, Untuned) else "as in the paper"

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report import sections, sections_cost, sections_runs, sections_weights
 from paribus.study.report.model import Report, Section, Sentence
-from paribus.study.report.wording import Unit, count, listed, unit_of, verdict_sentence
+from paribus.study.report.wording import Unit, choose_unit, format_count, format_list, format_verdict
 from paribus.study.stats.verdict import Verdict
 
-KINDS = {
+VERDICT_KINDS = {
     Verdict.BETTER: "better",
     Verdict.BETTER_WITHIN: "same",
     Verdict.WORSE: "worse",
@@ -22,104 +22,106 @@ KINDS = {
 }
 
 
-def report_of(analysis: Analysis) -> Report:
+def build_report(analysis: Analysis) -> Report:
     """The report of an analysis; sections that have nothing to say are left out."""
-    asked, unit = analysis.asked, unit_for(analysis)
-    makers: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
-        sections.differences,
-        sections.arms,
-        sections.beside,
-        sections.robustness,
-        sections.curves,
-        sections_weights.weights,
-        sections_cost.accuracy_and_cost,
-        sections_cost.time_to_target,
-        sections.factors,
-        sections.paper,
-        sections_cost.overheads,
-        sections.selection,
-        sections_runs.runs,
-        sections_runs.provenance,
-        sections_runs.overrides,
+    spec, unit = analysis.spec, choose_report_unit(analysis)
+    builders: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
+        sections.build_differences,
+        sections.build_arms,
+        sections.build_sensitivity,
+        sections.build_robustness,
+        sections.build_curves,
+        sections_weights.build_weights,
+        sections_cost.build_accuracy_and_cost,
+        sections_cost.build_time_to_target,
+        sections.build_factors,
+        sections.build_paper,
+        sections_cost.build_overheads,
+        sections.build_selection,
+        sections_runs.build_runs,
+        sections_runs.build_provenance,
+        sections_runs.build_overrides,
     )
-    made = [make(analysis, unit) for make in makers]
+    built = [make(analysis, unit) for make in builders]
     return Report(
-        name=asked.name,
-        troubles=_troubles(analysis),
-        question=asked.question,
-        facts=_facts(analysis, unit),
+        name=spec.name,
+        troubles=_list_troubles(analysis),
+        question=spec.question,
+        facts=_list_facts(analysis, unit),
         verdicts=tuple(
-            Sentence(KINDS[c.comparison.judgement.verdict], *verdict_sentence(c.comparison, unit, asked.margin))
+            Sentence(VERDICT_KINDS[c.comparison.judgement.verdict], *format_verdict(c.comparison, unit, spec.margin))
             for c in analysis.comparisons
         ),
-        cautions=_cautions(analysis),
-        sections=tuple(section for section in made if section is not None),
-        again=asked.again,
+        cautions=_list_cautions(analysis),
+        sections=tuple(section for section in built if section is not None),
+        again=spec.again,
     )
 
 
-def unit_for(analysis: Analysis) -> Unit:
+def choose_report_unit(analysis: Analysis) -> Unit:
     sds = [arm.sd for arm in analysis.arms.values()]
-    return unit_of(
-        analysis.asked.metric, [analysis.asked.margin, *sds, *(c.comparison.estimate.sd for c in analysis.comparisons)]
+    return choose_unit(
+        analysis.spec.metric, [analysis.spec.margin, *sds, *(c.comparison.estimate.sd for c in analysis.comparisons)]
     )
 
 
-def _troubles(a: Analysis) -> tuple[str, ...]:
-    planned = len(a.asked.arms) * len(a.asked.seeds)
-    told: list[str] = []
+def _list_troubles(a: Analysis) -> tuple[str, ...]:
+    planned = len(a.spec.arms) * len(a.spec.seeds)
+    troubles: list[str] = []
     if a.missing:
-        told.append(f"{len(a.missing)} of {count(planned, 'run')} missing")
+        troubles.append(f"{len(a.missing)} of {format_count(planned, 'run')} missing")
     if a.failed:
-        told.append(f"{len(a.failed)} failed")
+        troubles.append(f"{len(a.failed)} failed")
     if a.mixed or a.numerics:
-        told.append("numerics mixed")
-    return tuple(told)
+        troubles.append("numerics mixed")
+    return tuple(troubles)
 
 
-def _facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
-    asked = a.asked
+def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
+    spec = a.spec
     steps = sorted({row.steps for row in a.rows})
-    split = asked.metric.partition("/")[0]
+    split = spec.metric.partition("/")[0]
     sizes = sorted({row.sizes[split] for row in a.rows if split in row.sizes})
-    of = f" ({listed(f'{size:,}' for size in sizes)} images)" if sizes else ""
+    of = f" ({format_list(f'{size:,}' for size in sizes)} images)" if sizes else ""
     facts = [
-        ("Setting", asked.setting),
-        ("Metric", f"{asked.metric} at the last step, {'higher' if asked.higher_is_better else 'lower'} is better{of}"),
-        ("Smallest effect of interest", unit.size(asked.margin) if asked.margin else "none stated"),
-        ("Arms and seeds", f"{len(asked.arms)} × {len(asked.seeds)}" if asked.seeds else f"{len(asked.arms)} arms"),
-        ("Steps", listed(f"{n:,}" for n in steps)),
-        ("Settings", asked.settings),
+        ("Setting", spec.setting),
+        ("Metric", f"{spec.metric} at the last step, {'higher' if spec.higher_is_better else 'lower'} is better{of}"),
+        ("Smallest effect of interest", unit.size(spec.margin) if spec.margin else "none stated"),
+        ("Arms and seeds", f"{len(spec.arms)} × {len(spec.seeds)}" if spec.seeds else f"{len(spec.arms)} arms"),
+        ("Steps", format_list(f"{n:,}" for n in steps)),
+        ("Settings", spec.settings),
     ]
     return tuple((name, text) for name, text in facts if text)
 
 
-def _cautions(a: Analysis) -> tuple[str, ...]:
+def _list_cautions(a: Analysis) -> tuple[str, ...]:
     """The troubles at length: which runs, and what it means for the numbers."""
-    told: list[str] = []
+    cautions: list[str] = []
     if a.missing:
-        told.append(
-            f"Missing: {listed(a.missing)}. They take their pairs along; the numbers are of the runs that are there."
+        cautions.append(
+            f"Missing: {format_list(a.missing)}. They take their pairs along; the numbers are of the runs that are "
+            "there."
         )
     if a.failed:
-        told.append(f"Failed: {_failures(a.failed)}. If an arm fails because it is unstable, what is left flatters it.")
+        cautions.append(
+            f"Failed: {_format_failures(a.failed)}. If an arm fails because it is unstable, what is left flatters it."
+        )
     if a.mixed:
-        told.append(
-            f"Numerically mixed within a run, resumed under another fingerprint: {listed(a.mixed)}. Such a run is not "
-            "promised to repeat bit for bit."
+        cautions.append(
+            f"Numerically mixed within a run, resumed under another fingerprint: {format_list(a.mixed)}. Such a run is "
+            "not promised to repeat bit for bit."
         )
     for key, values in a.numerics.items():
-        told.append(
-            f"Numerically mixed: runs differ in {key} ({listed(values, 4)}). Each repeats bit for bit where it was "
-            f"made; "
-            "a difference between arms may hold a trace of it."
+        cautions.append(
+            f"Numerically mixed: runs differ in {key} ({format_list(values, 4)}). Each repeats bit for bit where it "
+            "was made; a difference between arms may hold a trace of it."
         )
-    return tuple(told)
+    return tuple(cautions)
 
 
-def _failures(failed: Mapping[str, str]) -> str:
+def _format_failures(failed: Mapping[str, str]) -> str:
     """Cells that failed for one reason together."""
     by_reason: dict[str, list[str]] = {}
     for cell, why in failed.items():
         by_reason.setdefault(why, []).append(cell)
-    return "; ".join(f"{listed(cells)} ({why})" for why, cells in by_reason.items())
+    return "; ".join(f"{format_list(cells)} ({why})" for why, cells in by_reason.items())

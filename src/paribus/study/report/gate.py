@@ -22,20 +22,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-from paribus.core.build import near
+from paribus.core.build import did_you_mean
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.report.build import unit_for
-from paribus.study.report.wording import Unit, equals, is_accuracy, listed
+from paribus.study.report.build import choose_report_unit
+from paribus.study.report.wording import Unit, format_list, format_p_equals, is_accuracy
 from paribus.study.stats import Comparison, Rule, Verdict, compare, compare_all
 from paribus.study.stats.estimate import Values
 
-_BY_STUDY = {"maybe-worse", "not-equivalent"}  # where the margin is the smallest effect of interest unless given
-_WITHIN = {Verdict.EQUIVALENT, Verdict.BETTER_WITHIN, Verdict.WORSE_WITHIN}
+_NEEDS_MARGIN = {"maybe-worse", "not-equivalent"}  # where the margin is the smallest effect of interest unless given
+_EQUIVALENT_VERDICTS = {Verdict.EQUIVALENT, Verdict.BETTER_WITHIN, Verdict.WORSE_WITHIN}
 
 
 @dataclass(frozen=True)
-class Check:
+class GateCheck:
     """One condition on one comparison. what: the condition in words; failed: whether it holds. why: what was found."""
 
     condition: str
@@ -45,107 +45,116 @@ class Check:
     why: str
 
 
-def checks(a: Analysis, conditions: Sequence[str], margin: float | None) -> tuple[Check, ...]:
+def run_checks(a: Analysis, conditions: Sequence[str], margin: float | None) -> tuple[GateCheck, ...]:
     """margin: in the metric's unit; None: the smallest effect of interest for maybe-worse and not-equivalent, else 0.
 
     Raises ConfigError for a condition that is not there, or one that needs a margin and has none.
     """
-    found: list[Check] = []
+    found: list[GateCheck] = []
     for condition in dict.fromkeys(conditions):
         if condition not in CONDITIONS:
             known = list(CONDITIONS)
-            raise ConfigError(f"--fail-if: found {condition}{near(condition, known)}; there are {', '.join(known)}")
-        m = margin if margin is not None else a.asked.margin if condition in _BY_STUDY else 0.0
-        if condition in _BY_STUDY and m == 0:
+            raise ConfigError(
+                f"--fail-if: found {condition}{did_you_mean(condition, known)}; there are {', '.join(known)}"
+            )
+        m = margin if margin is not None else a.spec.margin if condition in _NEEDS_MARGIN else 0.0
+        if condition in _NEEDS_MARGIN and m == 0:
             raise ConfigError(f"--fail-if {condition}: needs a margin above 0; give --margin, e.g. --margin 0.5pt")
         found += CONDITIONS[condition](a, condition, m)
     return tuple(found)
 
 
-def _worse(a: Analysis, condition: str, m: float) -> list[Check]:
-    moved = _family(a, m)
-    what = f"worse{_by_more(a, m)}"
+def _check_worse(a: Analysis, condition: str, m: float) -> list[GateCheck]:
+    moved = _compare_shifted(a, m)
+    what = f"worse{_format_margin(a, m)}"
     return [
-        _check(a, condition, c, what, s.judgement.verdict in (Verdict.WORSE, Verdict.WORSE_WITHIN)) for c, s in moved
+        _build_check(a, condition, c, what, s.judgement.verdict in (Verdict.WORSE, Verdict.WORSE_WITHIN))
+        for c, s in moved
     ]
 
 
-def _maybe_worse(a: Analysis, condition: str, m: float) -> list[Check]:
-    rule = Rule(higher_is_better=a.asked.higher_is_better)
-    what = f"maybe worse{_by_more(a, m)}"
+def _check_maybe_worse(a: Analysis, condition: str, m: float) -> list[GateCheck]:
+    rule = Rule(higher_is_better=a.spec.higher_is_better)
+    what = f"maybe worse{_format_margin(a, m)}"
     found = []
     for c in (x.comparison for x in a.comparisons):
-        alone = compare(_moved(a, c.arm, m), a.values(c.baseline), rule)
-        found.append(_check(a, condition, c, what, alone.judgement.verdict is not Verdict.BETTER))
+        alone = compare(_shift_values(a, c.arm, m), a.values(c.baseline), rule)
+        found.append(_build_check(a, condition, c, what, alone.judgement.verdict is not Verdict.BETTER))
     return found
 
 
-def _not_better(a: Analysis, condition: str, m: float) -> list[Check]:
-    moved = _family(a, -m)
-    what = f"not shown to be better{_by_more(a, m)}"
-    return [_check(a, condition, c, what, s.judgement.verdict is not Verdict.BETTER) for c, s in moved]
+def _check_not_better(a: Analysis, condition: str, m: float) -> list[GateCheck]:
+    moved = _compare_shifted(a, -m)
+    what = f"not shown to be better{_format_margin(a, m)}"
+    return [_build_check(a, condition, c, what, s.judgement.verdict is not Verdict.BETTER) for c, s in moved]
 
 
-def _not_equivalent(a: Analysis, condition: str, m: float) -> list[Check]:
-    what = f"not shown to be equivalent within {unit_for(a).size(m)}"
-    judged = _family(a, 0.0, m)
-    return [_check(a, condition, c, what, s.judgement.verdict not in _WITHIN) for c, s in judged]
+def _check_not_equivalent(a: Analysis, condition: str, m: float) -> list[GateCheck]:
+    what = f"not shown to be equivalent within {choose_report_unit(a).size(m)}"
+    judged = _compare_shifted(a, 0.0, m)
+    return [_build_check(a, condition, c, what, s.judgement.verdict not in _EQUIVALENT_VERDICTS) for c, s in judged]
 
 
-def _undecided(a: Analysis, condition: str, m: float) -> list[Check]:
-    said = [x.comparison for x in a.comparisons]
-    return [_check(a, condition, c, "undecided", c.judgement.verdict is Verdict.UNDECIDED) for c in said]
+def _check_undecided(a: Analysis, condition: str, m: float) -> list[GateCheck]:
+    comparisons = [x.comparison for x in a.comparisons]
+    return [_build_check(a, condition, c, "undecided", c.judgement.verdict is Verdict.UNDECIDED) for c in comparisons]
 
 
-def _incomplete(a: Analysis, condition: str, m: float) -> list[Check]:
+def _check_incomplete(a: Analysis, condition: str, m: float) -> list[GateCheck]:
     gone = [*(f"{cell} is missing" for cell in a.missing), *(f"{cell} failed" for cell in a.failed)]
-    return [Check(condition, "all runs", "incomplete", bool(gone), listed(gone) if gone else f"{len(a.rows)} done")]
+    return [
+        GateCheck(condition, "all runs", "incomplete", bool(gone), format_list(gone) if gone else f"{len(a.rows)} done")
+    ]
 
 
-CONDITIONS: Mapping[str, Callable[[Analysis, str, float], list[Check]]] = {
-    "worse": _worse,
-    "maybe-worse": _maybe_worse,
-    "not-better": _not_better,
-    "not-equivalent": _not_equivalent,
-    "undecided": _undecided,
-    "incomplete": _incomplete,
+CONDITIONS: Mapping[str, Callable[[Analysis, str, float], list[GateCheck]]] = {
+    "worse": _check_worse,
+    "maybe-worse": _check_maybe_worse,
+    "not-better": _check_not_better,
+    "not-equivalent": _check_not_equivalent,
+    "undecided": _check_undecided,
+    "incomplete": _check_incomplete,
 }
 
 
-def _moved(a: Analysis, arm: str, bonus: float) -> Values:
+def _shift_values(a: Analysis, arm: str, bonus: float) -> Values:
     """An arm's values with a bonus for free: then "better" says that it is better than the baseline less the bonus."""
-    sign = 1 if a.asked.higher_is_better else -1
+    sign = 1 if a.spec.higher_is_better else -1
     return {seed: value + sign * bonus for seed, value in a.values(arm).items()}
 
 
-def _family(a: Analysis, bonus: float, margin: float = 0.0) -> list[tuple[Comparison, Comparison]]:
+def _compare_shifted(a: Analysis, bonus: float, margin: float = 0.0) -> list[tuple[Comparison, Comparison]]:
     """Each comparison, and the same with the bonus; those together are the family that is adjusted."""
-    said = [x.comparison for x in a.comparisons]
+    comparisons = [x.comparison for x in a.comparisons]
     arms: dict[str, Values] = {}
-    for i, c in enumerate(said):
-        arms |= {f"arm {i}": _moved(a, c.arm, bonus), f"baseline {i}": a.values(c.baseline)}
-    pairs = [(f"arm {i}", f"baseline {i}") for i in range(len(said))]
-    rule = Rule(margin=margin, higher_is_better=a.asked.higher_is_better)
-    return list(zip(said, compare_all(arms, pairs, rule), strict=True))
+    for i, c in enumerate(comparisons):
+        arms |= {f"arm {i}": _shift_values(a, c.arm, bonus), f"baseline {i}": a.values(c.baseline)}
+    pairs = [(f"arm {i}", f"baseline {i}") for i in range(len(comparisons))]
+    rule = Rule(margin=margin, higher_is_better=a.spec.higher_is_better)
+    return list(zip(comparisons, compare_all(arms, pairs, rule), strict=True))
 
 
-def _check(a: Analysis, condition: str, c: Comparison, what: str, failed: bool) -> Check:
-    subject, unit = f"{c.arm} against {c.baseline}", unit_for(a)
+def _build_check(a: Analysis, condition: str, c: Comparison, what: str, failed: bool) -> GateCheck:
+    subject, unit = f"{c.arm} against {c.baseline}", choose_report_unit(a)
     if c.judgement.verdict is Verdict.UNTESTABLE:
-        return Check(condition, subject, what, True, f"cannot be tested: {c.estimate.n} usable seeds, two are needed")
-    return Check(condition, subject, what, failed, _found(c, unit))
+        return GateCheck(
+            condition, subject, what, True, f"cannot be tested: {c.estimate.n} usable seeds, two are needed"
+        )
+    return GateCheck(condition, subject, what, failed, _format_finding(c, unit))
 
 
-def _found(c: Comparison, unit: Unit) -> str:
+def _format_finding(c: Comparison, unit: Unit) -> str:
     e = c.estimate
     interval = unit.interval(e.low, e.high)
     between = f", 95 % interval {interval}" if interval else ""
     name = f" {unit.differences}" if unit.differences else ""
-    return f"{unit.difference(e.mean)}{name}{between}, n = {e.n}, p {equals(c.judgement.p_zero)}, {c.judgement}"
+    return (
+        f"{unit.difference(e.mean)}{name}{between}, n = {e.n}, p {format_p_equals(c.judgement.p_zero)}, {c.judgement}"
+    )
 
 
-def _by_more(a: Analysis, m: float) -> str:
-    return f" by more than {unit_for(a).size(m)}" if m else ""
+def _format_margin(a: Analysis, m: float) -> str:
+    return f" by more than {choose_report_unit(a).size(m)}" if m else ""
 
 
 def parse_margin(text: str, metric: str) -> float:
@@ -173,7 +182,7 @@ def parse_margin(text: str, metric: str) -> float:
     return number / 100
 
 
-def junit_of(name: str, found: Sequence[Check]) -> str:
+def format_junit(name: str, found: Sequence[GateCheck]) -> str:
     """JUnit XML, which CI services show as tests; without times, so that the same rows give the same bytes."""
     failures = sum(check.failed for check in found)
     totals = {"tests": str(len(found)), "failures": str(failures), "errors": "0"}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paribus.study.report.build import KINDS
+from paribus.study.report.build import VERDICT_KINDS
 from paribus.study.report.model import Report
 from paribus.study.stats.verdict import Verdict
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TEMPLATE = "report.html.j2"
 
 
-def html_of(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     """figures: key that a section names -> (what it fits: wide, narrow or "" for both; <svg>)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -29,35 +29,35 @@ def html_of(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"kind": kind, "breakable": breakable}
+    environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks}
     safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
     return environment.get_template(TEMPLATE).render(report=report, figures=safe)
 
 
-def kind(cell: str) -> str:
+def classify_cell(cell: str) -> str:
     """The kind of verdict that a table's cell says; "" for any other cell."""
     if cell in ("sooner", "later"):
         return {"sooner": "better", "later": "worse"}[cell]
     if cell in ("failed", "missing"):
         return "worse" if cell == "failed" else "open"
-    said = next((v for v in Verdict if cell == v.value), None)
-    return KINDS[said] if said else "open" if cell.startswith(f"{Verdict.UNDECIDED} (") else ""
+    verdict = next((v for v in Verdict if cell == v.value), None)
+    return VERDICT_KINDS[verdict] if verdict else "open" if cell.startswith(f"{Verdict.UNDECIDED} (") else ""
 
 
-def breakable(name: str) -> str:
+def add_line_breaks(name: str) -> str:
     """A name that may go on in the next line after a joint: long_names-of_arms."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"(?<=[\w.])([_+-])(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
-def svgs(plots: Sequence["Plot"]) -> dict[str, list[tuple[str, str]]]:
-    """The <svg>s of plots, as `html_of` takes them."""
+def render_svgs(plots: Sequence["Plot"]) -> dict[str, list[tuple[str, str]]]:
+    """The <svg>s of plots, as `render_html` takes them."""
     from paribus.study.report.figures import style
 
     found: dict[str, list[tuple[str, str]]] = {}
-    with style.styled():
+    with style.style_context():
         for plot in plots:
             drawn = found.setdefault(plot.key, [])
-            drawn.append((plot.fits, style.svg(plot.figure, f"{plot.key} {len(drawn)}", plot.title)))
+            drawn.append((plot.fits, style.render_svg(plot.figure, f"{plot.key} {len(drawn)}", plot.title)))
     return found

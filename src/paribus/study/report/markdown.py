@@ -15,55 +15,54 @@ END = "<!-- paribus report: end -->"
 _MARKER = re.compile(r"^[ \t]*<!-- paribus report: (begin|end)\b[^\n]*-->[ \t]*$", re.MULTILINE)
 
 
-def readme_of(report: Report, before: str | None, path: Path) -> str:
+def build_readme(report: Report, before: str | None, path: Path) -> str:
     """A README with this report in it. before: the one there is, None if there is none; path: of it, for messages.
 
     Raises ConfigError where its markers are not exactly one begin and, after it, one end.
     """
-    block = f"{BEGIN}\n\n{markdown_of(report)}\n{END}"
+    block = f"{BEGIN}\n\n{format_markdown(report)}\n{END}"
     if before is None:
         return f"# {report.name}\n\n{report.question}\n\n{block}\n"
     found = list(_MARKER.finditer(before))
     if not found:
         return f"{before.rstrip()}\n\n{block}\n" if before.strip() else f"{block}\n"
     if [marker[1] for marker in found] != ["begin", "end"]:
-        told = ", ".join(f"{m[1]} in line {before.count(chr(10), 0, m.start()) + 1}" for m in found)
+        markers = ", ".join(f"{m[1]} in line {before.count(chr(10), 0, m.start()) + 1}" for m in found)
         raise ConfigError(
-            f"{path}: the markers of the report are damaged: found {told}; should be one begin and then one end; "
+            f"{path}: the markers of the report are damaged: found {markers}; should be one begin and then one end; "
             "mend them, or delete all of them and the report is added at the end"
         )
     return before[: found[0].start()] + block + before[found[1].end() :]
 
 
-def markdown_of(report: Report) -> str:
+def format_markdown(report: Report) -> str:
     """The verdicts, then the sections that a README has room for."""
     parts = [f"## {report.title}"]
-    parts.append("\n".join(f"* **{escaped(v.said)}** {escaped(v.numbers)}" for v in report.verdicts))
-    parts += [f"> {escaped(text)}" for text in report.cautions]
-    parts.append("\n".join(f"* {escaped(name)}: {escaped(text)}" for name, text in report.facts))
-    parts += [_section(section) for section in report.sections if section.short]
+    parts.append("\n".join(f"* **{escape_markdown(v.said)}** {escape_markdown(v.numbers)}" for v in report.verdicts))
+    parts += [f"> {escape_markdown(text)}" for text in report.cautions]
+    parts.append("\n".join(f"* {escape_markdown(name)}: {escape_markdown(text)}" for name, text in report.facts))
+    parts += [_format_section(section) for section in report.sections if section.short]
     parts.append("### Make it again\n\n```bash\n" + "\n".join(report.again) + "\n```")
     parts.append(
         "With figures, robustness rows and every run: `report.html`; per run: `report.csv`; for programs: "
-        "`report.json`. "
-        "What each number means: `docs/statistics.md`."
+        "`report.json`. What each number means: `docs/statistics.md`."
     )
     return "\n\n".join(parts) + "\n"
 
 
-def _section(section: Section) -> str:
-    parts = [f"### {escaped(section.title)}"]
+def _format_section(section: Section) -> str:
+    parts = [f"### {escape_markdown(section.title)}"]
     for table in section.tables:
         if table.caption:
-            parts.append(f"{escaped(table.caption)}:")
-        parts.append(table_of(table))
-    parts += [escaped(note) for note in section.notes]
+            parts.append(f"{escape_markdown(table.caption)}:")
+        parts.append(format_table(table))
+    parts += [escape_markdown(note) for note in section.notes]
     return "\n\n".join(parts)
 
 
-def table_of(table: Table) -> str:
+def format_table(table: Table) -> str:
     """Columns are padded, so that it can be read as it is too."""
-    rows = [[escaped(cell) for cell in row] for row in (table.head, *table.rows)]
+    rows = [[escape_markdown(cell) for cell in row] for row in (table.head, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(table.head))]
 
     def line(cells: Sequence[str]) -> str:
@@ -76,6 +75,6 @@ def table_of(table: Table) -> str:
     return "\n".join([line(rows[0]), line(rule), *(line(row) for row in rows[1:])])
 
 
-def escaped(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Text that means itself in Markdown and stays in its table cell."""
     return re.sub(r"([\\|*<>_`])", r"\\\1", " ".join(text.split()))

@@ -14,12 +14,12 @@ from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_atomically
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.costs import COSTS
-from paribus.study.report.build import unit_for
-from paribus.study.report.figures.curves import plots
-from paribus.study.report.html import html_of, svgs
-from paribus.study.report.markdown import readme_of
+from paribus.study.report.build import choose_report_unit
+from paribus.study.report.figures.curves import build_plots
+from paribus.study.report.html import render_html, render_svgs
+from paribus.study.report.markdown import build_readme
 from paribus.study.report.model import Report
-from paribus.study.stats import plain
+from paribus.study.stats import to_plain
 
 SCHEMA = 1
 README, HTML, CSV, JSON = "README.md", "report.html", "report.csv", "report.json"
@@ -30,23 +30,23 @@ def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
     not be written or the README's markers are damaged."""
     readme = folder / README
     for name in (README, HTML, CSV, JSON):
-        may_write(folder / name)
+        check_writable(folder / name)
     try:
         before = readme.read_text(encoding="utf-8") if readme.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{readme} cannot be read: {error}") from error
-    contents = {README: readme_of(report, before, readme)}
+    contents = {README: build_readme(report, before, readme)}
     contents |= {
-        CSV: csv_of(analysis),
-        JSON: json.dumps(json_of(analysis, report), indent=1, allow_nan=False) + "\n",
-        HTML: html_of(report, svgs(plots(analysis, unit_for(analysis)))),
+        CSV: format_csv(analysis),
+        JSON: json.dumps(build_json(analysis, report), indent=1, allow_nan=False) + "\n",
+        HTML: render_html(report, render_svgs(build_plots(analysis, choose_report_unit(analysis)))),
     }
     for name, text in contents.items():
-        written(folder / name, text)
+        write_file(folder / name, text)
     return folder / HTML
 
 
-def may_write(path: Path) -> None:
+def check_writable(path: Path) -> None:
     """Raise ConfigError if the file may not be written. A rename would replace even a file that is write-protected, so
     this asks for the file's own permission."""
     if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
@@ -55,7 +55,7 @@ def may_write(path: Path) -> None:
         raise ConfigError(f"{path.parent} is write-protected; nothing was written")
 
 
-def written(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a file that the user asked for. Raises ConfigError."""
     try:
         write_atomically(path, text)
@@ -63,22 +63,22 @@ def written(path: Path, text: str) -> None:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def csv_of(a: Analysis) -> str:
+def format_csv(a: Analysis) -> str:
     """One row a run: its metrics at the last step, its best evaluation, its cost, and what it was made with."""
     metrics = sorted({key for row in a.rows for key in row.metrics})
     prints = sorted({key for row in a.rows for key in row.fingerprint})
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    best = f"{a.asked.metric} best (diagnostic)"
+    best = f"{a.spec.metric} best (diagnostic)"
     head = ["study", "arm", "seed", "state", "id", *metrics, best, *COSTS, "steps", "segments", "mixed", "started"]
     table.writerow([*head, "commit", "dirty", *(f"fingerprint {key}" for key in prints), "cpu", "cores", "gpu", "why"])
-    choose = max if a.asked.higher_is_better else min
+    choose = max if a.spec.higher_is_better else min
     for row in a.rows:
-        curve = [value for _, value in row.curves.get(a.asked.metric, [])]
+        curve = [value for _, value in row.curves.get(a.spec.metric, [])]
         table.writerow(
-            _cell(value)
+            _format_cell(value)
             for value in (
-                *(a.asked.name, row.arm, row.seed, row.state, row.id),
+                *(a.spec.name, row.arm, row.seed, row.state, row.id),
                 *(row.metrics.get(key) for key in metrics),
                 choose(curve) if curve else None,
                 *(row.cost.get(kind) for kind in COSTS),
@@ -91,12 +91,12 @@ def csv_of(a: Analysis) -> str:
     return out.getvalue()
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     """repr keeps every bit of a float."""
     return "" if value is None else repr(value) if isinstance(value, float) else str(value)
 
 
-def json_of(a: Analysis, report: Report) -> dict[str, Any]:
+def build_json(a: Analysis, report: Report) -> dict[str, Any]:
     """Every number of the analysis (null: undefined) and the words of the report."""
     words = {
         "title": report.title,
@@ -109,4 +109,5 @@ def json_of(a: Analysis, report: Report) -> dict[str, Any]:
             for section in report.sections
         },
     }
-    return {"schema": SCHEMA, "report": words, **plain(a)}
+    numbers = to_plain(a)
+    return {"schema": SCHEMA, "report": words, "asked": numbers.pop("spec"), **numbers}

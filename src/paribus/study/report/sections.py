@@ -4,43 +4,43 @@ import math
 
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import DASH, Unit, count, number, p_value
-from paribus.study.stats.resampling import BCA_FROM
+from paribus.study.report.wording import DASH, Unit, format_count, format_number, format_p
+from paribus.study.stats.resampling import BCA_MIN_SEEDS
 
 
-def _in(unit: str, name: str) -> str:
+def _with_unit(unit: str, name: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def _better(a: Analysis) -> str:
-    return "to the right is better" if a.asked.higher_is_better else "to the left is better"
+def _better_direction(a: Analysis) -> str:
+    return "to the right is better" if a.spec.higher_is_better else "to the left is better"
 
 
-def differences(a: Analysis, unit: Unit) -> Section:
+def build_differences(a: Analysis, unit: Unit) -> Section:
     """The forest plot, and the table it shows."""
-    d = _in(unit.differences, "difference")
+    d = _with_unit(unit.differences, "difference")
     rows = tuple(
         (
-            a.asked.named(c.arm, c.baseline),
+            a.spec.label_comparison(c.arm, c.baseline),
             str(c.estimate.n) if c.paired else f"{c.estimate.n}, unpaired",
             unit.difference(c.estimate.mean),
             unit.interval(c.estimate.low, c.estimate.high) or DASH,
-            p_value(c.judgement.p_zero),
-            p_value(c.judgement.p_beyond),
+            format_p(c.judgement.p_zero),
+            format_p(c.judgement.p_beyond),
             str(c.judgement),
         )
         for c in (compared.comparison for compared in a.comparisons)
     )
-    margin = unit.size(a.asked.margin)
-    family = count(len(a.comparisons), "comparison")
+    margin = unit.size(a.spec.margin)
+    family = format_count(len(a.comparisons), "comparison")
     notes = [
-        f"Point and line: mean paired difference over seeds and its 95 % t interval ({_better(a)}). "
-        + (f"Shaded: ± {margin}, the smallest effect of interest. " if a.asked.margin else "")
+        f"Point and line: mean paired difference over seeds and its 95 % t interval ({_better_direction(a)}). "
+        + (f"Shaded: ± {margin}, the smallest effect of interest. " if a.spec.margin else "")
         + "Each interval is for its own comparison, not widened for the others, so one without 0 in it may stand "
         "beside "
         "“undecided”.",
         "p (difference) asks whether the true difference is 0"
-        + (f"; p (equivalence) whether it is {margin} or more, up or down (TOST)" if a.asked.margin else "")
+        + (f"; p (equivalence) whether it is {margin} or more, up or down (TOST)" if a.spec.margin else "")
         + f". Both are adjusted by Holm's rule over the study's {family} and decide at 0.05. “Better” means that the "
         "difference is not 0; how large it is, the interval shows.",
     ]
@@ -49,19 +49,19 @@ def differences(a: Analysis, unit: Unit) -> Section:
             "Unpaired: the two arms share too few seeds, so Welch's t test takes over with all runs of both. It takes "
             "them for independent."
         )
-    head = (a.asked.list_head, "seeds", d, "95 % interval", "p (difference)", "p (equivalence)", "verdict")
+    head = (a.spec.comparison_header, "seeds", d, "95 % interval", "p (difference)", "p (equivalence)", "verdict")
     return Section("differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 6})),), ("forest",))
 
 
-def arms(a: Analysis, unit: Unit) -> Section:
-    of = _in(unit.values, "mean")
+def build_arms(a: Analysis, unit: Unit) -> Section:
+    of = _with_unit(unit.values, "mean")
     rows = tuple(
         (
             name,
             str(arm.n),
             unit.value(arm.mean),
-            number(arm.sd * unit.scale, unit.digits),
-            number(arm.se * unit.scale, unit.digits),
+            format_number(arm.sd * unit.scale, unit.digits),
+            format_number(arm.se * unit.scale, unit.digits),
             ", ".join(str(seed) for seed in arm.missing[:8]) + (" …" if len(arm.missing) > 8 else "") or "none",
         )
         for name, arm in a.arms.items()
@@ -75,22 +75,22 @@ def arms(a: Analysis, unit: Unit) -> Section:
     return Section("arms", "Arms", notes, (Table(head, rows),))
 
 
-def beside(a: Analysis, unit: Unit) -> Section:
+def build_sensitivity(a: Analysis, unit: Unit) -> Section:
     rows = tuple(
         (
-            a.asked.named(x.comparison.arm, x.comparison.baseline),
-            number(x.comparison.judgement.minimum_detectable * unit.scale, unit.digits),
-            number(x.comparison.estimate.effect_size, 2, sign=True),
-            number(x.pairing.correlation, 2, sign=True),
-            number(x.pairing.variance_ratio, 2),
-            number(100 * x.pairing.p_better, 0),
-            number(100 * x.pairing.p_better_paired, 0),
+            a.spec.label_comparison(x.comparison.arm, x.comparison.baseline),
+            format_number(x.comparison.judgement.minimum_detectable * unit.scale, unit.digits),
+            format_number(x.comparison.estimate.effect_size, 2, sign=True),
+            format_number(x.pairing.correlation, 2, sign=True),
+            format_number(x.pairing.variance_ratio, 2),
+            format_number(100 * x.pairing.p_better, 0),
+            format_number(100 * x.pairing.p_better_paired, 0),
         )
         for x in a.comparisons
     )
     head = (
-        a.asked.list_head,
-        _in(unit.differences, "detectable"),
+        a.spec.comparison_header,
+        _with_unit(unit.differences, "detectable"),
         "effect size d",
         "pairing correlation",
         "variance ratio",
@@ -99,24 +99,21 @@ def beside(a: Analysis, unit: Unit) -> Section:
     )
     notes = (
         "Detectable: the true difference that this many seeds, with this spread, would find in 80 % of studies. d: "
-        "mean "
-        "difference over the sd of the differences.",
+        "mean difference over the sd of the differences.",
         "Pairing: correlation of the two arms over shared seeds, and var(difference) / (var(arm) + var(baseline)). At "
-        "1, "
-        "sharing seeds was worth nothing; at 0.5, half the seeds.",
-        "P(arm better): in so many of all pairs of one run each, the arm is the better one, ties counting half; "
-        "beside it "
-        "the same over runs with equal seeds.",
+        "1, sharing seeds was worth nothing; at 0.5, half the seeds.",
+        "P(arm better): in so many of all pairs of one run each, the arm is the better one, ties counting half; beside "
+        "it the same over runs with equal seeds.",
     )
     return Section("beside", "What these seeds can show", notes, (Table(head, rows),))
 
 
-def robustness(a: Analysis, unit: Unit) -> Section | None:
+def build_robustness(a: Analysis, unit: Unit) -> Section | None:
     rows = tuple(
         (
-            a.asked.named(x.comparison.arm, x.comparison.baseline),
-            p_value(x.robustness.sign_flip_p) + ("" if x.robustness.sign_flip_exact else " (sampled)"),
-            p_value(x.robustness.sign_flip_floor),
+            a.spec.label_comparison(x.comparison.arm, x.comparison.baseline),
+            format_p(x.robustness.sign_flip_p) + ("" if x.robustness.sign_flip_exact else " (sampled)"),
+            format_p(x.robustness.sign_flip_floor),
             unit.interval(x.robustness.bca_low, x.robustness.bca_high) or DASH,
         )
         for x in a.comparisons
@@ -130,14 +127,19 @@ def robustness(a: Analysis, unit: Unit) -> Section | None:
         "depends on these rows; where they disagree with it, look at the differences. Sign-flip: the share of all "
         "patterns of signs with as large a mean. It cannot fall below 2^(1 − n): with fewer than 6 seeds never to "
         "0.05.",
-        f"BCa bootstrap interval: only from {BCA_FROM} seeds on, because with few it is too narrow (at n = 5 it covers "
-        "84 % in place of 95 %)." + (f" Here n is at most {most}." if most < BCA_FROM else ""),
+        f"BCa bootstrap interval: only from {BCA_MIN_SEEDS} seeds on, because with few it is too narrow (at n = 5 it "
+        "covers 84 % in place of 95 %)." + (f" Here n is at most {most}." if most < BCA_MIN_SEEDS else ""),
     ]
-    head = (a.asked.list_head, "sign-flip p", "smallest possible", _in(unit.differences, "BCa 95 % interval"))
+    head = (
+        a.spec.comparison_header,
+        "sign-flip p",
+        "smallest possible",
+        _with_unit(unit.differences, "BCa 95 % interval"),
+    )
     return Section("robustness", "Robustness", tuple(notes), (Table(head, rows),), short=False)
 
 
-def curves(a: Analysis, unit: Unit) -> Section | None:
+def build_curves(a: Analysis, unit: Unit) -> Section | None:
     keys = [f"curve {key}" for key, arms in a.curves.items() if arms and not key.startswith("weights/")]
     if not keys:
         return None
@@ -148,8 +150,7 @@ def curves(a: Analysis, unit: Unit) -> Section | None:
         + (" (one run each)." if single else "; band: ± one standard deviation over seeds.")
         + (
             " Difference: the mean paired difference at each evaluation with its 95 % t interval, each point for "
-            "itself;"
-            " the verdict looks at the last one alone."
+            "itself; the verdict looks at the last one alone."
             if "gap" in figures
             else ""
         )
@@ -160,7 +161,7 @@ def curves(a: Analysis, unit: Unit) -> Section | None:
     return Section("curves", "Learning curves", notes, (), tuple(figures), short=False)
 
 
-def factors(a: Analysis, unit: Unit) -> Section | None:
+def build_factors(a: Analysis, unit: Unit) -> Section | None:
     if not a.effects:
         return None
     rows = tuple(
@@ -169,8 +170,8 @@ def factors(a: Analysis, unit: Unit) -> Section | None:
             str(effect.estimate.n),
             unit.difference(effect.estimate.mean),
             unit.interval(effect.estimate.low, effect.estimate.high) or DASH,
-            p_value(effect.judgement.p_zero),
-            p_value(effect.judgement.p_beyond),
+            format_p(effect.judgement.p_zero),
+            format_p(effect.judgement.p_beyond),
             str(effect.judgement),
         )
         for effect in a.effects
@@ -178,16 +179,14 @@ def factors(a: Analysis, unit: Unit) -> Section | None:
     left_out = a.effects[0].left_out
     notes = (
         "Main effect: mean of the arms with it minus mean of those without, within a seed. Interaction (×): what the "
-        "one "
-        "adds with the other on minus what it adds with the other off; below 0, where higher is better, the two do "
-        "less "
-        "together than apart suggests. All of them are one family."
+        "one adds with the other on minus what it adds with the other off; below 0, where higher is better, the two do "
+        "less together than apart suggests. All of them are one family."
         + (f" Left out, for want of a cell: seeds {', '.join(map(str, left_out))}." if left_out else ""),
     )
     head = (
         "effect",
         "seeds",
-        _in(unit.differences, "size"),
+        _with_unit(unit.differences, "size"),
         "95 % interval",
         "p (effect)",
         "p (equivalence)",
@@ -198,30 +197,35 @@ def factors(a: Analysis, unit: Unit) -> Section | None:
     )
 
 
-def paper(a: Analysis, unit: Unit) -> Section | None:
+def build_paper(a: Analysis, unit: Unit) -> Section | None:
     if not a.reported:
         return None
     rows = tuple(
         (
-            f"{said.arm} {DASH} {said.against}",
-            unit.difference(said.difference),
+            f"{published.arm} {DASH} {published.against}",
+            unit.difference(published.difference),
             unit.difference(ours.estimate.mean) if ours else DASH,
             (unit.interval(ours.estimate.low, ours.estimate.high) if ours else "") or DASH,
-            said.source,
+            published.source,
         )
-        for said, ours in a.reported
+        for published, ours in a.reported
     )
     notes = (
         "Beside, not against: the paper's figure comes from its own data, network and schedule, named under source, "
-        "and "
-        "mostly from a single run or a few without an interval. Agreement is no proof, and disagreement is no "
+        "and mostly from a single run or a few without an interval. Agreement is no proof, and disagreement is no "
         "refutation.",
     )
-    head = ("comparison", _in(unit.differences, "paper"), _in(unit.differences, "here"), "95 % interval here", "source")
+    head = (
+        "comparison",
+        _with_unit(unit.differences, "paper"),
+        _with_unit(unit.differences, "here"),
+        "95 % interval here",
+        "source",
+    )
     return Section("paper", "The paper's figure and ours", notes, (Table(head, rows, frozenset({0, 4})),), ("paper",))
 
 
-def selection(a: Analysis, unit: Unit) -> Section | None:
+def build_selection(a: Analysis, unit: Unit) -> Section | None:
     rows = tuple(
         (name, str(bias.n), unit.difference(bias.mean), unit.interval(bias.low, bias.high) or DASH)
         for name, bias in a.bias.items()
@@ -231,8 +235,7 @@ def selection(a: Analysis, unit: Unit) -> Section | None:
         return None
     notes = (
         "A diagnostic, not a result: how much each arm would gain if every run reported its best evaluation in place "
-        "of "
-        "its last one. Choosing on the evaluation split makes every arm look better, the noisiest curve most.",
+        "of its last one. Choosing on the evaluation split makes every arm look better, the noisiest curve most.",
     )
-    head = ("arm", "n", _in(unit.differences, "best − last"), "95 % interval")
+    head = ("arm", "n", _with_unit(unit.differences, "best − last"), "95 % interval")
     return Section("selection", "Selection bias (diagnostic)", notes, (Table(head, rows),), short=False)

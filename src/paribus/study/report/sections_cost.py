@@ -3,25 +3,33 @@
 import math
 
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.analysis.costs import Target
+from paribus.study.analysis.costs import TimeToTarget
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import DASH, Unit, count, large, number, p_value, quantity
+from paribus.study.report.wording import (
+    DASH,
+    Unit,
+    format_count,
+    format_large,
+    format_number,
+    format_p,
+    format_quantity,
+)
 from paribus.study.stats import ArmSummary
 
 
-def accuracy_and_cost(a: Analysis, unit: Unit) -> Section | None:
+def build_accuracy_and_cost(a: Analysis, unit: Unit) -> Section | None:
     if not any(cost.n for costs in a.costs.values() for cost in costs.values()):
         return None
     rows = tuple(
         (
             name,
             unit.value(a.arms[name].mean),
-            _spread(costs["train_s"]),
-            quantity(costs["eval_s"].mean),
-            large(costs["samples_per_sec"].mean),
-            quantity(costs["peak_gb"].mean),
-            large(costs["parameters"].mean),
-            large(costs["macs"].mean),
+            _format_spread(costs["train_s"]),
+            format_quantity(costs["eval_s"].mean),
+            format_large(costs["samples_per_sec"].mean),
+            format_quantity(costs["peak_gb"].mean),
+            format_large(costs["parameters"].mean),
+            format_large(costs["macs"].mean),
         )
         for name, costs in a.costs.items()
     )
@@ -36,77 +44,79 @@ def accuracy_and_cost(a: Analysis, unit: Unit) -> Section | None:
     return Section("cost", "Accuracy against cost", notes, (Table(head, rows),), ("cost",))
 
 
-def _spread(cost: ArmSummary) -> str:
+def _format_spread(cost: ArmSummary) -> str:
     if math.isnan(cost.sd):
-        return quantity(cost.mean)
+        return format_quantity(cost.mean)
     places = max(0, 2 - math.floor(math.log10(cost.mean))) if cost.mean > 0 else 0
     return f"{cost.mean:,.{places}f} ± {cost.sd:,.{places}f}"
 
 
-def time_to_target(a: Analysis, unit: Unit) -> Section | None:
+def build_time_to_target(a: Analysis, unit: Unit) -> Section | None:
     if not a.targets:
         return None
-    tables = tuple(table for target in a.targets for table in _of_target(a, target, unit))
+    tables = tuple(table for target in a.targets for table in _target_tables(a, target, unit))
     notes = (
         "Steps until the metric first reaches the target, known to the spacing of evaluations. A run that never does "
-        "is "
-        "censored: known to take longer than it was watched, and not dropped, which would favour the arm that fails "
-        "more "
-        "often. Median: Kaplan-Meier's, none if fewer than half arrived.",
+        "is censored: known to take longer than it was watched, and not dropped, which would favour the arm that fails "
+        "more often. Median: Kaplan-Meier's, none if fewer than half arrived.",
         "Arms are compared on min(steps, horizon), where the horizon is the shortest time for which any run was "
-        "watched in "
-        "vain; shorter is better, p values are Holm-adjusted. Beside it the sign test over seeds: who arrived sooner.",
+        "watched in vain; shorter is better, p values are Holm-adjusted. Beside it the sign test over seeds: who "
+        "arrived sooner.",
     )
     return Section("targets", "Time to accuracy", notes, tables, tuple(f"target {t.value}" for t in a.targets))
 
 
-def _of_target(a: Analysis, target: Target, unit: Unit) -> tuple[Table, Table]:
-    said = f"{a.asked.metric} of {target_value(target, unit)}"
+def _target_tables(a: Analysis, target: TimeToTarget, unit: Unit) -> tuple[Table, Table]:
+    target_text = f"{a.spec.metric} of {format_target(target, unit)}"
     arms = tuple(
         (
             name,
             f"{arm.reached} of {arm.n}" + (f", {len(arm.missing)} failed" if arm.missing else ""),
-            number(arm.median, 0),
-            number(arm.restricted_mean, 0),
+            format_number(arm.median, 0),
+            format_number(arm.restricted_mean, 0),
         )
         for name, arm in target.arms.items()
     )
     comparisons = tuple(
         (
-            a.asked.named(t.comparison.arm, t.comparison.baseline),
-            number(t.comparison.estimate.mean, 0, sign=True),
-            _steps(t.comparison.estimate.low, t.comparison.estimate.high),
-            p_value(t.comparison.judgement.p_zero),
+            a.spec.label_comparison(t.comparison.arm, t.comparison.baseline),
+            format_number(t.comparison.estimate.mean, 0, sign=True),
+            _format_steps(t.comparison.estimate.low, t.comparison.estimate.high),
+            format_p(t.comparison.judgement.p_zero),
             f"{t.sooner} / {t.later} / {t.tied}",
-            p_value(t.sign_p),
+            format_p(t.sign_p),
             {"better": "sooner", "worse": "later"}.get(str(t.comparison.judgement), str(t.comparison.judgement)),
         )
         for t in target.comparisons
     )
     limited = math.isfinite(target.horizon)
-    limit = f"horizon {number(target.horizon, 0)} steps" if limited else "every finished run arrived"
-    head = (a.asked.list_head, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p", "verdict")
+    limit = f"horizon {format_number(target.horizon, 0)} steps" if limited else "every finished run arrived"
+    head = (a.spec.comparison_header, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p", "verdict")
     return (
-        Table(("arm", "arrived", "median (steps)", "restricted mean (steps)"), arms, caption=f"Until {said}; {limit}"),
+        Table(
+            ("arm", "arrived", "median (steps)", "restricted mean (steps)"),
+            arms,
+            caption=f"Until {target_text}; {limit}",
+        ),
         Table(head, comparisons, frozenset({0, 6})),
     )
 
 
-def target_value(target: Target, unit: Unit) -> str:
+def format_target(target: TimeToTarget, unit: Unit) -> str:
     return f"{target.value * unit.scale:.6g} {unit.values}".rstrip()
 
 
-def _steps(low: float, high: float) -> str:
-    return DASH if math.isnan(low) else f"{number(low, 0, sign=True)} to {number(high, 0, sign=True)}"
+def _format_steps(low: float, high: float) -> str:
+    return DASH if math.isnan(low) else f"{format_number(low, 0, sign=True)} to {format_number(high, 0, sign=True)}"
 
 
-def overheads(a: Analysis, unit: Unit) -> Section | None:
+def build_overheads(a: Analysis, unit: Unit) -> Section | None:
     rows = tuple(
         (
-            a.asked.named(o.arm, o.baseline),
+            a.spec.label_comparison(o.arm, o.baseline),
             str(o.n) if o.paired else f"{o.n}, unpaired",
-            f"{number(o.ratio, 2)} ×",
-            DASH if math.isnan(o.low) else f"{number(o.low, 2)} × to {number(o.high, 2)} ×",
+            f"{format_number(o.ratio, 2)} ×",
+            DASH if math.isnan(o.low) else f"{format_number(o.low, 2)} × to {format_number(o.high, 2)} ×",
         )
         for o in a.overheads
         if o.n
@@ -116,10 +126,9 @@ def overheads(a: Analysis, unit: Unit) -> Section | None:
     resumed = sum(row.segments > 1 for row in a.rows)
     notes = (
         "Seconds of training over those of the baseline, paired by seed: geometric mean of the ratio and its 95 % t "
-        "interval "
-        "(on logarithms). 1.05 × means 5 % longer. It holds for this machine and this load: cells that run side by "
-        "side "
-        "take time from each other." + (f" {count(resumed, 'run')} went on after an interruption." if resumed else ""),
+        "interval (on logarithms). 1.05 × means 5 % longer. It holds for this machine and this load: cells that run "
+        "side by side take time from each other."
+        + (f" {format_count(resumed, 'run')} went on after an interruption." if resumed else ""),
     )
-    head = (a.asked.list_head, "seeds", "training time", "95 % interval")
+    head = (a.spec.comparison_header, "seeds", "training time", "95 % interval")
     return Section("overhead", "Overhead", notes, (Table(head, rows),))

@@ -3,18 +3,18 @@
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.curves import Band
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import Unit, quantity
+from paribus.study.report.wording import Unit, format_quantity
 
 KEYS = ("weights/norm", "weights/step")
 
 
-def weights(a: Analysis, unit: Unit) -> Section | None:
+def build_weights(a: Analysis, unit: Unit) -> Section | None:
     norms, steps = (a.curves.get(key, {}) for key in KEYS)
     rows = tuple(
         (
             arm,
-            *(quantity(at(norm, share)) for share in (0, 0.5, 1)),
-            *(quantity(at(steps[arm], share)) for share in (0, 0.5)),
+            *(format_quantity(mean_at(norm, share)) for share in (0, 0.5, 1)),
+            *(format_quantity(mean_at(steps[arm], share)) for share in (0, 0.5)),
         )
         for arm, norm in norms.items()
         if arm in steps
@@ -32,7 +32,7 @@ def weights(a: Analysis, unit: Unit) -> Section | None:
     )
 
 
-def at(band: Band, share: float) -> float:
+def mean_at(band: Band, share: float) -> float:
     """The mean at the point nearest to this share of the last step: 0 the first, 1 the last."""
     nearest = min(range(len(band.steps)), key=lambda i: abs(band.steps[i] - share * band.steps[-1]))
     return band.mean[nearest]

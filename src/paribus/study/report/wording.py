@@ -22,10 +22,10 @@ class Unit:
     digits: int
 
     def value(self, x: float) -> str:
-        return number(x * self.scale, self.digits)
+        return format_number(x * self.scale, self.digits)
 
     def difference(self, x: float) -> str:
-        return number(x * self.scale, self.digits, sign=True)
+        return format_number(x * self.scale, self.digits, sign=True)
 
     def size(self, x: float) -> str:
         """A margin or another distance, with its unit and without needless zeros: 0.5 points."""
@@ -37,7 +37,7 @@ class Unit:
         return "" if math.isnan(low) else f"{self.difference(low)} to {self.difference(high)}"
 
 
-def unit_of(metric: str, sizes: Iterable[float]) -> Unit:
+def choose_unit(metric: str, sizes: Iterable[float]) -> Unit:
     """Accuracies are kept as fractions and shown in per cent, their differences in points. Other metrics are shown as
     they are, with three digits of the smallest of the sizes (standard deviations, the margin)."""
     if is_accuracy(metric):
@@ -52,7 +52,7 @@ def is_accuracy(metric: str) -> bool:
     return re.match(r"acc(uracy)?\d*$", metric.rpartition("/")[2]) is not None
 
 
-def number(x: float, digits: int, sign: bool = False) -> str:
+def format_number(x: float, digits: int, sign: bool = False) -> str:
     """With a real minus sign; a dash where there is no number; never a negative zero."""
     if not math.isfinite(x):
         return DASH
@@ -62,7 +62,7 @@ def number(x: float, digits: int, sign: bool = False) -> str:
     return text.replace("-", MINUS)
 
 
-def p_value(p: float) -> str:
+def format_p(p: float) -> str:
     """Three decimals; more where they decide on which side of 0.05 it is, or where it is very small."""
     if math.isnan(p):
         return DASH
@@ -71,13 +71,13 @@ def p_value(p: float) -> str:
     return f"{p:.4f}" if p < 0.001 else f"{p:.5f}" if 0.0495 <= p < 0.0505 and p != 0.05 else f"{min(p, 1.0):.3f}"
 
 
-def equals(p: float) -> str:
+def format_p_equals(p: float) -> str:
     """= 0.030, or < 0.0001; a line may not break in it."""
-    text = p_value(p)
+    text = format_p(p)
     return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
 
 
-def quantity(x: float, digits: int = 3) -> str:
+def format_quantity(x: float, digits: int = 3) -> str:
     """A cost in its own unit, to so many digits: 12.3, 0.0412, 1,494."""
     if not math.isfinite(x):
         return DASH
@@ -85,34 +85,34 @@ def quantity(x: float, digits: int = 3) -> str:
     return f"{x:,.{places}f}"
 
 
-def large(x: float) -> str:
+def format_large(x: float) -> str:
     """A count with k, M, G: 1.49 M."""
     if not math.isfinite(x):
         return DASH
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(x) >= factor:
-            return f"{quantity(x / factor)} {letter}"
-    return quantity(x)
+            return f"{format_quantity(x / factor)} {letter}"
+    return format_quantity(x)
 
 
-def listed(items: Iterable[str], most: int = 6) -> str:
+def format_list(items: Iterable[str], most: int = 6) -> str:
     """a, b, c and 4 more"""
     items = list(items)
     return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
 
 
-def count(n: int, what: str) -> str:
+def format_count(n: int, what: str) -> str:
     return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
-def verdict_sentence(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:
+def format_verdict(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:
     """The verdict on one comparison in plain words, and the numbers it rests on."""
     verdict, n = c.judgement.verdict, c.estimate.n
     if verdict is Verdict.UNTESTABLE:
         have = "Only one seed has" if n == 1 else "No seed has"
         return f"{c.arm} against {c.baseline} cannot be tested.", f"{have} a result in both arms, two are needed."
     size, direction = unit.size(margin), "better" if verdict in (Verdict.BETTER, Verdict.BETTER_WITHIN) else "worse"
-    said = {
+    sentence = {
         Verdict.BETTER: f"{c.arm} is better than {c.baseline}",
         Verdict.WORSE: f"{c.arm} is worse than {c.baseline}",
         Verdict.EQUIVALENT: f"{c.arm} and {c.baseline} are equivalent: if they differ, then by less than {size}",
@@ -120,22 +120,22 @@ def verdict_sentence(c: Comparison, unit: Unit, margin: float) -> tuple[str, str
     }.get(
         verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest"
     )
-    return f"{said}.", f"{_numbers(c, unit)}{_more(c)}"
+    return f"{sentence}.", f"{_format_numbers(c, unit)}{_format_more_seeds(c)}"
 
 
-def _numbers(c: Comparison, unit: Unit) -> str:
+def _format_numbers(c: Comparison, unit: Unit) -> str:
     e = c.estimate
     name = f" {unit.differences}" if unit.differences else ""
     interval = unit.interval(e.low, e.high)
     interval = f", 95 % interval {interval}" if interval else ""
-    seeds = count(e.n, "seed") if c.paired else f"unpaired, {count(e.n, 'run')} in the smaller arm"
+    seeds = format_count(e.n, "seed") if c.paired else f"unpaired, {format_count(e.n, 'run')} in the smaller arm"
     equivalent = c.judgement.verdict is Verdict.EQUIVALENT
     name_of_p, of = ("p of equivalence", c.judgement.p_beyond) if equivalent else ("p", c.judgement.p_zero)
-    p = f"{name_of_p}{NBSP}{equals(of)}"
+    p = f"{name_of_p}{NBSP}{format_p_equals(of)}"
     return f"Difference {unit.difference(e.mean)}{name}{interval}; {seeds}; {p}."
 
 
-def _more(c: Comparison) -> str:
+def _format_more_seeds(c: Comparison) -> str:
     if c.judgement.verdict is not Verdict.UNDECIDED or c.judgement.more_seeds is None:
         return ""
-    return f" About {count(c.judgement.more_seeds, 'more seed')} would decide it."
+    return f" About {format_count(c.judgement.more_seeds, 'more seed')} would decide it."

@@ -20,21 +20,23 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, Literal
 
-from paribus.core.lock import LOCK, holder
+from paribus.core.lock import LOCK, find_holder
 from paribus.study.plan import Cell
 
-State = Literal["done", "running", "failed", "waiting", "pending", "requeued", "cancelled"]  # the last three: on Slurm
+StateName = Literal[
+    "done", "running", "failed", "waiting", "pending", "requeued", "cancelled"
+]  # the last three: on Slurm
 _START, _END = "== start ", "== ended with "
-_TAIL = 8192  # bytes of a log in which its last lines are looked for
-_AGAIN = (0, 75)  # exit codes after which a cell that is not done just goes on
+_TAIL_BYTES = 8192  # bytes of a log in which its last lines are looked for
+_RESUMABLE_CODES = (0, 75)  # exit codes after which a cell that is not done just goes on
 
 
 @dataclass(frozen=True)
-class Standing:
+class CellState:
     """host and process: of the one that trains, "" and 0 where it is not known yet. since: UNIX time of the start, 0
     where nobody noted it. device: its CUDA_VISIBLE_DEVICES. why: it failed, or waits. job: Slurm's, where it counts."""
 
-    state: State
+    state: StateName
     host: str = ""
     process: int = 0
     since: float = 0.0
@@ -43,38 +45,38 @@ class Standing:
     job: str = ""
 
 
-def log_of(runs: Path, cell: Cell) -> Path:
+def log_path(runs: Path, cell: Cell) -> Path:
     return runs / f"{cell.folder}.log"
 
 
-def standing(runs: Path, cell: Cell, recorded: bool = False) -> Standing:
+def read_state(runs: Path, cell: Cell, recorded: bool = False) -> CellState:
     """What a cell's folder and log say. recorded: its row is there, from this machine or another.
 
     Only names, locks and the end of a log are read: a tenth of a millisecond.
     """
-    folder, log = runs / cell.folder, log_of(runs, cell)
+    folder, log = runs / cell.folder, log_path(runs, cell)
     try:
         names = set(os.listdir(folder))
     except OSError:
         names = set[str]()
     if "DONE" in names:
-        return Standing("done")
-    held = holder(folder) if LOCK in names else None
-    if held or claimed(log):
-        since, device = _start_in(log)
-        return Standing("running", held.host if held else "", held.process if held else 0, since, device)
+        return CellState("done")
+    held = find_holder(folder) if LOCK in names else None
+    if held or has_live_process(log):
+        since, device = _read_last_start(log)
+        return CellState("running", held.host if held else "", held.process if held else 0, since, device)
     if recorded:
-        return Standing("done")
+        return CellState("done")
     if "FAILED" in names:
-        return Standing("failed", why=_first_line(folder / "FAILED"))
-    *_, before, last = ["", "", *last_lines(log, 2)]
+        return CellState("failed", why=_read_first_line(folder / "FAILED"))
+    *_, before, last = ["", "", *read_last_lines(log, 2)]
     code = last.removeprefix(_END).split(" ")[0] if last.startswith(_END) else "0"
-    if code.lstrip("-").isdecimal() and int(code) not in _AGAIN:
-        return Standing("failed", why=before or last)
-    return Standing("waiting")
+    if code.lstrip("-").isdecimal() and int(code) not in _RESUMABLE_CODES:
+        return CellState("failed", why=before or last)
+    return CellState("waiting")
 
 
-def claimed(log: Path) -> bool:
+def has_live_process(log: Path) -> bool:
     """Whether a process of this log's cell lives on this machine."""
     try:
         with open(log, "rb") as file:
@@ -86,8 +88,8 @@ def claimed(log: Path) -> bool:
         return False
 
 
-def start(
-    runs: Path, cell: Cell, threads: int, device: str | None, launcher: Sequence[str] = (), apart: bool = True
+def start_process(
+    runs: Path, cell: Cell, threads: int, device: str | None, launcher: Sequence[str] = (), detached: bool = True
 ) -> subprocess.Popen[bytes] | None:
     """Start a cell: `apart`, in a session and process group of its own, out of reach of this terminal and its end.
 
@@ -96,57 +98,67 @@ def start(
     Raises OSError if the log cannot be written.
     """
     runs.mkdir(parents=True, exist_ok=True)
-    with open(log_of(runs, cell), "ab") as log:
+    with open(log_path(runs, cell), "ab") as log:
         try:
             fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
         folder = runs / cell.folder
-        if (folder / "DONE").exists() or holder(folder):
+        if (folder / "DONE").exists() or find_holder(folder):
             return None
-        ours = {"OMP_NUM_THREADS": str(threads)} | ({"CUDA_VISIBLE_DEVICES": device} if device is not None else {})
-        command = [*launcher, *command_of(runs, cell)]
-        _note(log, f"{_START}{_now()} {shlex.join([*(f'{k}={v}' for k, v in ours.items()), *command])}")
+        environment = {"OMP_NUM_THREADS": str(threads)} | (
+            {"CUDA_VISIBLE_DEVICES": device} if device is not None else {}
+        )
+        command = [*launcher, *build_command(runs, cell)]
+        _write_line(log, f"{_START}{_now()} {shlex.join([*(f'{k}={v}' for k, v in environment.items()), *command])}")
         return subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            start_new_session=apart,
-            env={**os.environ, **ours},
+            start_new_session=detached,
+            env={**os.environ, **environment},
         )
 
 
-def command_of(runs: Path, cell: Cell) -> list[str]:
+def build_command(runs: Path, cell: Cell) -> list[str]:
     """What trains a cell; by hand as well."""
-    return [sys.executable, "-P", "-m", "paribus.cli", "train", *cell.overrides, f"paths.runs={quoted(str(runs))}"]
+    return [
+        sys.executable,
+        "-P",
+        "-m",
+        "paribus.cli",
+        "train",
+        *cell.overrides,
+        f"paths.runs={quote_override(str(runs))}",
+    ]
 
 
-def note_end(runs: Path, cell: Cell, code: int) -> None:
+def write_end(runs: Path, cell: Cell, code: int) -> None:
     """Write into a cell's log how its process ended; a negative code is the signal that killed it."""
-    with open(log_of(runs, cell), "ab") as log:
-        _note(log, f"{_END}{code} {_now()}")
+    with open(log_path(runs, cell), "ab") as log:
+        _write_line(log, f"{_END}{code} {_now()}")
 
 
-def last_lines(log: Path, count: int) -> list[str]:
+def read_last_lines(log: Path, count: int) -> list[str]:
     """The last lines of a log that are not empty; [] if there is none."""
     try:
         with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
     return [line for line in text.splitlines() if line.strip()][-count:]
 
 
-def told_last(log: Path, count: int) -> list[str]:
+def read_last_output(log: Path, count: int) -> list[str]:
     """The last lines that a cell itself printed in its last start."""
-    lines = last_lines(log, 200)
+    lines = read_last_lines(log, 200)
     begin = max((i + 1 for i, line in enumerate(lines) if line.startswith(_START)), default=0)
     return [line for line in lines[begin:] if not line.startswith(_END)][-count:]
 
 
-def quoted(text: str) -> str:
+def quote_override(text: str) -> str:
     """A value for a Hydra override, in quotes where Hydra's grammar would take it apart."""
     # a word on its own could be null, true or inf, so what is left alone has a slash, as paths do
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and "/" in text:
@@ -155,9 +167,9 @@ def quoted(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
-def _start_in(log: Path) -> tuple[float, str]:
+def _read_last_start(log: Path) -> tuple[float, str]:
     """When the last start was and on which device, by the log; (0, "") if it does not say."""
-    found = [line for line in last_lines(log, 200) if line.startswith(_START)]
+    found = [line for line in read_last_lines(log, 200) if line.startswith(_START)]
     if not found:
         return 0.0, ""
     stamp, *words = found[-1].removeprefix(_START).split(" ")
@@ -168,7 +180,7 @@ def _start_in(log: Path) -> tuple[float, str]:
         return 0.0, device
 
 
-def _first_line(path: Path) -> str:
+def _read_first_line(path: Path) -> str:
     try:
         return path.read_text(errors="replace").partition("\n")[0]
     except OSError:
@@ -179,6 +191,6 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _note(log: IO[bytes], text: str) -> None:
+def _write_line(log: IO[bytes], text: str) -> None:
     log.write(text.encode() + b"\n")
     log.flush()

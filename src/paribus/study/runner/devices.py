@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 
-def gpus() -> list[str]:
+def list_gpus() -> list[str]:
     """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; [] without any. Asks the driver, not torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -18,7 +18,7 @@ def gpus() -> list[str]:
     return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))]
 
 
-def free(names: Sequence[str], per_gpu: int, in_use: Iterable[str]) -> str | None:
+def pick_free_gpu(names: Sequence[str], per_gpu: int, in_use: Iterable[str]) -> str | None:
     """The GPU with the fewest cells that has room for one more, the first of equals; None if all are full.
 
     in_use: the GPU of each running cell; names that are not ours count for nothing.
@@ -28,6 +28,6 @@ def free(names: Sequence[str], per_gpu: int, in_use: Iterable[str]) -> str | Non
     return best if best is not None and cells[best] < per_gpu else None
 
 
-def cores() -> int:
+def count_cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

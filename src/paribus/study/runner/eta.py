@@ -8,47 +8,49 @@ from paribus.study.rows import Row
 START_S = 5.0  # seconds that a cell needs beside training and evaluating: imports, data, the last checkpoint
 
 
-def seconds_of(row: Row) -> float | None:
+def measure_seconds(row: Row) -> float | None:
     """Wall time of a run by its row; None where the row does not tell."""
     train, evaluate = row.cost.get("train_s"), row.cost.get("eval_s")
     return START_S + train + (evaluate or 0.0) if train is not None else None
 
 
-class Pace:
+class EtaEstimator:
     """Seconds a cell, by arm. What was seen here counts before what is on record, which may be of another machine."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._recorded: dict[str, list[float]] = {}
         self._seen: dict[str, list[float]] = {}
         for row in rows:
-            seconds = seconds_of(row)
+            seconds = measure_seconds(row)
             if row.state == "done" and seconds is not None:
                 self._recorded.setdefault(row.arm, []).append(seconds)
 
-    def saw(self, arm: str, seconds: float) -> None:
+    def add_seconds(self, arm: str, seconds: float) -> None:
         self._seen.setdefault(arm, []).append(seconds)
 
-    def of(self, arm: str) -> float | None:
+    def estimate_cell(self, arm: str) -> float | None:
         """Seconds of one cell of an arm; of the other arms where this one has none yet; None where nothing is known."""
         if arm in self._seen:
             return fmean(self._seen[arm])
         if arm in self._recorded:
-            return fmean(self._recorded[arm]) * self._slowness()
+            return fmean(self._recorded[arm]) * self._slowdown()
         every = [s for known in (self._seen or self._recorded).values() for s in known]
         return fmean(every) if every else None
 
-    def _slowness(self) -> float:
+    def _slowdown(self) -> float:
         """How much longer cells take here than their arms did on record: another machine, or a busier one."""
         both = [arm for arm in self._seen if arm in self._recorded]
         recorded = sum(fmean(self._recorded[arm]) for arm in both)
         return sum(fmean(self._seen[arm]) for arm in both) / recorded if recorded else 1.0
 
-    def left(self, waiting: Mapping[str, int], running: Sequence[tuple[str, float]], workers: int) -> float | None:
+    def seconds_left(
+        self, waiting: Mapping[str, int], running: Sequence[tuple[str, float]], workers: int
+    ) -> float | None:
         """Seconds until all is done. waiting: cells of each arm; running: (arm, seconds since its start) of each.
 
         Work over workers, but not less than the longest cell.
         """
-        each = {arm: self.of(arm) for arm in {*waiting, *(arm for arm, _ in running)}}
+        each = {arm: self.estimate_cell(arm) for arm in {*waiting, *(arm for arm, _ in running)}}
         if any(seconds is None for seconds in each.values()):
             return None
         rest = [max(0.0, (each[arm] or 0.0) - spent) for arm, spent in running]

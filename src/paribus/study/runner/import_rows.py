@@ -9,44 +9,44 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.study import plan as plans
 from paribus.study.plan import Plan
-from paribus.study.rows import Row, read_rows, row_of
+from paribus.study.rows import Row, read_row, read_rows
 from paribus.study.spec import PLAN, Study
 
 
 @dataclass(frozen=True)
-class Found:
+class ForeignRow:
     """A row from elsewhere. computed: what its recipe computes, without the seed; None where that is not known."""
 
     where: str
     row: Row
-    computed: Mapping[str, Any] | None
+    recipe: Mapping[str, Any] | None
 
 
-def folder_found(path: Path, computed: Mapping[str, Any]) -> Found:
+def read_run_folder(path: Path, recipe: Mapping[str, Any]) -> ForeignRow:
     """The row of a run folder. computed: of its config.yaml. Raises ConfigError unless it is done."""
-    if runfolder.state(path) != "DONE":
+    if runfolder.read_state(path) != "DONE":
         raise ConfigError(f"{path}: the run is not done; only finished runs are imported")
     try:
-        row = row_of(path, "", "")
+        row = read_row(path, "", "")
     except KeyError as error:
         raise ConfigError(f"{path}: {runfolder.SUMMARY} has no {error}") from error
     if row is None:
         raise ConfigError(f"{path}: has no {runfolder.SUMMARY}")
-    return Found(str(path), row, computed)
+    return ForeignRow(str(path), row, recipe)
 
 
-def file_found(path: Path) -> list[Found]:
+def read_results_file(path: Path) -> list[ForeignRow]:
     """The finished rows of a results.jsonl, with their recipes where its plan lies beside it."""
-    beside = plans.read(path.with_name(PLAN))
+    beside = plans.read_plan(path.with_name(PLAN))
     known = beside.by_id() if beside else {}
     return [
-        Found(f"{path}: {row.cell}", row, beside.recipes[row.arm] if beside and row.id in known else None)
+        ForeignRow(f"{path}: {row.cell}", row, beside.recipes[row.arm] if beside and row.id in known else None)
         for row in read_rows(path)
         if row.state == "done"
     ]
 
 
-def accepted(study: Study, plan: Plan, found: Sequence[Found], rows: Sequence[Row]) -> list[Row]:
+def select_new_rows(study: Study, plan: Plan, found: Sequence[ForeignRow], rows: Sequence[Row]) -> list[Row]:
     """The rows that are new here, under this study's names. Raises ConfigError if one does not belong, or contradicts a
     row on record."""
     cells = plan.by_id()
@@ -55,30 +55,31 @@ def accepted(study: Study, plan: Plan, found: Sequence[Found], rows: Sequence[Ro
     for one in found:
         cell = cells.get(one.row.id)
         if cell is None:
-            raise ConfigError(f"{one.where}: recipe {one.row.id} is not in the plan; {_why(one, plan)}")
+            raise ConfigError(f"{one.where}: recipe {one.row.id} is not in the plan; {_explain_unplanned(one, plan)}")
         other = recorded.get(one.row.id) or new.get(one.row.id)
         if other is None:
             new[one.row.id] = replace(one.row, study=study.name, arm=cell.arm)
         elif (other.metrics, other.curves) != (one.row.metrics, one.row.curves):
             raise ConfigError(
-                f"{one.where}: {cell.name} is on record already, with other numbers ({_apart(other, one.row)}); "
-                "take its row out of results.jsonl first if this one should count"
+                f"{one.where}: {cell.name} is on record already, with other numbers "
+                f"({_format_metric_differences(other, one.row)}); take its row out of results.jsonl first if this one "
+                "should count"
             )
     return list(new.values())
 
 
-def _why(one: Found, plan: Plan) -> str:
+def _explain_unplanned(one: ForeignRow, plan: Plan) -> str:
     """What keeps a recipe out: the keys in which it differs from the arm it is nearest to."""
-    if one.computed is None:
+    if one.recipe is None:
         return "which of its keys differ, its run folder could tell: import that"
-    told = {arm: plans.differences(recipe, one.computed) for arm, recipe in plan.recipes.items()}
-    arm = min(told, key=lambda name: len(told[name]))
-    if not told[arm]:
+    changes_by_arm = {arm: plans.diff_recipes(recipe, one.recipe) for arm, recipe in plan.recipes.items()}
+    arm = min(changes_by_arm, key=lambda name: len(changes_by_arm[name]))
+    if not changes_by_arm[arm]:
         return f"it is arm {arm} at seed {one.row.seed}, which is not planned"
-    changes = [f"{key} is {planned} in the plan, {here} here" for key, planned, here in told[arm][:6]]
+    changes = [f"{key} is {planned} in the plan, {here} here" for key, planned, here in changes_by_arm[arm][:6]]
     return f"its nearest arm is {arm}: {', '.join(changes)}"
 
 
-def _apart(a: Row, b: Row) -> str:
+def _format_metric_differences(a: Row, b: Row) -> str:
     both = [(key, value, b.metrics[key]) for key, value in a.metrics.items() if key in b.metrics]
     return ", ".join(f"{key} {one} and {other}" for key, one, other in both if one != other) or "other curves"

@@ -18,18 +18,18 @@ from paribus.study import rows
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import Row
 from paribus.study.runner import cells, devices
-from paribus.study.runner.cells import Standing
-from paribus.study.runner.eta import Pace
-from paribus.study.runner.progress import Board
-from paribus.study.runner.signals import Leave
+from paribus.study.runner.cells import CellState
+from paribus.study.runner.eta import EtaEstimator
+from paribus.study.runner.progress import LaunchProgress
+from paribus.study.runner.signals import LaunchStop
 from paribus.study.spec import Study
 
 POLL_S = 0.1
-LOOK_S = 1.0  # between two looks at cells that are not our children
+EXTERNAL_POLL_S = 1.0  # between two looks at cells that are not our children
 
 
 @dataclass(frozen=True)
-class Settings:
+class LaunchSettings:
     """runs: where run folders lie. gpus: names for CUDA_VISIBLE_DEVICES, none for the CPU. repeat: a recorded row is no
     reason not to run a cell; only its run folder is."""
 
@@ -41,13 +41,13 @@ class Settings:
 
 
 @dataclass
-class Mine:
+class ChildProcess:
     """A cell whose process is our child."""
 
     cell: Cell
     process: subprocess.Popen[bytes]
     device: str
-    began: float
+    started_at: float
 
 
 @dataclass
@@ -56,205 +56,210 @@ class Launch:
 
     study: Study
     plan: Plan
-    settings: Settings
-    board: Board
-    leave: Leave
+    settings: LaunchSettings
+    progress: LaunchProgress
+    stop: LaunchStop
     waiting: deque[Cell] = field(default_factory=deque)
-    mine: dict[str, Mine] = field(default_factory=dict)
-    theirs: dict[str, tuple[Cell, Standing]] = field(default_factory=dict)
+    children: dict[str, ChildProcess] = field(default_factory=dict)
+    external_cells: dict[str, tuple[Cell, CellState]] = field(default_factory=dict)
     done: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
-    fails: Counter[str] = field(default_factory=Counter)
-    refused: dict[str, str] = field(default_factory=dict)  # arm -> why its input was refused
-    looked: float = 0.0
+    failure_counts: Counter[str] = field(default_factory=Counter)
+    refused_arms: dict[str, str] = field(default_factory=dict)  # arm -> why its input was refused
+    last_poll: float = 0.0
 
     def __post_init__(self) -> None:
         self.rows = {row.cell: row for row in rows.read_rows(self.study.results_path)}
-        self.before = self.rows
+        self.rows_before = self.rows
         self.cells = self.plan.by_name()
-        self.pace = Pace(self.rows.values())
+        self.eta = EtaEstimator(self.rows.values())
 
     def run(self) -> None:
         """Until nothing is left to do or to wait for, or the person wants to leave.
 
         Raises ConfigError, with cells still running, when the disk is full.
         """
-        self._sort_out()
-        while (self.waiting or self.mine or self.theirs) and not self.leave.asked:
-            if self.leave.hung_up:
-                self.board.detach()
-            self._reap()
-            if time.monotonic() - self.looked > LOOK_S:
-                self._look()
-            self._fill()
-            self.board.tick(*self.counts(), self._left())
+        self._read_initial_states()
+        while (self.waiting or self.children or self.external_cells) and not self.stop.requested:
+            if self.stop.hung_up:
+                self.progress.detach()
+            self._collect_exited()
+            if time.monotonic() - self.last_poll > EXTERNAL_POLL_S:
+                self._poll_external()
+            self._start_waiting()
+            self.progress.update(*self.counts(), self._seconds_left())
             time.sleep(POLL_S)
-        for name in [name for name in self.failed if self._standing(self.cells[name]).state == "done"]:
+        for name in [name for name in self.failed if self._read_state(self.cells[name]).state == "done"]:
             del self.failed[name]  # by another launcher, meanwhile
-            self._is_done(self.cells[name])
-        self._write([])
+            self._mark_done(self.cells[name])
+        self._write_rows([])
 
     def counts(self) -> tuple[int, int, int, int]:
         """Done, running, failed, all."""
-        return len(self.done), len(self.mine) + len(self.theirs), len(self.failed), len(self.plan.cells)
+        return len(self.done), len(self.children) + len(self.external_cells), len(self.failed), len(self.plan.cells)
 
-    def repeated(self) -> tuple[list[str], list[str]]:
+    def compare_repeated(self) -> tuple[list[str], list[str]]:
         """Cells that were on record before and have been run anew: with equal numbers, bit for bit, and with others."""
         anew = [
             (name, (row.metrics, row.curves) == (was.metrics, was.curves))
             for name, row in self.rows.items()
-            if (was := self.before.get(name)) and was.id == row.id and was != row and was.state == row.state == "done"
+            if (was := self.rows_before.get(name))
+            and was.id == row.id
+            and was != row
+            and was.state == row.state == "done"
         ]
         return [name for name, equal in anew if equal], [name for name, equal in anew if not equal]
 
-    def _sort_out(self) -> None:
+    def _read_initial_states(self) -> None:
         """What is done already, what runs though we did not start it, and what is missing."""
         found: list[Row] = []
         for cell in self.plan.cells:
-            now = self._standing(cell)
+            now = self._read_state(cell)
             if now.state == "done":
                 self.done.add(cell.name)
-                if (row := self._row(cell)) is not None:
+                if (row := self._read_row(cell)) is not None:
                     found.append(row)
             elif now.state == "running":
                 self._adopt(cell, now)
             else:
                 self.waiting.append(cell)
-        self._write(found)
-        self.board.begin(*self.counts(), len(self.waiting))
+        self._write_rows(found)
+        self.progress.begin(*self.counts(), len(self.waiting))
 
-    def _standing(self, cell: Cell) -> Standing:
+    def _read_state(self, cell: Cell) -> CellState:
         row = self.rows.get(cell.name)
         recorded = row is not None and row.state == "done" and not self.settings.repeat
-        return cells.standing(self.settings.runs, cell, recorded)
+        return cells.read_state(self.settings.runs, cell, recorded)
 
-    def _row(self, cell: Cell) -> Row | None:
+    def _read_row(self, cell: Cell) -> Row | None:
         try:
-            return rows.row_of(self.settings.runs / cell.folder, self.study.name, cell.arm)
+            return rows.read_row(self.settings.runs / cell.folder, self.study.name, cell.arm)
         except (ConfigError, KeyError) as error:
-            self.board.say(f"warning: {cell.name} gets no new row: {error}")
+            self.progress.print_line(f"warning: {cell.name} gets no new row: {error}")
             return None
 
-    def _adopt(self, cell: Cell, now: Standing) -> None:
-        self.theirs[cell.name] = (cell, now)
-        self.board.adopted(cell, now)
+    def _adopt(self, cell: Cell, now: CellState) -> None:
+        self.external_cells[cell.name] = (cell, now)
+        self.progress.adopted(cell, now)
 
-    def _reap(self) -> None:
+    def _collect_exited(self) -> None:
         """Settle the children that have ended."""
-        for name, child in list(self.mine.items()):
+        for name, child in list(self.children.items()):
             code = child.process.poll()
             if code is None:
                 continue
-            del self.mine[name]
+            del self.children[name]
             with suppress(OSError):  # a full disk; the run folder tells the same
-                cells.note_end(self.settings.runs, child.cell, code)
-            now = self._standing(child.cell)
+                cells.write_end(self.settings.runs, child.cell, code)
+            now = self._read_state(child.cell)
             if now.state == "done":
-                self.pace.saw(child.cell.arm, time.monotonic() - child.began)
-                self._is_done(child.cell)
+                self.eta.add_seconds(child.cell.arm, time.monotonic() - child.started_at)
+                self._mark_done(child.cell)
             elif now.state == "running":  # another process was quicker, and ours was refused
                 self._adopt(child.cell, now)
             elif code == REQUEUE:
-                self.board.say(f"again    {name}: it stopped with a checkpoint")
+                self.progress.print_line(f"again    {name}: it stopped with a checkpoint")
                 self.waiting.append(child.cell)
             else:
-                self._has_failed(child.cell, self._why(child.cell, now, code), final=code == BAD_CONFIG)
+                self._mark_failed(child.cell, self._explain_exit(child.cell, now, code), final=code == BAD_CONFIG)
 
-    def _why(self, cell: Cell, now: Standing, code: int) -> str:
+    def _explain_exit(self, cell: Cell, now: CellState, code: int) -> str:
         if code < 0:
             return f"killed by signal {-code}"
         if code == 0:
             return f"ended well, but {cell.folder} is not done; what would run may have changed since it was planned"
-        told = cells.told_last(cells.log_of(self.settings.runs, cell), 1)
-        return now.why or next(iter(told), f"exit code {code}")
+        output = cells.read_last_output(cells.log_path(self.settings.runs, cell), 1)
+        return now.why or next(iter(output), f"exit code {code}")
 
-    def _look(self) -> None:
+    def _poll_external(self) -> None:
         """Settle the cells of others, which we cannot wait for."""
-        self.looked = time.monotonic()
-        for name, (cell, _) in list(self.theirs.items()):
-            now = self._standing(cell)
+        self.last_poll = time.monotonic()
+        for name, (cell, _) in list(self.external_cells.items()):
+            now = self._read_state(cell)
             if now.state == "running":
-                self.theirs[name] = (cell, now)
+                self.external_cells[name] = (cell, now)
                 continue
-            del self.theirs[name]
+            del self.external_cells[name]
             if now.state == "done":
-                self._is_done(cell)
+                self._mark_done(cell)
             elif now.state == "failed":
-                self._has_failed(cell, now.why)
+                self._mark_failed(cell, now.why)
             else:  # killed, or stopped with a checkpoint
                 self.waiting.appendleft(cell)
 
-    def _is_done(self, cell: Cell) -> None:
+    def _mark_done(self, cell: Cell) -> None:
         self.done.add(cell.name)
-        row = self._row(cell)
-        self._write([row] if row else [])
-        self.board.tick(*self.counts(), self._left())
-        self.board.done(cell, self.study.spec.metric, row)
+        row = self._read_row(cell)
+        self._write_rows([row] if row else [])
+        self.progress.update(*self.counts(), self._seconds_left())
+        self.progress.done(cell, self.study.spec.metric, row)
 
-    def _has_failed(self, cell: Cell, why: str, final: bool = False) -> None:
+    def _mark_failed(self, cell: Cell, why: str, final: bool = False) -> None:
         """Once more, or listed. final: its input was refused, as it will be again, for every seed of the arm."""
-        self.fails[cell.name] += 1
-        again = not final and self.fails[cell.name] <= self.study.spec.retries
-        self.board.failed(cell, why, again)
+        self.failure_counts[cell.name] += 1
+        again = not final and self.failure_counts[cell.name] <= self.study.spec.retries
+        self.progress.failed(cell, why, again)
         if again:
             self.waiting.append(cell)
             return
         self.failed[cell.name] = why
         if final:
-            self.refused[cell.arm] = why
-        if (row := self._row(cell)) is not None:
-            self._write([row])
+            self.refused_arms[cell.arm] = why
+        if (row := self._read_row(cell)) is not None:
+            self._write_rows([row])
 
-    def _fill(self) -> None:
+    def _start_waiting(self) -> None:
         """Start cells while there is room."""
-        skipped = [cell for cell in self.waiting if cell.arm in self.refused]
+        skipped = [cell for cell in self.waiting if cell.arm in self.refused_arms]
         for cell in skipped:
             self.waiting.remove(cell)
-            self.failed[cell.name] = f"not started, since {cell.arm} was refused: {self.refused[cell.arm]}"
+            self.failed[cell.name] = f"not started, since {cell.arm} was refused: {self.refused_arms[cell.arm]}"
         for _ in range(len(self.waiting)):
-            room, device = self._room(self.waiting[0])
-            if not room or self.leave.asked:
+            room, device = self._find_slot(self.waiting[0])
+            if not room or self.stop.requested:
                 return
             cell = self.waiting.popleft()
-            now = self._standing(cell)
+            now = self._read_state(cell)
             if now.state == "done":
-                self._is_done(cell)
+                self._mark_done(cell)
             elif now.state == "running":
                 self._adopt(cell, now)
             else:
-                self._start(cell, device)
+                self._start_cell(cell, device)
 
-    def _start(self, cell: Cell, device: str | None) -> None:
+    def _start_cell(self, cell: Cell, device: str | None) -> None:
         try:
-            process = cells.start(self.settings.runs, cell, self.study.spec.threads, device)
+            process = cells.start_process(self.settings.runs, cell, self.study.spec.threads, device)
         except OSError as error:
             raise ConfigError(
                 f"{self.settings.runs} cannot be written: {error.strerror}; make room, or choose another with "
-                f"--runs DIR, and run the same command again; {len(self.mine)} cells go on"
+                f"--runs DIR, and run the same command again; {len(self.children)} cells go on"
             ) from error
         if process is None:
-            self._adopt(cell, Standing("running"))
+            self._adopt(cell, CellState("running"))
             return
-        self.mine[cell.name] = Mine(cell, process, device or "", time.monotonic())
-        self.board.started(cell, process.pid, device)
+        self.children[cell.name] = ChildProcess(cell, process, device or "", time.monotonic())
+        self.progress.started(cell, process.pid, device)
 
-    def _room(self, cell: Cell) -> tuple[bool, str | None]:
+    def _find_slot(self, cell: Cell) -> tuple[bool, str | None]:
         """Whether a cell may start now, and on which GPU (None: the cell's device is not ours to choose)."""
-        here = [now for _, now in self.theirs.values() if now.host in ("", self.board.host)]
-        if len(self.mine) + len(here) >= self.settings.workers:
+        here = [now for _, now in self.external_cells.values() if now.host in ("", self.progress.host)]
+        if len(self.children) + len(here) >= self.settings.workers:
             return False, None
         if not self.settings.gpus or self.plan.devices[cell.arm] not in ("auto", "cuda"):
             return True, None
-        used = [*(child.device for child in self.mine.values()), *(now.device for now in here)]
-        device = devices.free(self.settings.gpus, self.settings.per_gpu, used)
+        used = [*(child.device for child in self.children.values()), *(now.device for now in here)]
+        device = devices.pick_free_gpu(self.settings.gpus, self.settings.per_gpu, used)
         return device is not None, device
 
-    def _left(self) -> float | None:
+    def _seconds_left(self) -> float | None:
         now = time.time()
-        theirs = [(cell.arm, now - s.since if s.since else 0.0) for cell, s in self.theirs.values()]
-        mine = [(m.cell.arm, time.monotonic() - m.began) for m in self.mine.values()]
-        return self.pace.left(Counter(cell.arm for cell in self.waiting), [*mine, *theirs], self.settings.workers)
+        external = [(cell.arm, now - s.since if s.since else 0.0) for cell, s in self.external_cells.values()]
+        children = [(m.cell.arm, time.monotonic() - m.started_at) for m in self.children.values()]
+        return self.eta.seconds_left(
+            Counter(cell.arm for cell in self.waiting), [*children, *external], self.settings.workers
+        )
 
-    def _write(self, new: Sequence[Row]) -> None:
-        after = rows.update(self.study, new, self.plan.ids())
+    def _write_rows(self, new: Sequence[Row]) -> None:
+        after = rows.update_rows(self.study, new, self.plan.ids())
         self.rows = {row.cell: row for row in after}

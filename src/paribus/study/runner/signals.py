@@ -6,11 +6,11 @@ from pathlib import Path
 from types import FrameType
 
 
-class Leave:
+class LaunchStop:
     """asked: Ctrl-C or SIGTERM came. hung_up: the terminal is gone (logout); the launcher goes on without it."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self.hung_up = False
 
     def listen(self, log: Path) -> None:
@@ -18,7 +18,7 @@ class Leave:
         outputs = [number for number in (1, 2) if os.isatty(number)]
 
         def leave(number: int, frame: FrameType | None) -> None:
-            self.asked = True
+            self.requested = True
 
         def hang_up(number: int, frame: FrameType | None) -> None:
             self.hung_up = True

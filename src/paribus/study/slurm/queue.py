@@ -22,19 +22,19 @@ from paribus.study.jsonl import read_lines
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import Row
 from paribus.study.runner import cells
-from paribus.study.runner.cells import Standing
+from paribus.study.runner.cells import CellState
 from paribus.study.slurm import script
-from paribus.study.slurm.script import Asked
+from paribus.study.slurm.script import JobOptions
 from paribus.study.spec import Study
 
 SCHEMA, FOLDER, JOBS = 1, "slurm", "jobs.jsonl"
-PATIENCE = 60.0  # seconds until a controller that does not answer counts as down
-_WAITS = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
-_RUNS = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
+COMMAND_TIMEOUT_S = 60.0  # seconds until a controller that does not answer counts as down
+_PENDING_STATES = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
+_RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
 
 
 @dataclass(frozen=True)
-class Task:
+class SlurmTask:
     """One task of an array in the queue. state: Slurm's word. restarts: how often it was requeued."""
 
     state: str
@@ -42,18 +42,18 @@ class Task:
     reason: str
 
 
-def used(runs: Path) -> bool:
+def has_jobs(runs: Path) -> bool:
     """Whether these runs were ever sent to Slurm."""
     return (runs / FOLDER / JOBS).exists()
 
 
-def tasks_of(runs: Path) -> dict[str, str]:
+def read_tasks(runs: Path) -> dict[str, str]:
     """Name of a cell -> its latest task, as JOB_INDEX. Raises ConfigError if the file is damaged."""
     lines = read_lines(runs / FOLDER / JOBS, SCHEMA, "move it away; cells that still queue may then be sent twice")
     return {name: f"{line['job']}_{i}" for line in lines for i, name in enumerate(line["cells"])}
 
 
-def queue(jobs: Iterable[str]) -> dict[str, Task]:
+def query_tasks(jobs: Iterable[str]) -> dict[str, SlurmTask]:
     """JOB_INDEX -> task, of the arrays among these jobs that Slurm still knows. Raises ConfigError if it does not
     answer."""
     jobs = sorted(set(jobs), key=int)
@@ -62,56 +62,58 @@ def queue(jobs: Iterable[str]) -> dict[str, Task]:
     fields = "ArrayJobID:20|,ArrayTaskID:12|,State:20|,RestartCnt:8|,Reason:60|"
     try:
         which = f"--jobs={','.join(jobs)}"
-        told = _slurm("squeue", "--noheader", "--array", "--states=all", which, f"--Format={fields}")
+        output = _run_slurm("squeue", "--noheader", "--array", "--states=all", which, f"--Format={fields}")
     except ConfigError as error:
         if "Invalid job id" not in str(error):
             raise
         return {}  # it has forgotten them, which it says of a single one only
-    found = [[field.strip() for field in line.split("|")] for line in told.splitlines()]
-    return {f"{array}_{index}": Task(state, int(restarts), why) for array, index, state, restarts, why, *_ in found}
+    found = [[field.strip() for field in line.split("|")] for line in output.splitlines()]
+    return {
+        f"{array}_{index}": SlurmTask(state, int(restarts), why) for array, index, state, restarts, why, *_ in found
+    }
 
 
-def standings(plan: Plan, runs: Path, recorded: Iterable[str]) -> dict[str, Standing]:
+def read_cell_states(plan: Plan, runs: Path, recorded: Iterable[str]) -> dict[str, CellState]:
     """Name -> how a cell stands, by folders and then by the queue. recorded: cells with a row.
 
     Raises ConfigError if the queue is needed and does not answer.
     """
     recorded = set(recorded)
-    found = {cell.name: cells.standing(runs, cell, cell.name in recorded) for cell in plan.cells}
-    known = tasks_of(runs)
+    found = {cell.name: cells.read_state(runs, cell, cell.name in recorded) for cell in plan.cells}
+    known = read_tasks(runs)
     open_ = {name: known[name] for name, now in found.items() if now.state in ("waiting", "failed") and name in known}
-    tasks = queue(task.partition("_")[0] for task in open_.values())
-    return found | {name: queued(found[name], task, tasks.get(task)) for name, task in open_.items()}
+    tasks = query_tasks(task.partition("_")[0] for task in open_.values())
+    return found | {name: resolve_state(found[name], task, tasks.get(task)) for name, task in open_.items()}
 
 
-def queued(now: Standing, name: str, task: Task | None) -> Standing:
+def resolve_state(now: CellState, name: str, task: SlurmTask | None) -> CellState:
     """How a cell stands whose folder says that it is neither done nor running. task: of its latest job, None where
     Slurm has forgotten it."""
-    if task is not None and task.state in _WAITS:
-        return Standing(
+    if task is not None and task.state in _PENDING_STATES:
+        return CellState(
             "requeued" if task.restarts else "pending", job=name, why="" if task.reason == "None" else task.reason
         )
-    if task is not None and task.state in _RUNS and (task.state != "COMPLETING" or now.state != "failed"):
-        return Standing("running", job=name)
+    if task is not None and task.state in _RUNNING_STATES and (task.state != "COMPLETING" or now.state != "failed"):
+        return CellState("running", job=name)
     if now.state == "failed":
         return replace(now, job=name)
     how = f"ended: {task.state}" if task is not None else "has left the queue"
-    return Standing("cancelled", job=name, why=f"its Slurm job {name} {how}, and the cell is not done")
+    return CellState("cancelled", job=name, why=f"its Slurm job {name} {how}, and the cell is not done")
 
 
-def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], asked: Asked) -> list[str]:
+def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], job_options: JobOptions) -> list[str]:
     """Send arrays over these cells, as few as Slurm's MaxArraySize allows, and return their job ids. Raises ConfigError
     where sbatch refuses; what was sent before stays, and is on record."""
     folder, most = runs / FOLDER, max_array_size()
     parts = [missing[i : i + most] for i in range(0, len(missing), most)]
     ids: list[str] = []
     for part in parts:
-        text = script.script(asked, study, runs, part)
+        text = script.build_script(job_options, study, runs, part)
         path = folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}.sbatch"
         path.write_text(text)
         # by Slurm's variables, a job sent from inside another would look like a part of that one
         env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
-        job = _slurm("sbatch", "--parsable", str(path), env=env).strip().partition(";")[0]
+        job = _run_slurm("sbatch", "--parsable", str(path), env=env).strip().partition(";")[0]
         line = {"schema": SCHEMA, "job": job, "cells": [cell.name for cell in part], "script": path.name}
         line["time"] = datetime.now().astimezone().isoformat(timespec="seconds")
         with open(folder / JOBS, "a") as file:
@@ -123,7 +125,7 @@ def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], asked:
 
 
 @contextmanager
-def alone(runs: Path) -> Iterator[None]:
+def submission_lock(runs: Path) -> Iterator[None]:
     """One process at a time sends cells of these runs. Raises ConfigError for the second."""
     folder = runs / FOLDER
     try:
@@ -141,12 +143,12 @@ def alone(runs: Path) -> Iterator[None]:
 
 def max_array_size() -> int:
     """How many tasks an array may have. Raises ConfigError if there is no Slurm here."""
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _slurm("scontrol", "show", "config"))
+    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _run_slurm("scontrol", "show", "config"))
     return max(1, int(found[1])) if found else 1001
 
 
 def cancel(tasks: Iterable[str]) -> None:
-    _slurm("scancel", *tasks)
+    _run_slurm("scancel", *tasks)
 
 
 def requeue_self() -> str | None:
@@ -159,28 +161,34 @@ def requeue_self() -> str | None:
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     name = f"{array}_{index}" if array and index else os.environ.get("SLURM_JOB_ID", "")
     try:
-        told = _slurm("scontrol", "show", "job", "--oneliner", name)
-        if not may_requeue(told):
+        job_text = _run_slurm("scontrol", "show", "job", "--oneliner", name)
+        if not may_requeue(job_text):
             return f"Slurm is ending job {name}, and queues it again if it means to"
-        _slurm("scontrol", "requeue", name)
+        _run_slurm("scontrol", "requeue", name)
     except ConfigError as error:
         return str(error)
     return None
 
 
-def may_requeue(told: str) -> bool:
+def may_requeue(job_text: str) -> bool:
     """told: what scontrol shows of a job."""
-    said = dict(re.findall(r"(\w+)=(\S+)", told))
-    if said.get("JobState") == "RUNNING":
+    fields = dict(re.findall(r"(\w+)=(\S+)", job_text))
+    if fields.get("JobState") == "RUNNING":
         return True
-    return said.get("JobState") in ("COMPLETING", "TIMEOUT") and said.get("EndTime") != "Unknown" and _timed_out(said)
+    return (
+        fields.get("JobState") in ("COMPLETING", "TIMEOUT")
+        and fields.get("EndTime") != "Unknown"
+        and _has_timed_out(fields)
+    )
 
 
-def _timed_out(said: Mapping[str, str]) -> bool:
-    return (limit := _seconds(said.get("TimeLimit", ""))) is not None and (_seconds(said["RunTime"]) or 0) >= limit
+def _has_timed_out(fields: Mapping[str, str]) -> bool:
+    return (limit := _parse_seconds(fields.get("TimeLimit", ""))) is not None and (
+        _parse_seconds(fields["RunTime"]) or 0
+    ) >= limit
 
 
-def _seconds(text: str) -> int | None:
+def _parse_seconds(text: str) -> int | None:
     """Seconds of Slurm's [days-]hours:minutes:seconds; None for UNLIMITED."""
     found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
     if found is None:
@@ -189,33 +197,35 @@ def _seconds(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def collect(study: Study, plan: Plan, runs: Path) -> int:
+def record_missing_rows(study: Study, plan: Plan, runs: Path) -> int:
     """Put rows on record of cells that are done but wrote none, say for a full disk; how many."""
     known = {row.cell: row for row in rows.read_rows(study.results_path) if row.state == "done"}
     new: list[Row] = []
     for cell in plan.cells:
         if cell.name not in known and (runs / cell.folder / "DONE").exists():
             with suppress(ConfigError, KeyError):  # damaged: status and report go on without it
-                if (row := rows.row_of(runs / cell.folder, study.name, cell.arm)) is not None:
+                if (row := rows.read_row(runs / cell.folder, study.name, cell.arm)) is not None:
                     new.append(row)
     if new:
-        rows.update(study, new, plan.ids())
+        rows.update_rows(study, new, plan.ids())
     return len(new)
 
 
-def _slurm(command: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
+def _run_slurm(command: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
     """What one of Slurm's commands prints. Raises ConfigError with what it says."""
     try:
-        told = subprocess.run(
-            [command, *arguments], capture_output=True, text=True, timeout=PATIENCE, check=False, env=env
+        finished = subprocess.run(
+            [command, *arguments], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False, env=env
         )
     except FileNotFoundError as error:
         raise ConfigError(
             f"{command}: there is no such command; --cluster slurm needs Slurm's on this machine"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise ConfigError(f"{command}: Slurm has not answered for {PATIENCE:.0f} s; try again later") from error
-    if told.returncode != 0:
-        said = [line for line in told.stderr.splitlines() if line.strip()]
-        raise ConfigError(f"{command}: {said[0] if said else f'exit code {told.returncode}'}")
-    return told.stdout
+        raise ConfigError(
+            f"{command}: Slurm has not answered for {COMMAND_TIMEOUT_S:.0f} s; try again later"
+        ) from error
+    if finished.returncode != 0:
+        messages = [line for line in finished.stderr.splitlines() if line.strip()]
+        raise ConfigError(f"{command}: {messages[0] if messages else f'exit code {finished.returncode}'}")
+    return finished.stdout

@@ -13,12 +13,12 @@ from paribus.study.spec import Study
 
 _FOLDER = Path(__file__).parent
 _SUFFIX = ".sbatch"
-_DATA = {"name", "array", "output", "cpus", "tasks", "nodes", "options", "cells", "cell"}
-_NEEDED = ("array", "cells", "cell")
+_PLACEHOLDERS = {"name", "array", "output", "cpus", "tasks", "nodes", "options", "cells", "cell"}
+_REQUIRED = ("array", "cells", "cell")
 
 
 @dataclass(frozen=True)
-class Asked:
+class JobOptions:
     """What the command line says of a job. template: a name or a file. options: further ones of sbatch, without dashes,
     as ("partition", "gpu"). at_once: cells that may run at a time, 0 for all."""
 
@@ -31,36 +31,37 @@ class Asked:
     at_once: int = 0
 
 
-def names() -> list[str]:
+def list_templates() -> list[str]:
     return sorted(path.name.removesuffix(_SUFFIX) for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
-def script(asked: Asked, study: Study, runs: Path, cells: Sequence[Cell]) -> str:
+def build_script(job_options: JobOptions, study: Study, runs: Path, cells: Sequence[Cell]) -> str:
     """The batch script of an array whose task i is cells[i]. Raises ConfigError for a template that does not fit."""
-    text = _template(asked.template)
-    there = set(re.findall(r"\{\{ *(\w+) *\}\}", _without_comments(text)))
-    if unknown := sorted(there - _DATA):
+    text = _read_template(job_options.template)
+    used = set(re.findall(r"\{\{ *(\w+) *\}\}", _strip_comments(text)))
+    if unknown := sorted(used - _PLACEHOLDERS):
         raise ConfigError(
-            f"--template {asked.template}: has {{{{ {unknown[0]} }}}}; there are {', '.join(sorted(_DATA))}"
+            f"--template {job_options.template}: has {{{{ {unknown[0]} }}}}; there are "
+            f"{', '.join(sorted(_PLACEHOLDERS))}"
         )
-    if missing := [name for name in _NEEDED if name not in there]:
-        raise ConfigError(f"--template {asked.template}: has no {{{{ {missing[0]} }}}}; paribus's own has it too")
-    values = _values(asked, study, runs, cells)
+    if missing := [name for name in _REQUIRED if name not in used]:
+        raise ConfigError(f"--template {job_options.template}: has no {{{{ {missing[0]} }}}}; paribus's own has it too")
+    values = _template_values(job_options, study, runs, cells)
     return re.sub(r"\{\{ *(\w+) *\}\}", lambda found: values.get(found[1], found[0]), text)
 
 
-def _values(asked: Asked, study: Study, runs: Path, cells: Sequence[Cell]) -> Mapping[str, str]:
-    limit = f"%{asked.at_once}" if asked.at_once else ""
-    options = [*asked.options, *([("gpus-per-node", str(asked.gpus))] if asked.gpus else [])]
+def _template_values(job_options: JobOptions, study: Study, runs: Path, cells: Sequence[Cell]) -> Mapping[str, str]:
+    limit = f"%{job_options.at_once}" if job_options.at_once else ""
+    options = [*job_options.options, *([("gpus-per-node", str(job_options.gpus))] if job_options.gpus else [])]
     command = [*(sys.executable, "-P", "-m", "paribus.cli", "study", "cell", str(study.folder.absolute()))]
     command += ["--runs", str(runs.absolute())]
     return {
         "name": f"paribus-{study.name}",
         "array": f"0-{len(cells) - 1}{limit}",
         "output": shlex.quote(f"{runs.absolute()}/slurm/%A_%a.out"),
-        "cpus": str(asked.cpus),
-        "tasks": str(asked.tasks or max(1, asked.gpus)),
-        "nodes": str(asked.nodes),
+        "cpus": str(job_options.cpus),
+        "tasks": str(job_options.tasks or max(1, job_options.gpus)),
+        "nodes": str(job_options.nodes),
         "options": "\n".join(
             f"#SBATCH --{key}" + (f"={shlex.quote(value)}" if value else "") for key, value in options
         ),
@@ -69,14 +70,16 @@ def _values(asked: Asked, study: Study, runs: Path, cells: Sequence[Cell]) -> Ma
     }
 
 
-def _template(name: str) -> str:
-    path = _FOLDER / f"{name}{_SUFFIX}" if name in names() else Path(name).expanduser()
+def _read_template(name: str) -> str:
+    path = _FOLDER / f"{name}{_SUFFIX}" if name in list_templates() else Path(name).expanduser()
     try:
         return path.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--template {name}: {error}; give a file, or one of {', '.join(names())}") from error
+        raise ConfigError(
+            f"--template {name}: {error}; give a file, or one of {', '.join(list_templates())}"
+        ) from error
 
 
-def _without_comments(text: str) -> str:
+def _strip_comments(text: str) -> str:
     """Without the lines that are for the reader alone; Slurm reads those with #SBATCH."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("#") or line.startswith("#SBATCH"))

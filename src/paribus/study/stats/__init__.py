@@ -44,7 +44,7 @@ from paribus.study.stats.time_to_target import (
     TimeComparison,
     common_horizon,
     compare_times,
-    first_reach,
+    find_arrival,
     summarise_arrivals,
 )
 from paribus.study.stats.verdict import Judgement, Rule, Verdict, holm, judge
@@ -69,11 +69,10 @@ __all__ = [
     "compare_all",
     "compare_times",
     "factorial_effects",
-    "first_reach",
+    "find_arrival",
     "holm",
     "judge",
     "pairing",
-    "plain",
     "robustness",
     "sd_interval",
     "seeds_for_difference",
@@ -82,19 +81,20 @@ __all__ = [
     "selection_bias",
     "summarise",
     "summarise_arrivals",
+    "to_plain",
 ]
 
 
-def plain(result: Any) -> Any:
+def to_plain(result: Any) -> Any:
     """Any result of this package as JSON has it: mappings, lists, strings, numbers; NaN and infinities are null."""
     if is_dataclass(result) and not isinstance(result, type):
-        return {field.name: plain(getattr(result, field.name)) for field in fields(result)}
+        return {field.name: to_plain(getattr(result, field.name)) for field in fields(result)}
     if isinstance(result, Enum):
         return result.value
     if isinstance(result, float):
         return result if math.isfinite(result) else None
     if isinstance(result, Mapping):
-        return {str(key): plain(value) for key, value in result.items()}
+        return {str(key): to_plain(value) for key, value in result.items()}
     if isinstance(result, list | tuple):
-        return [plain(item) for item in result]
+        return [to_plain(item) for item in result]
     return result

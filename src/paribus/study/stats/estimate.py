@@ -49,7 +49,7 @@ class Estimate:
         return self.mean / self.sd if self.sd > 0 else NAN
 
 
-def usable(values: Values) -> dict[int, float]:
+def drop_failed(values: Values) -> dict[int, float]:
     """The cells that hold a number, by ascending seed."""
     return {seed: float(values[seed]) for seed in sorted(values) if math.isfinite(values[seed])}
 
@@ -72,8 +72,8 @@ def one_sample(values: Sequence[float], *, margin: float = 0.0, alpha: float = 0
         return Estimate(n, mean)
     rounding = _ROUNDING * max(scale, max(abs(v) for v in values))
     if sd == 0 or max(values) - min(values) <= rounding:
-        return _without_spread(n, mean, n - 1, rounding, 0.5**n, margin, alpha)
-    return _by_t(n, mean, sd, sd / math.sqrt(n), n - 1, margin, alpha)
+        return _estimate_without_spread(n, mean, n - 1, rounding, 0.5**n, margin, alpha)
+    return _estimate_by_t(n, mean, sd, sd / math.sqrt(n), n - 1, margin, alpha)
 
 
 def welch(a: Sequence[float], b: Sequence[float], *, margin: float = 0.0, alpha: float = 0.05) -> Estimate:
@@ -86,14 +86,14 @@ def welch(a: Sequence[float], b: Sequence[float], *, margin: float = 0.0, alpha:
     rounding = _ROUNDING * max(abs(v) for v in (*a, *b))
     if sd == 0 or max(max(a) - min(a), max(b) - min(b)) <= rounding:
         df = len(a) + len(b) - 2
-        return _without_spread(n, mean, df, rounding, 1 / math.comb(len(a) + len(b), len(a)), margin, alpha)
+        return _estimate_without_spread(n, mean, df, rounding, 1 / math.comb(len(a) + len(b), len(a)), margin, alpha)
     se_a, se_b = sd_a / math.sqrt(len(a)), sd_b / math.sqrt(len(b))
     se = math.hypot(se_a, se_b)
     df = 1 / ((se_a / se) ** 4 / (len(a) - 1) + (se_b / se) ** 4 / (len(b) - 1))
-    return _by_t(n, mean, sd, se, df, margin, alpha)
+    return _estimate_by_t(n, mean, sd, se, df, margin, alpha)
 
 
-def _by_t(n: int, mean: float, sd: float, se: float, df: float, margin: float, alpha: float) -> Estimate:
+def _estimate_by_t(n: int, mean: float, sd: float, se: float, df: float, margin: float, alpha: float) -> Estimate:
     from scipy.special import stdtr, stdtrit
 
     half = float(stdtrit(df, 1 - alpha / 2)) * se
@@ -103,7 +103,7 @@ def _by_t(n: int, mean: float, sd: float, se: float, df: float, margin: float, a
     return Estimate(n, mean, sd, se, df, mean - half, mean + half, p_zero, p_beyond)
 
 
-def _without_spread(
+def _estimate_without_spread(
     n: int, mean: float, df: float, rounding: float, rarest: float, margin: float, alpha: float
 ) -> Estimate:
     """rarest: one-sided p of the most extreme arrangement that an exact test can see."""
@@ -113,7 +113,7 @@ def _without_spread(
     return Estimate(n, mean, 0.0, 0.0, df, at, at, p_zero, p_beyond, spread=False)
 
 
-def fraction(name: str, value: float) -> None:
+def check_fraction(name: str, value: float) -> None:
     """Refuse a level, a power or a probability outside (0, 1)."""
     if not 0 < value < 1:
         raise ConfigError(f"{name}: found {value}, must lie between 0 and 1")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from paribus.core.errors import ConfigError
-from paribus.study.stats.estimate import Estimate, Values, one_sample, usable
+from paribus.study.stats.estimate import Estimate, Values, drop_failed, one_sample
 from paribus.study.stats.verdict import Judgement, Rule, judge
 
 
@@ -38,36 +38,38 @@ def factorial_effects(factors: Sequence[str], arms: Mapping[frozenset[str], Valu
     arms: for each set of factors that are on, the empty one included, seed -> value.
     Raises ConfigError unless the arms are exactly all 2^k combinations.
     """
-    _check(factors, arms)
-    there = {on: usable(values) for on, values in arms.items()}
+    _check_combinations(factors, arms)
+    finished = {on: drop_failed(values) for on, values in arms.items()}
     listed = sorted({seed for values in arms.values() for seed in values})
-    seeds = tuple(seed for seed in listed if all(seed in values for values in there.values()))
+    seeds = tuple(seed for seed in listed if all(seed in values for values in finished.values()))
     left_out = tuple(seed for seed in listed if seed not in set(seeds))
-    asked = [*combinations(factors, 1), *combinations(factors, 2)]
-    scale = max((abs(values[s]) for values in there.values() for s in seeds), default=0.0)
+    effect_names = [*combinations(factors, 1), *combinations(factors, 2)]
+    scale = max((abs(values[s]) for values in finished.values() for s in seeds), default=0.0)
     estimates = [
-        one_sample(_contrasts(names, factors, there, seeds), margin=rule.margin, alpha=rule.alpha, scale=scale)
-        for names in asked
+        one_sample(
+            _compute_contrasts(names, factors, finished, seeds), margin=rule.margin, alpha=rule.alpha, scale=scale
+        )
+        for names in effect_names
     ]
     return tuple(
         Effect(names, estimate, judgement, seeds, left_out)
-        for names, estimate, judgement in zip(asked, estimates, judge(estimates, rule), strict=True)
+        for names, estimate, judgement in zip(effect_names, estimates, judge(estimates, rule), strict=True)
     )
 
 
-def _contrasts(
-    names: tuple[str, ...], factors: Sequence[str], there: Mapping[frozenset[str], Values], seeds: Sequence[int]
+def _compute_contrasts(
+    names: tuple[str, ...], factors: Sequence[str], finished: Mapping[frozenset[str], Values], seeds: Sequence[int]
 ) -> list[float]:
     cells = 2 ** (len(factors) - len(names))  # that each sum of the contrast averages over
-    signs = {on: math.prod(1 if name in on else -1 for name in names) for on in there}
-    return [math.fsum([signs[on] * values[seed] for on, values in there.items()]) / cells for seed in seeds]
+    signs = {on: math.prod(1 if name in on else -1 for name in names) for on in finished}
+    return [math.fsum([signs[on] * values[seed] for on, values in finished.items()]) / cells for seed in seeds]
 
 
-def _check(factors: Sequence[str], arms: Mapping[frozenset[str], Values]) -> None:
+def _check_combinations(factors: Sequence[str], arms: Mapping[frozenset[str], Values]) -> None:
     if not factors or len(set(factors)) < len(factors):
         raise ConfigError(f"factors: found {list(factors)}, must be one or more different names")
     expected = {frozenset(on) for size in range(len(factors) + 1) for on in combinations(factors, size)}
     for problem, sets in (("no arm has", expected - arms.keys()), ("unknown combination:", arms.keys() - expected)):
         if sets:
-            told = ["+".join(sorted(on)) or "(none on)" for on in sorted(sets, key=lambda on: (len(on), sorted(on)))]
-            raise ConfigError(f"a factorial study needs all {len(expected)} combinations; {problem} {', '.join(told)}")
+            names = ["+".join(sorted(on)) or "(none on)" for on in sorted(sets, key=lambda on: (len(on), sorted(on)))]
+            raise ConfigError(f"a factorial study needs all {len(expected)} combinations; {problem} {', '.join(names)}")

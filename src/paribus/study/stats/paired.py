@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from paribus.core.errors import ConfigError
-from paribus.study.stats.estimate import NAN, Estimate, Values, mean_and_sd, one_sample, usable, welch
+from paribus.study.stats.estimate import NAN, Estimate, Values, drop_failed, mean_and_sd, one_sample, welch
 from paribus.study.stats.verdict import Judgement, Rule, judge
 
 
@@ -77,10 +77,10 @@ class SelectionBias:
 
 def summarise(values: Values, seeds: Iterable[int] = ()) -> ArmSummary:
     """seeds: the planned ones. Missing is a seed, planned or listed, that has no finite value."""
-    there = usable(values)
-    mean, sd = mean_and_sd(list(there.values()))
-    missing = tuple(sorted({*seeds, *values} - there.keys()))
-    return ArmSummary(len(there), mean, sd, sd / math.sqrt(len(there)) if there else NAN, missing)
+    finished = drop_failed(values)
+    mean, sd = mean_and_sd(list(finished.values()))
+    missing = tuple(sorted({*seeds, *values} - finished.keys()))
+    return ArmSummary(len(finished), mean, sd, sd / math.sqrt(len(finished)) if finished else NAN, missing)
 
 
 def compare(arm: Values, baseline: Values, rule: Rule) -> Comparison:
@@ -101,12 +101,12 @@ def compare_all(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]], ru
             raise ConfigError(f"comparison {pair[0]} against {pair[1]}: an arm cannot be compared with itself")
     if len(set(pairs)) < len(pairs):
         raise ConfigError("comparisons: one is listed twice, which would count it twice in the family")
-    there = {name: usable(values) for name, values in arms.items()}
-    shared = [shared_seeds(there[a], there[b]) for a, b in pairs]
-    estimates = [_estimate(there[a], there[b], seeds, rule) for (a, b), seeds in zip(pairs, shared, strict=True)]
+    finished = {name: drop_failed(values) for name, values in arms.items()}
+    shared = [shared_seeds(finished[a], finished[b]) for a, b in pairs]
+    estimates = [_estimate(finished[a], finished[b], seeds, rule) for (a, b), seeds in zip(pairs, shared, strict=True)]
     judgements = judge(estimates, rule)
     return tuple(
-        _comparison(pair, arms, there, seeds, estimate, judgement)
+        _build_comparison(pair, arms, finished, seeds, estimate, judgement)
         for pair, seeds, estimate, judgement in zip(pairs, shared, estimates, judgements, strict=True)
     )
 
@@ -126,15 +126,15 @@ def _estimate(arm: Values, baseline: Values, seeds: tuple[int, ...] | None, rule
     return one_sample([arm[s] - baseline[s] for s in seeds], margin=rule.margin, alpha=rule.alpha, scale=scale)
 
 
-def _comparison(
+def _build_comparison(
     pair: tuple[str, str],
     arms: Mapping[str, Values],
-    there: Mapping[str, Values],
+    finished: Mapping[str, Values],
     seeds: tuple[int, ...] | None,
     estimate: Estimate,
     judgement: Judgement,
 ) -> Comparison:
-    a, b = (there[name] for name in pair)
+    a, b = (finished[name] for name in pair)
     listed = {*arms[pair[0]], *arms[pair[1]]}
     used = {*a, *b} if seeds is None else set(seeds)
     return Comparison(
@@ -145,13 +145,13 @@ def _comparison(
         seeds=seeds or (),
         differences=tuple(a[s] - b[s] for s in seeds or ()),
         left_out=tuple(sorted({*a, *b} - used)),
-        failed=tuple(sorted(s for s in listed if any(s in arms[n] and s not in there[n] for n in pair))),
+        failed=tuple(sorted(s for s in listed if any(s in arms[n] and s not in finished[n] for n in pair))),
     )
 
 
 def pairing(arm: Values, baseline: Values, *, higher_is_better: bool = True) -> Pairing:
     """See `Pairing`; a number that two arms cannot give (no runs, no variance) is NaN."""
-    a, b = usable(arm), usable(baseline)
+    a, b = drop_failed(arm), drop_failed(baseline)
     seeds = sorted(a.keys() & b.keys())
     xs, ys = [a[s] for s in seeds], [b[s] for s in seeds]
     differences = [x - y for x, y in zip(xs, ys, strict=True)]
@@ -168,12 +168,12 @@ def pairing(arm: Values, baseline: Values, *, higher_is_better: bool = True) -> 
         len(seeds),
         correlation,
         ratio,
-        _wins(list(a.values()), sorted(b.values()), higher_is_better),
+        _win_rate(list(a.values()), sorted(b.values()), higher_is_better),
         sum(wins) / len(wins) if wins else NAN,
     )
 
 
-def _wins(a: Sequence[float], b: Sequence[float], higher_is_better: bool) -> float:
+def _win_rate(a: Sequence[float], b: Sequence[float], higher_is_better: bool) -> float:
     """Share of a × b in which a is better; b ascending."""
     if not a or not b:
         return NAN

@@ -11,17 +11,17 @@ from functools import lru_cache
 
 import numpy as np
 
-from paribus.study.stats.estimate import fraction
+from paribus.study.stats.estimate import check_fraction
 
-_HUGE = 10**6  # beyond so many seeds the normal approximation is as exact, and nobody will run them
+_MAX_EXACT_SEEDS = 10**6  # beyond so many seeds the normal approximation is as exact, and nobody will run them
 
 
 def power_of_difference(effect: float, n: int, *, sd: float, alpha: float = 0.05) -> float:
     """Probability that the two-sided paired t test on n seeds finds a true difference of this size, with its sign."""
-    return _found(abs(effect) / sd * math.sqrt(n), n - 1, alpha)
+    return _detection_probability(abs(effect) / sd * math.sqrt(n), n - 1, alpha)
 
 
-def _found(shift: float, df: float, alpha: float) -> float:
+def _detection_probability(shift: float, df: float, alpha: float) -> float:
     """P(T > t) for noncentral T. The other tail, a claim of the wrong sign, is no finding (and NaN in nctdtr)."""
     from scipy.special import nctdtr, stdtrit
 
@@ -57,16 +57,16 @@ def _gauss_legendre() -> tuple[np.ndarray, np.ndarray]:
 
 def seeds_for_difference(effect: float, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
     """Seeds for the paired t test to find a true difference of this size with this power; at least 2."""
-    ratio = _ratio(effect, sd, alpha, power)
-    start = ((_z(1 - alpha / 2) + _z(power)) / ratio) ** 2 if ratio < math.inf else 0
-    return _smallest(lambda n: power_of_difference(ratio, n, sd=1.0, alpha=alpha) >= power, start)
+    ratio = _effect_ratio(effect, sd, alpha, power)
+    start = ((_normal_quantile(1 - alpha / 2) + _normal_quantile(power)) / ratio) ** 2 if ratio < math.inf else 0
+    return _find_smallest(lambda n: power_of_difference(ratio, n, sd=1.0, alpha=alpha) >= power, start)
 
 
 def seeds_for_equivalence(margin: float, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
     """Seeds for TOST to say "within the margin" with this power when the true difference is 0; at least 2."""
-    ratio = _ratio(margin, sd, alpha, power)
-    start = ((_z(1 - alpha) + _z((1 + power) / 2)) / ratio) ** 2 if ratio < math.inf else 0
-    return _smallest(lambda n: power_of_equivalence(ratio, n, sd=1.0, alpha=alpha) >= power, start)
+    ratio = _effect_ratio(margin, sd, alpha, power)
+    start = ((_normal_quantile(1 - alpha) + _normal_quantile((1 + power) / 2)) / ratio) ** 2 if ratio < math.inf else 0
+    return _find_smallest(lambda n: power_of_equivalence(ratio, n, sd=1.0, alpha=alpha) >= power, start)
 
 
 def seeds_to_decide(margin: float, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
@@ -86,13 +86,13 @@ def seeds_to_settle(margin: float, *, sd: float, alpha: float = 0.05) -> int:
     """
     from scipy.special import stdtrit
 
-    ratio = _ratio(margin, sd, alpha, 0.5)
+    ratio = _effect_ratio(margin, sd, alpha, 0.5)
 
     def settled(n: int) -> bool:
         return bool((stdtrit(n - 1, 1 - alpha / 2) + stdtrit(n - 1, 1 - alpha)) / math.sqrt(n) <= ratio)
 
-    start = ((_z(1 - alpha / 2) + _z(1 - alpha)) / ratio) ** 2 if ratio < math.inf else 0
-    return _smallest(settled, start)
+    start = ((_normal_quantile(1 - alpha / 2) + _normal_quantile(1 - alpha)) / ratio) ** 2 if ratio < math.inf else 0
+    return _find_smallest(settled, start)
 
 
 def seeds_without_spread(alpha: float = 0.05) -> int:
@@ -110,14 +110,14 @@ def minimum_detectable(se: float, df: float, *, alpha: float = 0.05, power: floa
 
 @lru_cache(maxsize=4096)
 def _detectable_shift(df: float, alpha: float, power: float) -> float:
-    fraction("alpha", alpha)
-    fraction("power", power)
+    check_fraction("alpha", alpha)
+    check_fraction("power", power)
     low, high = 0.0, 4.0
-    while _found(high, df, alpha) < power:
+    while _detection_probability(high, df, alpha) < power:
         low, high = high, 2 * high
     while high - low > 1e-9 * high:
         middle = (low + high) / 2
-        low, high = (low, middle) if _found(middle, df, alpha) >= power else (middle, high)
+        low, high = (low, middle) if _detection_probability(middle, df, alpha) >= power else (middle, high)
     return high
 
 
@@ -130,25 +130,25 @@ def sd_interval(sd: float, n: int, *, alpha: float = 0.05) -> tuple[float, float
     return sd * math.sqrt((n - 1) / chdtri(n - 1, alpha / 2)), sd * math.sqrt((n - 1) / chdtri(n - 1, 1 - alpha / 2))
 
 
-def _ratio(effect: float, sd: float, alpha: float, power: float) -> float:
-    fraction("alpha", alpha)
-    fraction("power", power)
+def _effect_ratio(effect: float, sd: float, alpha: float, power: float) -> float:
+    check_fraction("alpha", alpha)
+    check_fraction("power", power)
     if not (effect > 0 and 0 <= sd < math.inf):
         raise ValueError(f"needs an effect > 0 and a finite sd >= 0; found effect {effect}, sd {sd}")
     return max(effect / sd, 1e-9) if sd > 0 else math.inf  # at 1e-9 the answer is 10^18 seeds: never
 
 
-def _z(p: float) -> float:
+def _normal_quantile(p: float) -> float:
     from scipy.special import ndtri
 
     return float(ndtri(p))
 
 
-def _smallest(enough: Callable[[int], bool], start: float) -> int:
+def _find_smallest(enough: Callable[[int], bool], start: float) -> int:
     """The smallest n >= 2 that is enough, where more is enough too; quick when `start` is near it."""
     if start == 0:
         return 2
-    if start > _HUGE:
+    if start > _MAX_EXACT_SEEDS:
         return math.ceil(start)
     low, high, step = 1, max(2, math.floor(start)), 1  # one seed is never enough: it has no spread
     while not enough(high):

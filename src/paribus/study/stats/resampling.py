@@ -20,11 +20,11 @@ import numpy as np
 from paribus.study.stats.estimate import NAN
 from paribus.study.stats.paired import Comparison
 
-EXACT_UP_TO = 20
-BCA_FROM, BCA_RESAMPLES = 20, 10_000
+EXACT_MAX_SEEDS = 20
+BCA_MIN_SEEDS, BCA_RESAMPLES = 20, 10_000
 SIGN_FLIPS = 100_000
-UP_TO = 1_000  # seeds, at 0.6 s a comparison; beyond, resampling tells nothing that t does not
-_CHUNK = 2**22
+MAX_SEEDS = 1_000  # seeds, at 0.6 s a comparison; beyond, resampling tells nothing that t does not
+_CHUNK_ELEMENTS = 2**22
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Robustness:
     bca_high: float
 
 
-def generator(name: str, *key: int | str) -> np.random.Generator:
+def make_generator(name: str, *key: int | str) -> np.random.Generator:
     """The generator that belongs to (name, *key) alone."""
     digest = hashlib.shake_256(repr((name, key)).encode()).digest(32)
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
@@ -50,14 +50,14 @@ def generator(name: str, *key: int | str) -> np.random.Generator:
 def robustness(comparison: Comparison, study: str, *, alpha: float = 0.05) -> Robustness:
     """study: the name that the random numbers belong to, together with the names of the two arms."""
     differences = comparison.differences
-    if not 0 < len(differences) <= UP_TO:
+    if not 0 < len(differences) <= MAX_SEEDS:
         return Robustness(NAN, False, NAN, NAN, NAN)
     name = (study, comparison.arm, comparison.baseline)
-    exact = len(differences) <= EXACT_UP_TO
-    p = sign_flip_p(differences, None if exact else generator("sign flips", *name))
+    exact = len(differences) <= EXACT_MAX_SEEDS
+    p = sign_flip_p(differences, None if exact else make_generator("sign flips", *name))
     low, high = NAN, NAN
-    if len(differences) >= BCA_FROM:
-        low, high = bca_interval(differences, generator("bca", *name), alpha=alpha)
+    if len(differences) >= BCA_MIN_SEEDS:
+        low, high = bca_interval(differences, make_generator("bca", *name), alpha=alpha)
     floor = sign_flip_floor(len(differences)) if exact else 1 / (1 + SIGN_FLIPS)
     return Robustness(p, exact, floor, low, high)
 
@@ -82,7 +82,7 @@ def sign_flip_p(differences: Sequence[float], random: np.random.Generator | None
             sums = np.concatenate((sums + size, sums - size))
         return float(np.count_nonzero(np.abs(sums) >= observed) / len(sums)) if len(sums) else NAN
     reached = 0
-    for rows in _chunks(SIGN_FLIPS, len(sizes)):
+    for rows in _split_rows(SIGN_FLIPS, len(sizes)):
         signs = random.integers(0, 2, size=(rows, len(sizes)), dtype=np.int8) * 2.0 - 1.0
         reached += int(np.count_nonzero(np.abs(signs @ sizes) >= observed))
     return (1 + reached) / (1 + SIGN_FLIPS)
@@ -98,7 +98,7 @@ def bca_interval(
     """
     from scipy.special import ndtr, ndtri
 
-    values, sign = _oriented(differences)
+    values, sign = _orient(differences)
     mean = math.fsum(values) / len(values)
     deviations = values - mean
     squares = float(deviations @ deviations)
@@ -108,7 +108,7 @@ def bca_interval(
     means = np.concatenate(
         [
             values[random.integers(0, len(values), size=(rows, len(values)))].mean(axis=1)
-            for rows in _chunks(resamples, len(values))
+            for rows in _split_rows(resamples, len(values))
         ]
     )
     below = (np.count_nonzero(means < mean) + np.count_nonzero(means <= mean)) / (2 * resamples)
@@ -118,14 +118,14 @@ def bca_interval(
     return (float(low), float(high)) if sign > 0 else (float(-high), float(-low))
 
 
-def _oriented(differences: Sequence[float]) -> tuple[np.ndarray, int]:
+def _orient(differences: Sequence[float]) -> tuple[np.ndarray, int]:
     """The sorted values of either the sample or its negative, whichever is the larger, and which it was."""
     values = np.sort(np.asarray(differences, dtype=np.float64))
     mirrored = -values[::-1]
     return (values, 1) if values.tolist() >= mirrored.tolist() else (mirrored, -1)
 
 
-def _chunks(rows: int, columns: int) -> list[int]:
+def _split_rows(rows: int, columns: int) -> list[int]:
     """rows in parts of bounded memory."""
-    step = max(1, _CHUNK // max(1, columns))
+    step = max(1, _CHUNK_ELEMENTS // max(1, columns))
     return [min(step, rows - start) for start in range(0, rows, step)]

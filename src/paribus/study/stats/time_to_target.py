@@ -60,7 +60,7 @@ class TimeComparison:
     sign_p: float
 
 
-def first_reach(times: Sequence[float], values: Sequence[float], target: float, *, higher_is_better: bool) -> Arrival:
+def find_arrival(times: Sequence[float], values: Sequence[float], target: float, *, higher_is_better: bool) -> Arrival:
     """The arrival of one run: the first evaluation at or beyond the target; else the last one, not reached.
 
     times: of each evaluation, ascending. A run without evaluations failed.
@@ -73,12 +73,12 @@ def first_reach(times: Sequence[float], values: Sequence[float], target: float, 
 
 def common_horizon(arms: Mapping[str, Arrivals]) -> float:
     """The shortest time for which a run of any arm was watched without arriving; infinite if all arrived."""
-    return min((a.time for arm in arms.values() for a in _seen(arm).values() if not a.reached), default=math.inf)
+    return min((a.time for arm in arms.values() for a in _drop_failed(arm).values() if not a.reached), default=math.inf)
 
 
 def summarise_arrivals(arm: Arrivals, horizon: float) -> ArrivalSummary:
     """horizon: the study's, from `common_horizon`."""
-    seen = _seen(arm)
+    seen = _drop_failed(arm)
     restricted, _ = mean_and_sd([min(a.time, horizon) for a in seen.values()])
     reached = sum(a.reached for a in seen.values())
     missing = tuple(sorted(arm.keys() - seen.keys()))
@@ -109,21 +109,21 @@ def compare_times(
         for name, arm in arms.items()
     }
     comparisons = compare_all(restricted, pairs, replace(rule, higher_is_better=False))
-    return tuple(_with_sign_test(c, arms[c.arm], arms[c.baseline], horizon) for c in comparisons)
+    return tuple(_add_sign_test(c, arms[c.arm], arms[c.baseline], horizon) for c in comparisons)
 
 
-def _with_sign_test(comparison: Comparison, arm: Arrivals, baseline: Arrivals, horizon: float) -> TimeComparison:
-    if not any(a.reached for runs in (arm, baseline) for a in _seen(runs).values()):
+def _add_sign_test(comparison: Comparison, arm: Arrivals, baseline: Arrivals, horizon: float) -> TimeComparison:
+    if not any(a.reached for runs in (arm, baseline) for a in _drop_failed(runs).values()):
         # all times equal the horizon: that is agreement on nothing
         nothing = replace(comparison.judgement, verdict=Verdict.UNTESTABLE, more_seeds=None)
         comparison = replace(comparison, judgement=nothing)
-    orders = [_order(arm[s], baseline[s]) for s in comparison.seeds]
+    orders = [_compare_arrivals(arm[s], baseline[s]) for s in comparison.seeds]
     sooner, later, tied = (orders.count(which) for which in (-1, 1, 0))
     sign_p = sign_test_p(sooner, later) if orders else NAN
     return TimeComparison(comparison, horizon, sooner, later, tied, orders.count(None), sign_p)
 
 
-def _order(a: Arrival, b: Arrival) -> int | None:
+def _compare_arrivals(a: Arrival, b: Arrival) -> int | None:
     """-1 where a arrived first, 1 where b did, 0 together, None where that is not known."""
     if a.reached and b.reached:
         return (a.time > b.time) - (a.time < b.time)
@@ -140,5 +140,5 @@ def sign_test_p(sooner: int, later: int) -> float:
     return min(1.0, 2 * sum(math.comb(n, k) for k in range(fewer + 1)) / 2**n)
 
 
-def _seen(arm: Arrivals) -> dict[int, Arrival]:
+def _drop_failed(arm: Arrivals) -> dict[int, Arrival]:
     return {seed: arm[seed] for seed in sorted(arm) if math.isfinite(arm[seed].time)}

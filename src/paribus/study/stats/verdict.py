@@ -21,7 +21,7 @@ from enum import StrEnum
 
 from paribus.core.errors import ConfigError
 from paribus.study.stats import power
-from paribus.study.stats.estimate import NAN, Estimate, fraction
+from paribus.study.stats.estimate import NAN, Estimate, check_fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +42,8 @@ class Rule:
     def __post_init__(self) -> None:
         if not (math.isfinite(self.margin) and self.margin >= 0):
             raise ConfigError(f"margin: found {self.margin}, must be a finite number, 0 or more")
-        fraction("alpha", self.alpha)
-        fraction("power", self.power)
+        check_fraction("alpha", self.alpha)
+        check_fraction("power", self.power)
 
 
 class Verdict(StrEnum):
@@ -102,18 +102,18 @@ def judge(estimates: Sequence[Estimate], rule: Rule) -> tuple[Judgement, ...]:
     """
     p_zero, p_beyond = holm([e.p_zero for e in estimates]), holm([e.p_beyond for e in estimates])
     level = rule.alpha / max(1, len(estimates))
-    return tuple(_judged(e, p, q, level, rule) for e, p, q in zip(estimates, p_zero, p_beyond, strict=True))
+    return tuple(_judge_one(e, p, q, level, rule) for e, p, q in zip(estimates, p_zero, p_beyond, strict=True))
 
 
-def _judged(estimate: Estimate, p_zero: float, p_beyond: float, level: float, rule: Rule) -> Judgement:
-    verdict = _verdict(estimate, p_zero <= rule.alpha, p_beyond <= rule.alpha, rule.higher_is_better)
-    more = _more_seeds(estimate, level, rule) if verdict is Verdict.UNDECIDED else None
+def _judge_one(estimate: Estimate, p_zero: float, p_beyond: float, level: float, rule: Rule) -> Judgement:
+    verdict = _choose_verdict(estimate, p_zero <= rule.alpha, p_beyond <= rule.alpha, rule.higher_is_better)
+    more = _estimate_more_seeds(estimate, level, rule) if verdict is Verdict.UNDECIDED else None
     measured = estimate.n >= 2 and estimate.spread
     detectable = power.minimum_detectable(estimate.se, estimate.df, alpha=level, power=rule.power) if measured else NAN
     return Judgement(verdict, p_zero, p_beyond, more, detectable)
 
 
-def _verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool) -> Verdict:
+def _choose_verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool) -> Verdict:
     if estimate.n < 2:
         return Verdict.UNTESTABLE
     if not differs:
@@ -123,7 +123,7 @@ def _verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_bett
     return Verdict.WORSE_WITHIN if negligible else Verdict.WORSE
 
 
-def _more_seeds(estimate: Estimate, level: float, rule: Rule) -> int | None:
+def _estimate_more_seeds(estimate: Estimate, level: float, rule: Rule) -> int | None:
     if rule.margin == 0:
         return None
     if not estimate.spread:

@@ -51,10 +51,25 @@ from torch import Tensor
 
 from paribus.core.build import schema
 from paribus.core.protocols import ParameterGroup
-from paribus.methods.optimizer_parts import RATES, Range, check_newest_group, decay_and_move, evaluated, settle
+from paribus.methods.optimizer_parts import (
+    RATES,
+    Range,
+    apply_decay_and_step,
+    check_newest_group,
+    convert_loaded_state,
+    run_closure,
+)
 from paribus.methods.optimizers import Decay, Fraction, Rate, torch_groups
 from paribus.techniques.adamp.kernels import dispatch
-from paribus.techniques.adamp.kernels.leaves import Adam, Leaf, Momentum, Options, Seen, leaves_of, options_of
+from paribus.techniques.adamp.kernels.params import (
+    AdamRule,
+    MomentumRule,
+    Options,
+    ParamTensors,
+    ProjectionStats,
+    collect_params,
+    read_options,
+)
 
 TIMM: Mapping[str, Any] = {"wd_ratio": 0.01, "nesterov": True}  # what timm's factory means by "adamp"
 
@@ -88,9 +103,9 @@ def projection(
     size = weight.numel()
     by_channel = orthogonal(gw, gg, ww, size // weight.shape[channel_axis], delta, eps)
     by_layer = orthogonal(gw.sum(), gg.sum(), ww.sum(), size, delta, eps) & ~by_channel
-    one, nowhere = weight.new_ones(()), weight.new_zeros(())
+    one, zero = weight.new_ones(()), weight.new_zeros(())
     # how much of the weight itself is in the update; the channel view comes first
-    along = torch.where(by_layer, _share(uw.sum(), ww.sum(), eps), nowhere)
+    along = torch.where(by_layer, _share(uw.sum(), ww.sum(), eps), zero)
     along = torch.where(by_channel, _share(uw, ww, eps), along)
     # a number in torch.where would be copied to the device, and the host would wait for that
     ratio = one.masked_fill(by_channel | by_layer, wd_ratio)
@@ -113,38 +128,44 @@ def _share(uw: Tensor, ww: Tensor, eps: float) -> Tensor:
     return uw / length / length  # the square of the length could underflow
 
 
-def adamp(adam: Adam, options: Options, leaf: Leaf) -> Seen | None:
+def adamp(adam: AdamRule, options: Options, param: ParamTensors) -> ProjectionStats | None:
     """One step of AdamP for one parameter, written out. The faster forms are held to this one."""
-    assert leaf.step is not None
-    w, g, (m, v), beta1, beta2 = leaf.weight, leaf.gradient, leaf.states, adam.beta1, adam.beta2
-    step = leaf.step.add_(1).double()  # stays a tensor: as a number it could not be traced
+    assert param.step is not None
+    w, g, (m, v), beta1, beta2 = param.weight, param.gradient, param.states, adam.beta1, adam.beta2
+    step = param.step.add_(1).double()  # stays a tensor: as a number it could not be traced
     m.mul_(beta1).add_(g, alpha=1 - beta1)
     v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
     denominator = (v.sqrt() / (1 - beta2**step).sqrt()).add_(options.eps)
     u = (beta1 * m + (1 - beta1) * g if adam.nesterov else m) / denominator
-    u, ratio, seen = _projected(u, options, leaf)
-    decay_and_move(w, u, options.lr / (1 - beta1**step), options.lr * options.decay * ratio)
-    return seen
+    u, ratio, stats = _project_update(u, options, param)
+    apply_decay_and_step(w, u, options.lr / (1 - beta1**step), options.lr * options.decay * ratio)
+    return stats
 
 
-def sgdp(sgd: Momentum, options: Options, leaf: Leaf) -> Seen | None:
+def sgdp(sgd: MomentumRule, options: Options, param: ParamTensors) -> ProjectionStats | None:
     """One step of SGDP for one parameter, written out. The faster forms are held to this one."""
-    w, g, (buffer,) = leaf.weight, leaf.gradient, leaf.states
+    w, g, (buffer,) = param.weight, param.gradient, param.states
     buffer.mul_(sgd.momentum).add_(g, alpha=1 - sgd.dampening)
     u = g.add(buffer, alpha=sgd.momentum) if sgd.nesterov else buffer
-    u, ratio, seen = _projected(u, options, leaf)
+    u, ratio, stats = _project_update(u, options, param)
     if sgd.alias and not sgd.nesterov:
         buffer.copy_(u)
-    decay_and_move(w, u, options.lr, options.lr * options.decay * ratio)
-    return seen
+    apply_decay_and_step(w, u, options.lr, options.lr * options.decay * ratio)
+    return stats
 
 
-def _projected(u: Tensor, options: Options, leaf: Leaf) -> tuple[Tensor, Tensor | float, Seen | None]:
-    if not leaf.projects:
+def _project_update(
+    u: Tensor, options: Options, param: ParamTensors
+) -> tuple[Tensor, Tensor | float, ProjectionStats | None]:
+    if not param.is_tested:
         return u, 1.0, None
-    done = projection(u, leaf.gradient, leaf.weight, options.delta, options.wd_ratio, options.eps, leaf.axis)
-    seen = Seen(done.by_channel[None], done.by_layer[None], done.length[None]) if options.watched else None
-    return done.update, done.ratio, seen
+    done = projection(u, param.gradient, param.weight, options.delta, options.wd_ratio, options.eps, param.axis)
+    stats = (
+        ProjectionStats(done.by_channel[None], done.by_layer[None], done.length[None])
+        if options.collects_stats
+        else None
+    )
+    return done.update, done.ratio, stats
 
 
 _RANGES: Mapping[str, Range] = {
@@ -207,23 +228,23 @@ class AdamP(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update. closure: evaluated first, with gradients; its result is returned."""
-        loss = evaluated(closure)
-        seen: list[Seen] = []
-        for group, leaves in leaves_of(self, ("exp_avg", "exp_avg_sq"), counts=True):
+        loss = run_closure(closure)
+        stats: list[ProjectionStats] = []
+        for group, params in collect_params(self, ("exp_avg", "exp_avg_sq"), counts=True):
             beta1, beta2 = group["betas"]
-            rule = Adam(beta1, beta2, group["nesterov"])
-            seen += dispatch.move(self, adamp, rule, options_of(group, group["weight_decay"]), leaves, group)
-        self._seen = seen
+            rule = AdamRule(beta1, beta2, group["nesterov"])
+            stats += dispatch.take_step(self, adamp, rule, read_options(group, group["weight_decay"]), params, group)
+        self._seen = stats
         return loss
 
     def diagnostics(self) -> dict[str, Tensor]:
         """What the last step saw, as tensors on the device; empty unless diagnostics=True. See `ways.told`."""
-        return dispatch.told(self, "adamp")
+        return dispatch.compute_diagnostics(self, "adamp")
 
     @property
     def form(self) -> str:
         """Which form takes its steps here. See `ways.form`."""
-        return dispatch.form(self)
+        return dispatch.describe_form(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also takes the state of torch.optim.AdamW (without amsgrad) and of the authors' AdamP. Tensors are copied."""
@@ -231,7 +252,7 @@ class AdamP(torch.optim.Optimizer):
             raise ValueError("AdamP cannot go on from a state with amsgrad=True: it keeps no running maximum")
         before = [dict(group) for group in self.param_groups]
         super().load_state_dict(state_dict)
-        settle(self, state_dict, before)
+        convert_loaded_state(self, state_dict, before)
 
 
 class SGDP(torch.optim.Optimizer):
@@ -278,30 +299,30 @@ class SGDP(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One update. closure: evaluated first, with gradients; its result is returned."""
-        loss = evaluated(closure)
-        seen: list[Seen] = []
-        for group, leaves in leaves_of(self, ("momentum_buffer",), counts=False):
+        loss = run_closure(closure)
+        stats: list[ProjectionStats] = []
+        for group, params in collect_params(self, ("momentum_buffer",), counts=False):
             momentum = group["momentum"]
-            rule = Momentum(momentum, group["dampening"], group["nesterov"], group["alias_momentum"])
-            options = options_of(group, group["weight_decay"] / (1 - momentum))
-            seen += dispatch.move(self, sgdp, rule, options, leaves, group)
-        self._seen = seen
+            rule = MomentumRule(momentum, group["dampening"], group["nesterov"], group["alias_momentum"])
+            options = read_options(group, group["weight_decay"] / (1 - momentum))
+            stats += dispatch.take_step(self, sgdp, rule, options, params, group)
+        self._seen = stats
         return loss
 
     def diagnostics(self) -> dict[str, Tensor]:
         """What the last step saw, as tensors on the device; empty unless diagnostics=True. See `ways.told`."""
-        return dispatch.told(self, "sgdp")
+        return dispatch.compute_diagnostics(self, "sgdp")
 
     @property
     def form(self) -> str:
         """Which form takes its steps here. See `ways.form`."""
-        return dispatch.form(self)
+        return dispatch.describe_form(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also takes the state of torch.optim.SGD and of the authors' SGDP. Tensors are copied."""
         before = [dict(group) for group in self.param_groups]
         super().load_state_dict(state_dict)
-        settle(self, state_dict, before, renamed={"momentum": "momentum_buffer"})
+        convert_loaded_state(self, state_dict, before, renamed={"momentum": "momentum_buffer"})
 
 
 Delta = Annotated[float, Field(ge=0)]

@@ -7,9 +7,9 @@ import torch
 
 from helpers.image_trees import images, tree
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import Place
+from paribus.core.protocols import DeviceContext
 
-HERE = Place(torch.device("cpu"))
+HERE = DeviceContext(torch.device("cpu"))
 
 
 def test_a_class_without_a_sound_image_ends_the_run(tmp_path: Path) -> None:

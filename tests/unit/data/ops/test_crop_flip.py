@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from paribus.core.protocols import Place
+from paribus.core.protocols import DeviceContext
 from paribus.core.streams import stream, uniform
 from paribus.data.ops import inputs as module
-from paribus.data.ops.crop_flip import downsampled, normalised
-from paribus.data.ops.draws import Draws
-from paribus.data.ops.input_spec import Look, PadCrop
-from paribus.data.ops.inputs import Inputs
+from paribus.data.ops.crop_flip import downsample, normalize
+from paribus.data.ops.draws import SampleRandom
+from paribus.data.ops.input_spec import InputSpec, PadCrop
+from paribus.data.ops.inputs import InputTransform
 
 
 def images(n: int = 20, size: int = 12, channels: int = 3) -> torch.Tensor:
@@ -20,8 +20,10 @@ def images(n: int = 20, size: int = 12, channels: int = 3) -> torch.Tensor:
 def crop_and_flip(pixels: torch.Tensor, rows: torch.Tensor, ids: torch.Tensor, pad: int, flip: bool) -> torch.Tensor:
     """What a look that changes no grey level makes of images: (b, h, w, c) whole numbers."""
     channels = pixels.shape[3]
-    look = Look((0.0,) * channels, (1 / 255,) * channels, PadCrop(pad=pad), flip)
-    made = Inputs(look, Place(torch.device("cpu"), torch.float64)).training(pixels, rows, Draws(1, 2, ids))
+    look = InputSpec((0.0,) * channels, (1 / 255,) * channels, PadCrop(pad=pad), flip)
+    made = InputTransform(look, DeviceContext(torch.device("cpu"), torch.float64)).transform_train(
+        pixels, rows, SampleRandom(1, 2, ids)
+    )
     return made.round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -68,7 +70,7 @@ def test_every_offset_is_as_likely_as_any_other() -> None:
 def test_normalisation_is_torchvisions(layout: torch.memory_format) -> None:
     mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.1])
     pixels = images()
-    got = normalised(pixels, mean, std, layout)
+    got = normalize(pixels, mean, std, layout)
     want = (pixels.permute(0, 3, 1, 2).float() / 255 - mean[:, None, None]) / std[:, None, None]
     assert torch.allclose(got, want, atol=2e-6)
     assert got.is_contiguous(memory_format=layout)
@@ -77,5 +79,5 @@ def test_normalisation_is_torchvisions(layout: torch.memory_format) -> None:
 def test_downsampling_averages_areas() -> None:
     pixels = images(size=32)
     want = pixels.double().unflatten(1, (16, 2)).unflatten(3, (16, 2)).mean((2, 4)).round().to(torch.uint8)
-    assert (downsampled(pixels, 16).int() - want.int()).abs().max() <= 1  # halves round either way in float32
-    assert torch.equal(downsampled(pixels, 32), pixels)
+    assert (downsample(pixels, 16).int() - want.int()).abs().max() <= 1  # halves round either way in float32
+    assert torch.equal(downsample(pixels, 32), pixels)

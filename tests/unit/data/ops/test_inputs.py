@@ -12,14 +12,14 @@ from torch import Tensor
 from helpers.native_kernels import mutant, needs_a_compiler
 from paribus.core.build import build
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import Place
+from paribus.core.protocols import DeviceContext
 from paribus.core.streams import stream, uniform
-from paribus.data.loaders.epoch_order import order
-from paribus.data.loaders.in_memory import Images, ResidentLoader, evaluation_batches
+from paribus.data.loaders.epoch_order import epoch_order
+from paribus.data.loaders.in_memory import Images, InMemoryLoader, build_evaluation
 from paribus.data.ops import native
-from paribus.data.ops.draws import Draws
-from paribus.data.ops.input_spec import Look, PadCrop, ResizedCrop
-from paribus.data.ops.inputs import Inputs
+from paribus.data.ops.draws import SampleRandom
+from paribus.data.ops.input_spec import InputSpec, PadCrop, ResizedCrop
+from paribus.data.ops.inputs import InputTransform
 
 CPU = torch.device("cpu")
 MEAN, STD = (0.49, 0.48, 0.44, 0.3), (0.24, 0.23, 0.22, 0.3)
@@ -32,22 +32,22 @@ CROPS = {
 }
 
 
-def look(crop: PadCrop | ResizedCrop, flip: bool = True, channels: int = 3, **more) -> Look:
-    return Look(MEAN[:channels], STD[:channels], crop, flip, **more)
+def look(crop: PadCrop | ResizedCrop, flip: bool = True, channels: int = 3, **more) -> InputSpec:
+    return InputSpec(MEAN[:channels], STD[:channels], crop, flip, **more)
 
 
 def pixels(n: int, height: int, width: int, channels: int = 3) -> Tensor:
     return torch.randint(0, 256, (n, height, width, channels), generator=stream(0, "test.pixels")).to(torch.uint8)
 
 
-def both(made: Look, images: Tensor, memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
+def both(made: InputSpec, images: Tensor, memory_format: torch.memory_format) -> tuple[Tensor, Tensor]:
     """Inputs by the kernel and by tensor operations."""
     rows = torch.arange(41) % len(images)
-    draws = Draws(5, 7, rows + 1000, torch.arange(41) // len(images) if made.repeats > 1 else None)
-    kernel, reference = (Inputs(made, Place(CPU, memory_format=memory_format)) for _ in range(2))
+    draws = SampleRandom(5, 7, rows + 1000, torch.arange(41) // len(images) if made.repeats > 1 else None)
+    kernel, reference = (InputTransform(made, DeviceContext(CPU, memory_format=memory_format)) for _ in range(2))
     assert kernel._native
     reference._native = False
-    return kernel.training(images, rows, draws), reference.training(images, rows, draws)
+    return kernel.transform_train(images, rows, draws), reference.transform_train(images, rows, draws)
 
 
 @needs_a_compiler
@@ -71,12 +71,12 @@ def test_the_kernel_without_vector_units_and_on_two_threads_gives_the_same_bits(
     cases = [(look(crop), pixels(60, 40, 40), torch.channels_last) for crop in CROPS.values()]
     wanted = [both(*case)[0] for case in cases]
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
-    native.kernels.cache_clear()
+    native.load_kernels.cache_clear()
     torch.set_num_threads(2)
     try:
         assert all(torch.equal(both(*case)[0], made) for case, made in zip(cases, wanted, strict=True))
     finally:
-        native.kernels.cache_clear()
+        native.load_kernels.cache_clear()
         torch.set_num_threads(1)
 
 
@@ -101,18 +101,20 @@ def test_without_a_compiler_tensor_operations_do_it_after_one_warning(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     images, rows = pixels(9, 8, 8), torch.arange(9)
-    wanted = Inputs(look(CROPS["pad"]), Place(CPU)).training(images, rows, Draws(0, 0, rows))
+    wanted = InputTransform(look(CROPS["pad"]), DeviceContext(CPU)).transform_train(
+        images, rows, SampleRandom(0, 0, rows)
+    )
     monkeypatch.setenv("CC", str(tmp_path / "no-such-compiler"))
     monkeypatch.setenv("PARIBUS_CACHE", str(tmp_path))
-    native.kernels.cache_clear()
+    native.load_kernels.cache_clear()
     try:
         with pytest.warns(UserWarning, match="fastest with a C compiler .*no-such-compiler"):
-            made = Inputs(look(CROPS["pad"]), Place(CPU))
+            made = InputTransform(look(CROPS["pad"]), DeviceContext(CPU))
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            got = made.training(images, rows, Draws(0, 0, rows))
+            got = made.transform_train(images, rows, SampleRandom(0, 0, rows))
     finally:
-        native.kernels.cache_clear()
+        native.load_kernels.cache_clear()
     assert not made._native
     assert torch.equal(got, wanted)
 
@@ -120,10 +122,10 @@ def test_without_a_compiler_tensor_operations_do_it_after_one_warning(
 def test_images_that_lie_otherwise_in_memory_give_the_same_inputs() -> None:
     images = pixels(9, 8, 6)
     strided = images.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
-    inputs, rows = Inputs(look(CROPS["pad"]), Place(CPU)), torch.arange(9)
-    wanted = inputs.training(images, rows, Draws(0, 0, rows))
-    assert torch.equal(inputs.training(strided, rows, Draws(0, 0, rows)), wanted)
-    assert torch.equal(inputs.plain(strided), inputs.plain(images))
+    inputs, rows = InputTransform(look(CROPS["pad"]), DeviceContext(CPU)), torch.arange(9)
+    wanted = inputs.transform_train(images, rows, SampleRandom(0, 0, rows))
+    assert torch.equal(inputs.transform_train(strided, rows, SampleRandom(0, 0, rows)), wanted)
+    assert torch.equal(inputs.transform_eval(strided), inputs.transform_eval(images))
 
 
 # Draws and orders
@@ -135,24 +137,24 @@ def test_draws_are_the_stream_of_their_name(seed: int, epoch: int, n: int, copie
     ids = torch.randint(2**39, (13,), generator=stream(0, "test.draws"))
     again = torch.arange(13) if copies else None
     wanted = uniform(seed, "augment.x", epoch, ids + (torch.arange(13) * 2**40 if copies else 0), n)
-    assert torch.equal(Draws(seed, epoch, ids, again)("x", n), wanted)
+    assert torch.equal(SampleRandom(seed, epoch, ids, again)("x", n), wanted)
 
 
 @settings(max_examples=25, deadline=None)
 @given(crop=st.sampled_from(list(CROPS)), parts=st.lists(st.integers(1, 10), min_size=1, max_size=5))
 def test_an_image_is_the_same_in_any_batch(crop: str, parts: list[int]) -> None:
     images, n = pixels(30, 14, 14), sum(parts)
-    inputs = Inputs(look(CROPS[crop]), Place(CPU))
+    inputs = InputTransform(look(CROPS[crop]), DeviceContext(CPU))
     rows = torch.randperm(30, generator=stream(0, "test.rows"))[:n]
     rows = rows if len(rows) == n else torch.arange(n) % 30
-    whole = inputs.training(images, rows, Draws(1, 2, rows))
-    split = [inputs.training(images, part, Draws(1, 2, part)) for part in rows.split(parts)]
+    whole = inputs.transform_train(images, rows, SampleRandom(1, 2, rows))
+    split = [inputs.transform_train(images, part, SampleRandom(1, 2, part)) for part in rows.split(parts)]
     assert torch.equal(torch.cat(split), whole)
 
 
 def test_an_epoch_repeats_each_sample_in_a_row() -> None:
-    rows, copies = order(10, seed=3, epoch=1, repeats=3)
-    once, none = order(10, seed=3, epoch=1)
+    rows, copies = epoch_order(10, seed=3, epoch=1, repeats=3)
+    once, none = epoch_order(10, seed=3, epoch=1)
     assert none is None
     assert copies is not None
     assert rows.tolist() == [int(once[i // 3]) for i in range(10)]
@@ -162,11 +164,11 @@ def test_an_epoch_repeats_each_sample_in_a_row() -> None:
 def test_copies_of_a_sample_are_augmented_each_in_its_own_way_on_any_rank() -> None:
     data = Images(pixels(12, 8, 8), torch.arange(12) % 3, torch.arange(12))
     made = look(PadCrop(pad=4), repeats=3)
-    whole = ResidentLoader(data, made, 3, Place(CPU), 6, 0).batch(1)
+    whole = InMemoryLoader(data, made, 3, DeviceContext(CPU), 6, 0).batch(1)
     assert len(set((whole.ids % 2**40).tolist())) == 2
     assert len(set(whole.ids.tolist())) == 6
     assert not torch.equal(whole.inputs[0], whole.inputs[1])
-    parts = [ResidentLoader(data, made, 3, Place(CPU, rank=rank, world=2), 6, 0).batch(1) for rank in range(2)]
+    parts = [InMemoryLoader(data, made, 3, DeviceContext(CPU, rank=rank, world=2), 6, 0).batch(1) for rank in range(2)]
     assert torch.equal(torch.cat([part.inputs for part in parts]), whole.inputs)
     assert torch.equal(parts[0].peers(torch.tensor([5, 0])).inputs, whole.inputs[[5, 0]])
 
@@ -198,7 +200,7 @@ def by_torchvision(rule: ResizedCrop, numbers: list[float], height: int, width: 
 
 @pytest.mark.parametrize(("height", "width"), [(160, 160), (375, 500), (20, 90), (90, 20)])
 def test_boxes_are_torchvisions(height: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rule, draws = ResizedCrop(size=8, scale=(0.08, 1.0)), Draws(0, 0, torch.arange(100))
+    rule, draws = ResizedCrop(size=8, scale=(0.08, 1.0)), SampleRandom(0, 0, torch.arange(100))
     numbers = draws("resized_crop", 22).double().tolist()
     wanted = [by_torchvision(rule, row, height, width, monkeypatch) for row in numbers]
     got = rule.boxes(draws, height, width)
@@ -210,7 +212,7 @@ def test_boxes_are_torchvisions(height: int, width: int, monkeypatch: pytest.Mon
 
 def test_an_image_too_long_for_every_try_gives_its_centre() -> None:
     rule = ResizedCrop(size=8, scale=(1.0, 1.0), ratio=(3 / 4, 4 / 3))
-    boxes = rule.boxes(Draws(0, 0, torch.arange(2)), torch.tensor([10, 300]), torch.tensor([300, 10]))
+    boxes = rule.boxes(SampleRandom(0, 0, torch.arange(2)), torch.tensor([10, 300]), torch.tensor([300, 10]))
     assert boxes[0].tolist() == [0, 143, 10, 13]  # as torchvision: width round(10 · 4/3), (300 − 13) // 2
     assert boxes[1].tolist() == [143, 0, 13, 10]
 
@@ -231,13 +233,13 @@ def test_a_subset_of_a_mapped_file_gives_the_same_batches(keep: str, tmp_path: P
     mapped = torch.from_file(str(tmp_path / "images"), size=images.numel(), dtype=torch.uint8).view(images.shape)
     index = torch.arange(3, 30, 2)
     plain = Images(images[index], index % 5, index)
-    subset = Images(mapped, torch.arange(30) % 5, torch.arange(30)).chosen(index)
+    subset = Images(mapped, torch.arange(30) % 5, torch.arange(30)).select(index)
     made = look(ResizedCrop(size=6))
-    a, b = (ResidentLoader(d, made, 5, Place(CPU), 7, 1, keep).batch(1) for d in (plain, subset))
+    a, b = (InMemoryLoader(d, made, 5, DeviceContext(CPU), 7, 1, keep).batch(1) for d in (plain, subset))
     assert torch.equal(a.inputs, b.inputs)
     assert torch.equal(a.ids, b.ids)
     assert torch.equal(a.targets, b.targets)
-    halves = evaluation_batches(subset, made, 5, Place(CPU), keep, view=lambda part: part[:, 2:8, 2:8])
+    halves = build_evaluation(subset, made, 5, DeviceContext(CPU), keep, view=lambda part: part[:, 2:8, 2:8])
     seen = list(halves(4))
     assert torch.cat([part.ids for part in seen]).tolist() == index.tolist()
     assert seen[0].inputs.shape == (4, 3, 6, 6)
@@ -248,8 +250,8 @@ def test_a_subset_of_a_mapped_file_gives_the_same_batches(keep: str, tmp_path: P
 @pytest.mark.parametrize("crop", CROPS)
 def test_on_cuda_batches_are_the_same_wherever_the_pixels_lie(crop: str) -> None:
     data = Images(pixels(30, 14, 14), torch.arange(30) % 5, torch.arange(30))
-    wanted = ResidentLoader(data, look(CROPS[crop]), 5, Place(CPU), 8, 0).batch(2)
+    wanted = InMemoryLoader(data, look(CROPS[crop]), 5, DeviceContext(CPU), 8, 0).batch(2)
     for keep in ("device", "host", "mapped"):
-        got = ResidentLoader(data, look(CROPS[crop]), 5, Place(torch.device("cuda")), 8, 0, keep).batch(2)
+        got = InMemoryLoader(data, look(CROPS[crop]), 5, DeviceContext(torch.device("cuda")), 8, 0, keep).batch(2)
         assert torch.equal(got.ids.cpu(), wanted.ids)
         assert torch.allclose(got.inputs.cpu(), wanted.inputs, atol=1e-6)

@@ -19,10 +19,10 @@ from paribus.core.lock import locked
 from paribus.data.packs import write as packing
 from paribus.data.packs.format import read_record
 from paribus.data.packs.open import Pack, default_folder, open_pack
-from paribus.data.packs.prepare import Wanted, prepare
-from paribus.data.packs.write import Said
-from paribus.data.trees.decoding import square
-from paribus.data.trees.source import folder_source
+from paribus.data.packs.prepare import PrepareRequest, prepare
+from paribus.data.packs.write import ProgressSink
+from paribus.data.trees.decoding import resize_and_center_crop
+from paribus.data.trees.source import open_folder_source
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +44,13 @@ def test_a_pack_holds_what_the_source_decodes_to(tmp_path: Path, capsys: pytest.
     assert pack.classes == ("cat", "dog")
     assert pack.partial == ()
     for split in ("train", "val"):
-        source, packed = folder_source(root, split, None), pack.splits[split]
+        source, packed = open_folder_source(root, split, None), pack.splits[split]
         assert packed.images.shape == (len(source), 16, 16, 3)
         assert (packed.images.dtype, packed.targets.dtype, packed.ids.dtype) == (torch.uint8, torch.int64, torch.int64)
         assert torch.equal(packed.targets, source.targets)
         assert packed.ids.tolist() == list(range(len(source)))
         for i in range(len(source)):
-            assert np.array_equal(packed.images[i].numpy(), np.asarray(square(source.image(i), 16)))
+            assert np.array_equal(packed.images[i].numpy(), np.asarray(resize_and_center_crop(source.image(i), 16)))
     kept = np.asarray(picture(77, 16, 16))
     assert np.array_equal(pack.splits["val"].images[4].numpy(), kept)
     assert not np.array_equal(np.asarray(picture(1).resize((16, 16))), pack.splits["train"].images[1].numpy())
@@ -60,7 +60,7 @@ def test_pixels_that_are_not_as_the_journal_says_are_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, out = pets(tmp_path / "pets", train=7), tmp_path / "out"
-    prepare(Wanted("folder", root, 16, tmp_path / "straight"), QUIET)
+    prepare(PrepareRequest("folder", root, 16, tmp_path / "straight"), QUIET)
 
     calls = iter(range(99))
 
@@ -69,17 +69,17 @@ def test_pixels_that_are_not_as_the_journal_says_are_made_again(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         whole(file, data)
 
-    whole = packing.append
+    whole = packing.append_to_disk
     with monkeypatch.context() as patched:
-        patched.setattr(packing, "append", full_later)
+        patched.setattr(packing, "append_to_disk", full_later)
         with pytest.raises(ConfigError, match="the disk is full"):
-            prepare(Wanted("folder", root, 16, out), QUIET)
+            prepare(PrepareRequest("folder", root, 16, out), QUIET)
     pixels = next(out.glob("train-*.pixels"))
     damaged = bytearray(pixels.read_bytes())
     damaged[2 * 2 * 16 * 16 * 3 + 5] ^= 1  # in the third chunk
     pixels.write_bytes(damaged)
     lines: list[str] = []
-    prepare(Wanted("folder", root, 16, out), Said(lines.append, lambda total, done: lambda n: None))
+    prepare(PrepareRequest("folder", root, 16, out), ProgressSink(lines.append, lambda total, done: lambda n: None))
     assert any("going on after 4 of 18 images" in line for line in lines)
     assert content(out) == content(tmp_path / "straight")
 
@@ -109,9 +109,9 @@ def test_bad_images_are_named_or_skipped_and_counted(
         "train/cat/cat_3.png",
         "train/dog/dog_0.png",
     ]
-    source = folder_source(root, "train", None)
+    source = open_folder_source(root, "train", None)
     for row, i in enumerate(pack.splits["train"].ids.tolist()):
-        expected = np.asarray(square(source.image(i), 16))
+        expected = np.asarray(resize_and_center_crop(source.image(i), 16))
         assert np.array_equal(pack.splits["train"].images[row].numpy(), expected)
     (root / "val" / "cat" / "cat_0.png").touch()
     with pytest.raises(ConfigError) as caught:
@@ -156,9 +156,11 @@ def test_when_the_disk_fills_the_earlier_pack_stays(
             return getattr(self._file, name)
 
     calls = iter(range(99))
-    whole = packing.append
+    whole = packing.append_to_disk
     with monkeypatch.context() as patched:
-        patched.setattr(packing, "append", lambda file, data: whole(Full(file) if next(calls) == 4 else file, data))
+        patched.setattr(
+            packing, "append_to_disk", lambda file, data: whole(Full(file) if next(calls) == 4 else file, data)
+        )
         code, _, err = said(capsys, *words)
     assert code == 2
     assert f"{folder}: the disk is full (No space left on device); an earlier pack is as it was" in err
@@ -213,7 +215,7 @@ def test_two_at_once_the_second_is_refused(tmp_path: Path, capsys: pytest.Captur
 
 
 def made(root: Path, out: Path | None = None) -> Path:
-    wanted = Wanted("folder", root, 16, out)
+    wanted = PrepareRequest("folder", root, 16, out)
     prepare(wanted, QUIET)
     return wanted.folder
 
@@ -269,7 +271,7 @@ def test_what_is_wrong_with_a_pack_comes_with_the_command(tmp_path: Path) -> Non
     os.truncate(pixels, 100)
     with pytest.raises(ConfigError, match=r"has 100 bytes, 4,608 expected; the pack is damaged, make it again with"):
         pack_of(root)
-    prepare(Wanted("folder", root, 16), QUIET)  # the command mends it
+    prepare(PrepareRequest("folder", root, 16), QUIET)  # the command mends it
     pack_of(root)
     next(folder.glob("val-*.ids")).unlink()
     with pytest.raises(ConfigError, match=r"val-.*\.ids is not there"):
@@ -312,9 +314,9 @@ def test_check_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def imagenette(top: Path, n: int = 2) -> Path:
-    from paribus.data.trees.manifest import manifest
+    from paribus.data.trees.manifest import load_manifest
 
-    return pets(top, n, n, tuple(manifest("imagenette").classes))
+    return pets(top, n, n, tuple(load_manifest("imagenette").classes))
 
 
 def test_a_part_of_a_set_must_be_allowed_and_is_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

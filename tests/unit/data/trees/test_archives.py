@@ -13,8 +13,8 @@ import pytest
 from helpers.data_command import said
 from helpers.image_trees import pets
 from paribus.core.errors import ConfigError
-from paribus.data.trees.archives import unpack, unpacked
-from paribus.data.trees.manifest import Archive, Manifest, manifest
+from paribus.data.trees.archives import ensure_unpacked, extract_archive
+from paribus.data.trees.manifest import Archive, Manifest, load_manifest
 
 
 def packed_as(kind: str, path: Path, names: dict[str, bytes]) -> Path:
@@ -35,11 +35,11 @@ def packed_as(kind: str, path: Path, names: dict[str, bytes]) -> Path:
 def test_an_archive_is_unpacked(tmp_path: Path, kind: str) -> None:
     path = packed_as(kind, tmp_path / "set.bin", {"set/train/a/x.png": b"1", "set/val/a/y.png": b"2"})
     (tmp_path / f"unpacking-{path.name}" / "half").mkdir(parents=True)  # of a run that was killed
-    unpack(path, tmp_path)
+    extract_archive(path, tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["set", "set.bin"]
     assert (tmp_path / "set/val/a/y.png").read_bytes() == b"2"
     with pytest.raises(ConfigError, match="set is there already; remove it"):
-        unpack(path, tmp_path)
+        extract_archive(path, tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
@@ -49,7 +49,7 @@ def test_a_member_outside_is_refused(tmp_path: Path, kind: str, name: str) -> No
     inside.mkdir()
     path = packed_as(kind, inside / "set.bin", {"set/good": b"1", name: b"2"})
     with pytest.raises(ConfigError) as caught:
-        unpack(path, inside)
+        extract_archive(path, inside)
     assert str(caught.value).startswith(f"{path} is no archive that can be unpacked: its member ")
     assert str(caught.value).endswith("would lie outside of the folder")
     assert [p.name for p in inside.iterdir()] == ["set.bin"]
@@ -93,20 +93,20 @@ def test_other_harm_and_damage_is_one_line(tmp_path: Path, make: Callable[[Path]
     path = tmp_path / "set.bin"
     make(path)
     with pytest.raises(ConfigError, match="is no archive that can be unpacked: "):
-        unpack(path, tmp_path)
+        extract_archive(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["set.bin"]
 
 
 def test_a_zip_that_does_not_fit_is_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = packed_as("zip", tmp_path / "set.bin", {"set/x": bytes(999)})
-    monkeypatch.setattr("paribus.data.trees.archives._free", lambda folder: 10)
+    monkeypatch.setattr("paribus.data.trees.archives._free_bytes", lambda folder: 10)
     with pytest.raises(ConfigError, match="unpacks to 999 bytes, which do not fit there"):
-        unpack(path, tmp_path)
+        extract_archive(path, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["set.bin"]
 
 
 def test_prepare_unpacks_what_lies_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    made = pets(tmp_path / "tiny-imagenet-200", classes=list(manifest("imagewoof").classes))
+    made = pets(tmp_path / "tiny-imagenet-200", classes=list(load_manifest("imagewoof").classes))
     names = {f"imagewoof2-160/{p.relative_to(made)}": p.read_bytes() for p in made.rglob("*.png")}
     root = tmp_path / "root"
     root.mkdir()
@@ -133,7 +133,7 @@ def fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, archives
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", play)
     known = Manifest(name="set", title="Set", classes={"a": "a", "b": "b"}, archives=archives)
-    assert unpacked(known, tmp_path / f"{size}", size, True, lambda line: None)
+    assert ensure_unpacked(known, tmp_path / f"{size}", size, True, lambda line: None)
     return seen[0]
 
 
@@ -153,14 +153,14 @@ def test_a_fetch_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr("torchvision.datasets.utils.download_url", fail)
     with pytest.raises(ConfigError, match=r"--download: https://\S+ could not be fetched into .*corrupted. really"):
-        unpacked(manifest("imagenette"), tmp_path / "root", 160, True, lambda line: None)
+        ensure_unpacked(load_manifest("imagenette"), tmp_path / "root", 160, True, lambda line: None)
 
 
 def test_the_official_file_is_taken(tmp_path: Path) -> None:
     path = packed_as("tar", tmp_path / "set.tgz", {"set/train/a/x.png": b"1"})
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     known = Manifest(name="set", title="", classes={"a": "", "b": ""}, archives=(Archive(file="set.tgz", md5=md5),))
-    assert unpacked(known, tmp_path, 160, False, lambda line: None)
+    assert ensure_unpacked(known, tmp_path, 160, False, lambda line: None)
     assert (tmp_path / "set/train/a/x.png").is_file()
     bare = Manifest(name="other", title="", classes={"a": "", "b": ""})
-    assert not unpacked(bare, tmp_path, 160, False, lambda line: None)
+    assert not ensure_unpacked(bare, tmp_path, 160, False, lambda line: None)

@@ -11,7 +11,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from helpers.image_trees import picture
-from paribus.data.trees.decoding import BadImage, decoded, packed, square
+from paribus.data.trees.decoding import BadImage, decode_image, decode_square, resize_and_center_crop
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -35,34 +35,34 @@ def test_whatever_the_mode_the_image_is_rgb(tmp_path: Path) -> None:
         ("deep.png", Image.fromarray(GREY.astype(np.uint16) * 256 + 77), tripled),
         ("bits.png", Image.fromarray(GREY > 99), np.repeat((GREY > 99)[..., None] * np.uint8(255), 3, 2)),
     ):
-        found = decoded(saved(image, tmp_path / name))
+        found = decode_image(saved(image, tmp_path / name))
         assert found.mode == "RGB"
         assert np.array_equal(np.asarray(found), expected), name
-    lossless = decoded(saved(Image.fromarray(rgb), tmp_path / "x.webp", lossless=True))
+    lossless = decode_image(saved(Image.fromarray(rgb), tmp_path / "x.webp", lossless=True))
     assert np.array_equal(np.asarray(lossless), rgb)
 
 
 def test_palettes_cmyk_and_animations(tmp_path: Path) -> None:
     plain = picture(1, 16, 16).quantize(8)
     expected = np.asarray(plain.convert("RGB"))
-    assert np.array_equal(np.asarray(decoded(saved(plain, tmp_path / "p.png"))), expected)
+    assert np.array_equal(np.asarray(decode_image(saved(plain, tmp_path / "p.png"))), expected)
     clear = saved(plain, tmp_path / "t.png", transparency=bytes([0, 128, 255]))
-    assert np.array_equal(np.asarray(decoded(clear)), expected)  # alpha is dropped, whatever it hides
+    assert np.array_equal(np.asarray(decode_image(clear)), expected)  # alpha is dropped, whatever it hides
     cmyk = saved(picture(2, 16, 16).convert("CMYK"), tmp_path / "c.jpg", quality=95)
     with Image.open(cmyk) as image:
         assert image.mode == "CMYK"
-        assert np.array_equal(np.asarray(decoded(cmyk)), np.asarray(image.convert("RGB")))
+        assert np.array_equal(np.asarray(decode_image(cmyk)), np.asarray(image.convert("RGB")))
     first, second = picture(3, 16, 16).quantize(8), picture(4, 16, 16).quantize(8)
     moving = saved(first, tmp_path / "m.gif", save_all=True, append_images=[second])
-    assert np.array_equal(np.asarray(decoded(moving)), np.asarray(first.convert("RGB")))
+    assert np.array_equal(np.asarray(decode_image(moving)), np.asarray(first.convert("RGB")))
 
 
 def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = saved(picture(0, 30, 40), tmp_path / "turned.jpg", exif=exif)
-    assert decoded(path).size == (40, 30)
-    assert np.array_equal(np.asarray(decoded(path)), np.asarray(Image.open(path)))
+    assert decode_image(path).size == (40, 30)
+    assert np.array_equal(np.asarray(decode_image(path)), np.asarray(Image.open(path)))
 
 
 def damaged(kind: str) -> bytes:
@@ -84,20 +84,20 @@ def test_what_does_not_decode_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "bad.JPEG"
     path.write_bytes(damaged(kind))
     with pytest.raises(BadImage) as caught:
-        decoded(path)
+        decode_image(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
     with pytest.raises(BadImage, match=r"^train/x.JPEG: "):
-        decoded(path, "train/x.JPEG")
+        decode_image(path, "train/x.JPEG")
     with pytest.raises(BadImage, match="No such file"):
-        decoded(tmp_path / "gone.png")
+        decode_image(tmp_path / "gone.png")
 
 
 def test_damaged_exif_is_no_damage(tmp_path: Path) -> None:
     path = saved(picture(0, 32, 32), tmp_path / "x.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert decoded(path).size == (32, 32)
+        assert decode_image(path).size == (32, 32)
 
 
 def torchvisions(image: Image.Image, size: int) -> Image.Image:
@@ -116,7 +116,7 @@ def without_rounding(image: Image.Image, size: int) -> Image.Image:
 SHAPES = [(30, 40), (41, 30), (16, 16), (99, 16), (16, 37), (9, 5), (500, 333), (16, 17)]
 
 
-@pytest.mark.parametrize(("way", "same"), [(square, True), (without_rounding, False)])
+@pytest.mark.parametrize(("way", "same"), [(resize_and_center_crop, True), (without_rounding, False)])
 def test_packed_form_is_torchvisions_resize_and_centre_crop(
     way: Callable[[Image.Image, int], Image.Image], same: bool
 ) -> None:
@@ -128,7 +128,7 @@ def test_packed_form_is_torchvisions_resize_and_centre_crop(
 def test_an_image_of_the_size_stays_and_a_needle_is_refused(tmp_path: Path) -> None:
     image = picture(0, 16, 16)
     path = saved(image, tmp_path / "x.png")
-    assert packed(path, 16).tobytes() == image.tobytes()
+    assert decode_square(path, 16).tobytes() == image.tobytes()
     needle = saved(Image.new("RGB", (20_000, 1)), tmp_path / "needle.png")
     with pytest.raises(BadImage, match="too long and thin"):
-        packed(needle, 160)
+        decode_square(needle, 160)

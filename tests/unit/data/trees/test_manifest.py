@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.data.trees.manifest import Manifest, manifest, names, read_manifest
+from paribus.data.trees.manifest import Manifest, list_manifest_names, load_manifest, read_manifest
 
 
 def test_all_are_read_and_their_targets_are_those_of_an_image_folder() -> None:
-    found = {name: manifest(name) for name in names()}
+    found = {name: load_manifest(name) for name in list_manifest_names()}
     counts = {name: (len(m.classes), m.train, m.val) for name, m in found.items()}
     assert counts == {
         "imagenet": (1000, 1_281_167, 50_000),
@@ -33,12 +33,12 @@ def test_all_are_read_and_their_targets_are_those_of_an_image_folder() -> None:
 def test_classes_and_checksums_are_those_of_torchvision_and_timm() -> None:
     from torchvision.datasets import imagenet, imagenette
 
-    ours = manifest("imagenette")
+    ours = load_manifest("imagenette")
     theirs = {url: md5 for url, md5 in imagenette.Imagenette._ARCHIVES.values()}
     assert {archive.url: archive.md5 for archive in ours.archives} == theirs
     words = imagenette.Imagenette._WNID_TO_CLASS
     assert {wnid: names[0] for wnid, names in words.items()} == dict(ours.classes)
-    large = manifest("imagenet")
+    large = load_manifest("imagenet")
     assert {a.file: a.md5 for a in large.archives} == dict(imagenet.ARCHIVE_META[s] for s in ("train", "val"))
     synsets = resources.files("timm.data").joinpath("_info/imagenet_synsets.txt").read_text().split()
     assert list(large.classes) == synsets
@@ -46,7 +46,7 @@ def test_classes_and_checksums_are_those_of_torchvision_and_timm() -> None:
 
 def test_an_unknown_name_is_told_with_what_is_near() -> None:
     with pytest.raises(ConfigError, match=r"imagenete: no such set of images .did you mean imagenette"):
-        manifest("imagenete")
+        load_manifest("imagenete")
 
 
 GOOD = "title: t\nclasses: {a: A, b: B}\n"

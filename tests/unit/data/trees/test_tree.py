@@ -13,9 +13,9 @@ import torch
 
 from helpers.image_trees import pets, picture
 from paribus.core.errors import ConfigError
-from paribus.data.trees.manifest import Manifest, manifest
-from paribus.data.trees.source import BadImage, folder_source
-from paribus.data.trees.tree import find_tree, fingerprint, listing, selected, shortfalls
+from paribus.data.trees.manifest import Manifest, load_manifest
+from paribus.data.trees.source import BadImage, open_folder_source
+from paribus.data.trees.tree import compute_fingerprint, find_shortfalls, find_tree, list_images, select_images
 
 PETS = Manifest(name="pets", title="Pets", classes={"cat": "cat", "dog": "dog"}, train=6, val=4)
 
@@ -29,18 +29,18 @@ def test_images_are_listed_by_class_and_path(tmp_path: Path) -> None:
     (top / "train" / "cat" / "notes.txt").touch()
     (top / "train" / "cat" / ".hidden.png").touch()
     (top / "train" / ".cache").mkdir()
-    found = listing(top, "train", None)
+    found = list_images(top, "train", None)
     cats = ["Z.JPEG", "b.webp", "cat_0.png", "cat_1.png", "cat_2.png", "deeper/a.bmp"]
     assert found.paths == (*(f"train/cat/{n}" for n in cats), *(f"train/dog/dog_{i}.png" for i in range(3)))
     assert found.targets == (0,) * 6 + (1,) * 3
     assert found.ignored == 1
-    source = folder_source(top, "train", None)
-    assert [source.called(i) for i in range(len(source))] == list(found.paths)
+    source = open_folder_source(top, "train", None)
+    assert [source.image_name(i) for i in range(len(source))] == list(found.paths)
     assert torch.equal(source.targets, torch.tensor(found.targets))
     again = pickle.loads(pickle.dumps(source))
     assert np.array_equal(np.asarray(again.image(5)), np.asarray(picture(92)))
     with pytest.raises(IndexError):
-        source.called(9)
+        source.image_name(9)
     (top / "train" / "cat" / "Z.JPEG").write_bytes(b"")
     with pytest.raises(BadImage, match=r"train/cat/Z.JPEG: no JPEG"):
         source.image(0)
@@ -52,9 +52,9 @@ def test_names_that_are_no_utf8_are_found_again(tmp_path: Path) -> None:
         (top / "train/cat/cat_0.png").rename(os.fsdecode(os.fsencode(top / "train/cat") + b"/\xff.png"))
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
-    source = folder_source(top, "train", None)
+    source = open_folder_source(top, "train", None)
     assert source.image(2).size == picture(0).size
-    fingerprint([listing(top, "train", None)])
+    compute_fingerprint([list_images(top, "train", None)])
 
 
 def without_class(top: Path) -> None:
@@ -101,25 +101,25 @@ def test_what_is_wrong_with_a_tree_is_one_line(
     top = pets(tmp_path)
     spoil(top)
     with pytest.raises(ConfigError, match=told):
-        _ = [folder_source(top, split, known) for split in ("train", "val")]
+        _ = [open_folder_source(top, split, known) for split in ("train", "val")]
 
 
 def test_counts_are_compared_and_a_partial_tree_must_be_allowed(tmp_path: Path) -> None:
     top = pets(tmp_path)
-    parts = {s: listing(top, s, PETS) for s in ("train", "val")}
-    assert shortfalls(parts, PETS, None) == []
+    parts = {s: list_images(top, s, PETS) for s in ("train", "val")}
+    assert find_shortfalls(parts, PETS, None) == []
     shutil.rmtree(top / "train" / "dog")
-    parts["train"] = listing(top, "train", PETS, allow_missing=True)
+    parts["train"] = list_images(top, "train", PETS, allow_missing=True)
     assert parts["train"].absent == ("dog",)
-    assert shortfalls(parts, PETS, None) == ["train: 1 of 2 classes", "train: 3 of 6 images"]
+    assert find_shortfalls(parts, PETS, None) == ["train: 1 of 2 classes", "train: 3 of 6 images"]
     picture(7).save(top / "val" / "cat" / "one_more.png")
-    parts["val"] = listing(top, "val", PETS)
+    parts["val"] = list_images(top, "val", PETS)
     with pytest.raises(ConfigError, match="5 images, where Pets has 4"):
-        shortfalls(parts, PETS, None)
+        find_shortfalls(parts, PETS, None)
 
 
 def test_tiny_imagenets_official_val_folder_gives_the_order_of_class_folders(tmp_path: Path) -> None:
-    classes = list(manifest("tiny_imagenet").classes)[:3]
+    classes = list(load_manifest("tiny_imagenet").classes)[:3]
     sets = {}
     for form in ("official", "sorted"):
         top = tmp_path / form
@@ -135,17 +135,17 @@ def test_tiny_imagenets_official_val_folder_gives_the_order_of_class_folders(tmp
             lines.append(f"val_{i}.JPEG\t{name}\t0\t0\t62\t62")
         if form == "official":
             (top / "val" / "val_annotations.txt").write_text("\n".join(lines) + "\n")
-        sets[form] = listing(top, "val", manifest("tiny_imagenet"), allow_missing=True)
+        sets[form] = list_images(top, "val", load_manifest("tiny_imagenet"), allow_missing=True)
     official, by_class = sets["official"], sets["sorted"]
     assert [p.rpartition("/")[2] for p in official.paths] == [p.rpartition("/")[2] for p in by_class.paths]
     assert official.targets == by_class.targets
     notes = tmp_path / "official" / "val" / "val_annotations.txt"
     notes.write_text("\n".join(notes.read_text().splitlines()[1:]))
     with pytest.raises(ConfigError, match=r"says nothing of 1 images: val_0.JPEG"):
-        listing(tmp_path / "official", "val", manifest("tiny_imagenet"), allow_missing=True)
+        list_images(tmp_path / "official", "val", load_manifest("tiny_imagenet"), allow_missing=True)
     notes.write_text("val_0.JPEG\tn000\n")
     with pytest.raises(ConfigError, match="line 1: found 'n000', which is no class"):
-        listing(tmp_path / "official", "val", manifest("tiny_imagenet"), allow_missing=True)
+        list_images(tmp_path / "official", "val", load_manifest("tiny_imagenet"), allow_missing=True)
 
 
 def shared(name: str, share: float) -> Manifest:
@@ -159,59 +159,59 @@ def test_a_share_is_stratified_fixed_and_nested(tmp_path: Path) -> None:
             (top / split / name).mkdir(parents=True)
             for i in range(n):
                 (top / split / name / f"{name}_{i}.JPEG").touch()
-    whole = listing(top, "train", None)
-    few, more = (selected(whole, shared("x", share), None) for share in (0.11, 0.5))
+    whole = list_images(top, "train", None)
+    few, more = (select_images(whole, shared("x", share), None) for share in (0.11, 0.5))
     assert len(few.paths) == int(37 * 0.11)
     assert [more.targets.count(k) for k in (0, 1)] == [12, 6]  # 18.5 images: 12 and 6.5
     assert set(few.paths) < set(more.paths) < set(whole.paths)
     assert list(more.paths) == sorted(more.paths)
     digest = {p: hashlib.sha256(Path(p).name.encode()).hexdigest() for p in whole.paths if "/cat/" in p}
     assert {p for p in few.paths if "/cat/" in p} == set(sorted(digest, key=digest.__getitem__)[: few.targets.count(0)])
-    untouched = listing(top, "val", None)
-    assert selected(untouched, shared("x", 0.1), None) is untouched
+    untouched = list_images(top, "val", None)
+    assert select_images(untouched, shared("x", 0.1), None) is untouched
 
 
 def test_a_list_of_names_chooses(tmp_path: Path) -> None:
     top = pets(tmp_path)
-    whole = listing(top, "train", PETS)
-    chosen = selected(whole, PETS, ["dog_1.png", "cat/cat_2.png", "dog_1.png"])
+    whole = list_images(top, "train", PETS)
+    chosen = select_images(whole, PETS, ["dog_1.png", "cat/cat_2.png", "dog_1.png"])
     assert chosen.paths == ("train/cat/cat_2.png", "train/dog/dog_1.png")
     with pytest.raises(ConfigError, match=r"--list: 1 of 2 images are not in .*: bird.png"):
-        selected(whole, PETS, ["bird.png", "dog_1.png"])
-    allowed = selected(whole, PETS, ["bird.png", "dog_1.png"], allow_missing=True)
+        select_images(whole, PETS, ["bird.png", "dog_1.png"])
+    allowed = select_images(whole, PETS, ["bird.png", "dog_1.png"], allow_missing=True)
     assert allowed.paths == ("train/dog/dog_1.png",)
     assert allowed.absent == ("cat",)
 
 
 def test_a_tree_is_found_under_its_names_or_at_the_root(tmp_path: Path) -> None:
-    known = manifest("imagenette")
+    known = load_manifest("imagenette")
     with pytest.raises(ConfigError, match=r"imagenette is not there .*prepare imagenette --root DIR --download"):
         find_tree(tmp_path, known)
     with pytest.raises(ConfigError, match=r"put http://cs231n.stanford.edu/tiny-imagenet-200.zip into DIR"):
-        find_tree(tmp_path, manifest("tiny_imagenet"))
+        find_tree(tmp_path, load_manifest("tiny_imagenet"))
     (tmp_path / "train").mkdir()
     assert find_tree(tmp_path, known) == tmp_path == find_tree(tmp_path, None)
     (tmp_path / "imagenette2-320" / "train").mkdir(parents=True)
     assert find_tree(tmp_path, known) == tmp_path / "imagenette2-320"
     (tmp_path / "ILSVRC2012" / "train").mkdir(parents=True)
-    assert find_tree(tmp_path, manifest("imagenet_1pct")) == tmp_path / "ILSVRC2012"
+    assert find_tree(tmp_path, load_manifest("imagenet_1pct")) == tmp_path / "ILSVRC2012"
 
 
 def test_other_classes_of_the_larger_set_are_no_surprise(tmp_path: Path) -> None:
     for split in ("train", "val"):
-        for name in manifest("imagenet").classes:
+        for name in load_manifest("imagenet").classes:
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "x.JPEG").touch()
-    assert len(listing(tmp_path, "train", manifest("imagenet100")).paths) == 100
+    assert len(list_images(tmp_path, "train", load_manifest("imagenet100")).paths) == 100
     with pytest.raises(ConfigError, match="990 folders that are no class of imagenette: n01443537"):
-        listing(tmp_path, "train", manifest("imagenette"))
+        list_images(tmp_path, "train", load_manifest("imagenette"))
 
 
 def test_a_fingerprint_knows_names_sizes_and_times(tmp_path: Path) -> None:
     top = pets(tmp_path)
 
     def now() -> str:
-        return fingerprint([listing(top, s, None) for s in ("train", "val")])
+        return compute_fingerprint([list_images(top, s, None) for s in ("train", "val")])
 
     seen, path = [now()], top / "train" / "cat" / "cat_0.png"
     assert now() == seen[0]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from helpers.reports import STEPS, invented, question, rows_for
-from paribus.study.analysis.analysis import analysed
+from paribus.study.analysis.analysis import analyse
 
 LEVELS = {"baseline": 0.90, "cutmix": 0.92, "adamp": 0.9005, "both": 0.918}
 
@@ -14,7 +14,7 @@ LEVELS = {"baseline": 0.90, "cutmix": 0.92, "adamp": 0.9005, "both": 0.918}
 def test_the_order_of_the_rows_changes_nothing() -> None:
     rows = rows_for(LEVELS, range(4))
     asked = question(LEVELS, range(4))
-    assert analysed(asked, rows) == analysed(asked, rows[::-1])
+    assert analyse(asked, rows) == analyse(asked, rows[::-1])
 
 
 def test_overhead_is_the_ratio_of_training_times_on_equal_seeds() -> None:
@@ -24,7 +24,7 @@ def test_overhead_is_the_ratio_of_training_times_on_equal_seeds() -> None:
         for arm, seconds in times.items()
         for seed in range(3)
     ]
-    (found,) = analysed(question(times, range(3)), rows).overheads
+    (found,) = analyse(question(times, range(3)), rows).overheads
     assert found.ratio == pytest.approx(1.1)
     assert found.paired
     assert found.n == 3
@@ -34,7 +34,7 @@ def test_bands_hold_only_steps_that_every_run_of_an_arm_has() -> None:
     rows = rows_for({"baseline": 0.9, "cutmix": 0.92}, range(3))
     short_run = dict(rows[0].curves)
     short_run["val/acc1"] = short_run["val/acc1"][2:]
-    analysis = analysed(question(["baseline", "cutmix"], range(3)), [replace(rows[0], curves=short_run), *rows[1:]])
+    analysis = analyse(question(["baseline", "cutmix"], range(3)), [replace(rows[0], curves=short_run), *rows[1:]])
     bands = analysis.curves["val/acc1"]
     assert len(bands["cutmix"].steps) == 10
     assert bands["baseline"].steps == bands["cutmix"].steps[2:]
@@ -49,6 +49,6 @@ def test_arms_may_differ_in_their_optimizer_and_runs_of_one_arm_may_not() -> Non
         return {"fingerprint": {"torch": "2.15.0", "optimizer": of}}
 
     rows = [invented(arm, seed, **fingerprints(arm)) for arm in ("adamw", "adamp") for seed in range(3)]
-    assert analysed(question(["adamw", "adamp"], range(3)), rows).numerics == {}
+    assert analyse(question(["adamw", "adamp"], range(3)), rows).numerics == {}
     rows[0] = invented("adamw", 0, **fingerprints("adamw fused"))
-    assert analysed(question(["adamw", "adamp"], range(3)), rows).numerics == {"optimizer": ("adamw", "adamw fused")}
+    assert analyse(question(["adamw", "adamp"], range(3)), rows).numerics == {"optimizer": ("adamw", "adamw fused")}

@@ -6,8 +6,8 @@ import pytest
 
 from helpers.reports import failed, invented, question
 from paribus.core.errors import ConfigError
-from paribus.study.analysis.analysis import Analysis, analysed
-from paribus.study.report.gate import CONDITIONS, checks, junit_of, parse_margin
+from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.report.gate import CONDITIONS, format_junit, parse_margin, run_checks
 
 SPREAD = (-0.002, -0.001, 0.0, 0.0005, 0.001, 0.0015)  # mean 0 up to 1/6000, t interval about ± 0.0014
 
@@ -21,11 +21,11 @@ def apart_by(difference: float, seeds: int = 6, **changes: object) -> Analysis:
 
     base = [run("baseline", seed, 0.9 + seed / 100) for seed in range(seeds)]
     arm = [run("cutmix", seed, 0.9 + seed / 100 + difference + SPREAD[seed]) for seed in range(seeds)]
-    return analysed(question(["baseline", "cutmix"], range(6), **changes), [*base, *arm])
+    return analyse(question(["baseline", "cutmix"], range(6), **changes), [*base, *arm])
 
 
 def holds(condition: str, analysis: Analysis, margin: float | None = 0.005) -> bool:
-    return any(check.failed for check in checks(analysis, [condition], margin))
+    return any(check.failed for check in run_checks(analysis, [condition], margin))
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_what_cannot_be_tested_passes_no_gate(condition: str) -> None:
 def test_incomplete_means_missing_or_failed() -> None:
     whole = apart_by(0.0)
     assert not holds("incomplete", whole)
-    assert holds("incomplete", analysed(whole.asked, whole.rows[:-1]))
-    assert holds("incomplete", analysed(whole.asked, [*whole.rows[:-1], failed("cutmix", 5)]))
+    assert holds("incomplete", analyse(whole.spec, whole.rows[:-1]))
+    assert holds("incomplete", analyse(whole.spec, [*whole.rows[:-1], failed("cutmix", 5)]))
 
 
 def test_worse_is_adjusted_for_the_number_of_comparisons() -> None:
@@ -86,16 +86,16 @@ def test_worse_is_adjusted_for_the_number_of_comparisons() -> None:
     names = [f"other_{i}" for i in range(9)]
     for name in names:
         many += [invented(name, r.seed, metrics=dict(r.metrics)) for r in alone.rows if r.arm == "baseline"]
-    family = analysed(question(["baseline", "cutmix", *names], range(6)), many)
+    family = analyse(question(["baseline", "cutmix", *names], range(6)), many)
     assert holds("worse", alone, 0.0)
     assert not holds("worse", family, 0.0)
 
 
 def test_unknown_conditions_and_missing_margins_are_one_line() -> None:
     with pytest.raises(ConfigError, match=r"--fail-if: found wors .did you mean worse"):
-        checks(apart_by(0.0), ["wors"], None)
+        run_checks(apart_by(0.0), ["wors"], None)
     with pytest.raises(ConfigError, match="needs a margin above 0"):
-        checks(apart_by(0.0, margin=0.0), ["maybe-worse"], None)
+        run_checks(apart_by(0.0, margin=0.0), ["maybe-worse"], None)
 
 
 @pytest.mark.parametrize("text", ["0.5", "0.5pt", "0.5 pt", "0.5%", "0.5 points", ".5pt", "0.5 pp"])
@@ -125,8 +125,8 @@ def test_margins_that_are_unclear_are_refused(text: str, metric: str) -> None:
 
 
 def test_junit_names_each_check_and_counts_the_failures() -> None:
-    found = checks(apart_by(-0.02), ["worse", "not-better", "incomplete", "worse"], 0.005)
-    suite = ElementTree.fromstring(junit_of("a study", found))
+    found = run_checks(apart_by(-0.02), ["worse", "not-better", "incomplete", "worse"], 0.005)
+    suite = ElementTree.fromstring(format_junit("a study", found))
     cases = suite.findall("./testsuite/testcase")
     assert [case.get("classname") for case in cases] == ["a study.worse", "a study.not-better", "a study.incomplete"]
     assert suite.get("tests") == "3"

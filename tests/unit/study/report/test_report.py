@@ -20,20 +20,20 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from helpers.reports import STEPS, failed, invented, question, rows_for
 from paribus.core.errors import ConfigError
-from paribus.study.analysis.analysis import Analysis, analysed
-from paribus.study.analysis.question import Asked
-from paribus.study.report.build import report_of, unit_for
-from paribus.study.report.figures.curves import plots
-from paribus.study.report.figures.style import apart, short
-from paribus.study.report.html import html_of, kind, svgs
-from paribus.study.report.markdown import BEGIN, END, escaped, markdown_of, readme_of
+from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.analysis.question import AnalysisSpec
+from paribus.study.report.build import build_report, choose_report_unit
+from paribus.study.report.figures.curves import build_plots
+from paribus.study.report.figures.style import shorten, spread_apart
+from paribus.study.report.html import classify_cell, render_html, render_svgs
+from paribus.study.report.markdown import BEGIN, END, build_readme, escape_markdown, format_markdown
 from paribus.study.report.model import Report, Section
 from paribus.study.report.publish import CSV, HTML, JSON, README, publish
-from paribus.study.report.wording import number, p_value, unit_of
-from paribus.study.spec import Reported
+from paribus.study.report.wording import choose_unit, format_number, format_p
+from paribus.study.spec import PaperResult
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "report.md"
-SAID = Reported(arm="cutmix", against="baseline", difference=0.022, source="arXiv 1905.04899, table 5")
+SAID = PaperResult(arm="cutmix", against="baseline", difference=0.022, source="arXiv 1905.04899, table 5")
 LEVELS = {"baseline": 0.90, "cutmix": 0.92, "adamp": 0.9005, "both": 0.918}
 
 
@@ -41,7 +41,7 @@ def factorial_study() -> Analysis:
     """Four arms, six seeds, everything that a study can ask for."""
     factors = {"cutmix": ("cutmix", "both"), "adamp": ("adamp", "both")}
     asked = question(LEVELS, range(6), factors=factors, targets=(0.85, 0.912), paper=(SAID,))
-    return analysed(asked, rows_for(LEVELS, range(6)))
+    return analyse(asked, rows_for(LEVELS, range(6)))
 
 
 def broken_study() -> Analysis:
@@ -53,7 +53,7 @@ def broken_study() -> Analysis:
     kept = [replace(row, mixed=True, segments=2) if row.cell == "cutmix/s1" else row for row in kept]
     kept = [replace(r, fingerprint={**r.fingerprint, "torch": "2.11.0"}) if r.seed == 4 else r for r in kept]
     rows = [*kept, failed("adamp", 2, "out of memory\x07; use less"), *(failed("unstable", seed) for seed in range(6))]
-    return analysed(question(levels, range(6)), rows)
+    return analyse(question(levels, range(6)), rows)
 
 
 def section(report: Report, key: str) -> Section:
@@ -66,14 +66,14 @@ def cells(report: Report, key: str, table: int = 0) -> dict[str, tuple[str, ...]
 
 
 def page(analysis: Analysis) -> str:
-    return html_of(report_of(analysis), svgs(plots(analysis, unit_for(analysis))))
+    return render_html(build_report(analysis), render_svgs(build_plots(analysis, choose_report_unit(analysis))))
 
 
 # what it says
 
 
 def test_verdicts_come_first_and_in_plain_words() -> None:
-    report = report_of(factorial_study())
+    report = build_report(factorial_study())
     assert report.title == "invented"
     assert [(v.kind, v.said) for v in report.verdicts] == [
         ("better", "cutmix is better than baseline."),
@@ -85,7 +85,7 @@ def test_verdicts_come_first_and_in_plain_words() -> None:
 
 
 def test_the_sections_stand_in_their_order_and_those_without_content_are_left_out() -> None:
-    everything = [s.key for s in report_of(factorial_study()).sections]
+    everything = [s.key for s in build_report(factorial_study()).sections]
     assert everything == [
         "differences",
         "arms",
@@ -102,12 +102,12 @@ def test_the_sections_stand_in_their_order_and_those_without_content_are_left_ou
         "provenance",
         "overrides",
     ]
-    plain = {s.key for s in report_of(analysed(question(LEVELS, range(2)), rows_for(LEVELS, range(2)))).sections}
+    plain = {s.key for s in build_report(analyse(question(LEVELS, range(2)), rows_for(LEVELS, range(2)))).sections}
     assert not plain & {"targets", "factors", "paper"}
 
 
 def test_what_is_missing_failed_or_mixed_stands_in_the_title_and_is_named() -> None:
-    report = report_of(broken_study())
+    report = build_report(broken_study())
     assert report.title == "invented: 1 of 24 runs missing, 7 failed, numerics mixed"
     told = "\n".join(report.cautions)
     for words in (
@@ -133,7 +133,7 @@ def test_a_whole_study_has_a_plain_title_and_each_trouble_changes_it(change: str
         rows[0] = replace(rows[0], fingerprint={**rows[0].fingerprint, "threads": 2})
     if change == "failed":
         rows[0] = failed("baseline", 0)
-    title = report_of(analysed(question(["baseline", "cutmix"], range(3)), rows)).title
+    title = build_report(analyse(question(["baseline", "cutmix"], range(3)), rows)).title
     assert (
         title == {"none": "invented", "fingerprint": "invented: numerics mixed", "failed": "invented: 1 failed"}[change]
     )
@@ -142,14 +142,14 @@ def test_a_whole_study_has_a_plain_title_and_each_trouble_changes_it(change: str
 def test_a_run_that_is_done_without_the_metric_counts_as_failed() -> None:
     rows = rows_for({"baseline": 0.9, "cutmix": 0.9}, range(3))
     rows[1] = replace(rows[1], metrics={"val/loss": 1.0})
-    report = report_of(analysed(question(["baseline", "cutmix"], range(3)), rows))
+    report = build_report(analyse(question(["baseline", "cutmix"], range(3)), rows))
     assert report.troubles == ("1 failed",)
     assert "done, but has no val/acc1" in report.cautions[0]
 
 
 def test_one_seed_has_means_and_no_verdict() -> None:
-    report = report_of(
-        analysed(question(["baseline", "cutmix"], [0]), rows_for({"baseline": 0.9, "cutmix": 0.92}, [0]))
+    report = build_report(
+        analyse(question(["baseline", "cutmix"], [0]), rows_for({"baseline": 0.9, "cutmix": 0.92}, [0]))
     )
     assert report.verdicts[0].kind == "open"
     assert "Only one seed" in report.verdicts[0].numbers
@@ -158,7 +158,7 @@ def test_one_seed_has_means_and_no_verdict() -> None:
 
 def test_arms_without_shared_seeds_are_marked_unpaired() -> None:
     rows = [*rows_for({"baseline": 0.9}, range(5)), *rows_for({"cutmix": 0.93}, range(10, 16))]
-    report = report_of(analysed(question(["baseline", "cutmix"], ()), rows))
+    report = build_report(analyse(question(["baseline", "cutmix"], ()), rows))
     assert cells(report, "differences")["cutmix"][0] == "5, unpaired"
     assert "unpaired" in report.verdicts[0].numbers
     assert any("Welch" in note for note in section(report, "differences").notes)
@@ -168,47 +168,52 @@ def test_arms_without_shared_seeds_are_marked_unpaired() -> None:
 def test_runs_that_failed_or_never_arrived_are_not_dropped_from_the_time_to_a_target() -> None:
     levels = {"baseline": 0.92, "cutmix": 0.90}
     rows = [*rows_for(levels, range(5)), failed("cutmix", 5), invented("baseline", 5, 0.92)]
-    analysis = analysed(question(levels, range(6), targets=(0.91,)), rows)
+    analysis = analyse(question(levels, range(6), targets=(0.91,)), rows)
     (target,) = analysis.targets
     assert (target.arms["cutmix"].reached, target.arms["cutmix"].n, target.arms["cutmix"].missing) == (0, 5, (5,))
     assert target.horizon == STEPS
-    assert cells(report_of(analysis), "targets")["cutmix"][:2] == ("0 of 5, 1 failed", "–")
+    assert cells(build_report(analysis), "targets")["cutmix"][:2] == ("0 of 5, 1 failed", "–")
 
 
 # words
 
 
 def test_accuracies_are_shown_in_per_cent_and_their_differences_in_points() -> None:
-    unit = unit_of("val/acc1", [])
+    unit = choose_unit("val/acc1", [])
     assert unit.value(0.97222) == "97.22"
     assert unit.difference(-0.005) == "−0.50"
     assert unit.size(0.01) == "1 point"
-    other = unit_of("val/loss", [0.004, 0.1])
+    other = choose_unit("val/loss", [0.004, 0.1])
     assert other.value(0.12345) == "0.12345"
     assert other.size(0.1) == "0.1"
-    assert unit_of("val/accordion", []).values == ""
+    assert choose_unit("val/accordion", []).values == ""
 
 
 def test_numbers_have_no_negative_zero_and_p_values_tell_on_which_side_of_the_level_they_are() -> None:
-    assert number(-0.0001, 2, sign=True) == "0.00"
-    assert number(float("nan"), 2) == "–"
-    assert p_value(0.05006) == "0.05006"
-    assert p_value(0.04996) == "0.04996"
-    assert p_value(0.05) == "0.050"
-    assert p_value(1e-9) == "< 0.0001"
-    assert p_value(0.2) == "0.200"
+    assert format_number(-0.0001, 2, sign=True) == "0.00"
+    assert format_number(float("nan"), 2) == "–"
+    assert format_p(0.05006) == "0.05006"
+    assert format_p(0.04996) == "0.04996"
+    assert format_p(0.05) == "0.050"
+    assert format_p(1e-9) == "< 0.0001"
+    assert format_p(0.2) == "0.200"
 
 
 def test_labels_are_moved_apart_and_keep_their_order() -> None:
-    moved = apart([5.0, 5.1, 40.0, 5.2], 10.0)
+    moved = spread_apart([5.0, 5.1, 40.0, 5.2], 10.0)
     assert sorted(moved) == [moved[0], moved[1], moved[3], moved[2]]
     assert moved[2] == 40.0
     assert all(b - a >= 10 - 1e-9 for a, b in zip(sorted(moved), sorted(moved)[1:], strict=False))
-    assert len(short("a_very_long_name_of_an_arm_indeed", 18)) <= 18
+    assert len(shorten("a_very_long_name_of_an_arm_indeed", 18)) <= 18
 
 
 def test_verdict_cells_are_coloured_and_others_are_not() -> None:
-    assert (kind("better"), kind("undecided (about 2 more seeds)"), kind("baseline"), kind("0.9")) == (
+    assert (
+        classify_cell("better"),
+        classify_cell("undecided (about 2 more seeds)"),
+        classify_cell("baseline"),
+        classify_cell("0.9"),
+    ) == (
         "better",
         "open",
         "",
@@ -220,21 +225,21 @@ def test_verdict_cells_are_coloured_and_others_are_not() -> None:
 
 
 def test_the_markdown_is_the_golden_one() -> None:
-    assert markdown_of(report_of(factorial_study())) == GOLDEN.read_text(encoding="utf-8")
+    assert format_markdown(build_report(factorial_study())) == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_handwritten_text_around_the_markers_is_untouched() -> None:
-    report, path = report_of(factorial_study()), Path("README.md")
-    block = readme_of(report, None, path)
+    report, path = build_report(factorial_study()), Path("README.md")
+    block = build_readme(report, None, path)
     assert block.startswith("# invented\n")
     assert block.count(BEGIN) == block.count(END) == 1
     mine = f"# Mine\n\nbefore *it*\n\n{BEGIN}\nwhat was there\n{END}\n\nafter | it\n"
-    made = readme_of(report, mine, path)
+    made = build_readme(report, mine, path)
     assert made.startswith("# Mine\n\nbefore *it*\n\n")
     assert made.endswith(f"{END}\n\nafter | it\n")
     assert "what was there" not in made
-    assert readme_of(report, made, path) == made
-    assert readme_of(report, "# Mine\n", path).startswith("# Mine\n\n<!-- paribus")
+    assert build_readme(report, made, path) == made
+    assert build_readme(report, "# Mine\n", path).startswith("# Mine\n\n<!-- paribus")
 
 
 @pytest.mark.parametrize(
@@ -242,11 +247,11 @@ def test_handwritten_text_around_the_markers_is_untouched() -> None:
 )
 def test_damaged_markers_are_refused_in_one_line(text: str) -> None:
     with pytest.raises(ConfigError, match=r"README.md: the markers of the report are damaged: found .* line"):
-        readme_of(report_of(factorial_study()), f"# Mine\n{text}\n", Path("README.md"))
+        build_readme(build_report(factorial_study()), f"# Mine\n{text}\n", Path("README.md"))
 
 
 def test_what_would_break_a_markdown_table_is_escaped() -> None:
-    assert escaped("a|b\n*c* <d>") == r"a\|b \*c\* \<d\>"
+    assert escape_markdown("a|b\n*c* <d>") == r"a\|b \*c\* \<d\>"
 
 
 # HTML
@@ -316,7 +321,7 @@ def test_drawings_take_their_colours_from_the_page(pages: Mapping[str, str]) -> 
 def test_names_cannot_break_out_of_the_page() -> None:
     rows = [invented(arm, seed, 0.9) for arm in ("baseline", "<b>&x") for seed in range(2)]
     asked = question(["baseline", "<b>&x"], range(2), question="<script>alert(1)</script>", name="$a$ & <i>")
-    text = page(analysed(asked, rows))
+    text = page(analyse(asked, rows))
     assert "<script" not in text
     assert "<b>&x" not in text
     assert "&lt;script&gt;" in text
@@ -331,11 +336,11 @@ def test_names_cannot_break_out_of_the_page() -> None:
 )
 def test_other_questions_are_drawn_without_complaint(changes: dict[str, object]) -> None:
     asked = question(["baseline", "cutmix"], range(3), **changes)
-    assert "<svg" in page(analysed(asked, rows_for({"baseline": 0.9, "cutmix": 0.91}, range(3), points=1)))
+    assert "<svg" in page(analyse(asked, rows_for({"baseline": 0.9, "cutmix": 0.91}, range(3), points=1)))
 
 
 def test_a_study_of_failures_alone_still_has_a_report() -> None:
-    text = page(analysed(question(["baseline", "cutmix"], range(2)), [failed("baseline", 0)]))
+    text = page(analyse(question(["baseline", "cutmix"], range(2)), [failed("baseline", 0)]))
     assert "3 of 4 runs missing, 1 failed" in text
 
 
@@ -343,7 +348,7 @@ def test_a_study_of_failures_alone_still_has_a_report() -> None:
 
 
 def written(folder: Path, analysis: Analysis) -> dict[str, bytes]:
-    publish(folder, analysis, report_of(analysis))
+    publish(folder, analysis, build_report(analysis))
     return {name: (folder / name).read_bytes() for name in (README, HTML, CSV, JSON)}
 
 
@@ -352,7 +357,7 @@ def test_the_same_rows_give_the_same_bytes_and_other_rows_do_not(tmp_path: Path)
     assert written(tmp_path, factorial_study()) == first
     rows = list(factorial_study().rows)
     rows[0] = replace(rows[0], metrics={**rows[0].metrics, "val/acc1": rows[0].metrics["val/acc1"] - 0.01})
-    other = written(tmp_path, analysed(factorial_study().asked, rows))
+    other = written(tmp_path, analyse(factorial_study().spec, rows))
     assert all(other[name] != first[name] for name in first)
 
 
@@ -369,7 +374,7 @@ def test_csv_and_json_hold_every_bit(tmp_path: Path) -> None:
     estimate = content["comparisons"][0]["comparison"]["estimate"]
     assert estimate["mean"] == analysis.comparisons[0].comparison.estimate.mean
     assert content["comparisons"][2]["comparison"]["estimate"]["mean"] is None
-    assert content["report"]["title"] == report_of(analysis).title
+    assert content["report"]["title"] == build_report(analysis).title
 
 
 @pytest.mark.parametrize("name", [README, HTML])
@@ -392,11 +397,11 @@ def test_damaged_markers_stop_it_before_anything_is_written(tmp_path: Path) -> N
 
 def test_a_thousand_runs_take_less_than_fifteen_seconds(tmp_path: Path) -> None:
     levels = {"baseline": 0.9, **{f"arm_{i}": 0.9 + i / 1000 for i in range(1, 8)}}
-    asked: Asked = question(levels, range(125), targets=(0.85,))
+    asked: AnalysisSpec = question(levels, range(125), targets=(0.85,))
     rows = rows_for(levels, range(125), points=20)
     assert len(rows) == 1000
     began = time.process_time()
-    written(tmp_path, analysed(asked, rows))
+    written(tmp_path, analyse(asked, rows))
     took = time.process_time() - began
     print(f"report of 1,000 runs: {took:.1f} s")
     assert took < 15
@@ -404,16 +409,16 @@ def test_a_thousand_runs_take_less_than_fifteen_seconds(tmp_path: Path) -> None:
 
 def test_a_single_evaluation_is_no_curve_and_lengths_of_weights_have_a_section() -> None:
     rows = rows_for({"a": 0.8, "b": 0.9}, range(3), points=1)
-    found = analysed(question(["a", "b"], range(3)), rows)
+    found = analyse(question(["a", "b"], range(3)), rows)
     assert not any(found.curves["val/acc1"].values())
     assert not any(found.gaps["a"].values())
     assert not any(bias.n for bias in found.bias.values()), "best and last are one"
     lengths = {"weights/norm": [[1, 2.0], [2, 3.0], [4, 4.0]], "weights/step": [[1, 0.5], [2, 0.25], [4, 0.0]]}
     rows = [replace(row, curves={**row.curves, **lengths}) for row in rows]
-    sections = {s.key: s for s in report_of(analysed(question(["a", "b"], range(3)), rows)).sections}
+    sections = {s.key: s for s in build_report(analyse(question(["a", "b"], range(3)), rows)).sections}
     assert sections["weights"].tables[0].rows[0] == ("a", "2.00", "3.00", "4.00", "0.500", "0.250")
     assert "curves" not in sections or not any("weights" in key for key in sections["curves"].figures)
 
 
 if __name__ == "__main__":
-    GOLDEN.write_text(markdown_of(report_of(factorial_study())), encoding="utf-8")
+    GOLDEN.write_text(format_markdown(build_report(factorial_study())), encoding="utf-8")

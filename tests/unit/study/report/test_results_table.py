@@ -9,9 +9,9 @@ import pytest
 from helpers.reports import invented, question, rows_for
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
-from paribus.study.analysis.analysis import Analysis, analysed
-from paribus.study.report.results_table import END, claims, named_in, readme_with, results_table
-from paribus.study.spec import Reported
+from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.report.results_table import END, build_claims, format_results_table, insert_table, parse_study_names
+from paribus.study.spec import PaperResult
 
 ROOT = Path(__file__).parents[4]
 MARKED = f"# top\n\n<!-- paribus results: begin quickstart. Written. -->\n{END}\n\nrest\n"
@@ -23,13 +23,13 @@ def cells(table: str) -> list[list[str]]:
 
 def compared(**changes: object) -> Analysis:
     rows = rows_for({"a": 0.8, "b": 0.9}, range(6))
-    return analysed(question(["a", "b"], range(6), name="study_one", **changes), rows)
+    return analyse(question(["a", "b"], range(6), name="study_one", **changes), rows)
 
 
 def test_a_row_says_what_was_changed_claimed_and_found() -> None:
-    claim = Reported(arm="b", against="a", difference=0.02, source="a paper")
+    claim = PaperResult(arm="b", against="a", difference=0.02, source="a paper")
     a = compared(words={("b", "a"): "B for A"}, paper=(claim,), setting="ten images")
-    table = results_table([a])
+    table = format_results_table([a])
     head, _, row = cells(table)
     estimate = a.comparisons[0].comparison.estimate
     assert head[0] == "what was changed"
@@ -46,14 +46,14 @@ def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     assert "missing" not in table
     assert "other sign" not in table
     lower = replace(claim, difference=-0.02)
-    assert "Of the other sign than in the paper: B for A (better)." in results_table(
+    assert "Of the other sign than in the paper: B for A (better)." in format_results_table(
         [compared(words={("b", "a"): "B for A"}, paper=(lower,))]
     )
 
 
 def test_without_words_or_claim_the_arms_speak_and_a_gap_is_told() -> None:
     rows = rows_for({"a": 0.9, "b": 0.9}, range(3))
-    table = results_table([analysed(question(["a", "b"], range(4)), rows)])
+    table = format_results_table([analyse(question(["a", "b"], range(4)), rows)])
     assert cells(table)[2][:2] == ["b against a", "–"]
     assert "**2 runs missing or failed.**" in table
 
@@ -62,7 +62,7 @@ def test_a_factorial_study_shows_effects_in_place_of_comparisons() -> None:
     arms = ["none", "p", "q", "both"]
     factors = {"P": ("p", "both"), "Q": ("q", "both")}
     rows = [invented(arm, seed) for arm in arms for seed in range(4)]
-    table = results_table([analysed(question(arms, range(4), factors=factors), rows)])
+    table = format_results_table([analyse(question(arms, range(4), factors=factors), rows)])
     assert [row[0] for row in cells(table)[2:]] == [
         "P, averaged over the other off and on",
         "Q, averaged over the other off and on",
@@ -80,24 +80,24 @@ def test_a_claim_knows_which_techniques_it_is_about() -> None:
     rows = [invented(arm, seed) for arm in arms for seed in range(4)]
     pairs = (("p", "none"), ("both", "q"))
     asked = replace(question(arms, range(4)), arms=arms, pairs=pairs)
-    assert [claim.techniques for claim in claims(analysed(asked, rows))] == [{"rexnet", "cutmix"}, {"cutmix"}]
+    assert [claim.techniques for claim in build_claims(analyse(asked, rows))] == [{"rexnet", "cutmix"}, {"cutmix"}]
     factors = {"P": ("p", "both"), "Q": ("q", "both")}
     asked = replace(asked, factors=factors)
-    found = [claim.techniques for claim in claims(analysed(asked, rows))]
+    found = [claim.techniques for claim in build_claims(analyse(asked, rows))]
     assert found == [{"cutmix"}, {"adamp"}, {"cutmix", "adamp"}]
 
 
 @pytest.mark.parametrize("damage", ["", END, MARKED + MARKED, f"{END}\n<!-- paribus results: begin a. W. -->"])
 def test_damaged_markers_are_refused(damage: str) -> None:
     with pytest.raises(ConfigError, match="should have one line"):
-        named_in(damage, Path("README.md"))
+        parse_study_names(damage, Path("README.md"))
 
 
 def test_only_what_stands_between_the_markers_is_written() -> None:
-    once = readme_with("table", MARKED)
+    once = insert_table("table", MARKED)
     assert once.startswith(MARKED.partition("\n<!--")[0])
     assert once.endswith(f"table\n\n{END}\n\nrest\n")
-    assert readme_with("table", once) == once
+    assert insert_table("table", once) == once
 
 
 def test_the_command_notices_and_writes(
@@ -136,4 +136,4 @@ def test_this_checkout_says_what_its_rows_say(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(ROOT)
     assert dispatch(["results"]) == 0
     on_record = {path.parent.name for path in Path("experiments").glob("*/results.jsonl")}
-    assert set(named_in(Path("README.md").read_text(), Path("README.md"))) == on_record
+    assert set(parse_study_names(Path("README.md").read_text(), Path("README.md"))) == on_record

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.studies import finished, made_up_plan, written
-from paribus.study.runner.cells import log_of, quoted, standing
+from paribus.study.runner.cells import log_path, quote_override, read_state
 
 
 @pytest.mark.parametrize(
@@ -14,24 +14,24 @@ from paribus.study.runner.cells import log_of, quoted, standing
 def test_values_survive_hydras_grammar(text: str) -> None:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    value = OverridesParser.create().parse_override(f"key={quoted(text)}").value()
+    value = OverridesParser.create().parse_override(f"key={quote_override(text)}").value()
     assert getattr(value, "text", value) == text
 
 
 def test_the_states_of_a_cell(tmp_path: Path) -> None:
     cell = made_up_plan(written(tmp_path / "study")).cells[0]
-    folder, log = tmp_path / cell.folder, log_of(tmp_path, cell)
-    assert standing(tmp_path, cell).state == "waiting"
-    assert standing(tmp_path, cell, recorded=True).state == "done"
+    folder, log = tmp_path / cell.folder, log_path(tmp_path, cell)
+    assert read_state(tmp_path, cell).state == "waiting"
+    assert read_state(tmp_path, cell, recorded=True).state == "done"
     log.write_text("== start 2026-01-01T00:00:00+00:00 CUDA_VISIBLE_DEVICES=1 x\n")
-    assert standing(tmp_path, cell).state == "waiting", "it was started, and nobody runs it"
+    assert read_state(tmp_path, cell).state == "waiting", "it was started, and nobody runs it"
     log.write_text(log.read_text() + "paribus: no good\n== ended with 2 now\n")
-    failed = standing(tmp_path, cell)
+    failed = read_state(tmp_path, cell)
     assert (failed.state, failed.why) == ("failed", "paribus: no good")
     log.write_text("== start\n== ended with 75 now\n")
-    assert standing(tmp_path, cell).state == "waiting"
+    assert read_state(tmp_path, cell).state == "waiting"
     finished(folder, cell, state="FAILED", why="the loss\n\nTraceback")
-    assert standing(tmp_path, cell).why == "the loss"
-    assert standing(tmp_path, cell, recorded=True).state == "done"
+    assert read_state(tmp_path, cell).why == "the loss"
+    assert read_state(tmp_path, cell, recorded=True).state == "done"
     (folder / "DONE").touch()
-    assert standing(tmp_path, cell).state == "done"
+    assert read_state(tmp_path, cell).state == "done"

@@ -16,15 +16,15 @@ def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_pat
     made = made_up_plan(study)
     cell, other = made.cells[2], made.cells[3]
     finished(tmp_path / "run", cell)
-    found = import_rows.folder_found(tmp_path / "run", made.recipes["cutmix"])
-    (new,) = import_rows.accepted(study, made, [found, found], [])
+    found = import_rows.read_run_folder(tmp_path / "run", made.recipes["cutmix"])
+    (new,) = import_rows.select_new_rows(study, made, [found, found], [])
     assert (new.study, new.cell, new.id) == ("here", "cutmix/s0", cell.id)
-    assert import_rows.accepted(study, made, [found], [new]) == []
+    assert import_rows.select_new_rows(study, made, [found], [new]) == []
 
     def refused(row_id: str, computed: dict[str, object] | None, seed: int = 0) -> str:
         with pytest.raises(ConfigError) as error:
-            import_rows.accepted(
-                study, made, [import_rows.Found("x", replace(new, id=row_id, seed=seed), computed)], []
+            import_rows.select_new_rows(
+                study, made, [import_rows.ForeignRow("x", replace(new, id=row_id, seed=seed), computed)], []
             )
         return str(error.value)
 
@@ -36,24 +36,24 @@ def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_pat
     with pytest.raises(
         ConfigError, match=r"cutmix/s0 is on record already, with other numbers \(val/acc1 0.25 and 0.5\)"
     ):
-        import_rows.accepted(study, made, [found], [row(cell, 0.25)])
+        import_rows.select_new_rows(study, made, [found], [row(cell, 0.25)])
     finished(tmp_path / "failed", other, state="FAILED")
     with pytest.raises(ConfigError, match="the run is not done"):
-        import_rows.folder_found(tmp_path / "failed", {})
+        import_rows.read_run_folder(tmp_path / "failed", {})
 
 
 def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -> None:
     there = written(tmp_path / "there")
     other = made_up_plan(there, lr=0.7)
-    record.update(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
+    record.update_rows(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
     study = written(tmp_path / "here")
     made = made_up_plan(study)
-    found = import_rows.file_found(there.results_path)
+    found = import_rows.read_results_file(there.results_path)
     assert len(found) == 1
     with pytest.raises(ConfigError, match=r"baseline/s0: recipe .* optimizer.lr is 0.1 in the plan, 0.7 here"):
-        import_rows.accepted(study, made, found, [])
+        import_rows.select_new_rows(study, made, found, [])
     made_up_plan(there)
-    record.update(there, [row(made.cells[0])], {})
-    assert [r.cell for r in import_rows.accepted(study, made, import_rows.file_found(there.results_path), [])] == [
-        "baseline/s0"
-    ]
+    record.update_rows(there, [row(made.cells[0])], {})
+    assert [
+        r.cell for r in import_rows.select_new_rows(study, made, import_rows.read_results_file(there.results_path), [])
+    ] == ["baseline/s0"]

@@ -11,18 +11,18 @@ from helpers.studies import made_up_plan, written
 from paribus.cli.study.cluster import check
 from paribus.cli.study.commands import parser
 from paribus.core.errors import ConfigError
-from paribus.study.runner.cells import Standing
+from paribus.study.runner.cells import CellState
 from paribus.study.slurm import queue, script
-from paribus.study.slurm.queue import Task, may_requeue, queued
-from paribus.study.slurm.script import Asked
+from paribus.study.slurm.queue import SlurmTask, may_requeue, resolve_state
+from paribus.study.slurm.script import JobOptions
 
 
-@pytest.mark.parametrize("name", script.names())
+@pytest.mark.parametrize("name", script.list_templates())
 def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
     study = written(tmp_path / "a study")
     cells = made_up_plan(study).cells
-    asked = Asked(template=name, options=[("comment", "two words")], gpus=4, nodes=3, cpus=6, at_once=2)
-    text = script.script(asked, study, tmp_path / "runs", cells)
+    asked = JobOptions(template=name, options=[("comment", "two words")], gpus=4, nodes=3, cpus=6, at_once=2)
+    text = script.build_script(asked, study, tmp_path / "runs", cells)
     lines = text.splitlines()
     assert "{{" not in "".join(line for line in lines if not line.startswith("# {{ data }}"))
     for option in ("array=0-3%2", "requeue", "gpus-per-node=4", "comment='two words'", "cpus-per-task=6"):
@@ -57,7 +57,7 @@ def test_a_template_that_does_not_fit_is_refused(text: str | None, why: str, tmp
         file.write_text(text)
     study = written(tmp_path / "study")
     with pytest.raises(ConfigError, match=re.escape(why)):
-        script.script(Asked(template=str(file)), study, tmp_path, made_up_plan(study).cells)
+        script.build_script(JobOptions(template=str(file)), study, tmp_path, made_up_plan(study).cells)
 
 
 def test_options_of_a_cluster_want_one() -> None:
@@ -70,21 +70,21 @@ def test_options_of_a_cluster_want_one() -> None:
 @pytest.mark.parametrize(
     ("now", "task", "state"),
     [
-        ("waiting", Task("PENDING", 0, "Resources"), "pending"),
-        ("waiting", Task("PENDING", 2, "BeginTime"), "requeued"),
-        ("failed", Task("PENDING", 0, "Resources"), "pending"),  # sent again after it had failed
-        ("waiting", Task("RUNNING", 0, "None"), "running"),
-        ("waiting", Task("COMPLETING", 0, "None"), "running"),
-        ("failed", Task("COMPLETING", 0, "None"), "failed"),
-        ("failed", Task("FAILED", 0, "NonZeroExitCode"), "failed"),
+        ("waiting", SlurmTask("PENDING", 0, "Resources"), "pending"),
+        ("waiting", SlurmTask("PENDING", 2, "BeginTime"), "requeued"),
+        ("failed", SlurmTask("PENDING", 0, "Resources"), "pending"),  # sent again after it had failed
+        ("waiting", SlurmTask("RUNNING", 0, "None"), "running"),
+        ("waiting", SlurmTask("COMPLETING", 0, "None"), "running"),
+        ("failed", SlurmTask("COMPLETING", 0, "None"), "failed"),
+        ("failed", SlurmTask("FAILED", 0, "NonZeroExitCode"), "failed"),
         ("failed", None, "failed"),
-        ("waiting", Task("CANCELLED", 0, "None"), "cancelled"),
-        ("waiting", Task("TIMEOUT", 0, "None"), "cancelled"),
+        ("waiting", SlurmTask("CANCELLED", 0, "None"), "cancelled"),
+        ("waiting", SlurmTask("TIMEOUT", 0, "None"), "cancelled"),
         ("waiting", None, "cancelled"),
     ],
 )
-def test_how_a_cell_stands(now: Any, task: Task | None, state: str) -> None:
-    found = queued(Standing(now, why="it broke" if now == "failed" else ""), "7_0", task)
+def test_how_a_cell_stands(now: Any, task: SlurmTask | None, state: str) -> None:
+    found = resolve_state(CellState(now, why="it broke" if now == "failed" else ""), "7_0", task)
     assert found.state == state
     assert found.job == "7_0"
     if state == "failed":
@@ -93,17 +93,17 @@ def test_how_a_cell_stands(now: Any, task: Task | None, state: str) -> None:
 
 @pytest.mark.parametrize(("reason", "why"), [("Resources", "Resources"), ("None", "")])
 def test_why_a_cell_waits_is_said_only_if_slurm_says_it(reason: str, why: str) -> None:
-    assert queued(Standing("waiting"), "7_0", Task("PENDING", 0, reason)).why == why
+    assert resolve_state(CellState("waiting"), "7_0", SlurmTask("PENDING", 0, reason)).why == why
 
 
 def test_the_latest_job_of_a_cell_counts(tmp_path: Path) -> None:
     folder = tmp_path / queue.FOLDER
     folder.mkdir()
-    assert not queue.used(tmp_path)
+    assert not queue.has_jobs(tmp_path)
     lines = ('{"schema": 1, "job": "7", "cells": ["a/s0", "b/s0"]}', '{"schema": 1, "job": "9", "cells": ["b/s0"]}')
     (folder / queue.JOBS).write_text("\n".join(lines))
-    assert queue.used(tmp_path)
-    assert queue.tasks_of(tmp_path) == {"a/s0": "7_0", "b/s0": "9_0"}
+    assert queue.has_jobs(tmp_path)
+    assert queue.read_tasks(tmp_path) == {"a/s0": "7_0", "b/s0": "9_0"}
 
 
 # as `scontrol show job --oneliner` of Slurm 22.05 tells them, shortened
@@ -126,9 +126,13 @@ def test_when_a_job_may_queue_again(told: str, may: bool) -> None:
 def test_without_slurm_it_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match=r"^squeue: there is no such command; --cluster slurm needs"):
-        queue.queue(["7"])
+        queue.query_tasks(["7"])
 
 
 def test_a_second_sender_is_refused(tmp_path: Path) -> None:
-    with queue.alone(tmp_path), pytest.raises(ConfigError, match="another process is sending"), queue.alone(tmp_path):
+    with (
+        queue.submission_lock(tmp_path),
+        pytest.raises(ConfigError, match="another process is sending"),
+        queue.submission_lock(tmp_path),
+    ):
         pass

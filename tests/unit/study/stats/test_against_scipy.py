@@ -70,7 +70,7 @@ def sign_flips() -> float:
 def random_sign_flips() -> float:
     """0 within four standard deviations of the Monte Carlo error."""
     small = [0.3, -0.1, 0.2, 0.4, -0.3, 0.25, 0.1, -0.05, 0.2]
-    p, sampled = resampling.sign_flip_p(small), resampling.sign_flip_p(small, resampling.generator("a test"))
+    p, sampled = resampling.sign_flip_p(small), resampling.sign_flip_p(small, resampling.make_generator("a test"))
     off = abs(p - sampled) / (4 * math.sqrt(p * (1 - p) / resampling.SIGN_FLIPS))
     return 0.0 if off < 1 else off
 
@@ -78,9 +78,9 @@ def random_sign_flips() -> float:
 def bca() -> float:
     off = 0.0
     for sample in (LONG, np.round(np.multiply(LONG, 100)).tolist()):  # whole numbers: their means tie
-        ours = resampling.bca_interval(sample, resampling.generator("a test"))
+        ours = resampling.bca_interval(sample, resampling.make_generator("a test"))
         reference = stats.bootstrap(
-            (np.sort(sample),), np.mean, method="BCa", n_resamples=10_000, rng=resampling.generator("a test")
+            (np.sort(sample),), np.mean, method="BCa", n_resamples=10_000, rng=resampling.make_generator("a test")
         ).confidence_interval
         off = max(off, apart(list(ours), [reference.low, reference.high]))
     return off

@@ -16,7 +16,7 @@ import pytest
 
 from paribus.study.stats import Comparison, Rule, Verdict, compare_all, estimate, resampling, verdict
 from paribus.study.stats.power import seeds_to_decide
-from paribus.study.stats.resampling import bca_interval, generator, sign_flip_p
+from paribus.study.stats.resampling import bca_interval, make_generator, sign_flip_p
 
 STUDIES = 2_000
 ARMS = ("cutmix", "adamp", "both")
@@ -39,7 +39,7 @@ def studies(
     disjoint: bool = False,
 ) -> Iterator[tuple[Comparison, ...]]:
     """The comparisons of one study after another. images: round to what so many test images can tell."""
-    random = generator("simulated studies", name, n)
+    random = make_generator("simulated studies", name, n)
     shared = random.normal(size=(count, 1, n)) * SD * math.sqrt(CORRELATION)
     own = random.normal(size=(count, 4, n)) * SD * math.sqrt(1 - CORRELATION)
     values = 90 + shared + own + np.array([0, *effects])[None, :, None]
@@ -165,7 +165,7 @@ def test_without_shared_seeds(n: int) -> None:
 )
 @pytest.mark.parametrize(("n", "low", "high"), [(5, 0.81, 0.86), (8, 0.86, 0.91), (20, 0.90, 0.95)])
 def test_what_the_robustness_rows_hold(n: int, low: float, high: float, count: int, resamples: int) -> None:
-    random = generator("bca simulation", n)
+    random = make_generator("bca simulation", n)
     samples = random.normal(size=(count, n)).tolist()
     intervals = [bca_interval(d, random, resamples=resamples) for d in samples]
     covered = sum(a <= 0 <= b for a, b in intervals) / count

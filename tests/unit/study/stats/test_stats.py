@@ -19,14 +19,14 @@ from paribus.study.stats import (
     compare_all,
     compare_times,
     factorial_effects,
-    first_reach,
+    find_arrival,
     holm,
     judge,
     pairing,
-    plain,
     selection_bias,
     summarise,
     summarise_arrivals,
+    to_plain,
 )
 from paribus.study.stats.estimate import Estimate, one_sample, welch
 from paribus.study.stats.paired import shared_seeds
@@ -39,7 +39,7 @@ from paribus.study.stats.power import (
     seeds_to_settle,
     seeds_without_spread,
 )
-from paribus.study.stats.resampling import bca_interval, generator, robustness, sign_flip_floor, sign_flip_p
+from paribus.study.stats.resampling import bca_interval, make_generator, robustness, sign_flip_floor, sign_flip_p
 
 NAN, INF = math.nan, math.inf
 POINT = Rule(margin=0.01)
@@ -284,7 +284,7 @@ def test_the_sign_flip_test_and_its_floor() -> None:
     assert sign_flip_p([0.0, 0.0]) == 1.0
     assert sign_flip_p([1.0] * 5) == 0.0625
     assert sign_flip_p([0.1 + 0.2, -0.3]) == 1.0  # ties but for rounding
-    assert sign_flip_p([1.0] * 30, generator("a")) == 1 / 100_001  # the observed flip is counted: never 0
+    assert sign_flip_p([1.0] * 30, make_generator("a")) == 1 / 100_001  # the observed flip is counted: never 0
     rows = robustness(against_zero(*[0.01 * k for k in range(1, 6)]), "study")
     assert (rows.sign_flip_p, rows.sign_flip_exact, rows.sign_flip_floor) == (0.0625, True, 0.0625)
     assert math.isnan(rows.bca_low)
@@ -301,7 +301,7 @@ def test_bca_comes_from_twenty_seeds_on_and_random_numbers_belong_to_the_names()
     assert math.isnan(robustness(against_zero(*values[:19]), "study").bca_low)
     assert not math.isnan(robustness(against_zero(*values[:20]), "study").bca_low)
     assert math.isnan(robustness(against_zero(*[0.1] * 20), "study").bca_low)
-    assert bca_interval([1.0] * 20, generator("a")) == pytest.approx((NAN, NAN), nan_ok=True)
+    assert bca_interval([1.0] * 20, make_generator("a")) == pytest.approx((NAN, NAN), nan_ok=True)
 
 
 def test_huge_n_is_quick_and_needs_no_resampling() -> None:
@@ -398,10 +398,10 @@ def test_a_factorial_study_is_whole() -> None:
 
 
 def test_the_first_evaluation_that_reaches_the_target() -> None:
-    assert first_reach([1, 2, 3], [0.5, 0.7, 0.6], 0.6, higher_is_better=True) == Arrival(2, True)
-    assert first_reach([1, 2], [0.5, NAN], 0.6, higher_is_better=True) == Arrival(2, False)
-    assert first_reach([1, 2], [3.0, 0.5], 0.5, higher_is_better=False) == Arrival(2, True)
-    assert math.isnan(first_reach([], [], 0.5, higher_is_better=True).time)
+    assert find_arrival([1, 2, 3], [0.5, 0.7, 0.6], 0.6, higher_is_better=True) == Arrival(2, True)
+    assert find_arrival([1, 2], [0.5, NAN], 0.6, higher_is_better=True) == Arrival(2, False)
+    assert find_arrival([1, 2], [3.0, 0.5], 0.5, higher_is_better=False) == Arrival(2, True)
+    assert math.isnan(find_arrival([], [], 0.5, higher_is_better=True).time)
 
 
 def test_runs_that_never_arrive_count_as_the_horizon_and_not_as_missing() -> None:
@@ -457,7 +457,7 @@ def test_where_no_run_arrives_there_is_nothing_to_compare() -> None:
 
 def test_results_become_plain_json() -> None:
     c = against_zero(0.02)
-    told = json.loads(json.dumps(plain(c), allow_nan=False))
+    told = json.loads(json.dumps(to_plain(c), allow_nan=False))
     assert told["judgement"] == {
         "verdict": "not testable",
         "p_zero": None,

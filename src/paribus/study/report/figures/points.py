@@ -8,12 +8,22 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.analysis.costs import Target
+from paribus.study.analysis.costs import TimeToTarget
 from paribus.study.report.figures import style as drawing
-from paribus.study.report.figures.style import FAINT, PANEL, PAPER, Plot, Style, apart, bare, short, style_of
-from paribus.study.report.sections_cost import target_value
+from paribus.study.report.figures.style import (
+    FAINT,
+    PANEL,
+    PAPER,
+    Plot,
+    PlotStyle,
+    build_style,
+    shorten,
+    show_grid_lines,
+    spread_apart,
+)
+from paribus.study.report.sections_cost import format_target
 from paribus.study.report.wording import Unit
-from paribus.study.stats import Arrival, first_reach
+from paribus.study.stats import Arrival, find_arrival
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +32,7 @@ if TYPE_CHECKING:
 _COST_NAMES = {"train_s": "training (s)", "peak_gb": "peak memory (GB)", "macs": "MACs of one image (M)"}
 
 
-def costs(a: Analysis, unit: Unit) -> list[Plot]:
+def plot_costs(a: Analysis, unit: Unit) -> list[Plot]:
     """The metric over each cost that differs between arms; where all have the same there is nothing to plot."""
     found = []
     for kind, name in _COST_NAMES.items():
@@ -39,15 +49,15 @@ def costs(a: Analysis, unit: Unit) -> list[Plot]:
         }
         means = [point[0] for point in points.values()]
         if len(points) > 1 and max(means) > 1.02 * min(means):
-            title = f"{a.asked.metric}{f' ({unit.values})' if unit.values else ''} over {name}"
-            found.append(Plot("cost", title, _scatter(points, style_of(a), title)))
+            title = f"{a.spec.metric}{f' ({unit.values})' if unit.values else ''} over {name}"
+            found.append(Plot("cost", title, _draw_scatter(points, build_style(a), title)))
     return found
 
 
-def _scatter(points: Mapping[str, tuple[float, float, float, float]], style: Style, title: str) -> Figure:
+def _draw_scatter(points: Mapping[str, tuple[float, float, float, float]], style: PlotStyle, title: str) -> Figure:
     height = 250
-    figure = drawing.new(PANEL, height)
-    right = 18 + 6.0 * max(len(short(arm, 18)) for arm in points)
+    figure = drawing.new_figure(PANEL, height)
+    right = 18 + 6.0 * max(len(shorten(arm, 18)) for arm in points)
     inner = (height - 58, PANEL - 44 - right)
     axes = figure.add_axes((44 / PANEL, 30 / height, inner[1] / PANEL, inner[0] / height))
     axes.grid(True)
@@ -58,11 +68,11 @@ def _scatter(points: Mapping[str, tuple[float, float, float, float]], style: Sty
             axes.plot(xs, ys, color=colour, lw=1.1, zorder=3)
         axes.plot([x], [y], style.marker(arm), color=colour, ms=7, mec=PAPER, zorder=4)
     low, high = axes.get_ylim()
-    moved = apart([(y - low) / (high - low) * inner[0] for _, _, y, _ in points.values()], 12)
+    moved = spread_apart([(y - low) / (high - low) * inner[0] for _, _, y, _ in points.values()], 12)
     left, end = axes.get_xlim()
     for (arm, (x, _, y, _)), at in zip(points.items(), moved, strict=True):
         axes.annotate(
-            short(arm, 18),
+            shorten(arm, 18),
             (x, y),
             ((end - x) / (end - left) * inner[1] + 8, at - (y - low) / (high - low) * inner[0]),
             textcoords="offset points",
@@ -79,35 +89,35 @@ def _scatter(points: Mapping[str, tuple[float, float, float, float]], style: Sty
     return figure
 
 
-def target_plot(a: Analysis, target: Target, unit: Unit) -> Plot:
+def plot_target(a: Analysis, target: TimeToTarget, unit: Unit) -> Plot:
     """Steps to the target: dots with the number of runs; hollow, at their end, those that never arrived."""
-    style, arms = style_of(a), list(a.asked.arms)
+    style, arms = build_style(a), list(a.spec.arms)
     height = 52 + 32 * len(arms)
-    figure = drawing.new(PANEL, height)
-    left = 14 + 6.2 * max(len(short(arm, 18)) for arm in arms)
+    figure = drawing.new_figure(PANEL, height)
+    left = 14 + 6.2 * max(len(shorten(arm, 18)) for arm in arms)
     axes = figure.add_axes((left / PANEL, 34 / height, (PANEL - left - 24) / PANEL, (height - 62) / height))
-    bare(axes, "x")
+    show_grid_lines(axes, "x")
     for i, arm in enumerate(arms):
-        runs = [row.curves.get(a.asked.metric, []) for row in a.rows if row.arm == arm and row.state == "done"]
+        runs = [row.curves.get(a.spec.metric, []) for row in a.rows if row.arm == arm and row.state == "done"]
         arrivals = [
-            first_reach(
-                [p[0] for p in run], [p[1] for p in run], target.value, higher_is_better=a.asked.higher_is_better
+            find_arrival(
+                [p[0] for p in run], [p[1] for p in run], target.value, higher_is_better=a.spec.higher_is_better
             )
             for run in runs
         ]
-        _arrivals(axes, arrivals, i, style.colour(arm))
+        _draw_arrivals(axes, arrivals, i, style.colour(arm))
         if math.isfinite(median := target.arms[arm].median):
             axes.plot([median] * 2, [i - 0.42, i + 0.42], color=style.colour(arm), lw=1.4, alpha=0.6, zorder=1)
     axes.set_ylim(len(arms) - 0.5, -0.5)
     axes.set_xlim(left=0)
-    axes.set_yticks(range(len(arms)), [short(arm, 18) for arm in arms])
+    axes.set_yticks(range(len(arms)), [shorten(arm, 18) for arm in arms])
     axes.set_xlabel("step (number of runs; bar: median; hollow: not reached)")
-    title = f"steps until {a.asked.metric} reaches {target_value(target, unit)}"
+    title = f"steps until {a.spec.metric} reaches {format_target(target, unit)}"
     figure.text(8 / PANEL, 1 - 8 / height, title, ha="left", va="top", weight="bold", size=9.5)
     return Plot(f"target {target.value}", title, figure)
 
 
-def _arrivals(axes: Axes, arrivals: Iterable[Arrival], row: int, colour: str) -> None:
+def _draw_arrivals(axes: Axes, arrivals: Iterable[Arrival], row: int, colour: str) -> None:
     seen = Counter((arrival.time, arrival.reached) for arrival in arrivals if math.isfinite(arrival.time))
     for (time, reached), n in sorted(seen.items()):
         y = row if reached else row + 0.3

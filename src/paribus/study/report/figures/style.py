@@ -27,7 +27,7 @@ INK, FAINT, GRID, MARGIN, PAPER = "#1b2026", "#5f6873", "#d9dde2", "#e8ebef", "#
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", MARGIN: "--margin", PAPER: "--paper"} | {
     colour: f"--arm-{i}" for i, colour in enumerate(ARMS)
 }
-_STYLE: Any = {
+_RC_PARAMS: Any = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -59,21 +59,21 @@ _STYLE: Any = {
 
 
 @dataclass(frozen=True)
-class Style:
+class PlotStyle:
     """Colour and marker of each arm, the reference first whatever its place."""
 
     arms: tuple[str, ...]
     reference: str
 
-    def _place(self, arm: str) -> int:
+    def _index(self, arm: str) -> int:
         others = [name for name in self.arms if name != self.reference]
         return 0 if arm == self.reference else 1 + others.index(arm) % (len(ARMS) - 1)
 
     def colour(self, arm: str) -> str:
-        return ARMS[self._place(arm)]
+        return ARMS[self._index(arm)]
 
     def marker(self, arm: str) -> str:
-        return MARKERS[self._place(arm)]
+        return MARKERS[self._index(arm)]
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,11 @@ class Plot:
     fits: str = ""
 
 
-def style_of(a: Analysis) -> Style:
-    return Style(tuple(a.asked.arms), a.reference)
+def build_style(a: Analysis) -> PlotStyle:
+    return PlotStyle(tuple(a.spec.arms), a.reference)
 
 
-def new(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     """An empty figure of so many points (1/72 inch), apart from matplotlib's global state."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -100,14 +100,14 @@ def new(width: float, height: float) -> Figure:
     return figure
 
 
-def styled() -> Any:
+def style_context() -> Any:
     """The context in which figures are made."""
     import matplotlib
 
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE})
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **_RC_PARAMS})
 
 
-def svg(figure: Figure, key: str, title: str) -> str:
+def render_svg(figure: Figure, key: str, title: str) -> str:
     """An <svg> for a page. key: makes its ids its own there. title: what it shows, for those who cannot see it."""
     import matplotlib
 
@@ -126,29 +126,29 @@ def svg(figure: Figure, key: str, title: str) -> str:
     text = text.replace("'DejaVu Sans'", "var(--sans)")
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
     width = float(size[1]) if size else 0.0
-    head = f'<svg role="img" aria-label="{_escaped(title)}" style="--width: {width:.0f}px" viewBox='
+    head = f'<svg role="img" aria-label="{_escape(title)}" style="--width: {width:.0f}px" viewBox='
     text = re.sub(r"<svg[^>]*?viewBox=", head, text, count=1)
     text = re.sub(r'(<svg[^>]*?viewBox="[^"]*")[^>]*>', r"\1>", text, count=1)
     return re.sub(r"\n\s*", "\n", text.replace("xlink:href", "href")).strip()
 
 
-def png(figure: Figure) -> bytes:
+def render_png(figure: Figure) -> bytes:
     """The same on white, for services that take no SVG."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None})
     return out.getvalue()
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
-def short(name: str, most: int = 24) -> str:
+def shorten(name: str, most: int = 24) -> str:
     """A name that fits beside a line; its beginning and its end tell more than its middle."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
 
 
-def apart(places: Sequence[float], least: float) -> list[float]:
+def spread_apart(places: Sequence[float], least: float) -> list[float]:
     """The places moved as little as needed so that no two are closer than `least`, in the order they had."""
     order = sorted(range(len(places)), key=lambda i: places[i])
     groups: list[tuple[float, list[int]]] = []  # centre, members
@@ -164,7 +164,7 @@ def apart(places: Sequence[float], least: float) -> list[float]:
     return moved
 
 
-def bare(axes: Axes, grid: str) -> None:
+def show_grid_lines(axes: Axes, grid: str) -> None:
     """Keep the grid lines of one direction ("x" or "y") only."""
     axes.grid(False)
     axes.grid(True, axis=grid)  # pyright: ignore[reportArgumentType]

@@ -20,14 +20,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from paribus.techniques.adamp.kernels.leaves import Adam, Leaf, Momentum, Options, Rule, Seen, in_memory, threshold
+from paribus.techniques.adamp.kernels.params import (
+    AdamRule,
+    MomentumRule,
+    Options,
+    ParamTensors,
+    ProjectionStats,
+    UpdateRule,
+    memory_layout,
+    threshold,
+)
 
-_CPU_BATCH, _CPU_BITE = 1 << 21, 1 << 18  # elements; smaller bites cost more calls than they save misses
+_CPU_BATCH, _CPU_CHUNK = 1 << 21, 1 << 18  # elements; smaller bites cost more calls than they save misses
 _BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
 
 
 @dataclass(frozen=True)
-class Plan:
+class BatchPlan:
     """Which rows belong to which tensor of a batch."""
 
     lengths: Tensor  # (tensors,) rows of each
@@ -36,7 +45,7 @@ class Plan:
     layer_threshold: Tensor  # (tensors,)
 
 
-Kept = dict[object, Any]
+StepCache = dict[object, Any]
 
 
 class Piece(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
@@ -49,31 +58,33 @@ class Piece(NamedTuple):  # hundreds are made in a step, and a dataclass costs t
     step: Tensor | None
 
 
-def move(rule: Rule, options: Options, leaves: list[Leaf], kept: Kept) -> list[Seen]:
+def take_step(
+    rule: UpdateRule, options: Options, params: list[ParamTensors], cache: StepCache
+) -> list[ProjectionStats]:
     """One step of dense leaves on one device and in one dtype; weights and states change in place.
 
     kept: a dict that lives from step to step; in a captured step nothing is copied to the device.
     """
-    device = leaves[0].weight.device
-    if isinstance(rule, Adam):
-        steps = [leaf.step for leaf in leaves if leaf.step is not None]
+    device = params[0].weight.device
+    if isinstance(rule, AdamRule):
+        steps = [param.step for param in params if param.step is not None]
         # on the CPU a number would become a tensor for every counter anew
         torch._foreach_add_(steps, [torch.ones(())] * len(steps) if device.type == "cpu" else 1)
     lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
-    plain = [leaf for leaf in leaves if not leaf.projects and leaf.weight.numel()]
+    plain = [param for param in params if not param.is_tested and param.weight.numel()]
     if plain:
-        _move_plain(rule, options, lr, plain)
+        _step_untested(rule, options, lr, plain)
     size = _CPU_BATCH if device.type == "cpu" else _BATCH
-    return [_move_batch(rule, options, lr, batch, kept) for batch in _batches(leaves, size)]
+    return [_step_tested(rule, options, lr, batch, cache) for batch in _batches(params, size)]
 
 
-def _batches(leaves: list[Leaf], size: int) -> Iterator[list[Leaf]]:
-    batch: list[Leaf] = []
+def _batches(params: list[ParamTensors], size: int) -> Iterator[list[ParamTensors]]:
+    batch: list[ParamTensors] = []
     elements = 0
-    for leaf in leaves:
-        if leaf.projects:
-            batch.append(leaf)
-            elements += leaf.weight.numel()
+    for param in params:
+        if param.is_tested:
+            batch.append(param)
+            elements += param.weight.numel()
         if elements >= size:
             yield batch
             batch, elements = [], 0
@@ -81,106 +92,115 @@ def _batches(leaves: list[Leaf], size: int) -> Iterator[list[Leaf]]:
         yield batch
 
 
-def _move_plain(rule: Rule, options: Options, lr: float | Tensor, leaves: list[Leaf]) -> None:
+def _step_untested(rule: UpdateRule, options: Options, lr: float | Tensor, params: list[ParamTensors]) -> None:
     """w ← w(1 − lr·decay) − lr·u."""
-    weights = [leaf.weight for leaf in leaves]
+    weights = [param.weight for param in params]
     if options.decay:
         torch._foreach_mul_(weights, 1 - lr * options.decay)
-    later = isinstance(lr, Tensor)
-    changes = [torch.zeros_like(weight) for weight in weights] if later else weights
-    pieces = [Piece(x.weight, x.gradient, x.states, c, x.step) for x, c in zip(leaves, changes, strict=True)]
+    scales_later = isinstance(lr, Tensor)
+    changes = [torch.zeros_like(weight) for weight in weights] if scales_later else weights
+    pieces = [Piece(x.weight, x.gradient, x.states, c, x.step) for x, c in zip(params, changes, strict=True)]
     _subtract_update(rule, options.eps, 1.0 if isinstance(lr, Tensor) else lr, pieces)
-    if later:
+    if scales_later:
         torch._foreach_add_(weights, torch._foreach_mul(changes, lr))
 
 
-def _move_batch(rule: Rule, options: Options, lr: float | Tensor, leaves: list[Leaf], kept: Kept) -> Seen:
+def _step_tested(
+    rule: UpdateRule, options: Options, lr: float | Tensor, params: list[ParamTensors], cache: StepCache
+) -> ProjectionStats:
     """w ← w(1 − lr·decay·ratio) − lr·(u − along·w), as w·factor + change with one factor for each row."""
-    aliased = isinstance(rule, Momentum) and rule.alias and not rule.nesterov
-    later = aliased or isinstance(lr, Tensor)  # then the update is multiplied with lr at the end, in one more pass
-    shapes = [in_memory(leaf) for leaf in leaves]
-    pieces = _pieces(leaves, shapes, kept)
-    sums = [_sums(rule, options.eps, lr if not later else 1.0, bite, kept) for bite in _bites(pieces)]
-    gw, uw, g, w = (torch.cat([x for bite in sums for x in bite[i]]) for i in range(4))
+    aliased = isinstance(rule, MomentumRule) and rule.alias and not rule.nesterov
+    scales_later = aliased or isinstance(
+        lr, Tensor
+    )  # then the update is multiplied with lr at the end, in one more pass
+    shapes = [memory_layout(param) for param in params]
+    pieces = _cut_into_pieces(params, shapes, cache)
+    sums = [
+        _update_and_sum(rule, options.eps, lr if not scales_later else 1.0, chunk, cache)
+        for chunk in _split_into_chunks(pieces)
+    ]
+    gw, uw, g, w = (torch.cat([x for chunk in sums for x in chunk[i]]) for i in range(4))
 
-    plan = _plan(shapes, leaves, options.delta, kept)
-    along, seen = _decide(gw, uw, g, w, plan, options.eps)
-    ratio = torch.ones_like(seen.norm).masked_fill_(seen.channel | seen.layer, options.wd_ratio)
+    plan = _plan(shapes, params, options.delta, cache)
+    along, stats = _decide(gw, uw, g, w, plan, options.eps)
+    ratio = torch.ones_like(stats.norm).masked_fill_(stats.channel | stats.layer, options.wd_ratio)
     decay = (ratio * (lr * options.decay)).index_select(0, plan.owner)
-    factor = 1 - decay - (along * lr if later else along)
+    factor = 1 - decay - (along * lr if scales_later else along)
     rows = [piece.weight.shape[-2] for piece in pieces]
     if aliased:  # a change is −u here, and so is what is along the weight
         for piece, share in zip(pieces, along.split(rows), strict=True):
             piece.states[0].addcmul_(piece.weight, share.unsqueeze(-1))
     for piece, f in zip(pieces, factor.split(rows), strict=True):
-        change = piece.change.mul_(lr) if later else piece.change
+        change = piece.change.mul_(lr) if scales_later else piece.change
         piece.weight.mul_(f.unsqueeze(-1)).add_(change)
-    return seen
+    return stats
 
 
-def _pieces(leaves: list[Leaf], shapes: list[tuple[int, int, int]], kept: Kept) -> list[Piece]:
-    weight = leaves[0].weight
-    room = _zeros(sum(leaf.weight.numel() for leaf in leaves), weight, kept)
+def _cut_into_pieces(params: list[ParamTensors], shapes: list[tuple[int, int, int]], cache: StepCache) -> list[Piece]:
+    weight = params[0].weight
+    buffer = _zeros(sum(param.weight.numel() for param in params), weight, cache)
     pieces: list[Piece] = []
     start = 0
-    for leaf, (outer, rows, inner) in zip(leaves, shapes, strict=True):
+    for param, (outer, rows, inner) in zip(params, shapes, strict=True):
         shape, strides = ((rows, inner), (inner, 1)) if outer == 1 else ((outer, rows, inner), (rows * inner, inner, 1))
-        all_ = [x.as_strided(shape, strides) for x in (leaf.weight, leaf.gradient, *leaf.states)]
-        all_.append(room.as_strided(shape, strides, start))
-        start += leaf.weight.numel()
-        cut = max(1, _CPU_BITE // inner)
+        all_ = [x.as_strided(shape, strides) for x in (param.weight, param.gradient, *param.states)]
+        all_.append(buffer.as_strided(shape, strides, start))
+        start += param.weight.numel()
+        cut = max(1, _CPU_CHUNK // inner)
         if outer == 1 and rows > cut and weight.device.type == "cpu":
             parts = zip(*(x.split(cut) for x in all_), strict=True)
         else:
             parts = [tuple(all_)]
-        pieces += [Piece(w, g, tuple(states), change, leaf.step) for w, g, *states, change in parts]
+        pieces += [Piece(w, g, tuple(states), change, param.step) for w, g, *states, change in parts]
     return pieces
 
 
-def _zeros(size: int, weight: Tensor, kept: Kept) -> Tensor:
+def _zeros(size: int, weight: Tensor, cache: StepCache) -> Tensor:
     """On the CPU in memory that is kept: what is new every step would have to be mapped page by page."""
     if weight.device.type != "cpu":
         return torch.zeros(size, dtype=weight.dtype, device=weight.device)
-    return _kept(size, "changes", weight, kept)  # zeroed bite by bite
+    return _get_buffer(size, "changes", weight, cache)  # zeroed bite by bite
 
 
-def _kept(size: int, name: str, weight: Tensor, kept: Kept) -> Tensor:
-    room = kept.get((name, weight.dtype))
-    if room is None or room.numel() < size:
-        room = kept[name, weight.dtype] = torch.empty(size, dtype=weight.dtype, device=weight.device)
-    return room[:size]
+def _get_buffer(size: int, name: str, weight: Tensor, cache: StepCache) -> Tensor:
+    buffer = cache.get((name, weight.dtype))
+    if buffer is None or buffer.numel() < size:
+        buffer = cache[name, weight.dtype] = torch.empty(size, dtype=weight.dtype, device=weight.device)
+    return buffer[:size]
 
 
-def _bites(pieces: list[Piece]) -> Iterator[list[Piece]]:
+def _split_into_chunks(pieces: list[Piece]) -> Iterator[list[Piece]]:
     if pieces[0].weight.device.type != "cpu":
         yield pieces
         return
-    bite: list[Piece] = []
+    chunk: list[Piece] = []
     elements = 0
     for piece in pieces:
         size = piece.weight.numel()
-        if bite and elements + size > _CPU_BITE:
-            yield bite
-            bite, elements = [], 0
-        bite.append(piece)
+        if chunk and elements + size > _CPU_CHUNK:
+            yield chunk
+            chunk, elements = [], 0
+        chunk.append(piece)
         elements += size
-    yield bite
+    yield chunk
 
 
-def _sums(rule: Rule, eps: float, rate: Any, bite: list[Piece], kept: Kept) -> tuple[list[Tensor], ...]:
+def _update_and_sum(
+    rule: UpdateRule, eps: float, rate: Any, chunk: list[Piece], cache: StepCache
+) -> tuple[list[Tensor], ...]:
     """Makes the update of each piece, and takes ⟨g,w⟩, ⟨−rate·u,w⟩, ‖g‖, ‖w‖ of its rows."""
-    if bite[0].weight.device.type != "cpu":
-        weights, gradients, changes = ([getattr(p, n) for p in bite] for n in ("weight", "gradient", "change"))
-        _subtract_update(rule, eps, rate, bite)
+    if chunk[0].weight.device.type != "cpu":
+        weights, gradients, changes = ([getattr(p, n) for p in chunk] for n in ("weight", "gradient", "change"))
+        _subtract_update(rule, eps, rate, chunk)
         gw = [_sum(x) for x in torch._foreach_mul(gradients, weights)]
         uw = [_sum(x) for x in torch._foreach_mul(changes, weights)]
         return gw, uw, [_norm(x) for x in gradients], [_norm(x) for x in weights]
-    torch._foreach_zero_([piece.change for piece in bite])
-    _subtract_update(rule, eps, rate, bite)
-    room = _kept(max(piece.weight.numel() for piece in bite), "products", bite[0].weight, kept)
+    torch._foreach_zero_([piece.change for piece in chunk])
+    _subtract_update(rule, eps, rate, chunk)
+    buffer = _get_buffer(max(piece.weight.numel() for piece in chunk), "products", chunk[0].weight, cache)
     gw, uw, g, w = [], [], [], []
-    for piece in bite:
-        product = room.as_strided(piece.weight.shape, piece.weight.stride())
+    for piece in chunk:
+        product = buffer.as_strided(piece.weight.shape, piece.weight.stride())
         uw.append(_sum(torch.mul(piece.change, piece.weight, out=product)))
         gw.append(_sum(torch.mul(piece.gradient, piece.weight, out=product)))
         w.append(_norm(piece.weight))
@@ -196,31 +216,33 @@ def _norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=1 if x.ndim == 2 else (0, 2))
 
 
-def _decide(gw: Tensor, uw: Tensor, g: Tensor, w: Tensor, plan: Plan, eps: float) -> tuple[Tensor, Seen]:
+def _decide(
+    gw: Tensor, uw: Tensor, g: Tensor, w: Tensor, plan: BatchPlan, eps: float
+) -> tuple[Tensor, ProjectionStats]:
     """From every row's ⟨g,w⟩, ⟨u,w⟩, ‖g‖, ‖w‖: how much of w to take out of each row's u, and what was seen."""
     cosines = gw.abs() / (g.clamp_min(eps) * w.clamp_min(eps))
-    by_channel = _of_each(cosines, "max", plan) < plan.row_threshold
-    sums = _of_each(torch.stack((gw, uw, g * g, w * w), 1), "sum", plan)
+    by_channel = _reduce_by_tensor(cosines, "max", plan) < plan.row_threshold
+    sums = _reduce_by_tensor(torch.stack((gw, uw, g * g, w * w), 1), "sum", plan)
     total_gw, total_uw, total_g, total_w = sums[:, 0], sums[:, 1], sums[:, 2].sqrt(), sums[:, 3].sqrt()
     cosine = total_gw.abs() / (total_g.clamp_min(eps) * total_w.clamp_min(eps))
     by_layer = (cosine < plan.layer_threshold) & ~by_channel
     length, total_length = w + eps, total_w + eps
-    nowhere = torch.zeros_like(total_w)
-    along = torch.where(by_layer, total_uw / total_length / total_length, nowhere).index_select(0, plan.owner)
+    zero = torch.zeros_like(total_w)
+    along = torch.where(by_layer, total_uw / total_length / total_length, zero).index_select(0, plan.owner)
     along = torch.where(by_channel.index_select(0, plan.owner), uw / length / length, along)
-    return along, Seen(by_channel, by_layer, total_w)
+    return along, ProjectionStats(by_channel, by_layer, total_w)
 
 
-def _of_each(x: Tensor, reduction: str, plan: Plan) -> Tensor:
+def _reduce_by_tensor(x: Tensor, reduction: str, plan: BatchPlan) -> Tensor:
     # checked (unsafe=False), the lengths would be read by the host
     return torch.segment_reduce(x, reduction, lengths=plan.lengths, unsafe=True)
 
 
-def _subtract_update(rule: Rule, eps: float, rate: float, pieces: list[Piece]) -> None:
+def _subtract_update(rule: UpdateRule, eps: float, rate: float, pieces: list[Piece]) -> None:
     """change ← change − rate·u; the states are brought up to date."""
     changes, gradients = [p.change for p in pieces], [p.gradient for p in pieces]
     states = [p.states[0] for p in pieces]
-    if isinstance(rule, Momentum):
+    if isinstance(rule, MomentumRule):
         _subtract_momentum(rule, rate, changes, gradients, states)
         return
     if rule.nesterov:  # the kernel's own m, from one more step of m, is then the look-ahead
@@ -244,7 +266,7 @@ def _subtract_update(rule: Rule, eps: float, rate: float, pieces: list[Piece]) -
 
 
 def _subtract_momentum(
-    sgd: Momentum, rate: float, changes: list[Tensor], gradients: list[Tensor], buffers: list[Tensor]
+    sgd: MomentumRule, rate: float, changes: list[Tensor], gradients: list[Tensor], buffers: list[Tensor]
 ) -> None:
     # torch's fused SGD keeps no buffer without momentum, and cannot be traced
     torch._foreach_mul_(buffers, sgd.momentum)
@@ -253,12 +275,12 @@ def _subtract_momentum(
     torch._foreach_add_(changes, u, alpha=-rate)
 
 
-def _plan(shapes: list[tuple[int, int, int]], leaves: list[Leaf], delta: float, kept: Kept) -> Plan:
-    weight = leaves[0].weight
+def _plan(shapes: list[tuple[int, int, int]], params: list[ParamTensors], delta: float, cache: StepCache) -> BatchPlan:
+    weight = params[0].weight
     key = (tuple(shapes), delta, weight.device, weight.dtype)
-    if key not in kept:
+    if key not in cache:
         rows = [shape[1] for shape in shapes]
-        sizes = [leaf.weight.numel() for leaf in leaves]
+        sizes = [param.weight.numel() for param in params]
         lengths = torch.tensor(rows)
         numbers = (
             lengths,
@@ -266,5 +288,5 @@ def _plan(shapes: list[tuple[int, int, int]], leaves: list[Leaf], delta: float, 
             torch.tensor([threshold(delta, n // r) for n, r in zip(sizes, rows, strict=True)], dtype=weight.dtype),
             torch.tensor([threshold(delta, n) for n in sizes], dtype=weight.dtype),
         )
-        kept[key] = Plan(*(x.to(weight.device, non_blocking=True) for x in numbers))
-    return kept[key]
+        cache[key] = BatchPlan(*(x.to(weight.device, non_blocking=True) for x in numbers))
+    return cache[key]

@@ -21,7 +21,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from paribus.techniques.adamp.kernels.leaves import Adam, Leaf, Options, Rule, Seen
+from paribus.techniques.adamp.kernels.params import AdamRule, Options, ParamTensors, ProjectionStats, UpdateRule
 
 _TILE = 2048  # elements of a program's tile, in 4 warps: 16 a thread
 _WIDTHS = (16, 128, 1024)  # columns of a tile; rows longer than the last are gone through in turns
@@ -30,26 +30,26 @@ _FIELDS = 8  # of a leaf in the table: w, g, a, b, rows, length, size, first row
 
 
 @triton.jit
-def _where(units, table, ROWS: tl.constexpr):
+def _locate_rows(units, table, ROWS: tl.constexpr):
     """This program's leaf, its row length and size, its rows, and their place in the sums."""
-    leaf = tl.load(units + 2 * tl.program_id(0))
+    param = tl.load(units + 2 * tl.program_id(0))
     row = tl.load(units + 2 * tl.program_id(0) + 1).to(tl.int64) + tl.arange(0, ROWS)
-    rows = tl.load(table + leaf * 8 + 4)
-    length = tl.load(table + leaf * 8 + 5)
-    size = tl.load(table + leaf * 8 + 6)
-    first = tl.load(table + leaf * 8 + 7)
-    return leaf, length, size, row, row < tl.abs(rows), first + row
+    rows = tl.load(table + param * 8 + 4)
+    length = tl.load(table + param * 8 + 5)
+    size = tl.load(table + param * 8 + 6)
+    first = tl.load(table + param * 8 + 7)
+    return param, length, size, row, row < tl.abs(rows), first + row
 
 
 @triton.jit
-def _tensor(table, leaf, field: tl.constexpr):
-    return tl.load(table + leaf * 8 + field).to(tl.pointer_type(tl.float32))
+def _tensor_pointer(table, param, field: tl.constexpr):
+    return tl.load(table + param * 8 + field).to(tl.pointer_type(tl.float32))
 
 
 @triton.jit
 def _test_sums(units, table, sums, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    leaf, length, _, row, here, place = _where(units, table, ROWS)
-    w, g = _tensor(table, leaf, 0), _tensor(table, leaf, 1)
+    param, length, _, row, here, place = _locate_rows(units, table, ROWS)
+    w, g = _tensor_pointer(table, param, 0), _tensor_pointer(table, param, 1)
     gw = tl.zeros((ROWS,), tl.float32)
     gg = tl.zeros((ROWS,), tl.float32)
     ww = tl.zeros((ROWS,), tl.float32)
@@ -81,10 +81,10 @@ def _share(uw, ww, eps):
 @triton.jit
 def _decide(table, sums, rates, views, norms, delta, wd_ratio, eps, BLOCK: tl.constexpr):
     """The view of a leaf (0 none, 1 channel, 2 layer), its ‖w‖, and its decay, which is changed in place."""
-    leaf = tl.program_id(0)
-    rows = tl.load(table + leaf * 8 + 4)
-    length = tl.load(table + leaf * 8 + 5)
-    first = tl.load(table + leaf * 8 + 7)
+    param = tl.program_id(0)
+    rows = tl.load(table + param * 8 + 4)
+    length = tl.load(table + param * 8 + 5)
+    first = tl.load(table + param * 8 + 7)
     gw = 0.0
     gg = 0.0
     ww = 0.0
@@ -103,10 +103,10 @@ def _decide(table, sums, rates, views, norms, delta, wd_ratio, eps, BLOCK: tl.co
     by_layer = _cosine(gw, gg, ww, eps) < delta / tl.sqrt((tl.abs(rows) * length).to(tl.float32))
     view = tl.where(others == 0, 1, tl.where(by_layer, 2, 0))
     view = tl.where(rows > 0, view, 0)
-    decay = tl.load(rates + leaf * 4 + 2)
-    tl.store(rates + leaf * 4 + 2, tl.where(view > 0, decay * wd_ratio, decay))
-    tl.store(views + leaf, view)
-    tl.store(norms + leaf, tl.sqrt(ww))
+    decay = tl.load(rates + param * 4 + 2)
+    tl.store(rates + param * 4 + 2, tl.where(view > 0, decay * wd_ratio, decay))
+    tl.store(views + param, view)
+    tl.store(norms + param, tl.sqrt(ww))
 
 
 @triton.jit
@@ -139,12 +139,17 @@ def _step(
     ALIAS: tl.constexpr,
 ):
     """ONE: a row is not longer than a tile. beta1, rest1 are momentum and 1 − dampening for SGD."""
-    leaf, length, size, row, here, place = _where(units, table, ROWS)
-    w, g, a, b = _tensor(table, leaf, 0), _tensor(table, leaf, 1), _tensor(table, leaf, 2), _tensor(table, leaf, 3)
-    view = tl.load(views + leaf)
-    rate, root = tl.load(rates + leaf * 4), tl.load(rates + leaf * 4 + 1)
-    decay, scale = tl.load(rates + leaf * 4 + 2), tl.load(rates + leaf * 4 + 3)
-    tested = tl.where(view == 1, tl.load(table + leaf * 8 + 4), 0)
+    param, length, size, row, here, place = _locate_rows(units, table, ROWS)
+    w, g, a, b = (
+        _tensor_pointer(table, param, 0),
+        _tensor_pointer(table, param, 1),
+        _tensor_pointer(table, param, 2),
+        _tensor_pointer(table, param, 3),
+    )
+    view = tl.load(views + param)
+    rate, root = tl.load(rates + param * 4), tl.load(rates + param * 4 + 1)
+    decay, scale = tl.load(rates + param * 4 + 2), tl.load(rates + param * 4 + 3)
+    tested = tl.where(view == 1, tl.load(table + param * 8 + 4), 0)
     ww = tl.load(sums + place * 4 + 2, row < tested, 1.0)
     uw = tl.zeros((ROWS,), tl.float32)
     for start in range(0, length, WIDTH):
@@ -181,13 +186,13 @@ def _step(
                 column = start + tl.arange(0, WIDTH)
                 at = row[:, None] * length + column[None, :]
                 inside = here[:, None] & (column < length)[None, :]
-                _again(
+                _recompute_and_move(
                     w, g, a, b, at, inside, rate, root, beta1, rest1, eps, decay, scale, along, ADAM, NESTEROV, ALIAS
                 )
 
 
 @triton.jit
-def _again(
+def _recompute_and_move(
     w,
     g,
     a,
@@ -239,13 +244,18 @@ def _layer(
     ALIAS: tl.constexpr,
 ):
     """Moves the weights of leaves that are projected as one row."""
-    leaf, length, _, row, here, _ = _where(units, table, ROWS)
-    if tl.load(views + leaf) == 2:
-        w, g, a, b = _tensor(table, leaf, 0), _tensor(table, leaf, 1), _tensor(table, leaf, 2), _tensor(table, leaf, 3)
-        rate, root = tl.load(rates + leaf * 4), tl.load(rates + leaf * 4 + 1)
-        decay, scale = tl.load(rates + leaf * 4 + 2), tl.load(rates + leaf * 4 + 3)
-        rows = tl.load(table + leaf * 8 + 4)
-        first = tl.load(table + leaf * 8 + 7)
+    param, length, _, row, here, _ = _locate_rows(units, table, ROWS)
+    if tl.load(views + param) == 2:
+        w, g, a, b = (
+            _tensor_pointer(table, param, 0),
+            _tensor_pointer(table, param, 1),
+            _tensor_pointer(table, param, 2),
+            _tensor_pointer(table, param, 3),
+        )
+        rate, root = tl.load(rates + param * 4), tl.load(rates + param * 4 + 1)
+        decay, scale = tl.load(rates + param * 4 + 2), tl.load(rates + param * 4 + 3)
+        rows = tl.load(table + param * 8 + 4)
+        first = tl.load(table + param * 8 + 7)
         uw = 0.0
         ww = 0.0
         for start in range(0, rows, BLOCK):
@@ -257,24 +267,28 @@ def _layer(
             column = start + tl.arange(0, WIDTH)
             at = row[:, None] * length + column[None, :]
             inside = here[:, None] & (column < length)[None, :]
-            _again(w, g, a, b, at, inside, rate, root, beta1, rest1, eps, decay, scale, along, ADAM, NESTEROV, ALIAS)
+            _recompute_and_move(
+                w, g, a, b, at, inside, rate, root, beta1, rest1, eps, decay, scale, along, ADAM, NESTEROV, ALIAS
+            )
 
 
-def move(rule: Rule, options: Options, leaves: list[Leaf], kept: dict[object, Any]) -> list[Seen]:
+def take_step(
+    rule: UpdateRule, options: Options, params: list[ParamTensors], cache: dict[object, Any]
+) -> list[ProjectionStats]:
     """One step of float32 leaves whose rows lie outermost in memory. kept: a dict that lives from step to step."""
-    if isinstance(rule, Adam):
-        torch._foreach_add_([leaf.step for leaf in leaves if leaf.step is not None], 1)
-    leaves = [leaf for leaf in leaves if leaf.weight.numel()]
-    if not leaves:
+    if isinstance(rule, AdamRule):
+        torch._foreach_add_([param.step for param in params if param.step is not None], 1)
+    params = [param for param in params if param.weight.numel()]
+    if not params:
         return []
-    device = leaves[0].weight.device
-    plan = _plan(leaves, kept, device)
-    table = _table(leaves, plan, kept, device)
-    rates = _rates(rule, options, leaves, device)
+    device = params[0].weight.device
+    plan = _plan(params, cache, device)
+    table = _upload_table(params, plan, cache, device)
+    rates = _build_rates(rule, options, params, device)
     sums = torch.empty(max(1, plan["rows"]), 4, dtype=torch.float32, device=device)
-    views = torch.empty(len(leaves), dtype=torch.int32, device=device)
-    norms = torch.empty(len(leaves), dtype=torch.float32, device=device)
-    adam = isinstance(rule, Adam)
+    views = torch.empty(len(params), dtype=torch.int32, device=device)
+    norms = torch.empty(len(params), dtype=torch.float32, device=device)
+    adam = isinstance(rule, AdamRule)
     if adam:
         numbers = (rule.beta1, 1 - rule.beta1, rule.beta2, 1 - rule.beta2)
         switches = {"ADAM": True, "NESTEROV": rule.nesterov, "ALIAS": False}
@@ -286,7 +300,7 @@ def move(rule: Rule, options: Options, leaves: list[Leaf], kept: dict[object, An
         if len(tested):
             tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
             _test_sums[(len(tested),)](tested, table, sums, **tile, **_PLAIN)
-    _decide[(len(leaves),)](table, sums, rates, views, norms, *test, BLOCK=1024, **_PLAIN)
+    _decide[(len(params),)](table, sums, rates, views, norms, *test, BLOCK=1024, **_PLAIN)
     for width, units, _ in plan["classes"]:
         tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
         one = width <= _WIDTHS[-1]
@@ -296,20 +310,20 @@ def move(rule: Rule, options: Options, leaves: list[Leaf], kept: dict[object, An
             tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
             own = (tested, table, sums, rates, views, *numbers[:2], eps)
             _layer[(len(tested),)](*own, BLOCK=1024, **tile, **switches, **_PLAIN)
-    if not options.watched:
+    if not options.collects_stats:
         return []
     index = plan["tested"]
     view = views.index_select(0, index)
-    return [Seen(view == 1, view == 2, norms.index_select(0, index))]
+    return [ProjectionStats(view == 1, view == 2, norms.index_select(0, index))]
 
 
-def _rates(rule: Rule, options: Options, leaves: list[Leaf], device: torch.device) -> Tensor:
+def _build_rates(rule: UpdateRule, options: Options, params: list[ParamTensors], device: torch.device) -> Tensor:
     """(leaves, 4): lr/(1−β₁ᵗ), 1/√(1−β₂ᵗ), lr·decay, 1; for an aliased buffer, which is projected whatever lr is, the
     first is 1 and the last lr."""
-    made = torch.ones(len(leaves), 4, dtype=torch.float64, device=device)
+    made = torch.ones(len(params), 4, dtype=torch.float64, device=device)
     lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
-    if isinstance(rule, Adam):
-        t = torch.stack([leaf.step for leaf in leaves if leaf.step is not None]).double()
+    if isinstance(rule, AdamRule):
+        t = torch.stack([param.step for param in params if param.step is not None]).double()
         made[:, 0] = lr / (1 - rule.beta1**t)
         made[:, 1] = (1 - rule.beta2**t).rsqrt()
     else:
@@ -318,20 +332,20 @@ def _rates(rule: Rule, options: Options, leaves: list[Leaf], device: torch.devic
     return made.float()
 
 
-def _shape(leaf: Leaf) -> tuple[int, int]:
+def _shape(param: ParamTensors) -> tuple[int, int]:
     """(rows, length). What is never projected is cut into rows of one tile's width; the last may be shorter."""
-    size = leaf.weight.numel()
-    if leaf.projects:
-        return leaf.weight.shape[leaf.axis], size // leaf.weight.shape[leaf.axis]
+    size = param.weight.numel()
+    if param.is_tested:
+        return param.weight.shape[param.axis], size // param.weight.shape[param.axis]
     return -(-size // _WIDTHS[-1]), min(size, _WIDTHS[-1])
 
 
-def _plan(leaves: list[Leaf], kept: dict[object, Any], device: torch.device) -> dict[str, Any]:
+def _plan(params: list[ParamTensors], cache: dict[object, Any], device: torch.device) -> dict[str, Any]:
     """Which program has which rows of which leaf. Programs with long rows start first, so that none is left at last."""
-    shapes = tuple((*_shape(leaf), leaf.weight.numel(), leaf.projects) for leaf in leaves)
+    shapes = tuple((*_shape(param), param.weight.numel(), param.is_tested) for param in params)
     key = ("units", shapes, device)
-    if key in kept:
-        return kept[key]
+    if key in cache:
+        return cache[key]
     units: dict[int, list[tuple[int, int, bool]]] = {}
     places: list[int] = []
     total = 0
@@ -344,41 +358,44 @@ def _plan(leaves: list[Leaf], kept: dict[object, Any], device: torch.device) -> 
         places.append(total)
         total += rows if projects else 0
 
-    def there(numbers: list[Any]) -> Tensor:
+    def to_device(numbers: list[Any]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int32).reshape(-1, 2).to(device)
 
-    kept[key] = {
+    cache[key] = {
         "shapes": shapes,
         "places": places,
         "rows": total,
         "classes": [
-            (width, there([u[:2] for u in own]), there([u[:2] for u in own if u[2]])) for width, own in units.items()
+            (width, to_device([u[:2] for u in own]), to_device([u[:2] for u in own if u[2]]))
+            for width, own in units.items()
         ],
         "tested": torch.tensor([i for i, shape in enumerate(shapes) if shape[3]], dtype=torch.int64).to(device),
         "seen": None,
-        "table": torch.empty(len(leaves), _FIELDS, dtype=torch.int64, device=device),
-        "staging": torch.empty(len(leaves), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda"),
+        "table": torch.empty(len(params), _FIELDS, dtype=torch.int64, device=device),
+        "staging": torch.empty(len(params), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda"),
     }
-    return kept[key]
+    return cache[key]
 
 
-def _table(leaves: list[Leaf], plan: dict[str, Any], kept: dict[object, Any], device: torch.device) -> Tensor:
+def _upload_table(
+    params: list[ParamTensors], plan: dict[str, Any], cache: dict[object, Any], device: torch.device
+) -> Tensor:
     """Addresses and shapes on the device, sent only when an address has changed."""
     numbers: list[int] = []
-    for leaf, (rows, length, size, projects), place in zip(leaves, plan["shapes"], plan["places"], strict=True):
-        addresses = [x.data_ptr() for x in (leaf.weight, leaf.gradient, leaf.states[0], leaf.states[-1])]
+    for param, (rows, length, size, projects), place in zip(params, plan["shapes"], plan["places"], strict=True):
+        addresses = [x.data_ptr() for x in (param.weight, param.gradient, param.states[0], param.states[-1])]
         numbers += (*addresses, rows if projects else -rows, length, size, place)
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         # replays read the staging area again: it belongs to this capture from now on
         table, staging = torch.empty_like(plan["table"]), plan["staging"]
-        kept.setdefault("captured", []).append((table, staging))
+        cache.setdefault("captured", []).append((table, staging))
         plan["staging"] = None
         if staging is None:
             raise RuntimeError("one optimizer's step was captured twice; take a step outside a capture in between")
         staging.copy_(torch.tensor(numbers).view(-1, _FIELDS))
         return table.copy_(staging, non_blocking=True)
     if plan["staging"] is None:
-        plan["staging"] = torch.empty(len(leaves), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda")
+        plan["staging"] = torch.empty(len(params), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda")
     if plan["seen"] != numbers:
         plan["seen"] = numbers
         sent = torch.tensor(numbers).view(-1, _FIELDS)

@@ -10,59 +10,59 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paribus.methods.optimizer_parts import working
+from paribus.methods.optimizer_parts import compute_dtype
 from paribus.techniques.adamp.kernels import batched, cpu
-from paribus.techniques.adamp.kernels.leaves import Leaf, Options, Rule, Seen, in_memory
+from paribus.techniques.adamp.kernels.params import Options, ParamTensors, ProjectionStats, UpdateRule, memory_layout
 
 # Where torch has the fused kernels that the batched form starts from and where it was tested; others get the reference.
 _BATCHED = ("cpu", "cuda", "meta")
-Reference = Callable[[Any, Options, Leaf], Seen | None]
-Kept = dict[object, Any]
+Reference = Callable[[Any, Options, ParamTensors], ProjectionStats | None]
+StepCache = dict[object, Any]
 
 
-def move(
+def take_step(
     optimizer: torch.optim.Optimizer,
     reference: Reference,
-    rule: Rule,
+    rule: UpdateRule,
     options: Options,
-    leaves: list[Leaf],
+    params: list[ParamTensors],
     group: dict[str, Any],
-) -> list[Seen]:
+) -> list[ProjectionStats]:
     """One step of a group's leaves. reference: the readable form, for one leaf."""
-    kept: Kept = vars(optimizer).setdefault("_kept", {})  # neither saved nor copied with the optimizer
-    alike: dict[tuple[str, torch.device, torch.dtype], list[Leaf]] = {}
-    for leaf in leaves:
-        weight = leaf.weight
-        alike.setdefault((_way(leaf, group), weight.device, weight.dtype), []).append(leaf)
-    seen: list[Seen] = []
-    for (way, _, _), members in alike.items():
-        if way == "reference":
-            seen += [s for leaf in members if (s := reference(rule, options, leaf)) is not None]
-        elif way == "native":
-            seen += cpu.move(rule, options, members)
-        elif way == "triton":
+    cache: StepCache = vars(optimizer).setdefault("_kept", {})  # neither saved nor copied with the optimizer
+    by_form: dict[tuple[str, torch.device, torch.dtype], list[ParamTensors]] = {}
+    for param in params:
+        weight = param.weight
+        by_form.setdefault((_choose_form(param, group), weight.device, weight.dtype), []).append(param)
+    stats: list[ProjectionStats] = []
+    for (form_name, _, _), members in by_form.items():
+        if form_name == "reference":
+            stats += [s for param in members if (s := reference(rule, options, param)) is not None]
+        elif form_name == "native":
+            stats += cpu.take_step(rule, options, members)
+        elif form_name == "triton":
             from paribus.techniques.adamp.kernels import cuda  # imports triton
 
-            seen += cuda.move(rule, options, members, kept)
+            stats += cuda.take_step(rule, options, members, cache)
         else:
-            seen += batched.move(rule, options, members, kept)
-    for leaf in leaves:
-        if leaf.weight is not leaf.parameter:
-            leaf.parameter.copy_(leaf.weight)
-    return seen
+            stats += batched.take_step(rule, options, members, cache)
+    for param in params:
+        if param.weight is not param.parameter:
+            param.parameter.copy_(param.weight)
+    return stats
 
 
-def _way(leaf: Leaf, group: dict[str, Any]) -> str:
-    device = leaf.weight.device.type
-    if device not in _BATCHED or not leaf.dense:
+def _choose_form(param: ParamTensors, group: dict[str, Any]) -> str:
+    device = param.weight.device.type
+    if device not in _BATCHED or not param.is_dense:
         return "reference"
     if group["fused"]:
-        if cpu.takes(leaf) and cpu.kernel(leaf.weight.dtype) is not None:
+        if cpu.is_supported(param) and cpu.kernel(param.weight.dtype) is not None:
             return "native"
         if (
             device == "cuda"
-            and leaf.weight.dtype == torch.float32
-            and (not leaf.projects or in_memory(leaf)[0] == 1)
+            and param.weight.dtype == torch.float32
+            and (not param.is_tested or memory_layout(param)[0] == 1)
             and _has_triton()
         ):
             return "triton"
@@ -71,13 +71,13 @@ def _way(leaf: Leaf, group: dict[str, Any]) -> str:
     return "batched"
 
 
-def form(optimizer: torch.optim.Optimizer) -> str:
+def describe_form(optimizer: torch.optim.Optimizer) -> str:
     """The form that takes most of this optimizer's steps here: native, triton, batched or reference."""
     group = optimizer.param_groups[0]
     weight = group["params"][0]
     if weight.device.type not in _BATCHED or (not group["fused"] and group["foreach"] is False):
         return "reference"
-    if group["fused"] and weight.device.type == "cpu" and cpu.kernel(working(weight.dtype)) is not None:
+    if group["fused"] and weight.device.type == "cpu" and cpu.kernel(compute_dtype(weight.dtype)) is not None:
         return "native"
     if group["fused"] and weight.device.type == "cuda" and weight.dtype == torch.float32 and _has_triton():
         return "triton"
@@ -89,7 +89,7 @@ def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def told(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
+def compute_diagnostics(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """Shares of the tested tensors that the last step projected, by view, and the mean ‖w‖ of those before it.
 
     Numbers without axes, 0 where no tensor was tested or projected, and before the first step. Empty if no group has
@@ -98,13 +98,13 @@ def told(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     if not any(group["diagnostics"] for group in optimizer.param_groups):
         return {}
     device = optimizer.param_groups[0]["params"][0].device
-    seen: list[Seen] = vars(optimizer).get("_seen", [])
-    if not seen:
+    stats: list[ProjectionStats] = vars(optimizer).get("_seen", [])
+    if not stats:
         nothing = torch.zeros((), device=device)
         return {f"{prefix}/{name}": nothing for name in ("projected_channel", "projected_layer", "weight_norm")}
     channel, layer, norm = (
         torch.cat([x.to(device, torch.float32) for x in xs])
-        for xs in (_of(seen, "channel"), _of(seen, "layer"), _of(seen, "norm"))
+        for xs in (_collect_field(stats, "channel"), _collect_field(stats, "layer"), _collect_field(stats, "norm"))
     )
     projected = channel + layer
     return {
@@ -114,5 +114,5 @@ def told(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     }
 
 
-def _of(seen: Iterable[Seen], name: str) -> list[Tensor]:
-    return [getattr(s, name) for s in seen]
+def _collect_field(stats: Iterable[ProjectionStats], name: str) -> list[Tensor]:
+    return [getattr(s, name) for s in stats]

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from paribus.methods.optimizer_parts import counter, scalar, with_gradients, working
+from paribus.methods.optimizer_parts import collect_with_gradients, compute_dtype, make_step_counter, to_scalar
 
 
 @dataclass(frozen=True)
-class Adam:
+class AdamRule:
     """m ← β₁m + (1−β₁)g,  v ← β₂v + (1−β₂)g²,  u = m̂ / (√v̂ + eps); nesterov looks ahead: β₁m + (1−β₁)g for m."""
 
     beta1: float
@@ -22,7 +22,7 @@ class Adam:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class MomentumRule:
     """b ← μb + (1−dampening)g,  u = b; nesterov: u = g + μb. alias: the projection changes b as well."""
 
     momentum: float
@@ -31,7 +31,7 @@ class Momentum:
     alias: bool
 
 
-Rule = Adam | Momentum
+UpdateRule = AdamRule | MomentumRule
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Options:
     delta: float
     wd_ratio: float
     eps: float
-    watched: bool  # whether a form should tell what it saw
+    collects_stats: bool  # whether a form should tell what it saw
 
 
-class Leaf(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
+class ParamTensors(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
     """One parameter's tensors, in the working dtype and the parameter's own strides.
 
     weight: the parameter itself, or a copy if that is of half precision. states: (m, v) or (b,). step: float32, no
@@ -60,12 +60,12 @@ class Leaf(NamedTuple):  # hundreds are made in a step, and a dataclass costs th
     states: tuple[Tensor, ...]
     step: Tensor | None
     axis: int
-    projects: bool
-    dense: bool
+    is_tested: bool
+    is_dense: bool
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProjectionStats:
     """Of n tensors that were tested: projected through the channel view, through the layer view, and their ‖w‖."""
 
     channel: Tensor  # (n,) bool
@@ -73,31 +73,33 @@ class Seen:
     norm: Tensor  # (n,)
 
 
-def options_of(group: dict[str, Any], decay: float) -> Options:
+def read_options(group: dict[str, Any], decay: float) -> Options:
     delta, wd_ratio, eps = (group[key] for key in ("delta", "wd_ratio", "eps"))
-    return Options(scalar(group["lr"]), decay, delta, wd_ratio, eps, group["diagnostics"])
+    return Options(to_scalar(group["lr"]), decay, delta, wd_ratio, eps, group["diagnostics"])
 
 
-def leaves_of(
+def collect_params(
     optimizer: torch.optim.Optimizer, names: tuple[str, ...], counts: bool
-) -> list[tuple[dict[str, Any], list[Leaf]]]:
+) -> list[tuple[dict[str, Any], list[ParamTensors]]]:
     """(group, leaves) of all groups. names: of the states. counts: whether steps are counted.
 
     Raises ValueError for a sparse gradient, before any state is made.
     """
     return [
-        (group, [_leaf(p, optimizer.state[p], names, counts, group) for p in members])
-        for group, members in with_gradients(optimizer)
+        (group, [_collect_param(p, optimizer.state[p], names, counts, group) for p in members])
+        for group, members in collect_with_gradients(optimizer)
     ]
 
 
-def _leaf(p: Tensor, state: dict[str, Any], names: tuple[str, ...], counts: bool, group: dict[str, Any]) -> Leaf:
+def _collect_param(
+    p: Tensor, state: dict[str, Any], names: tuple[str, ...], counts: bool, group: dict[str, Any]
+) -> ParamTensors:
     """Its state is made at the first step, and takes the parameter's layout."""
-    gradient, kind = p.grad, working(p.dtype)
+    gradient, kind = p.grad, compute_dtype(p.dtype)
     assert gradient is not None
     if state.get(names[-1]) is None:
         if counts:
-            state["step"] = counter(p)
+            state["step"] = make_step_counter(p)
         for name in names:
             state[name] = torch.zeros_like(p, dtype=kind)
     weight = p
@@ -110,16 +112,16 @@ def _leaf(p: Tensor, state: dict[str, Any], names: tuple[str, ...], counts: bool
     states = tuple([state[name] for name in names])
     dense = weight.is_contiguous()
     if not dense or not gradient.is_contiguous() or not all([s.is_contiguous() for s in states]):
-        gradient = _like(weight, gradient)
+        gradient = _match_strides(weight, gradient)
         for name, old in zip(names, states, strict=True):
-            state[name] = _like(weight, old)
+            state[name] = _match_strides(weight, old)
         states = tuple([state[name] for name in names])
         dense = is_dense(weight)
     projects = weight.ndim > 1 and weight.numel() > 0
-    return Leaf(p, weight, gradient, states, state.get("step"), group["channel_axis"], projects, dense)
+    return ParamTensors(p, weight, gradient, states, state.get("step"), group["channel_axis"], projects, dense)
 
 
-def _like(weight: Tensor, x: Tensor) -> Tensor:
+def _match_strides(weight: Tensor, x: Tensor) -> Tensor:
     """x in the strides of the weight: a copy if it has others, as after `model.to(memory_format=...)`."""
     return x if x.stride() == weight.stride() else torch.empty_like(weight).copy_(x)
 
@@ -136,11 +138,11 @@ def is_dense(x: Tensor) -> bool:
     return True
 
 
-def in_memory(leaf: Leaf) -> tuple[int, int, int]:
+def memory_layout(param: ParamTensors) -> tuple[int, int, int]:
     """(outer, rows, inner): how a dense weight lies in memory, with the channel axis in the middle."""
-    rows = leaf.weight.shape[leaf.axis]
-    inner = leaf.weight.stride(leaf.axis) if rows > 1 else leaf.weight.numel()
-    return leaf.weight.numel() // (rows * inner), rows, inner
+    rows = param.weight.shape[param.axis]
+    inner = param.weight.stride(param.axis) if rows > 1 else param.weight.numel()
+    return param.weight.numel() // (rows * inner), rows, inner
 
 
 def threshold(delta: float, size: int) -> float:

@@ -1,0 +1,25 @@
+"""Old names of this package, importable for one release more, each with a warning that says the new one."""
+
+import importlib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def old_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
+    """A module's `__getattr__` that finds old names (old -> new) and warns; any other name is an AttributeError.
+
+    Assigned under `if not TYPE_CHECKING`, since a type checker that sees it would take any name for granted.
+    """
+
+    def find(name: str) -> Any:
+        if name not in names:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        warnings.warn(
+            f"{module}.{name} is now called {names[name]}; the old name goes with the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(importlib.import_module(module), names[name])
+
+    return find
