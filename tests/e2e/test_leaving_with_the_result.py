@@ -59,7 +59,7 @@ def test_what_is_exported_predicts_what_was_evaluated(trained: Path, tmp_path: P
     from paribus.runs.saved_run import load_saved_run
 
     assert dispatch(["export", str(trained), f"--out={tmp_path}/net.safetensors"]) == 0
-    found = load_saved_run([str(trained)], "", ())
+    found = load_saved_run(trained, [], ())
     data = found.recipe.data(DeviceContext(torch.device("cpu")))
     net = library.load(tmp_path / "net.safetensors")
     with torch.no_grad():
@@ -88,11 +88,12 @@ def test_what_cannot_be_read_back_is_said(trained: Path, tmp_path: Path, capfd) 
         library.load(tmp_path / "nowhere.safetensors")
     capfd.readouterr()
     for arguments, message in (
-        (["export"], "one run folder or checkpoint is needed, found 0"),
-        (["export", str(trained), "--out"], "a file name should follow"),
+        (["export"], "paribus export: the following arguments are required: RUN|CHECKPOINT;"),
+        (["export", str(trained), "--out"], "argument --out: expected one argument"),
         (["export", str(trained), "--out=net.bin"], "should end in .safetensors"),
         (["export", str(trained), "--out=/proc/net.safetensors"], "cannot be written"),
         (["export", str(trained), "seed=1"], "seed: cannot be overridden here"),
+        (["export", str(trained), "data.root=x", "another"], "one run folder or checkpoint is needed, found 2"),
         (["export", "nowhere"], "no run or checkpoint there"),
     ):
         assert dispatch(arguments) == 2

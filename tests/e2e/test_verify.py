@@ -208,7 +208,8 @@ def refused(folder: Path, *options: str) -> str:
 def test_what_cannot_be_replayed_is_one_line(the_run: Path, copy: Path, tmp_path: Path) -> None:
     assert "no run there" in refused(tmp_path / "nowhere")
     assert "one run folder is needed" in refused(the_run, "another")
-    assert "--steps: should be at least 1" in refused(the_run, "--steps=0")
+    assert "--steps: found '0'; should be a whole number, at least 1" in refused(the_run, "--steps=0")
+    assert "--span: not allowed with argument --steps" in refused(the_run, "--steps=1", "--span=0:1")
     assert "unrecognized arguments: --stepps" in refused(the_run, "--stepps=3")
     assert "--span: found 5; should be A:B" in refused(the_run, "--span=5")
     assert "cannot begin after step 13; it can after 0, 10, 20, 27, 30, 40, 50" in refused(the_run, "--span=13:20")

@@ -227,7 +227,7 @@ def test_taken_back(cluster: Path, paribus: Run, folder: Path) -> None:
     send(paribus, folder)
     job_of(paribus, folder, "baseline/s0")
     told = paribus("study", "cancel", "study", cwd=folder)
-    assert told.stdout == "2 cells taken back; the same study run command sends them again\n"
+    assert told.stdout == "2 cells cancelled; the same study run command submits them again\n"
     until(lambda: states(paribus, folder) == ["cancelled", "cancelled"])
 
 

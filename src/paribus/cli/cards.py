@@ -1,4 +1,4 @@
-"""`paribus cards`: the technique cards in docs/cards, checked against the code, or written anew.
+"""`paribus cards`: the technique cards in docs/cards, checked against the code, or rewritten.
 
 A card has two parts. Above the marker a person writes what to expect of the technique. Below it stands what is known
 elsewhere, once: the account in the technique's own docstring, its settings from the dataclass, the paper's values and
@@ -12,12 +12,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
 from paribus.cli.results import STUDIES, analyse_study
 from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.exit_codes import OK
 from paribus.study.report.results_table import Claim, build_claims, format_claims_table
 from paribus.study.spec import RESULTS
 
@@ -31,36 +32,24 @@ _MEASURED = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"cards: {message} (paribus cards --help)")
-
-
-def run(arguments: list[str]) -> int:
+def run(args: argparse.Namespace) -> int:
     """Check that every card is up to date, print one, or write them."""
-    parser = _Parser(prog="paribus cards", description="Run it from the top of a checkout.")
-    parser.add_argument("name", nargs="?", metavar="NAME", help="print this technique's card as it should be")
-    parser.add_argument("--write", action="store_true", help="write all cards anew; without it they are only checked")
-    try:
-        options = parser.parse_args(arguments)
-    except SystemExit:  # --help has printed
-        return 0
     cards = build_cards(Path.cwd())
-    if options.name is not None and options.name not in cards:
-        raise ConfigError(f"cards: there is no card {options.name}; there are {', '.join(cards)}")
-    if options.name is not None:
-        print(cards[options.name], end="")
-        return 0
+    if args.name is not None and args.name not in cards:
+        raise ConfigError(f"cards: there is no card {args.name}; there are {', '.join(cards)}")
+    if args.name is not None:
+        print(cards[args.name], end="")
+        return OK
     stale = [name for name, text in cards.items() if (CARDS / f"{name}.md").read_text() != text]
-    if options.write:
+    if args.write:
         for name in stale:
             (CARDS / f"{name}.md").write_text(cards[name])
         print(f"{len(stale)} of {len(cards)} cards written")
-        return 0
+        return OK
     if stale:
         raise RunFailed(f"cards not up to date: {', '.join(stale)}; paribus cards --write")
     print(f"{len(cards)} cards are up to date")
-    return 0
+    return OK
 
 
 def read_papers(root: Path) -> dict[str, Any]:

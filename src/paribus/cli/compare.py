@@ -8,11 +8,9 @@ from typing import Any
 
 import yaml
 
-from paribus.cli.gate import GATE_HELP, add_gate_options, parse_conditions, parse_margin_option, report_gate, run_gate
-from paribus.cli.options import Parser, parsed
+from paribus.cli.gate import parse_conditions, parse_margin_option, report_gate, run_gate
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.core.exit_codes import OK
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.identity import computed_part
 from paribus.study import rows as record
@@ -37,27 +35,24 @@ class Side:
     rows: tuple[Row, ...]
 
 
-def run(arguments: Sequence[str]) -> int:
-    asked = parsed(_parser(), arguments)
-    if asked is None:
-        return OK
-    conditions, margin = parse_conditions(asked), parse_margin_option(asked, asked.metric)
-    one, other = side_of(asked.runs), side_of(asked.against)
+def run(args: argparse.Namespace) -> int:
+    conditions, margin = parse_conditions(args), parse_margin_option(args, args.metric)
+    one, other = read_side(args.runs), read_side(args.against)
     if one.arm == other.arm:
         one, other = _renamed(one, f"{one.arm} (A)"), _renamed(other, f"{other.arm} (B)")
     _same_data(one, other)
     rows = (*one.rows, *other.rows)
-    if not any(asked.metric in row.metrics for row in rows):
+    if not any(args.metric in row.metrics for row in rows):
         known = sorted({key for row in rows for key in row.metrics})
-        raise ConfigError(f"--metric {asked.metric}: no run has it; there are {', '.join(known) or 'none'}")
+        raise ConfigError(f"--metric {args.metric}: no run has it; there are {', '.join(known) or 'none'}")
     analysis = analyse(
         AnalysisSpec(
             name=f"{one.arm} against {other.arm}",
             question=f"What is {one.arm} worth against {other.arm}?",
             arms={other.arm: other.techniques, one.arm: one.techniques},
             pairs=((one.arm, other.arm),),
-            metric=asked.metric,
-            higher_is_better=not (asked.lower_is_better or asked.metric.endswith("loss")),
+            metric=args.metric,
+            higher_is_better=not (args.lower_is_better or args.metric.endswith("loss")),
             margin=margin or 0.0,
             factors={},
         ),
@@ -71,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
             f"The recipes differ in more than techniques and seed: {keys}. What is measured is all of it together."
         )
         report = replace(report, cautions=(caution, *report.cautions), troubles=("recipes differ", *report.troubles))
-    found = run_gate(asked, analysis, conditions)
+    found = run_gate(args, analysis, conditions)
     print(f"## {report.title}\n")
     for verdict in report.verdicts:
         print(f"**{escape_markdown(verdict.said)}** {escape_markdown(verdict.numbers)}\n")
@@ -79,29 +74,12 @@ def run(arguments: Sequence[str]) -> int:
         print(f"> {escape_markdown(text)}\n")
     tables = [format_table(table) for s in report.sections if s.key in SHOWN for table in s.tables]
     print("\n\n".join(tables))
-    return report_gate(asked, analysis, report, found)
+    return report_gate(args, analysis, report, found)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="paribus compare",
-        description="Compare runs with others by their last step, paired by seed, as a study does but without one.",
-        epilog=GATE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of one recipe, one a seed")
-    parser.add_argument(
-        "--against", nargs="+", type=Path, metavar="RUN", required=True, help="run folders to compare with"
-    )
-    parser.add_argument("--metric", default="val/acc1", help="default: val/acc1")
-    parser.add_argument("--lower-is-better", action="store_true", help="so it is anyway for metrics that end in loss")
-    add_gate_options(parser, "0, and then nothing can be called equivalent")
-    return parser
-
-
-def side_of(paths: Sequence[Path]) -> Side:
+def read_side(paths: Sequence[Path]) -> Side:
     """Raises ConfigError for what is no finished run, another recipe among them, or a seed that is there twice."""
-    folders = [path.expanduser() for path in paths if not _is_log(path, paths)]
+    folders = [path for path in paths if not _is_log(path, paths)]
     configs = {folder: runfolder.read_config(folder) for folder in folders}
     recipes = {folder: _recipe(config) for folder, config in configs.items()}
     first = folders[0]
@@ -109,8 +87,8 @@ def side_of(paths: Sequence[Path]) -> Side:
         if unlike := diff_recipes(recipes[first], recipes[folder]):
             keys = format_list(f"{key} is {was} and {now}" for key, was, now in unlike)
             raise ConfigError(
-                f"{first} and {folder} are on the same side but differ in more than the seed: {keys}; compare them "
-                f"one by one"
+                f"{first} and {folder} are on the same side but differ in more than the seed: {keys}; "
+                "compare them one by one"
             )
     techniques = tuple(configs[first].get("techniques") or ())
     arm = "+".join(techniques) or "baseline"
@@ -131,9 +109,10 @@ def _is_log(path: Path, paths: Sequence[Path]) -> bool:
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config computes, but for the seed."""
+    """What a config computes, but for the seed. No transforms at all are no key, as in an overlay that adds some."""
     try:
-        return {key: value for key, value in computed_part(config).items() if key != "seed"}
+        computed = computed_part(config)
+        return {key: value for key, value in computed.items() if key != "seed" and (key, value) != ("transforms", [])}
     except (KeyError, AttributeError) as error:
         raise ConfigError(f"{runfolder.CONFIG} is not whole: {error}") from error
 

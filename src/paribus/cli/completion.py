@@ -1,18 +1,22 @@
 """`paribus completion SHELL` prints a script for a shell's Tab key; the script asks `paribus _complete WORDS...`.
 
-Answers come from the config files and the folders that are there, within some 50 ms: no torch, no Hydra.
+Commands, flags and choices are those of the tree of commands (tree.py); an argument says there what its value completes
+to. Names come from the config files and the folders that are there. All within some 50 ms: no torch, no Hydra.
 """
 
+import argparse
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from paribus.cli.list import GROUPS
+from paribus.cli import tree
+from paribus.cli.arguments.others import SHELLS
+from paribus.cli.options import Kind, Parser, completion_of
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import OK
+from paribus.data.trees.names import FOLDER, names
 from paribus.recipe.configs import find_config_folder, list_options
-
-USAGE = "usage: paribus completion bash|zsh|fish"
 
 # COMP_LINE and not COMP_WORDS, because bash ends a word at "=" (unless in quotes) and wants back what follows the last
 _BASH = """\
@@ -53,81 +57,81 @@ function __paribus_complete
 end
 complete -c paribus -f -a '(__paribus_complete)'
 """
-SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+SCRIPTS = dict(zip(SHELLS, (_BASH, _ZSH, _FISH), strict=True))
 
-_FLAGS = {
-    "train": ("--cfg", "--config-dir", "--help", "--multirun", "--quiet"),
-    "eval": ("--help",),
-    "export": ("--help", "--out"),
-    "verify": ("--help", "--json", "--span", "--steps", "--tolerance"),
-    "list": ("--help",),
-    "compare": ("--against", "--fail-if", "--help", "--json", "--junit", "--margin", "--metric"),
-    "study": (
-        "--fail-if",
-        "--help",
-        "--json",
-        "--junit",
-        "--margin",
-        "--power",
-        "--repeat",
-        "--workers",
-        "--cluster",
-        "--dry-run",
-        "--template",
-    ),
-    "bench": ("--help",),
-    "cards": ("--write",),
-    "results": ("--help", "--write"),
-    "wandb": ("--help", "--offline"),
-    "data": ("--allow-missing", "--deep", "--download", "--help", "--list", "--on-error", "--out", "--root", "--size"),
-}
-_ACTIONS = {
-    "study": ("plan", "run", "status", "report", "import", "cancel"),
-    "bench": ("techniques", "loop", "data", "start"),
-    "wandb": ("sync",),
-    "data": ("prepare", "check", "list"),
-}
+_FOLDER_KEYS = ("data.root", "data.pack", "paths.runs")  # of the config; their values are folders
+_MANY = ("*", "+")  # nargs of arguments that take several words
 
 
-def run(arguments: list[str]) -> int:
-    if arguments in (["-h"], ["--help"]):
-        print(USAGE)
-        return 0
-    if len(arguments) != 1 or arguments[0] not in SCRIPTS:
-        raise ConfigError(f"completion {' '.join(arguments)}: no such shell; {USAGE}")
-    print(SCRIPTS[arguments[0]], end="")
-    return 0
+def run(args: argparse.Namespace) -> int:
+    print(SCRIPTS[args.shell], end="")
+    return OK
 
 
-def run_complete(arguments: list[str]) -> int:
+def complete(words: list[str]) -> int:
     """The words after `paribus`, the last one unfinished; prints what it may become, one a line."""
-    for found in candidates(arguments):
+    for found in candidates(words):
         print(found)
-    return 0
+    return OK
 
 
-def candidates(words: list[str]) -> list[str]:
+def candidates(words: Sequence[str]) -> list[str]:
     """What the last word may become. Ends in = or / where the word goes on after it."""
-    from paribus.cli.main import COMMANDS
+    *before, word = words or [""]
+    try:
+        found, rest = tree.find(before)
+    except ConfigError:  # no such command
+        return []
+    if found[-1].commands and not word.startswith("-"):
+        return _starting(word, found[-1].listed()) if not rest else []
+    parser = tree.parser_of(found)
+    option, before_it = _place(parser, rest)
+    if word.startswith("-"):
+        flag, assigned, value = word.partition("=")
+        action = parser.flags().get(flag)
+        if not assigned:
+            return _flags(parser, word)
+        return [f"{flag}={v}" for v in _values(action, value)] if action is not None else []
+    if option is not None:
+        return _values(option, word)
+    return next((values for action in _open(parser, before_it) if (values := _values(action, word))), [])
 
-    command, last = words[0] if words else "", words[-1] if words else ""
-    if len(words) <= 1:
-        shown = [name for name in COMMANDS if name[0] != "_"]
-        return _starting(last, [*shown, *(("--help", "--version") if last else ())])
-    if words[-2] in ("--config-dir", "--out", "--root"):
-        return _folders(last, runs=False)
-    if last.startswith("-"):
-        return _starting(last, [*_FLAGS.get(command, ()), *(["--json"] if words[:2] == ["list", "runs"] else [])])
-    if command == "train":
-        return ["job"] if words[-2] == "--cfg" else _override(last)
-    if command in ("eval", "export", "verify", "compare"):
-        other_data = command == "eval" and last.startswith("data")
-        return _override(last, ("data",)) if other_data else _folders(last, runs=True)
-    if command == "list":
-        return _starting(last, [*GROUPS, "runs"]) if len(words) == 2 else _folders(last, runs=False)
-    if command in _ACTIONS:
-        return _starting(last, _ACTIONS[command]) if len(words) == 2 else _folders(last, runs=False)
-    return _starting(last, SCRIPTS) if command == "completion" and len(words) == 2 else []
+
+def _place(parser: Parser, words: Sequence[str]) -> tuple[argparse.Action | None, int]:
+    """The option whose value comes after these words, None where a positional does, and how many of those there are."""
+    flags = parser.flags()
+    option, positionals = None, 0
+    for word in words:
+        if word.startswith("-"):
+            action = flags.get(word)  # None as well for --flag=VALUE, after which no value comes
+            option = action if action is not None and action.nargs != 0 else None
+        elif option is None:
+            positionals += 1
+        elif option.nargs not in _MANY:
+            option = None
+    return option, positionals
+
+
+def _open(parser: Parser, given: int) -> list[argparse.Action]:
+    """The positionals that may come after as many as are given."""
+    actions = parser.positionals()
+    return actions[given:] or [action for action in actions[-1:] if action.nargs in _MANY]
+
+
+def _flags(parser: Parser, start: str) -> list[str]:
+    return _starting(start, sorted(flag for flag in parser.flags() if flag.startswith("--")))
+
+
+def _values(action: argparse.Action, word: str) -> list[str]:
+    """What the value of an argument may become."""
+    what = completion_of(action)
+    if action.choices is not None:
+        return _starting(word, action.choices)
+    if what is None:
+        return []
+    if isinstance(what, str):
+        return _KINDS[what](word)
+    return _folder_of_key(word) or _starting(word, what)
 
 
 def _starting(start: str, names: Iterable[str]) -> list[str]:
@@ -145,8 +149,8 @@ def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
             return _starting(word, sorted(f"{group}.{key}=" for key in keys))
         own = [] if only else [k for k in _keys("train") if k not in ("overlays", "hydra", *groups)]
         return _starting(word, [f"{k}=" for k in (*groups, *own)])
-    if key in ("data.root", "paths.runs"):
-        return [f"{key}={folder}" for folder in _folders(value, runs=False)]
+    if found := _folder_of_key(word):
+        return found
     if key not in groups:
         return []
     # of a list, and of what a sweep goes over, the last item is being written
@@ -161,16 +165,37 @@ def _keys(config: str) -> list[str]:
     return [key for key in re.findall(r"^(\w+):", text, flags=re.MULTILINE) if key not in ("_target_", "defaults")]
 
 
-def _folders(word: str, runs: bool) -> list[str]:
-    """Folders that continue a path. With `runs`, run folders are whole words, and those under ./runs come unasked."""
+def _folder_of_key(word: str) -> list[str]:
+    """The value of an override that names a folder."""
+    key, _, value = word.partition("=")
+    return [f"{key}={folder}" for folder in _paths(value)] if key in _FOLDER_KEYS else []
+
+
+def _paths(word: str, whole: str = "", home: str = "", files: bool = False) -> list[str]:
+    """Folders, and maybe files, that continue a path. whole: a file that makes a folder a whole word, as config.yaml
+    does; such ones under ./home come even if it is not named."""
     parent, _, begun = word.rpartition("/")
-    if runs and not parent and "runs".startswith(begun) and (found := _folders("runs/", runs)):
+    if home and not parent and home.startswith(begun) and (found := _paths(f"{home}/", whole, files=files)):
         return found
     here = Path(parent or ("/" if word.startswith("/") else ".")).expanduser()
     try:
-        names = sorted(path for path in here.iterdir() if path.is_dir() and path.name.startswith(begun))
-    except OSError:
+        found = sorted(path for path in here.iterdir() if path.name.startswith(begun) and (files or path.is_dir()))
+    except (OSError, RuntimeError):  # of a user's home that is not there
         return []
     prefix = word[: len(word) - len(begun)]
-    shown = [path for path in names if begun.startswith(".") or not path.name.startswith(".")]
-    return [prefix + path.name + ("" if runs and (path / runfolder.CONFIG).is_file() else "/") for path in shown]
+    shown = [path for path in found if begun.startswith(".") or not path.name.startswith(".")]
+    ended = [not path.is_dir() or bool(whole and (path / whole).is_file()) for path in shown]
+    return [f"{prefix}{path.name}{'' if end else '/'}" for path, end in zip(shown, ended, strict=True)]
+
+
+_KINDS: dict[Kind, Callable[[str], list[str]]] = {
+    "run": lambda word: _paths(word, runfolder.CONFIG, "runs"),
+    "run or file": lambda word: _paths(word, runfolder.CONFIG, "runs", files=True),
+    "study": lambda word: _paths(word, "study.yaml", "experiments"),
+    "folder": _paths,
+    "file": lambda word: _paths(word, files=True),
+    "data set": lambda word: _starting(word, [*names(), FOLDER]),
+    "card": lambda word: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
+    "override": _override,
+    "data override": lambda word: _override(word, ("data",)) if word.startswith("data") else [],
+}

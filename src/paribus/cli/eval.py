@@ -1,9 +1,12 @@
 """`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or on others of the same kind."""
 
+import argparse
 from dataclasses import asdict
 from typing import Any
 
+from paribus.cli.arguments.trained import EVAL_KEYS, split_run
 from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import OK
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
@@ -12,26 +15,15 @@ from paribus.recipe.build import build_evaluators, build_method, explain_build_e
 from paribus.recipe.recipe import rebuild_recipe
 from paribus.runs.saved_run import SavedRun, load_saved_run
 
-USAGE = (
-    "usage: paribus eval RUN|CHECKPOINT [data.root=DIR] [data.pack=DIR] [data=NAME data.KEY=VALUE ...] "
-    "[runtime.KEY=VALUE] [packages=[NAME]]"
-)
 
-_HERE = ("data.root", "data.pack", "data.workers", "packages", "runtime.")  # what may differ from where it was trained
-
-
-def run(arguments: list[str]) -> int:
-    if arguments in (["-h"], ["--help"]):
-        print(
-            f"{USAGE}\n\ndata=NAME evaluates on another data set of as many classes, normalised as the run's own was."
-        )
-        return 0
-    named = [a for a in arguments if a.startswith("data=")]
-    of_data = [a for a in arguments if a.startswith("data.")] if named else []
-    found = load_saved_run([a for a in arguments if a not in named + of_data], USAGE, _HERE)
+def run(args: argparse.Namespace) -> int:
+    where, overrides = split_run(args, "run folder or checkpoint")
+    named = [o for o in overrides if o.startswith("data=")]
+    of_data = [o for o in overrides if o.startswith("data.")] if named else []
+    found = load_saved_run(where, [o for o in overrides if o not in named + of_data], EVAL_KEYS)
     recipe = found.recipe
     if named:
-        recipe = rebuild_recipe({**recipe.config, "data": _other_data(found, named + of_data)})
+        recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, named + of_data)})
 
     place = make_device_context(recipe, apply_runtime(recipe.runtime, World()), World())
     with explain_build_errors("data"):
@@ -41,16 +33,14 @@ def run(arguments: list[str]) -> int:
     with explain_build_errors("model"):
         method = build_method(recipe, data, place)
         method.load_state_dict(found.checkpoint.method)
-    print(
-        f"{found.folder.name} after step {found.checkpoint.step}"
-        + (f", on {' '.join(named + of_data)}" if named else "")
-    )
+    other = f", on {' '.join(named + of_data)}" if named else ""
+    print(f"{found.folder.name} after step {found.checkpoint.step}{other}")
     for key, value in sorted(evaluate(method, evaluators, data.splits).items()):
         print(f"  {key:<16} {value:.6f}")
-    return 0
+    return OK
 
 
-def _other_data(found: SavedRun, overrides: list[str]) -> dict[str, Any]:
+def _compose_data(found: SavedRun, overrides: list[str]) -> dict[str, Any]:
     """The config of another data set, with the mean and deviation that the network was trained with."""
     from paribus.recipe.compose import compose_config
 

@@ -1,5 +1,6 @@
-"""`paribus list`: what there is to choose from, and the runs under a folder. Needs no torch."""
+"""`paribus list`: what there is to choose from, and the runs and studies under a folder. Needs no torch."""
 
+import argparse
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -9,60 +10,63 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from paribus.cli.arguments.others import GROUPS
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import OK
 from paribus.core.lock import find_holder
 from paribus.core.terminal import find_console
 from paribus.recipe.configs import list_options
 
-GROUPS = {
-    "techniques": "technique",
-    "models": "model",
-    "experiments": "experiment",
-    "methods": "method",
-    "data": "data",
-    "optimizers": "optimizer",
-    "schedules": "schedule",
-}
-USAGE = f"usage: paribus list {'|'.join(GROUPS)} | paribus list runs [FOLDER] [--json] | paribus list studies [FOLDER]"
 _COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
 _TAIL = 65536  # bytes of the record that are read of a run without a summary: some 200 entries
 
 
-def run(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
-        return 0
-    what, rest = arguments[0], [a for a in arguments[1:] if a != "--json"]
-    if what == "runs" and len(rest) <= 1 and not any(a.startswith("-") for a in rest):
-        return _runs(Path(rest[0] if rest else "runs"), "--json" in arguments)
-    if what == "studies" and len(rest) <= 1:
-        return _studies(Path(rest[0] if rest else "experiments"))
-    if what not in GROUPS or arguments[1:]:
-        raise ConfigError(f"list {' '.join(arguments)}: nothing of this kind; {USAGE}")
-    found = list_options(GROUPS[what])
+def list_group(args: argparse.Namespace) -> int:
+    """The configs of a group, each with what it is about."""
+    found = list_options(GROUPS[args.typed[1]])
     width = max(len(name) for name in found)
     for name, headline in found.items():
         print(f"{name:<{width}}  {headline}".rstrip())
-    return 0
+    return OK
 
 
-def _studies(folder: Path) -> int:
+def list_studies(args: argparse.Namespace) -> int:
     """The studies under a folder, each with its question."""
     from paribus.study.spec import load_study
 
     found: dict[str, str] = {}
-    for path in sorted(folder.glob("*/study.yaml")):
+    for path in sorted(args.folder.glob("*/study.yaml")):
         try:
             found[str(path.parent)] = load_study(path.parent).spec.question
         except ConfigError as error:
             found[str(path.parent)] = f"unreadable: {error}"
     if not found:
-        raise ConfigError(f"{folder}: no study there (a folder with a study.yaml)")
+        raise ConfigError(f"{args.folder}: no study there (a folder with a study.yaml)")
     width = max(len(name) for name in found)
     for name, question in found.items():
         print(f"{name:<{width}}  {question}")
-    return 0
+    return OK
+
+
+def list_runs(args: argparse.Namespace) -> int:
+    """The runs under a folder: a table on a terminal, else aligned columns, or JSON."""
+    folder, rows = args.folder, found_runs(args.folder)
+    if args.json:
+        print(json.dumps([{**asdict(row), "folder": str(folder / row.run)} for row in rows], indent=2))
+        return OK
+    if not rows:
+        print(f"no runs under {folder}")
+        return OK
+    screen = find_console()
+    if screen is None:
+        print("\n".join(plain(rows)))
+        print(f"\nunder {folder.resolve()}")
+    else:
+        screen.print(table(rows, screen.width))
+        notes = [f"{row.run} {row.state}: {row.note}" for row in rows if row.note]
+        screen.print("\n".join(["", *notes, f"{_count(rows)} under {folder.resolve()}"]), soft_wrap=True)
+    return OK
 
 
 @dataclass(frozen=True)
@@ -168,29 +172,10 @@ def _length(path: Path, damaged: list[str]) -> str:
     return found[1]
 
 
-def _runs(folder: Path, as_json: bool) -> int:
-    rows = found_runs(folder)
-    if as_json:
-        print(json.dumps([{**asdict(row), "folder": str(folder / row.run)} for row in rows], indent=2))
-        return 0
-    if not rows:
-        print(f"no runs under {folder}")
-        return 0
-    screen = find_console()
-    if screen is None:
-        print("\n".join(plain(rows)))
-        print(f"\nunder {folder.resolve()}")
-    else:
-        screen.print(table(rows, screen.width))
-        notes = [f"{row.run} {row.state}: {row.note}" for row in rows if row.note]
-        screen.print("\n".join(["", *notes, f"{_count(rows)} under {folder.resolve()}"]), soft_wrap=True)
-    return 0
-
-
 def _count(rows: Sequence[Row]) -> str:
     states = [row.state for row in rows]
-    told = [f"{states.count(state)} {state}" for state in _COLOURS if state in states]
-    return f"{len(rows)} run{'s' * (len(rows) != 1)} ({', '.join(told)})"
+    counts = [f"{states.count(state)} {state}" for state in _COLOURS if state in states]
+    return f"{len(rows)} run{'s' * (len(rows) != 1)} ({', '.join(counts)})"
 
 
 _COLUMNS: dict[str, Callable[[Row], str]] = {  # the last ones are dropped first where there is no room

@@ -1,13 +1,13 @@
-"""The command line: finds the subcommand and turns what went wrong into one line and an exit code.
+"""The command line: finds the command and turns what went wrong into one line and an exit code.
 
 Imports nothing heavy, so that `paribus --help` answers at once.
 """
 
 import errno
-import importlib
 import os
 import signal
 import sys
+import textwrap
 import threading
 import traceback
 from contextlib import suppress
@@ -15,51 +15,11 @@ from types import FrameType
 from typing import NoReturn, TextIO, cast
 
 from paribus import __version__
+from paribus.cli import tree
+from paribus.cli.options import exit_codes
 from paribus.core.errors import ConfigError, RunFailed
-from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
+from paribus.core.exit_codes import BAD_CONFIG, FAILED, INTERRUPTED, MISMATCH, OK, REQUEUE, STUDY_FAILED
 from paribus.core.terminal import TolerantStdout
-
-HELP = """\
-paribus: what a vision training technique is worth, all else being equal.
-
-  paribus train experiment=quickstart technique=cutmix    train, evaluate, record; again to resume; -q for less
-  paribus train --help                                    every setting, with its default
-  paribus eval RUN|CHECKPOINT [data.root=DIR]             evaluate a trained network again
-  paribus export RUN|CHECKPOINT                           weights as safetensors, for paribus.load and plain torch
-  paribus verify RUN [--steps K | --span A:B]             train it again, or a part: are the bits the same?
-  paribus study plan|run|status|cancel|import FOLDER      many runs as one answer; run again to go on
-  paribus study report FOLDER                             verdicts, tables, figures; --fail-if makes it a gate
-  paribus compare RUN... --against RUN...                 the same statistics for any finished runs
-  paribus wandb sync RUN [--offline]                      tell Weights & Biases of a run again, from its record
-  paribus data prepare|check|list                         sets of images: checked, packed once, listed
-  paribus list techniques|models|experiments|data|runs|studies
-  paribus bench techniques|loop|data|start [--quick]      speed, beside the public implementations installed
-  paribus cards [NAME] [--write]                          the technique cards of a checkout, checked or written anew
-  paribus results [--write]                               README's table and all reports, from the rows on record
-  paribus completion bash|zsh|fish                        a script for the Tab key
-
-Exit codes: 0 done, or done before; 1 failed; 2 the input is wrong; 3 a study ended with failures; 4 a replay
-differs; 75 stopped with a checkpoint, run again to go on.
-PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie."""
-
-
-# the subcommand, and the file of paribus.cli whose `run`, or other function, takes its arguments
-COMMANDS = {
-    "train": "train",
-    "eval": "eval",
-    "export": "export",
-    "verify": "verify",
-    "study": "study.commands",
-    "compare": "compare",
-    "wandb": "wandb",
-    "list": "list",
-    "data": "data",
-    "bench": "bench",
-    "cards": "cards",
-    "results": "results",
-    "completion": "completion",
-    "_complete": "completion:run_complete",  # what the shells' scripts call
-}
 
 
 def main() -> NoReturn:
@@ -88,33 +48,53 @@ def main() -> NoReturn:
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     """Ctrl-C before training listens to it. As an exception it would be turned into others by what torch imports."""
     os.write(2, b"paribus: interrupted\n")
-    os._exit(130)
+    os._exit(INTERRUPTED)
 
 
-def dispatch(arguments: list[str]) -> int:
+def dispatch(words: list[str]) -> int:
     """Run a command line and return its exit code."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP)
+    if not words or words[0] in (*tree.HELP, "help"):
+        print(_help())
         return OK
-    if arguments[0] in ("-V", "--version"):
+    if words[0] in ("-V", "--version"):
         print(f"paribus {__version__}")
         return OK
-    if arguments[0] not in COMMANDS:
-        there = ", ".join(name for name in COMMANDS if name[0] != "_")
-        return complain(f"{arguments[0]}: no such command; there are {there} (paribus --help)", BAD_CONFIG)
     try:
+        found, rest = tree.find(words)
+        command = found[-1]
+        if command.commands:  # none of them is named
+            tree.parser_of(found).print_help()
+            return OK
         if "RANK" in os.environ:
             from paribus.engine.world import end_with_launcher
 
             end_with_launcher()
-        if arguments[0] == "train":
+        if command.name == "train":
             _leave_while_starting()
-        module, _, function = COMMANDS[arguments[0]].partition(":")
-        return getattr(importlib.import_module(f"paribus.cli.{module}"), function or "run")(arguments[1:])
+        args = rest if command.raw else tree.read(found, rest)
+        return OK if args is None else tree.load(command)(args)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
+
+
+def _help() -> str:
+    codes = {
+        OK: "done, or done before",
+        FAILED: "failed",
+        BAD_CONFIG: "the input is wrong",
+        STUDY_FAILED: "a study ended with failures",
+        MISMATCH: "a replay differs",
+        REQUEUE: "stopped with a checkpoint, run again to continue",
+    }
+    return (
+        "paribus: what a vision training technique is worth, all else being equal.\n\n"
+        f"{tree.overview()}\n\n"
+        f"{textwrap.fill(exit_codes(codes), 110)}\n"
+        "PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie.\n"
+        "paribus COMMAND --help says more on each command."
+    )
 
 
 def _leave_while_starting() -> None:

@@ -1,20 +1,111 @@
-"""A command line's options; what is wrong with them is one line, as everywhere."""
+"""What the arguments of every command are made of: the parser, the types of values, what a value completes to.
+
+Imports nothing but argparse, because the Tab key waits for it.
+"""
 
 import argparse
-from collections.abc import Sequence
-from typing import NoReturn
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
 
 from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import BAD_CONFIG, OK
+
+# what a value may complete to besides fixed words; completion.py looks each of them up
+Kind = Literal["run", "run or file", "study", "folder", "file", "data set", "card", "override", "data override"]
+_COMPLETES = "completes"  # the attribute of an argparse action
+
+
+class _HelpFormatter(argparse.HelpFormatter):
+    """Fills running text, and leaves a paragraph with indented lines as it is: a table, a list of commands."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):  # whose names are indented, which argparse does not count
+            self._action_max_length += self._indent_increment
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        shown: list[str] = []
+        for paragraph in text.strip("\n").split("\n\n"):
+            kept = paragraph.startswith(" ") or "\n " in paragraph
+            shown.append(paragraph if kept else super()._fill_text(paragraph, width, indent))
+        return "\n\n".join(shown)
 
 
 class Parser(argparse.ArgumentParser):
+    """The arguments of a command. What is wrong with a command line is one line, as everywhere."""
+
+    def __init__(self, prog: str | None = None, **kwargs: Any) -> None:
+        super().__init__(prog, formatter_class=_HelpFormatter, **kwargs)
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{self.prog}: {message}; {self.prog} --help names the options")
 
+    def flags(self) -> dict[str, argparse.Action]:
+        """Every spelling of every option."""
+        return {flag: action for action in self._actions for flag in action.option_strings}
 
-def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace | None:
-    """The options; None if they asked for help, which has been printed. Raises ConfigError."""
+    def positionals(self) -> list[argparse.Action]:
+        return [a for a in self._actions if not a.option_strings and not isinstance(a, argparse._SubParsersAction)]
+
+    def commands(self) -> dict[str, "Parser"]:
+        """The sub-commands."""
+        groups = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return {name: parser for group in groups for name, parser in group.choices.items()}
+
+
+def parse(parser: Parser, words: Sequence[str]) -> argparse.Namespace | None:
+    """The arguments; None if the words ask for help, which has been printed. Raises ConfigError."""
     try:
-        return parser.parse_args(arguments)
+        return parser.parse_intermixed_args(words)
     except SystemExit:  # how argparse ends --help
         return None
+
+
+def path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # Path.expanduser raises where there is no such user
+
+
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The type of a whole number within bounds."""
+    wanted = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
+
+    def convert(text: str) -> int:
+        # longer ones than 18 digits are no count of anything, and int() refuses some
+        if not text.isdecimal() or len(text) > 18 or int(text) < least or (most is not None and int(text) > most):
+            raise argparse.ArgumentTypeError(f"found {text!r}; should be {wanted}")
+        return int(text)
+
+    return convert
+
+
+count = whole_number(1)
+
+
+def amount(text: str) -> float:
+    """The type of a number that is 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}; should be a number, 0 or more")
+    return value
+
+
+def completes(action: argparse.Action, what: Kind | tuple[str, ...]) -> None:
+    """Say what the value of an argument completes to: a kind that is looked up, or one of these words."""
+    setattr(action, _COMPLETES, what)
+
+
+def completion_of(action: argparse.Action) -> Kind | tuple[str, ...] | None:
+    return getattr(action, _COMPLETES, None)
+
+
+def exit_codes(meanings: Mapping[int, str] | None = None) -> str:
+    """The last line of a command's help. meanings: of its exit codes, where they are not the usual ones."""
+    usual = {OK: "done", BAD_CONFIG: "the input is wrong"}
+    codes = sorted({**usual, **(meanings or {})}.items())
+    return f"Exit codes: {'; '.join(f'{code} {meaning}' for code, meaning in codes)}."

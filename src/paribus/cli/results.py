@@ -4,11 +4,10 @@ That is the table of results in README.md and, for each study under experiments/
 """
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from paribus.cli.options import Parser, parsed
-from paribus.cli.study.report import rows_of
+from paribus.cli.study.report import gather_rows
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
 from paribus.study.analysis.analysis import Analysis, analyse
@@ -22,10 +21,7 @@ from paribus.study.spec import RESULTS, load_study
 STUDIES = Path("experiments")
 
 
-def run(arguments: Sequence[str]) -> int:
-    args = parsed(_parser(), arguments)
-    if args is None:
-        return OK
+def run(args: argparse.Namespace) -> int:
     folders = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{RESULTS}"))}
     if not folders:
         raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
@@ -48,23 +44,10 @@ def run(arguments: Sequence[str]) -> int:
     return OK
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="paribus results",
-        description="Check that README.md and the README.md of every study under experiments/ say what the rows on "
-        "record say. Run it from the top of a checkout.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--write", action="store_true", help="write them, and every study's report.html, .csv and .json"
-    )
-    return parser
-
-
 def analyse_study(folder: Path) -> Analysis:
     """Of a study's rows on record, and no others: a run that lies about on this machine is in no clone."""
     study = load_study(folder)
-    return analyse(build_analysis_spec(study), rows_of(study, folder / "no runs"))
+    return analyse(build_analysis_spec(study), gather_rows(study, folder / "no runs"))
 
 
 def _build_main_readme(analyses: Mapping[str, Analysis]) -> str:

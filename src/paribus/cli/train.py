@@ -123,9 +123,9 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     if overrides and not screen.quiet:
         print(f"\n== {' '.join(overrides)}", flush=True)
     choice: Any = HydraConfig.get().runtime.choices.get("technique")
-    asked = [choice] if isinstance(choice, str) else list(choice or [])
+    techniques = [choice] if isinstance(choice, str) else list(choice or [])
     try:
-        return train(OmegaConf.to_container(cfg, resolve=True), asked, stops[0], screen)
+        return train(OmegaConf.to_container(cfg, resolve=True), techniques, stops[0], screen)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere

@@ -6,72 +6,34 @@ written.
 
 from __future__ import annotations
 
+import argparse
 import json
-import math
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paribus.cli.options import Parser
-from paribus.core.errors import ConfigError
+from paribus.cli.arguments.trained import split_run
 from paribus.core.exit_codes import MISMATCH, OK
 
 if TYPE_CHECKING:
     from paribus.engine.agreement import Difference
     from paribus.runs.replay import ReplayResult
 
-USAGE = "usage: paribus verify RUN [--steps K | --span A:B] [--tolerance X] [--json] [KEY=VALUE ...]"
-HELP = f"""\
-{USAGE}
-
-Trains the run again in a temporary folder, with the threads and on the kind of device on record, and compares the loss
-of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and the results of
-evaluations. Says bit-exact, within tolerance, or differs from step t, and what differs in the numerics fingerprint.
-
-  --steps K      the first K steps; without this and --span, about a minute's worth
-  --span A:B     from the checkpoint at step A to step B; 0: is the whole run
-  --tolerance X  largest relative difference of a loss or norm that passes. If not given: 0 where bits are promised,
-                 under the fingerprint on record, on a CPU, or on CUDA with runtime=deterministic; elsewhere 1e-3
-                 (fp64 1e-9, bf16 and fp16 5e-2), which rounding alone outgrows after enough steps
-  --json         for programs
-  KEY=VALUE      data.root=DIR, packages=[NAME], runtime.KEY=VALUE
-
-A run of several processes is replayed by as many: torchrun --nproc-per-node=N -m paribus.cli verify RUN
-Exit codes: 0 bit-exact or within tolerance; 4 it differs; 2 there is nothing to verify, or it cannot be replayed."""
-
-
 FEW = 10  # steps in which rounding does not grow far
 
 
-def run(arguments: list[str]) -> int:
-    if {"-h", "--help"} & set(arguments):
-        print(HELP)
-        return OK
-    parser = Parser("paribus verify", add_help=False)
-    parser.add_argument("words", nargs="*")
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--span")
-    parser.add_argument("--tolerance", type=float)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_intermixed_args(arguments)
-    paths, overrides = ([word for word in options.words if ("=" in word) is wanted] for wanted in (False, True))
-    if len(paths) != 1:
-        raise ConfigError(f"one run folder is needed, found {len(paths)}; {USAGE}")
-    if options.steps is not None and (options.span or options.steps < 1):
-        raise ConfigError("--steps: should be at least 1, and without --span")
-    if options.tolerance is not None and not 0 <= options.tolerance < math.inf:
-        raise ConfigError(f"--tolerance: found {options.tolerance}; should be 0 or more")
-    span = options.span if options.steps is None else f"0:{options.steps}"
+def run(args: argparse.Namespace) -> int:
+    folder, overrides = split_run(args, "run folder")
+    span = args.span if args.steps is None else f"0:{args.steps}"
 
     from paribus.engine import distributed
     from paribus.runs.replay import replay_run  # torch comes with it
 
     try:
-        found = replay_run(Path(paths[0]).expanduser(), span, options.tolerance, overrides, USAGE)
+        found = replay_run(folder, span, args.tolerance, overrides)
     finally:
         distributed.destroy_process_group()
     if distributed.from_environment().is_main:
-        print(json.dumps(as_json(found)) if options.json else "\n".join(told(found)))
+        print(json.dumps(as_json(found)) if args.json else "\n".join(describe(found)))
     return MISMATCH if found.outcome == "differs" else OK
 
 
@@ -99,7 +61,7 @@ def as_json(v: ReplayResult) -> dict[str, Any]:
     }
 
 
-def told(v: ReplayResult) -> list[str]:
+def describe(v: ReplayResult) -> list[str]:
     """The verdict for a person to read."""
     a = v.agreement
     lines = [f"{v.record.folder}: steps {v.begin + 1} to {v.end} of {v.record.end} again, in {v.seconds:.1f} s"]
@@ -112,7 +74,7 @@ def told(v: ReplayResult) -> list[str]:
         lines.append(f"within tolerance {v.tolerance:g} (largest relative difference {largest}): {counted}")
         lines.append(f"bits differ from step {a.first.step} on")
     else:
-        lines.append(f"differs from step {a.first_beyond_tolerance.step}: {_what(a.first_beyond_tolerance)}")
+        lines.append(f"differs from step {a.first_beyond_tolerance.step}: {_compare(a.first_beyond_tolerance)}")
         if a.first_beyond_tolerance != a.first:
             lines.append(f"beyond tolerance {v.tolerance:g} there; bits differ from step {a.first.step} on")
         since = (
@@ -123,18 +85,18 @@ def told(v: ReplayResult) -> list[str]:
         lines.append(f"weights and optimizer {since}, before step {a.first.step}")
         if a.largest:
             lines.append(
-                f"largest relative difference {a.largest.relative:.2g}: {_what(a.largest)}, at step {a.largest.step}"
+                f"largest relative difference {a.largest.relative:.2g}: {_compare(a.largest)}, at step {a.largest.step}"
             )
-    return [*lines, *_why(v)]
+    return [*lines, *_explain(v)]
 
 
-def _what(d: Difference) -> str:
+def _compare(d: Difference) -> str:
     if d.relative is None:
         return f"{d.name} was {str(d.then)[:12]} and is {str(d.now)[:12]}"
     return f"{d.name} was {d.then!r} and is {d.now!r}"
 
 
-def _why(v: ReplayResult) -> list[str]:
+def _explain(v: ReplayResult) -> list[str]:
     if v.differences:
         width = max(map(len, v.differences))
         rows = [f"  {key:<{width}}  {then} -> {now}" for key, (then, now) in v.differences.items()]

@@ -6,3 +6,4 @@ BAD_CONFIG = 2  # the input is wrong; one line says where and what to do
 STUDY_FAILED = 3  # a study ended with failed cells
 MISMATCH = 4  # `paribus verify` found other bits
 REQUEUE = 75  # stopped with a checkpoint; the same command again goes on
+INTERRUPTED = 130  # Ctrl-C where no checkpoint can be written: 128 and the number of SIGINT, as shells have it

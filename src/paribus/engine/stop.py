@@ -8,6 +8,7 @@ from types import FrameType
 
 import torch
 
+from paribus.core.exit_codes import INTERRUPTED
 from paribus.engine.distributed import World, all_sum
 
 
@@ -39,6 +40,6 @@ class StopRequest:
         if self._is_requested and number == signal.SIGINT:
             sys.stderr.write("paribus: leaving at once; the last checkpoint stands\n")
             sys.stderr.flush()
-            os._exit(130)
+            os._exit(INTERRUPTED)
         self._is_requested = True
         sys.stderr.write(f"paribus: {signal.Signals(number).name}; leaving after this step with a checkpoint\n")

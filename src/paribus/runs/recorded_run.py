@@ -46,8 +46,8 @@ class RecordedRun:
         }
 
 
-def load_recorded_run(folder: Path, overrides: list[str], usage: str) -> RecordedRun:
-    config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES, usage)
+def load_recorded_run(folder: Path, overrides: Sequence[str]) -> RecordedRun:
+    config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES)
     path = folder / runfolder.RECEIPTS
     lines = receipt.read(path) if path.is_file() else []
     end = max((line["step"] for line in lines if "losses" in line), default=0)

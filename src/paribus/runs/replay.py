@@ -79,12 +79,10 @@ class ReplayResult:
         )
 
 
-def replay_run(
-    folder: Path, span: str | None, tolerance: float | None, overrides: list[str], usage: str
-) -> ReplayResult:
+def replay_run(folder: Path, span: str | None, tolerance: float | None, overrides: list[str]) -> ReplayResult:
     """Replay a span of a run. span: A:B, or None for about a minute. Raises ConfigError if there is nothing to verify
     or it cannot be replayed here."""
-    record = load_recorded_run(folder, overrides, usage)
+    record = load_recorded_run(folder, overrides)
     begin, end = parse_span(record, span)
     recorded_segments = [
         s for s in select_segments(record.segments, begin, end) if isinstance(s.get("fingerprint"), dict)

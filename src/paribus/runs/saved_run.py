@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,19 +27,15 @@ class SavedRun:
     summary: dict[str, Any]
 
 
-def load_saved_run(arguments: list[str], usage: str, allowed: tuple[str, ...]) -> SavedRun:
+def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...]) -> SavedRun:
     """From a run folder or checkpoint and overrides. allowed: the keys that may be overridden; a dot at the end allows
     all that begin so. Raises ConfigError."""
-    paths, overrides = ([a for a in arguments if ("=" in a) is wanted] for wanted in (False, True))
-    if len(paths) != 1:
-        raise ConfigError(f"one run folder or checkpoint is needed, found {len(paths)}; {usage}")
-    path = Path(paths[0]).expanduser()
     if not path.exists():
         raise ConfigError(f"{path}: no run or checkpoint there; paribus list runs names them")
     folder = path if path.is_dir() else path.absolute().parent.parent
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
-    recipe = rebuild_recipe(with_overrides(runfolder.read_config(folder), overrides, allowed, usage))
+    recipe = rebuild_recipe(with_overrides(runfolder.read_config(folder), overrides, allowed))
     found = load_newest_checkpoint(folder) if path.is_dir() else checkpoint.load(path)
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
@@ -57,9 +54,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return found
 
 
-def with_overrides(
-    config: dict[str, Any], overrides: list[str], allowed: tuple[str, ...], usage: str
-) -> dict[str, Any]:
+def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> dict[str, Any]:
     """The config with what may differ here from where the run was made.
 
     Packages whose classes may be used come from the command line alone: a run folder from elsewhere must not choose
@@ -69,7 +64,8 @@ def with_overrides(
     for override in overrides:
         key, _, text = override.partition("=")
         if not any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed):
-            raise ConfigError(f"{key}: cannot be overridden here; {usage}")
+            keys = ", ".join(f"{name}KEY" if name.endswith(".") else name for name in allowed)
+            raise ConfigError(f"{key}: cannot be overridden here; what can be: {keys}")
         group = key.partition(".")[0]
         if group not in config or (key != group and not isinstance(config[group], dict)):
             raise ConfigError(f"{key}: the run's config has no {group}")

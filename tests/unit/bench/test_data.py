@@ -180,7 +180,7 @@ def test_cases_have_their_targets_and_contenders() -> None:
     [
         (["data", "--root", "no/such/tree"], "has no folder train"),
         (["data", "--only", "words"], "in no title"),
-        (["data", "--repeats", "0"], "1 or more"),
+        (["data", "--repeats", "0"], "at least 1"),
         (["start", "everything"], "everything"),
     ],
 )

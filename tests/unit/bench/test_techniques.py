@@ -27,7 +27,7 @@ from paribus.bench.harness.table import format_duration, format_page, results_to
 from paribus.bench.techniques import cases as techniques
 from paribus.bench.techniques import mixing, networks, optimizer_reference, optimizers
 from paribus.bench.techniques.optimizer_problem import REGIMES, OptimizerProblem, relative_error
-from paribus.cli import bench
+from paribus.cli.arguments.bench import TECHNIQUES
 from paribus.cli.main import dispatch
 
 CPU = torch.device("cpu")
@@ -396,16 +396,16 @@ def test_a_wrong_result_is_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 def test_the_command_knows_every_technique_of_the_bench() -> None:
-    assert tuple(techniques.CASES) == bench.TECHNIQUES
+    assert tuple(techniques.CASES) == TECHNIQUES
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["loops"], "there is no such bench"),
+        (["loops"], "bench loops: no such command; there are techniques, loop, data, start"),
         (["techniques", "cutmux"], "no bench of cutmux"),
-        (["techniques", "--threads", "0"], "1 or more"),
-        (["techniques", "--repeats", "x"], "1 or more"),
+        (["techniques", "--threads", "0"], "at least 1"),
+        (["techniques", "--repeats", "x"], "at least 1"),
         (["techniques", "--device", "tpu"], "device"),
         (["techniques", "--fast"], "--fast"),
         (["techniques", "--out", "no/such/folder/t.md"], "no folder"),

@@ -6,7 +6,8 @@ import pytest
 
 from helpers.run_folders import to_complete
 from paribus.cli.completion import SCRIPTS, candidates
-from paribus.cli.main import COMMANDS, dispatch
+from paribus.cli.main import dispatch
+from paribus.cli.tree import ROOT
 from paribus.recipe.configs import list_options
 
 
@@ -17,7 +18,7 @@ def _a_folder_with_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 EXPECTED = {
-    "": [name for name in COMMANDS if name != "_complete"],
+    "": ROOT.listed(),
     "tr": ["train"],
     "--v": ["--version"],
     "list t": ["techniques"],
@@ -49,6 +50,29 @@ EXPECTED = {
     "export --": ["--help", "--out"],
     "verify ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "verify --s": ["--span", "--steps"],
+    "study ": ["plan", "run", "status", "cancel", "import", "report"],
+    "study --": ["--help"],
+    "study run study --w": ["--workers"],
+    "study run study --cluster ": ["slurm"],
+    "study run study --cluster=s": ["--cluster=slurm"],
+    "study run study --workers ": [],
+    "study plan study --runs e": ["elsewhere/"],
+    "study import study e": ["elsewhere/"],
+    "data prepare imagew": ["imagewoof"],
+    "data prepare --on-error ": ["raise", "skip"],
+    "data prepare --on-error skip fol": ["folder"],
+    "bench techniques cutmix s": ["sgdp"],
+    "compare else": ["elsewhere/"],
+    "compare runs/smoke-cutmix-s0-0a --against runs/smoke-cutmix-s1": ["runs/smoke-cutmix-s1-0b"],
+    "compare a --against b runs/smoke-cutmix-s1": ["runs/smoke-cutmix-s1-0b"],
+    "compare a --fail-if m": ["maybe-worse"],
+    "export --out e": ["elsewhere/"],
+    "export --out=e": ["--out=elsewhere/"],
+    "verify runs/smoke-cutmix-s1-0b data": ["data.root="],
+    "verify runs/smoke-cutmix-s1-0b data.root=e": ["data.root=elsewhere/"],
+    "verify data.root=e": ["data.root=elsewhere/"],
+    "wandb s": ["sync"],
+    "wandb snyc r": [],
     "no-such-command ": [],
     "eval nowhere/": [],
 }
@@ -57,6 +81,20 @@ EXPECTED = {
 @pytest.mark.parametrize("line", EXPECTED)
 def test_what_a_word_may_become(line: str) -> None:
     assert candidates(line.split(" ")) == EXPECTED[line]
+
+
+def test_folders_of_studies_and_cards_are_whole_words(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / "experiments" / name).mkdir(parents=True)
+        (tmp_path / "experiments" / name / "study.yaml").write_text("")
+    (tmp_path / "docs" / "cards").mkdir(parents=True)
+    (tmp_path / "docs" / "cards" / "cutmix.yaml").write_text("")
+    assert candidates(["study", "status", ""]) == ["experiments/first", "experiments/second"]
+    assert candidates(["study", "status", "experiments/s"]) == ["experiments/second"]
+    assert candidates(["study", "import", "experiments/first", "experiments/second/s"]) == [
+        "experiments/second/study.yaml"
+    ]
+    assert candidates(["cards", "c"]) == ["cutmix"]
 
 
 def test_the_hidden_command_is_hidden(capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,21 +21,21 @@ def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
     pairs = [(pair.arm, pair.against) for pair in spec.comparisons]
     rule = Rule(margin=spec.smallest_effect, higher_is_better=spec.higher_is_better)
     lines = [
-        f"seeds that find a true difference of {spec.smallest_effect:g} in {spec.metric}, and call none equivalent, "
-        f"with {POWER:.0%} power each:"
+        f"seeds that find a true difference of {spec.smallest_effect:g} in {spec.metric}, "
+        f"and call none equivalent, with {POWER:.0%} power each:"
     ]
     for (arm, against), found in zip(pairs, compare_all(values, pairs, rule), strict=True):
         n, sd = found.estimate.n, found.estimate.sd
         if n < 2 or math.isnan(sd):
             raise ConfigError(
-                f"--power: {arm} against {against} has {n} seeds on record; the spread needs at least 2, so run those "
-                f"first (seeds: 3 in study.yaml, and more later)"
+                f"--power: {arm} against {against} has {n} seeds on record; the spread needs at least 2, "
+                "so run those first (seeds: 3 in study.yaml, and more later)"
             )
         low, high = (seeds_to_decide(spec.smallest_effect, sd=s, power=POWER) for s in sd_interval(sd, n))
         needed = seeds_to_decide(spec.smallest_effect, sd=sd, power=POWER)
         how = "a paired difference" if found.paired else "an unpaired difference"
         lines.append(
-            f"  {arm} against {against}: {needed} (sd of {how} {sd:.4g} over {n} seeds; {low} to {high} at the ends of "
-            "its 95 % interval)"
+            f"  {arm} against {against}: {needed} "
+            f"(sd of {how} {sd:.4g} over {n} seeds; {low} to {high} at the ends of its 95 % interval)"
         )
     return lines

@@ -1,13 +1,11 @@
 """`paribus study report FOLDER`: rows to README.md, report.html, report.csv and report.json. No torch, no composing."""
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
-from paribus.cli.gate import GATE_HELP, add_gate_options, parse_conditions, report_gate, run_gate
-from paribus.cli.options import Parser, parsed
+from paribus.cli.gate import parse_conditions, report_gate, run_gate
+from paribus.cli.study.common import runs_folder
 from paribus.core.errors import ConfigError
-from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
 from paribus.study import rows as record
 from paribus.study.analysis.analysis import analyse
@@ -19,43 +17,22 @@ from paribus.study.rows import Row
 from paribus.study.spec import Study, load_study
 
 
-def run(arguments: Sequence[str]) -> int:
-    asked = parsed(_parser(), arguments)
-    if asked is None:
-        return OK
-    study, conditions = load_study(asked.study), parse_conditions(asked)
-    runs = asked.runs.expanduser() if asked.runs else Path("runs") / study.name
-    analysis = analyse(build_analysis_spec(study), rows_of(study, runs))
+def run(args: argparse.Namespace) -> int:
+    study, conditions = load_study(args.study), parse_conditions(args)
+    runs = runs_folder(args, study)
+    analysis = analyse(build_analysis_spec(study), gather_rows(study, runs))
     report = build_report(analysis)
-    found = run_gate(asked, analysis, conditions)
+    found = run_gate(args, analysis, conditions)
     path = publish(study.folder, analysis, report)
     _print(report, path)
-    if asked.wandb:
+    if args.wandb:
         from paribus.cli.study.wandb import send
 
         print(send(study.name, analysis, report, path, runs))
-    return report_gate(asked, analysis, report, found)
+    return report_gate(args, analysis, report, found)
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="paribus study report",
-        description="Write the tables into the study's README.md and make report.html, report.csv and report.json.",
-        epilog=GATE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("study", type=Path, metavar="FOLDER", help="the study's folder, e.g. experiments/quickstart")
-    parser.add_argument(
-        "--runs", type=Path, metavar="DIR", help="where run folders lie that are not on record (default: runs/STUDY)"
-    )
-    parser.add_argument(
-        "--wandb", action="store_true", help="send the same tables and figures to W&B as one run of the group"
-    )
-    add_gate_options(parser, "the smallest effect for maybe-worse and not-equivalent, else 0")
-    return parser
-
-
-def rows_of(study: Study, runs: Path) -> list[Row]:
+def gather_rows(study: Study, runs: Path) -> list[Row]:
     """The rows on record, and those of planned runs that have ended but are not on record yet.
 
     Raises ConfigError if there are none, or they are of another plan.
@@ -74,8 +51,8 @@ def rows_of(study: Study, runs: Path) -> list[Row]:
     elsewhere = sorted({row.arm for row in rows} - study.spec.arms.keys())
     if elsewhere:
         raise ConfigError(
-            f"{study.results_path}: has rows of {elsewhere[0]}, which study.yaml does not name; put the arm back, or "
-            "move the rows away"
+            f"{study.results_path}: has rows of {elsewhere[0]}, which study.yaml does not name; "
+            "put the arm back, or move the rows away"
         )
     if not rows:
         raise ConfigError(f"{study.folder}: no run is on record yet; paribus study run {study.folder} makes them")

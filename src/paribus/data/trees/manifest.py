@@ -10,9 +10,8 @@ from pydantic import Field
 
 from paribus.core.build import did_you_mean, instantiate, schema
 from paribus.core.errors import ConfigError
+from paribus.data.trees.names import FOLDER, MANIFESTS, names
 
-FOLDER = "folder"  # the name that stands for any tree with train/ and val/, which has no manifest
-_MANIFEST_DIR = Path(__file__).parent / "manifests"
 T = TypeVar("T")
 _Count = Annotated[int, Field(ge=1)]
 
@@ -56,20 +55,15 @@ class Manifest:
         return {"train": self.train, "val": self.val}[split]
 
 
-def list_manifest_names() -> tuple[str, ...]:
-    """The sets that have a manifest."""
-    return tuple(sorted(path.stem for path in _MANIFEST_DIR.glob("*.yaml")))
-
-
 def load_manifest(name: str) -> Manifest:
     """Raises ConfigError where there is none of that name."""
-    known = list_manifest_names()
+    known = names()
     if name not in known:
         raise ConfigError(
             f"{name}: no such set of images{did_you_mean(name, [*known, FOLDER])}; there are {', '.join(known)}, and "
             f"{FOLDER} for any tree with train/ and val/"
         )
-    return read_manifest(_MANIFEST_DIR / f"{name}.yaml")
+    return read_manifest(MANIFESTS / f"{name}.yaml")
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -77,9 +71,9 @@ def read_manifest(path: Path) -> Manifest:
     content = _read_yaml(path)
     classes_source = content.pop("classes_of", None)
     if classes_source is not None:
-        if classes_source not in list_manifest_names() or (_MANIFEST_DIR / f"{classes_source}.yaml") == path:
+        if classes_source not in names() or (MANIFESTS / f"{classes_source}.yaml") == path:
             raise ConfigError(f"{path}: classes_of: found {classes_source!r}; expected another set's name")
-        content["classes"] = _read_yaml(_MANIFEST_DIR / f"{classes_source}.yaml").get("classes")
+        content["classes"] = _read_yaml(MANIFESTS / f"{classes_source}.yaml").get("classes")
     archives = content.pop("archives", [])
     if not isinstance(archives, list) or not all(isinstance(a, dict) for a in archives):
         raise ConfigError(f"{path}: archives: found {archives!r}; expected a list of mappings")
@@ -93,7 +87,7 @@ def read_manifest(path: Path) -> Manifest:
     found = _validate(Manifest, _with_string_keys(values), f"{path}: ")
     if invalid_classes := [key for key in found.classes if not key or key[0] == "." or "/" in key]:
         raise ConfigError(f"{path}: classes: found {invalid_classes[0]!r}; expected names of folders")
-    if found.within is not None and found.within not in list_manifest_names():
+    if found.within is not None and found.within not in names():
         raise ConfigError(f"{path}: within: found {found.within!r}; expected another set's name")
     return found
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from paribus.core.errors import ConfigError
 from paribus.study.plan import Cell
+from paribus.study.slurm.templates import names, path_of
 from paribus.study.spec import Study
 
-_FOLDER = Path(__file__).parent
-_SUFFIX = ".sbatch"
 _PLACEHOLDERS = {"name", "array", "output", "cpus", "tasks", "nodes", "options", "cells", "cell"}
 _REQUIRED = ("array", "cells", "cell")
 
@@ -29,10 +28,6 @@ class JobOptions:
     tasks: int = 0
     cpus: int = 1
     at_once: int = 0
-
-
-def list_templates() -> list[str]:
-    return sorted(path.name.removesuffix(_SUFFIX) for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
 def build_script(job_options: JobOptions, study: Study, runs: Path, cells: Sequence[Cell]) -> str:
@@ -71,13 +66,10 @@ def _template_values(job_options: JobOptions, study: Study, runs: Path, cells: S
 
 
 def _read_template(name: str) -> str:
-    path = _FOLDER / f"{name}{_SUFFIX}" if name in list_templates() else Path(name).expanduser()
     try:
-        return path.read_text()
+        return path_of(name).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"--template {name}: {error}; give a file, or one of {', '.join(list_templates())}"
-        ) from error
+        raise ConfigError(f"--template {name}: {error}; give a file, or one of {', '.join(names())}") from error
 
 
 def _strip_comments(text: str) -> str:

@@ -368,10 +368,10 @@ def test_a_list_is_kept_with_the_pack(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("pack",), "data pack: no such action; there are prepare, check, list"),
+        (("pack",), "data pack: no such command; there are prepare, check, list"),
         (("prepare",), "the following arguments are required: NAME"),
         (("prepare", "imagenet1k"), "no such set of images"),
-        (("prepare", "folder", "--size", "0"), "expected a whole number from 1 to 4096, found '0'"),
+        (("prepare", "folder", "--size", "0"), "found '0'; should be a whole number from 1 to 4096"),
         (("prepare", "folder", "--on-error", "warn"), "invalid choice: 'warn'"),
         (("prepare", "folder", "--root", "nowhere"), "nowhere: no tree of images there"),
         (("prepare", "folder", "--root", "nowhere", "--download"), "there is nothing to fetch"),

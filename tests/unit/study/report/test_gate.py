@@ -5,6 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from helpers.reports import failed, invented, question
+from paribus.cli.arguments import gate as declared
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.report.gate import CONDITIONS, format_junit, parse_margin, run_checks
@@ -43,6 +44,10 @@ def test_conditions_by_where_the_interval_lies(difference: float, conditions: se
     analysis = apart_by(difference)
     asked = set(CONDITIONS) - {"undecided", "incomplete"}
     assert {condition for condition in asked if holds(condition, analysis)} == conditions
+
+
+def test_the_help_names_every_condition() -> None:
+    assert list(declared.CONDITIONS) == list(CONDITIONS)
 
 
 def test_conditions_agree_with_the_ends_of_the_interval() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,19 @@ import pytest
 
 from helpers.studies import made_up_plan, written
 from paribus.cli.study.cluster import check
-from paribus.cli.study.commands import parser
+from paribus.cli.tree import find, read
 from paribus.core.errors import ConfigError
 from paribus.study.runner.cells import CellState
 from paribus.study.slurm import queue, script
 from paribus.study.slurm.queue import SlurmTask, may_requeue, resolve_state
 from paribus.study.slurm.script import JobOptions
+
+
+def arguments(*words: str) -> Namespace:
+    """Of `paribus study`."""
+    args = read(*find(["study", *words]))
+    assert args is not None
+    return args
 
 
 @pytest.mark.parametrize("name", script.list_templates())
@@ -32,7 +40,7 @@ def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
     assert command.startswith("exec ")
     assert f"'{tmp_path}/a study'" in command
     words = shlex.split(command.replace("${cells[SLURM_ARRAY_TASK_ID]}", "baseline/s0"))
-    told = parser().parse_args(words[words.index("study") + 1 :])
+    told = arguments(*words[words.index("study") + 1 :])
     assert (told.study, told.runs, told.cell) == (study.folder, tmp_path / "runs", "baseline/s0")
     assert told.launcher.startswith("srun ") == (name != "one_gpu")
     assert ("#SBATCH --nodes=3" in lines) == (name == "many_nodes")
@@ -62,9 +70,9 @@ def test_a_template_that_does_not_fit_is_refused(text: str | None, why: str, tmp
 
 def test_options_of_a_cluster_want_one() -> None:
     with pytest.raises(ConfigError, match=r"^--dry-run: is of --cluster slurm"):
-        check(parser().parse_args(["run", "x", "--dry-run"]))
-    check(parser().parse_args(["run", "x", "--cluster", "slurm", "--dry-run", "--time", "1:00"]))
-    check(parser().parse_args(["run", "x", "--workers", "2"]))
+        check(arguments("run", "x", "--dry-run"))
+    check(arguments("run", "x", "--cluster", "slurm", "--dry-run", "--time", "1:00"))
+    check(arguments("run", "x", "--workers", "2"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,126 @@
+"""The arguments of the commands that train, and of those that take finished runs: eval, export, verify, compare."""
+
+import argparse
+from pathlib import Path
+
+from paribus.cli.arguments.gate import add_gate_options
+from paribus.cli.options import Parser, amount, completes, count, exit_codes, path
+from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import BAD_CONFIG, MISMATCH, OK
+
+# the keys of a run's config that may differ here from where it was trained; a dot at the end: all that begin so
+EVAL_KEYS = ("data.root", "data.pack", "data.workers", "packages", "runtime.")
+EXPORT_KEYS = ("data.root", "packages")
+
+
+def add_train(parser: Parser) -> None:
+    """For the Tab key alone: Hydra parses the words of `paribus train`, and has its own --help."""
+    parser.description = "Train, evaluate and record. Hydra composes the recipe; paribus train --help says more."
+    parser.epilog = exit_codes()
+    completes(parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config"), "override")
+    parser.add_argument("-c", "--cfg", choices=("job",), help="print the composed config instead of training")
+    folder = parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder of configs of your own")
+    completes(folder, "folder")
+    parser.add_argument("-m", "--multirun", action="store_true", help="train every combination of a,b values")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print less")
+
+
+def add_eval(parser: Parser) -> None:
+    parser.description = (
+        "Evaluate a trained network again, on its own data or on another data set of as many classes, normalised as "
+        "the run's own was."
+    )
+    parser.epilog = (
+        "Overrides: data.root=DIR, data.pack=DIR, data.workers=N, data=NAME with data.KEY=VALUE (another data set), "
+        f"runtime.KEY=VALUE, packages=[NAME].\n\n{exit_codes({OK: 'evaluated'})}"
+    )
+    completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder, or one of its checkpoints"), "data override")
+
+
+def add_export(parser: Parser) -> None:
+    parser.description = (
+        "Write the weights of a trained network (averaged ones where the run keeps an average) as safetensors, and "
+        "FILE.json beside them, for paribus.load and plain torch."
+    )
+    parser.epilog = f"Overrides: data.root=DIR, packages=[NAME].\n\n{exit_codes({OK: 'written'})}"
+    completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder, or one of its checkpoints"), _given(EXPORT_KEYS))
+    out = parser.add_argument(
+        "--out", type=path, metavar="FILE.safetensors", help="default: model.safetensors in the run folder"
+    )
+    completes(out, "file")
+
+
+def add_verify(parser: Parser) -> None:
+    parser.description = (
+        "Train the run again in a temporary folder, with the threads and on the kind of device on record, and compare "
+        "the loss of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and the "
+        "results of evaluations. Says bit-exact, within tolerance, or differs from step t, and what differs in the "
+        "numerics fingerprint."
+    )
+    parser.epilog = (
+        "Overrides: data.root=DIR, packages=[NAME], runtime.KEY=VALUE.\n\n"
+        "A run of several processes is replayed by as many:\n"
+        "  torchrun --nproc-per-node=N -m paribus.cli verify RUN\n\n"
+        + exit_codes(
+            {
+                OK: "bit-exact or within tolerance",
+                MISMATCH: "it differs",
+                BAD_CONFIG: "there is nothing to verify, or it cannot be replayed",
+            }
+        )
+    )
+    completes(_add_run(parser, "RUN", "a run folder"), _given(("data.root", "packages")))
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--steps", type=count, metavar="K", help="the first K steps; without this and --span, about a minute's worth"
+    )
+    length.add_argument("--span", metavar="A:B", help="from the checkpoint at step A to step B; 0: is the whole run")
+    parser.add_argument(
+        "--tolerance",
+        type=amount,
+        metavar="X",
+        help="largest relative difference of a loss or norm that passes (default: 0 where bits are promised: under "
+        "the fingerprint on record, on a CPU, or on CUDA with runtime=deterministic; elsewhere 1e-3, for fp64 1e-9, "
+        "for bf16 and fp16 5e-2, which rounding alone outgrows after enough steps)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the verdict as JSON, for other programs")
+
+
+def add_compare(parser: Parser) -> None:
+    parser.description = "Compare runs with others by their last step, paired by seed, as a study does but without one."
+    add_gate_options(parser, "0, and then nothing can be called equivalent")
+    runs = parser.add_argument(
+        "runs", nargs="+", type=path, metavar="RUN", help="run folders of one recipe, one a seed"
+    )
+    others = parser.add_argument(
+        "--against", nargs="+", type=path, metavar="RUN", required=True, help="run folders to compare with"
+    )
+    for action in (runs, others):
+        completes(action, "run")
+    parser.add_argument("--metric", default="val/acc1", help="which one to compare (default: val/acc1)")
+    parser.add_argument(
+        "--lower-is-better", action="store_true", help="of the metric; always so for metrics that end in loss"
+    )
+
+
+def _add_run(parser: Parser, metavar: str, text: str) -> argparse.Action:
+    """A run and overrides of its config, in any order. Returns the argument of the overrides."""
+    completes(parser.add_argument("run", metavar=metavar, help=text), "run")
+    return parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what differs here from where it was trained"
+    )
+
+
+def _given(keys: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{key}=" for key in keys)
+
+
+def split_run(args: argparse.Namespace, what: str) -> tuple[Path, list[str]]:
+    """The run and the overrides, which may come before it. Raises ConfigError unless there is one run."""
+    words = [args.run, *args.overrides]
+    runs, overrides = ([word for word in words if ("=" in word) is wanted] for wanted in (False, True))
+    if len(runs) != 1:
+        raise ConfigError(
+            f"one {what} is needed, found {len(runs)}{': ' if runs else ''}{', '.join(runs)}; an override is KEY=VALUE"
+        )
+    return path(runs[0]), overrides

@@ -1,0 +1,81 @@
+"""`paribus data check`: is a tree as its manifest says, and are its packs as the tree is? Needs no torch."""
+
+import argparse
+from pathlib import Path
+
+from paribus.cli.data.common import root_folder
+from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import OK
+from paribus.data.packs.format import (
+    default_folder,
+    explain_source_change,
+    find_faults,
+    format_prepare_command,
+    read_record,
+)
+from paribus.data.packs.prepare import PrepareRequest, inspect_source
+from paribus.data.packs.write import ProgressSink
+from paribus.data.trees.manifest import load_manifest
+from paribus.data.trees.names import FOLDER
+from paribus.data.trees.tree import find_tree
+
+
+def run(args: argparse.Namespace) -> int:
+    root = root_folder(args)
+    usual = sorted((root / "packed").glob(f"{args.name}-*/pack.json"))
+    packs = [args.out] if args.out else [path.parent for path in usual]
+    wrong = _check_tree(args, root, bool(packs))
+    for folder in packs:
+        found = _check_pack(folder, args.name, root, args.deep)
+        for fault in found:
+            print(f"pack: {fault}")
+        wrong += found
+    if not packs:
+        folder = default_folder(root, args.name, 160)
+        print(f"no pack; make one with: {format_prepare_command(args.name, 160, folder, root)}")
+    if wrong:
+        more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
+        raise ConfigError(f"{args.name} is not as it should be: {wrong[0]}{more}")
+    return OK
+
+
+def _check_tree(args: argparse.Namespace, root: Path, packed: bool) -> list[str]:
+    """What is wrong with the tree. That there is none is no fault of a set that is packed."""
+    known = None if args.name == FOLDER else load_manifest(args.name)
+    wanted = PrepareRequest(name=args.name, root=root, allow_missing=args.allow_missing, names=args.list)
+    there = False
+    try:
+        find_tree(root, known)
+        there = True
+        inspect_source(wanted, ProgressSink(print, lambda total, before: lambda n: None))
+    except ConfigError as error:
+        print(f"tree: {error}")
+        return [str(error)] if there or not packed else []
+    return []
+
+
+def _check_pack(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
+    """What is wrong with a pack; prints what it is."""
+    try:
+        record = read_record(folder)
+        if record is None:
+            return [f"{folder}: no pack there"]
+        counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
+        skipped, chosen = sum(len(s.skipped) for s in record.splits.values()), record.rule.get("chosen", "")
+        print(f"{folder}: {record.name} at {record.size} pixels: {counts}; {skipped:,} skipped; {chosen}")
+        if record.partial:
+            print(f"{folder}: a part of {name} only: {'; '.join(record.partial)}")
+        found = list(find_faults(folder, record, deep))
+        if why := explain_source_change(folder, record, root):
+            found.append(f"{folder} was packed from other files: {why}")
+    except ConfigError as error:
+        return [str(error)]
+    if record.name != name:
+        found.append(f"{folder} is a pack of {record.name}, not of {name}")
+    if found:
+        listed = str(folder / record.names) if record.names else "FILE"
+        found[-1] += f"; make it again with: {format_prepare_command(name, record.size, folder, root, record, listed)}"
+    else:
+        what = "labels and all pixels" if deep else "lengths, labels and the first and last pixels"
+        print(f"{folder}: {what} are as they were packed")
+    return found

@@ -1,0 +1,12 @@
+"""What the commands of `paribus data` share."""
+
+import argparse
+import os
+from pathlib import Path
+
+from paribus.cli.options import path
+
+
+def root_folder(args: argparse.Namespace) -> Path:
+    """Where the trees lie."""
+    return args.root or path(os.environ.get("PARIBUS_DATA") or "data")

@@ -1,0 +1,82 @@
+"""`paribus data prepare`: a set's tree of images checked and packed. Needs no torch (fetching an archive does)."""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from paribus.cli.data.common import root_folder
+from paribus.core.exit_codes import OK
+from paribus.core.terminal import find_console
+from paribus.data.packs.prepare import PrepareRequest, prepare
+from paribus.data.packs.write import ProgressSink
+from paribus.study.runner.devices import count_cores
+
+
+def run(args: argparse.Namespace) -> int:
+    wanted = PrepareRequest(
+        name=args.name,
+        root=root_folder(args),
+        size=args.size,
+        out=args.out,
+        workers=args.workers or count_cores(),
+        download=args.download,
+        skip=args.on_error == "skip",
+        allow_missing=args.allow_missing,
+        names=args.list,
+    )
+    with _progress() as (said, rate):
+        record = prepare(wanted, said)
+    counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
+    print(f"{wanted.folder}: {record.name} at {record.size} pixels: {counts}, {len(record.classes):,} classes{rate()}")
+    print(f"chosen: {record.rule.get('chosen', '')}")
+    for reason in (reason for s in record.splits.values() for reason in s.skipped):
+        print(f"skipped: {reason}")
+    if skipped := sum(len(s.skipped) for s in record.splits.values()):
+        print(f"{skipped:,} images skipped, listed above and in {wanted.folder / 'pack.json'}")
+    return OK
+
+
+@contextmanager
+def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
+    """A bar where there is a terminal; lines everywhere; and in words how fast it went."""
+    screen, done, since = find_console(), 0, time.perf_counter()
+    if screen is None:
+
+        def begin(total: int, before: int) -> Callable[[int], None]:
+            nonlocal since
+            since = time.perf_counter()
+
+            def advance(n: int) -> None:
+                nonlocal done
+                done += n
+
+            return advance
+
+        yield ProgressSink(print, begin), lambda: _describe_rate(done, time.perf_counter() - since)
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
+    with Progress(*columns, console=screen, transient=True) as bar:
+
+        def begin_bar(total: int, before: int) -> Callable[[int], None]:
+            nonlocal since
+            since = time.perf_counter()
+            task = bar.add_task("", total=total, completed=before)
+
+            def advance(n: int) -> None:
+                nonlocal done
+                done += n
+                bar.advance(task, n)
+
+            return advance
+
+        yield (
+            ProgressSink(lambda line: bar.console.print(line, soft_wrap=True), begin_bar),
+            lambda: _describe_rate(done, time.perf_counter() - since),
+        )
+
+
+def _describe_rate(images: int, seconds: float) -> str:
+    return f"; packed {images:,} in {seconds:.1f} s ({images / seconds:,.0f} a second)" if images else ""

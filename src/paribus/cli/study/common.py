@@ -1,0 +1,30 @@
+"""What the commands of `paribus study` share: where run folders lie, how many cells at a time, the table of states."""
+
+import argparse
+from pathlib import Path
+
+from paribus.study import plan as plans
+from paribus.study.runner import devices
+from paribus.study.spec import Study
+from paribus.study.status import Status
+
+
+def runs_folder(args: argparse.Namespace, study: Study) -> Path:
+    return args.runs or Path("runs") / study.name
+
+
+def choose_workers(study: Study, made: plans.Plan, gpus: list[str] | None = None, per_gpu: int = 1) -> int:
+    """As many cells as there are GPUs, or as fit on the cores with a study's threads."""
+    gpus = devices.list_gpus() if gpus is None and any(d != "cpu" for d in made.devices.values()) else gpus or []
+    return len(gpus) * per_gpu if gpus else max(1, devices.count_cores() // study.spec.threads)
+
+
+def print_table(found: Status, study: Study) -> None:
+    """How many cells are in each state, by arm."""
+    states = found.states()
+    rows = [("arm", "cells", *states)]
+    counts = {arm: found.counts(arm) for arm in study.spec.arms} | {"all": found.counts()}
+    rows += [(arm, str(sum(n.values())), *(str(n[state]) for state in states)) for arm, n in counts.items()]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for first, *others in rows:
+        print("  ".join([first.ljust(widths[0]), *(o.rjust(w) for o, w in zip(others, widths[1:], strict=True))]))

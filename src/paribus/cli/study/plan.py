@@ -1,0 +1,43 @@
+"""`paribus study plan`: compose and check every cell, freeze plan.jsonl, say what is missing. Needs torch."""
+
+import argparse
+import time
+
+from paribus.cli.study.common import choose_workers, print_table, runs_folder
+from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import OK
+from paribus.core.terminal import format_clock
+from paribus.study import plan as plans
+from paribus.study import rows as record
+from paribus.study.spec import load_study
+from paribus.study.status import build_status
+
+
+def run(args: argparse.Namespace) -> int:
+    study = load_study(args.study)
+    rows = record.read_rows(study.results_path)
+    from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be sound
+
+    try:
+        made = build_plan(study)
+    except ConfigError as error:
+        raise ConfigError(f"{study.folder}: {error}") from error
+    plans.freeze(study, made, rows)
+    if args.quiet:
+        return OK
+    workers = args.workers or choose_workers(study, made)
+    found = build_status(made, [] if args.repeat else rows, runs_folder(args, study), time.time(), workers)
+    print(f"{study.name}: {study.spec.question}\n")
+    print_table(found, study)
+    missing = len(made.cells) - found.counts()["done"] - found.counts()["running"]
+    if missing:
+        known = "no run tells for how long"
+        if found.seconds_left is not None:
+            known = f"about {format_clock(found.seconds_left)} with {workers} at a time"
+        print(f"\n{missing} to run: {known}")
+    print(f"plan: {study.plan_path}")
+    if args.power:
+        from paribus.cli.study.power import power_lines
+
+        print("\n" + "\n".join(power_lines(study, rows)))
+    return OK

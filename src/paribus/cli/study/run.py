@@ -1,0 +1,89 @@
+"""`paribus study run`: every cell that is not done, as processes here or as jobs of a cluster. Needs no torch."""
+
+import argparse
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from paribus.cli.study import cluster
+from paribus.cli.study.common import choose_workers, runs_folder
+from paribus.core.errors import ConfigError
+from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
+from paribus.core.terminal import format_clock
+from paribus.study import plan as plans
+from paribus.study.runner import cells, devices
+from paribus.study.runner.launcher import Launch, LaunchSettings
+from paribus.study.runner.progress import LaunchProgress
+from paribus.study.runner.signals import LaunchStop
+from paribus.study.spec import Study, load_study
+
+LOG_LINES = 8  # of a failed cell's log that are shown
+
+
+def run(args: argparse.Namespace) -> int:
+    cluster.check(args)
+    study, leave = load_study(args.study), LaunchStop()
+    runs = runs_folder(args, study)
+    print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
+    # a process of its own composes, so that this one stays small for as long as the cells run
+    code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", "study", "plan", str(args.study), "--quiet"])
+    if code != OK:
+        return code if code > 0 else BAD_CONFIG
+    made = plans.require_plan(study)
+    if args.cluster:
+        return cluster.send(args, study, made, runs)
+    gpus = devices.list_gpus() if any(d in ("auto", "cuda") for d in made.devices.values()) else []
+    workers = args.workers or choose_workers(study, made, gpus, args.per_gpu)
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{runs} cannot be made: {error.strerror}; choose another with --runs DIR") from error
+    leave.listen(runs / "launch.log")
+    board, began = LaunchProgress(), time.monotonic()
+    launch = Launch(study, made, LaunchSettings(runs, workers, gpus, args.per_gpu, args.repeat), board, leave)
+    try:
+        launch.run()
+    finally:
+        board.detach()
+    if leave.requested:
+        _print_left(launch, args.study)
+        return REQUEUE
+    _print_done(launch, study, made, time.monotonic() - began)
+    if launch.failed:
+        _print_failed(launch.failed, made, runs)
+        return STUDY_FAILED
+    return OK
+
+
+def _print_left(launch: Launch, folder: Path) -> None:
+    """What goes on by itself after a stop, and how to continue."""
+    again = shlex.join(["paribus", "study", "run", str(folder)])
+    running = [
+        *(child.process.pid for child in launch.children.values()),
+        *(s.process for _, s in launch.external_cells.values()),
+    ]
+    if not running:
+        print(f"left: nothing runs; {again} goes on")
+        return
+    known = " ".join(str(process) for process in running if process)
+    print(f"left: {len(running)} cells go on ({again} finds them); kill {known} would stop them with a checkpoint")
+
+
+def _print_done(launch: Launch, study: Study, made: plans.Plan, seconds: float) -> None:
+    print(f"{len(launch.done)} of {len(made.cells)} done in {format_clock(seconds)}: {study.results_path}")
+    equal, different = launch.compare_repeated()
+    if equal or different:
+        names = f" ({', '.join(different[:8])})" if different else ""
+        print(f"repeated what was on record: {len(equal)} cells equal it bit for bit, {len(different)} do not{names}")
+
+
+def _print_failed(failed: dict[str, str], made: plans.Plan, runs: Path) -> None:
+    print(f"{len(failed)} failed:", file=sys.stderr)
+    for name, why in failed.items():
+        log = cells.log_path(runs, made.by_name()[name])
+        print(f"\n  {name}: {why}", file=sys.stderr)
+        for line in cells.read_last_output(log, LOG_LINES):
+            print(f"    | {line}", file=sys.stderr)
+        print(f"    log: {log}", file=sys.stderr)

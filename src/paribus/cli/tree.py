@@ -1,0 +1,227 @@
+"""The tree of commands: their names, one line on each, where their arguments are declared and what runs them.
+
+Dispatch, help and completion all come from here. A command's code is imported when it runs. Its arguments are declared
+in cli/arguments/, where nothing heavy is imported, since help and the Tab key need no more. `paribus train` is declared
+for the Tab key alone: Hydra parses its words.
+"""
+
+import argparse
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from paribus.cli.arguments.others import GROUPS, SHELLS
+from paribus.cli.options import Parser, parse
+from paribus.core.errors import ConfigError
+
+HELP = ("-h", "--help")
+_SHOWN = 54  # columns of the overview for what is typed
+
+
+class Command(NamedTuple):
+    """A command, or a sub-command.
+
+    help: one line. arguments: "MODULE:FUNCTION" of paribus.cli.arguments, which declares them on a parser, with a
+    description. run: "MODULE:FUNCTION" of paribus.cli, which takes the arguments and returns the exit code; without it
+    `run` of the module of that name. commands: its sub-commands, if it has any; then it runs nothing itself. shown: how
+    the overview writes its words. more: further lines of the overview, words and text. raw: `run` takes the words as
+    they are typed. hidden: for scripts, and in no list.
+    """
+
+    name: str
+    help: str
+    arguments: str
+    run: str = ""
+    commands: tuple["Command", ...] = ()
+    shown: str = ""
+    more: tuple[tuple[str, str], ...] = ()
+    raw: bool = False
+    hidden: bool = False
+
+    def listed(self) -> list[str]:
+        return [command.name for command in self.commands if not command.hidden]
+
+
+_STUDY = (
+    Command(
+        "plan", "compose and check every cell, say what would run and for how long", "study:add_plan", "study.plan"
+    ),
+    Command("run", "run every cell that is not done; again to continue", "study:add_run", "study.run"),
+    Command("status", "what is done, running, failed and waiting, by arm", "study:add_status", "study.status"),
+    Command("cancel", "cancel the cells that wait or run on a cluster", "study:add_cancel", "study.cluster:cancel"),
+    Command("import", "take in rows of runs that were made elsewhere", "study:add_import", "study.import_rows"),
+    Command("report", "verdicts, tables and figures from the rows on record", "study:add_report", "study.report"),
+    Command("cell", "train one cell inside a Slurm job", "study:add_cell", "study.cluster:run_cell", hidden=True),
+)
+_LIST = (
+    *(
+        Command(name, f"the configs of {group}=NAME", "others:add_list_group", "list:list_group")
+        for name, group in GROUPS.items()
+    ),
+    Command("runs", "the runs under a folder (./runs)", "others:add_list_runs", "list:list_runs"),
+    Command("studies", "the studies under a folder (./experiments)", "others:add_list_studies", "list:list_studies"),
+)
+_DATA = (
+    Command("prepare", "check a set's tree and pack it", "data:add_prepare", "data.prepare"),
+    Command("check", "are the tree and its packs as they should be?", "data:add_check", "data.check"),
+    Command("list", "the sets known, and which are there", "data:add_list", "data.list"),
+)
+_BENCH = (
+    Command("techniques", "each beside the public implementations installed; minutes", "bench:add_techniques", "bench"),
+    Command("loop", "the training loop beside the bare step, and where a step's time goes", "bench:add_loop", "bench"),
+    Command("data", "training input, images a second, beside torchvision's and timm's", "bench:add_data", "bench"),
+    Command("start", "seconds from a fresh process to the first step", "bench:add_start", "bench"),
+)
+_WANDB = (Command("sync", "tell W&B of runs again, from their records", "others:add_wandb_sync", "wandb"),)
+
+COMMANDS = (
+    Command(
+        "train",
+        "train, evaluate, record; again to resume; -q for less",
+        "trained:add_train",
+        shown="experiment=quickstart technique=cutmix",
+        more=(("--help", "every setting, with its default"),),
+        raw=True,
+    ),
+    Command("eval", "evaluate a trained network again", "trained:add_eval", shown="RUN|CHECKPOINT [data.root=DIR]"),
+    Command(
+        "export",
+        "weights as safetensors, for paribus.load and plain torch",
+        "trained:add_export",
+        shown="RUN|CHECKPOINT",
+    ),
+    Command(
+        "verify",
+        "train it again, or a part: are the bits the same?",
+        "trained:add_verify",
+        shown="RUN [--steps K | --span A:B]",
+    ),
+    Command(
+        "study",
+        "many runs as one answer; run again to continue",
+        "study:describe",
+        commands=_STUDY,
+        shown="plan|run|status|cancel|import FOLDER",
+        more=(("report FOLDER", "verdicts, tables, figures; --fail-if makes it a gate"),),
+    ),
+    Command(
+        "compare", "the same statistics for any finished runs", "trained:add_compare", shown="RUN... --against RUN..."
+    ),
+    Command(
+        "wandb",
+        "tell Weights & Biases of a run again, from its record",
+        "others:describe_wandb",
+        commands=_WANDB,
+        shown="sync RUN [--offline]",
+    ),
+    Command(
+        "data",
+        "sets of images: checked, packed once, listed",
+        "data:describe",
+        commands=_DATA,
+        shown="prepare|check|list",
+    ),
+    Command(
+        "list",
+        "what there is to choose from, and what has run",
+        "others:describe_list",
+        commands=_LIST,
+        shown="techniques|models|experiments|data|runs|studies",
+    ),
+    Command(
+        "bench",
+        "speed, beside the public implementations installed",
+        "bench:describe",
+        commands=_BENCH,
+        shown="techniques|loop|data|start [--quick]",
+    ),
+    Command(
+        "cards",
+        "the technique cards of a checkout, checked or rewritten",
+        "others:add_cards",
+        shown="[NAME] [--write]",
+    ),
+    Command(
+        "results", "README's table and all reports, from the rows on record", "others:add_results", shown="[--write]"
+    ),
+    Command("completion", "a script for the Tab key", "others:add_completion", shown="|".join(SHELLS)),
+    Command(
+        "_complete",
+        "what the words may become; the shells' scripts call it",
+        "others:add_complete",
+        "completion:complete",
+        raw=True,
+        hidden=True,
+    ),
+)
+
+
+ROOT = Command("paribus", "what a vision training technique is worth", "others:describe_root", commands=COMMANDS)
+
+
+def find(words: Sequence[str]) -> tuple[tuple[Command, ...], list[str]]:
+    """The commands that words name, the root first, and the words after them. Raises ConfigError for an unknown one."""
+    found, rest = (ROOT,), list(words)
+    while found[-1].commands and rest and rest[0] not in HELP:
+        known = {command.name: command for command in found[-1].commands}
+        if rest[0] not in known:
+            where = _typed(found)
+            what = " ".join([*where.split()[1:], rest[0]])
+            there = ", ".join(found[-1].listed())
+            raise ConfigError(f"{what}: no such command; there are {there} ({where} --help)")
+        found, rest = (*found, known[rest[0]]), rest[1:]
+    return found, rest
+
+
+def read(found: tuple[Command, ...], rest: Sequence[str]) -> argparse.Namespace | None:
+    """The arguments of a command; None if they ask for help, which has been printed. Raises ConfigError.
+
+    They have `typed` besides: all words after `paribus`.
+    """
+    args = parse(parser_of(found), rest)
+    if args is not None:
+        args.typed = [*(command.name for command in found[1:]), *rest]
+    return args
+
+
+def load(command: Command) -> Callable[[Any], int]:
+    """What runs a command; its code is imported here."""
+    return _import("paribus.cli", command.run or command.name)
+
+
+def _import(package: str, name: str) -> Callable[[Any], Any]:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(f"{package}.{module}"), function or "run")
+
+
+def parser_of(found: tuple[Command, ...]) -> Parser:
+    """The parser of a command, with those of its sub-commands. Of the root: the whole tree."""
+    parser = Parser(_typed(found))
+    _fill(parser, found[-1])
+    return parser
+
+
+def _fill(parser: Parser, command: Command) -> None:
+    _import("paribus.cli.arguments", command.arguments)(parser)
+    if not command.commands:
+        return
+    group = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for sub in command.commands:
+        # argparse lists those that are given a help
+        made = group.add_parser(sub.name) if sub.hidden else group.add_parser(sub.name, help=sub.help)
+        _fill(made, sub)
+
+
+def _typed(found: tuple[Command, ...]) -> str:
+    return " ".join(command.name for command in found)
+
+
+def overview() -> str:
+    """What `paribus` and `paribus --help` print."""
+    lines = [
+        (f"paribus {command.name} {shown}".rstrip(), text)
+        for command in COMMANDS
+        if not command.hidden
+        for shown, text in ((command.shown, command.help), *command.more)
+    ]
+    return "\n".join(f"  {shown:<{_SHOWN}}  {text}" for shown, text in lines)

@@ -1,0 +1,15 @@
+"""The batch scripts that the package has for Slurm, beside this file. Imports nothing: the command line names them."""
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+_SUFFIX = ".sbatch"
+
+
+def names() -> list[str]:
+    return sorted(path.name.removesuffix(_SUFFIX) for path in _FOLDER.glob(f"*{_SUFFIX}"))
+
+
+def path_of(name: str) -> Path:
+    """The file of a template: one of the package by its name, or the user's own."""
+    return _FOLDER / f"{name}{_SUFFIX}" if name in names() else Path(name).expanduser()
