@@ -12,6 +12,7 @@ from paribus.core.build import to_config
 from paribus.core.progress import Progress
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe.configs import list_options
+from paribus.recipe.overlays import overlay_rule
 
 every_overlay = pytest.mark.parametrize("techniques", OVERLAYS, ids=lambda t: "+".join(t) or "baseline")
 
@@ -163,8 +164,8 @@ NEUTRAL = [
     (name, settings)
     for name in list_options("technique")
     if name != "baseline"
-    for settings in [composed(f"technique={name}").get("overlays", {}).get(name, {}).get("neutral")]
-    if settings is not None
+    for settings in [overlay_rule(name, composed(f"technique={name}")["overlays"].get(name)).check.neutral]
+    if settings
 ]
 
 

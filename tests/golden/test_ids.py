@@ -86,9 +86,9 @@ def test_the_id_of_a_recorded_config_needs_no_torch() -> None:
 
     run = ROOT / "tests" / "golden" / "run_0.1.0"
     code = (
-        "import sys, json, yaml; from paribus.recipe.identity import computed_part, id_of\n"
+        "import sys, json, yaml; from paribus.recipe.identity import computed_part, hash_recipe\n"
         f"config = yaml.safe_load(open({str(run / 'config.yaml')!r}))\n"
-        "print(json.dumps([id_of(computed_part(config)), 'torch' in sys.modules]))"
+        "print(json.dumps([hash_recipe(computed_part(config)), 'torch' in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [json.loads((run / "summary.json").read_text())["id"], False]

@@ -14,7 +14,7 @@ both_ways = pytest.mark.parametrize("way", ["kernel", "tensors"], indirect=True)
 
 @contextmanager
 def mutant(source: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
-    """source: _SOURCE or _TONES of kernels.py. old stands in it once."""
+    """source: _SOURCE or _COLOR_SOURCE of data/ops/native.py. old stands in it once."""
     text = getattr(native, source).read_text()
     assert text.count(old) == 1
     broken = folder / "broken.c"

@@ -19,6 +19,7 @@ from paribus.engine.receipt import read
 from paribus.engine.stop import StopRequest
 from paribus.recipe.build import build_method, make_device_context
 from paribus.recipe.configs import find_config_folder, list_options
+from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.train import train
 
@@ -35,7 +36,8 @@ def _with_technique(overrides: tuple[str, ...], techniques: tuple[str, ...]) -> 
     """The config with these overlays, at the settings they name for tiny images unless the overrides say others."""
     choice = f"technique=[{','.join(techniques) or 'baseline'}]"
     rules = composed(choice)["overlays"]
-    small = [f"{path}={value}" for rule in rules.values() for path, value in rule.get("small", {}).items()]
+    checks = [overlay_rule(name, rule).check for name, rule in rules.items()]
+    small = [f"{path}={value}" for check in checks for path, value in check.small.items()]
     return composed(*QUIET, *small, *overrides, choice)
 
 

@@ -20,8 +20,8 @@ from paribus.techniques.adamp.kernels import dispatch
 torch.set_num_threads(1)
 from helpers import steps_apart as w
 
-choose = dispatch._way
-dispatch._way = lambda leaf, group: choose(leaf, group) if group["foreach"] is False else "triton"
+choose = dispatch._choose_form
+dispatch._choose_form = lambda leaf, group: choose(leaf, group) if group["foreach"] is False else "triton"
 
 def load(source):
     name = "paribus.techniques.adamp.kernels.cuda"

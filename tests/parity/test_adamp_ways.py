@@ -170,7 +170,7 @@ def _no_layer_view(*given: Any) -> Any:
 
 def _decay_in_full(*given: Any) -> Any:
     along, seen = DECIDE(*given)
-    return along, batched.Seen(seen.channel & False, seen.layer & False, seen.norm)
+    return along, batched.ProjectionStats(seen.channel & False, seen.layer & False, seen.norm)
 
 
 def _along_too_long(*given: Any) -> Any:

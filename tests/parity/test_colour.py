@@ -129,7 +129,7 @@ _grey, _blended = color.grey, color.blend
 WRONG = {
     "grey as a mean": ("grey", lambda x: x.float().mean(3, keepdim=True).to(torch.uint8)),
     "blend rounded": (
-        "blended",
+        "blend",
         lambda other, x, f: (other + f.view(-1, 1, 1, 1) * (x.float() - other)).round().clamp(0, 255).to(torch.uint8),
     ),
 }
@@ -157,7 +157,7 @@ def test_negative_control_a_mutant_of_the_kernel_is_noticed(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     batch, draws = images(), SampleRandom(3, 1, torch.arange(24) + 50)
-    with mutant("_TONES", old, new, monkeypatch, tmp_path):
+    with mutant("_COLOR_SOURCE", old, new, monkeypatch, tmp_path):
         assert farthest(JITTER(batch, draws, "jitter"), lambda i: jittered(JITTER, draws, batch, i)) > 0
 
 

@@ -169,11 +169,11 @@ CONTROLS = {
     "timm's boxes": ("bboxes", lambda *a: bboxes(*a[:-1], "timm")),
     "no pixels": ("paste", lambda x, others, rows, box: x.clone()),
     "all pixels": ("paste", lambda x, others, rows, box: others[rows].contiguous()),
-    "no pixels by mask": ("inside", lambda box, h, w: torch.zeros(len(box), 1, h, w, dtype=torch.bool)),
-    "labels of the sample itself": ("mixed_targets", lambda own, other, *a: _mixed_targets(own, own, *a)),
-    "shares swapped": ("mixed_targets", lambda a, b, share, rest, n: _mixed_targets(a, b, rest, share, n)),
+    "no pixels by mask": ("box_mask", lambda box, h, w: torch.zeros(len(box), 1, h, w, dtype=torch.bool)),
+    "labels of the sample itself": ("mix_targets", lambda own, other, *a: _mixed_targets(own, own, *a)),
+    "shares swapped": ("mix_targets", lambda a, b, share, rest, n: _mixed_targets(a, b, rest, share, n)),
 }
-_mixed_targets = ours.mixed_targets
+_mixed_targets = ours.mix_targets
 
 
 @pytest.mark.parametrize("control", CONTROLS)

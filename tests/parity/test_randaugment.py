@@ -112,9 +112,9 @@ def test_choices_magnitudes_and_signs_are_timms_rule() -> None:
 
 
 WRONG = {
-    "rotate": ("rotation", lambda degrees, h, w: affine.rotation_matrices(-degrees, h, w)),
-    "shear_x": ("transformed", lambda x, m, *rest: affine.affine_transform(x, m * 1.01, *rest)),
-    "translate_y": ("transformed", lambda x, m, fill, _: affine.affine_transform(x, m, fill, "bilinear")),
+    "rotate": ("rotation_matrices", lambda degrees, h, w: affine.rotation_matrices(-degrees, h, w)),
+    "shear_x": ("affine_transform", lambda x, m, *rest: affine.affine_transform(x, m * 1.01, *rest)),
+    "translate_y": ("affine_transform", lambda x, m, fill, _: affine.affine_transform(x, m, fill, "bilinear")),
 }
 
 
@@ -140,7 +140,7 @@ def test_negative_control_another_move_is_noticed(name: str, monkeypatch: pytest
 def test_negative_control_a_mutant_of_the_kernel_is_noticed(
     name: str, old: str, new: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    with mutant("_TONES", old, new, monkeypatch, tmp_path):
+    with mutant("_COLOR_SOURCE", old, new, monkeypatch, tmp_path):
         assert int(differences(RandAugment(), monkeypatch, *sweep(name)).max()) > 0
 
 

@@ -7,15 +7,15 @@ import torch
 
 from paribus.bench.harness.measure import measure
 from paribus.bench.start import cases
-from paribus.bench.start.cases import Command, make_process_case
+from paribus.bench.start.cases import ProcessCommand, make_process_case
 from paribus.cli.main import dispatch
 
 CPU = torch.device("cpu")
 FEW = (
-    Command("import torch", "torch", ("-c", "pass")),  # stands for it: the table's 1.00
-    Command("prints", "paribus", ("-c", "print('paribus train')"), "paribus train"),
-    Command("prints something else", "paribus", ("-c", "print('usage')"), "paribus train"),
-    Command("fails", "paribus", ("-c", "raise SystemExit('no such module')")),
+    ProcessCommand("import torch", "torch", ("-c", "pass")),  # stands for it: the table's 1.00
+    ProcessCommand("prints", "paribus", ("-c", "print('paribus train')"), "paribus train"),
+    ProcessCommand("prints something else", "paribus", ("-c", "print('usage')"), "paribus train"),
+    ProcessCommand("fails", "paribus", ("-c", "raise SystemExit('no such module')")),
 )
 
 

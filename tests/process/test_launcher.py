@@ -265,7 +265,7 @@ def test_a_log_that_cannot_be_written_is_one_line_too(study: Study, monkeypatch:
 def test_on_a_terminal_there_is_a_bar_below_the_lines(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(
-        "paribus.study.runner.progress.terminal", lambda: Console(file=screen, force_terminal=True, width=90)
+        "paribus.study.runner.progress.find_console", lambda: Console(file=screen, force_terminal=True, width=90)
     )
     plan = made_up_plan(study)
     board = LaunchProgress()

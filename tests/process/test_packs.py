@@ -48,7 +48,7 @@ SLOWLY = """
 import sys, time
 from pathlib import Path
 from paribus.data.packs import write
-from paribus.data.packs.prepare import Wanted, prepare
+from paribus.data.packs.prepare import PrepareRequest, prepare
 write._CHUNK_BYTES = 2 * 16 * 16 * 3
 slow = write.append
 def append(file, content):
@@ -59,9 +59,9 @@ def append(file, content):
         time.sleep(60)
 appended = []
 write.append = append
-said = write.Said(lambda line: None, lambda total, done: lambda n: None)
+said = write.ProgressSink(lambda line: None, lambda total, done: lambda n: None)
 if __name__ == "__main__":
-    prepare(Wanted("folder", Path({root!r}), 16, Path({out!r}), workers={workers}), said)
+    prepare(PrepareRequest("folder", Path({root!r}), 16, Path({out!r}), workers={workers}), said)
 """
 
 

@@ -108,8 +108,8 @@ class ByPosition(SampleRandom):
 
 @pytest.fixture
 def mistaken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_batch, "Draws", ByPosition)
-    monkeypatch.setattr(from_files, "Draws", ByPosition)
+    monkeypatch.setattr(decode_batch, "SampleRandom", ByPosition)
+    monkeypatch.setattr(from_files, "SampleRandom", ByPosition)
 
 
 @pytest.mark.usefixtures("mistaken")

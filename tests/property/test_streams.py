@@ -142,7 +142,7 @@ def test_compiled_numbers_equal_eager_ones() -> None:
 
 
 def test_negative_control_dropout_that_nobody_seeds_hears_the_global_generator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules[__name__], "seed_modules", lambda *_: None)
+    monkeypatch.setattr(sys.modules[__name__], "seed_global_generators", lambda *_: None)
     with pytest.raises(AssertionError):
         test_disturbing_every_global_generator_changes_nothing()
 

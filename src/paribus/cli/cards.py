@@ -131,7 +131,7 @@ def _format_times(name: str, measured: list[tuple[str, dict[str, Any]]]) -> Iter
 
 
 def _format_time_row(case: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[str, ...]:
-    from paribus.bench.harness.table import format_duration
+    from paribus.core.formatting import format_duration
 
     ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
     return case["title"], f"`{row['name']}`", format_duration(row["seconds"]), ratio

@@ -11,6 +11,7 @@ import yaml
 from paribus.cli.gate import parse_conditions, parse_margin_option, report_gate, run_gate
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.identity import computed_part
 from paribus.study import rows as record
@@ -19,7 +20,6 @@ from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.plan import diff_recipes
 from paribus.study.report.build import build_report
 from paribus.study.report.markdown import escape_markdown, format_table
-from paribus.study.report.wording import format_list
 from paribus.study.rows import Row
 
 SHOWN = ("differences", "arms", "beside", "robustness", "overhead")

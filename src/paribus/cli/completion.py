@@ -15,7 +15,7 @@ from paribus.cli.options import Kind, Parser, completion_of
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
-from paribus.data.trees.names import FOLDER, names
+from paribus.data.trees.names import FOLDER, list_manifest_names
 from paribus.recipe.configs import find_config_folder, list_options
 
 # COMP_LINE and not COMP_WORDS, because bash ends a word at "=" (unless in quotes) and wants back what follows the last
@@ -194,7 +194,7 @@ _KINDS: dict[Kind, Callable[[str], list[str]]] = {
     "study": lambda word: _paths(word, "study.yaml", "experiments"),
     "folder": _paths,
     "file": lambda word: _paths(word, files=True),
-    "data set": lambda word: _starting(word, [*names(), FOLDER]),
+    "data set": lambda word: _starting(word, [*list_manifest_names(), FOLDER]),
     "card": lambda word: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
     "override": _override,
     "data override": lambda word: _override(word, ("data",)) if word.startswith("data") else [],

@@ -70,7 +70,7 @@ def list_runs(args: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class Row:
+class RunListing:
     """A run folder at a glance.
 
     state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not end well).
@@ -88,7 +88,7 @@ class Row:
     note: str
 
 
-def found_runs(folder: Path) -> list[Row]:
+def found_runs(folder: Path) -> list[RunListing]:
     """The run folders directly under a folder, by name, with seed 2 before seed 10."""
     paths = [path.parent for path in folder.glob(f"*/{runfolder.CONFIG}")]
     return [_row(path) for path in sorted(paths, key=_natural)]
@@ -98,7 +98,7 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _row(path: Path) -> Row:
+def _row(path: Path) -> RunListing:
     """One damaged file is a note, not the end of the list."""
     damaged: list[str] = []
     summary = _read(path / runfolder.SUMMARY, damaged)
@@ -117,7 +117,7 @@ def _row(path: Path) -> Row:
         total = int(length[:-2]) if length.endswith("ba") else None
     started = str(first["time"]) if isinstance(first, dict) and "time" in first else None
     notes = [text for text in (note, f"damaged: {', '.join(damaged)}" if damaged else "") if text]
-    return Row(path.name, state, max(steps, default=0), total, length, metrics, started, "; ".join(notes))
+    return RunListing(path.name, state, max(steps, default=0), total, length, metrics, started, "; ".join(notes))
 
 
 def _state(path: Path) -> tuple[str, str]:
@@ -172,13 +172,13 @@ def _length(path: Path, damaged: list[str]) -> str:
     return found[1]
 
 
-def _count(rows: Sequence[Row]) -> str:
+def _count(rows: Sequence[RunListing]) -> str:
     states = [row.state for row in rows]
     counts = [f"{states.count(state)} {state}" for state in _COLOURS if state in states]
     return f"{len(rows)} run{'s' * (len(rows) != 1)} ({', '.join(counts)})"
 
 
-_COLUMNS: dict[str, Callable[[Row], str]] = {  # the last ones are dropped first where there is no room
+_COLUMNS: dict[str, Callable[[RunListing], str]] = {  # the last ones are dropped first where there is no room
     "run": lambda row: row.run,
     "state": lambda row: row.state,
     "step": lambda row: f"{row.step}/{row.total or row.length or '?'}",
@@ -196,7 +196,7 @@ def _local(time: str | None) -> str:
     return ""
 
 
-def plain(rows: Sequence[Row]) -> list[str]:
+def plain(rows: Sequence[RunListing]) -> list[str]:
     """Aligned columns, nothing cut, for files and other programs."""
     columns = {**_COLUMNS, "note": lambda row: row.note}
     cells = [list(columns), *([tell(row) for tell in columns.values()] for row in rows)]
@@ -210,7 +210,7 @@ def plain(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def table(rows: Sequence[Row], width: int) -> Any:
+def table(rows: Sequence[RunListing], width: int) -> Any:
     """The same as a table of rich's. Where even the first columns do not fit, names go on in the next line."""
     from rich.table import Table
     from rich.text import Text

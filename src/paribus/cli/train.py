@@ -74,7 +74,7 @@ def run(arguments: list[str]) -> int:
         raise ConfigError(explain_hydra_error(error, arguments)) from error
     finally:
         if "paribus.engine.distributed" in sys.modules:
-            sys.modules["paribus.engine.distributed"].leave()
+            sys.modules["paribus.engine.distributed"].destroy_process_group()
         sys.argv = argv
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:

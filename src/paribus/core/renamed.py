@@ -20,6 +20,7 @@ def old_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
             DeprecationWarning,
             stacklevel=2,
         )
-        return getattr(importlib.import_module(module), names[name])
+        home, _, new = names[name].rpartition(".")  # a dotted new name: it has moved to another module as well
+        return getattr(importlib.import_module(home or module), new)
 
     return find

@@ -57,17 +57,8 @@ def find_console(file: IO[str] | None = None) -> Console | None:
     return Console(file=out, force_terminal=True, force_interactive=True, highlight=False, markup=False, emoji=False)
 
 
-def format_clock(seconds: float) -> str:
-    """
-    >>> clock(7), clock(754.6), clock(93784)
-    ('0:07', '12:35', '26:03:04')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 if not TYPE_CHECKING:
     __getattr__ = old_names(
-        __name__, {"Tolerant": "TolerantStdout", "terminal": "find_console", "clock": "format_clock"}
+        __name__,
+        {"Tolerant": "TolerantStdout", "terminal": "find_console", "clock": "paribus.core.formatting.format_clock"},
     )

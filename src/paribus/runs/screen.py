@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.core import runfolder
-from paribus.core.terminal import find_console, format_clock
+from paribus.core.formatting import format_count, format_seconds, format_si
+from paribus.core.terminal import find_console
 
 if TYPE_CHECKING:
     from rich.panel import Panel
@@ -129,33 +130,11 @@ class Screen:
             print("\n".join(lines), flush=True)
 
 
-def format_count(n: int, word: str, plural: str = "") -> str:
-    """
-    >>> count(1, "process", "processes"), count(1200, "step")
-    ('1 process', '1,200 steps')
-    """
-    return f"{n:,} {word if n == 1 else plural or word + 's'}"
-
-
-def format_quantity(n: int) -> str:
-    """
-    >>> quantity(987), quantity(9880192), quantity(4519698176)
-    ('987', '9.88 M', '4.52 G')
-    """
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if n >= 0.9995 * size:
-            scaled = n / size
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {unit}"
-    return str(n)
-
-
 def format_rows(description: RunDescription) -> list[LabeledText]:
     """Label and text, in the order in which a reader asks."""
     sizes = ", ".join(f"{split} {n:,}" for split, n in description.sizes.items())
     image = "×".join(map(str, description.image))
-    macs = (
-        f"{format_quantity(description.macs)} MACs" if isinstance(description.macs, int) else f"MACs {description.macs}"
-    )
+    macs = f"{format_si(description.macs)} MACs" if isinstance(description.macs, int) else f"MACs {description.macs}"
     epochs = description.steps / description.steps_per_epoch
     length = f"{format_count(description.steps, 'step')} of {format_count(description.batch_size, 'image')} "
     length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {description.steps_per_epoch:,})"
@@ -244,14 +223,6 @@ def format_result(outcome: Outcome) -> list[str]:
         ("folder", outcome.folder),
     ]
     return [first, *align_rows(table)]
-
-
-def format_seconds(value: float) -> str:
-    """
-    >>> seconds(8.14), seconds(754.6)
-    ('8.1 s', '12:35')
-    """
-    return f"{value:.1f} s" if value < 60 else format_clock(value)
 
 
 def format_next_commands(outcome: Outcome) -> list[str]:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.core.build import schema
-from paribus.core.terminal import find_console, format_clock
+from paribus.core.formatting import format_clock
+from paribus.core.terminal import find_console
 
 if TYPE_CHECKING:
     from rich.console import Console as Terminal

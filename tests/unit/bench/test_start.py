@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from paribus.bench.start.cases import Command, measure_phases
+from paribus.bench.start.cases import ProcessCommand, measure_phases
 from paribus.bench.start.first_step import SMALL, first_step
 
 CPU = torch.device("cpu")
@@ -13,7 +13,7 @@ CPU = torch.device("cpu")
 
 def test_phases_are_rows_and_make_up_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     told = iter([{"a": 9.0, "in all": 9.0}, {"a": 1.0, "in all": 2.0}, {"a": 3.0, "in all": 4.0}])
-    monkeypatch.setattr(Command, "run", lambda self: "noise\n" + json.dumps(next(told)))
+    monkeypatch.setattr(ProcessCommand, "run", lambda self: "noise\n" + json.dumps(next(told)))
     result = measure_phases(("experiment=smoke",), CPU, 2, lambda line: None)
     assert {row.name: row.seconds for row in result.rows} == {"a": (1.0, 3.0), "in all": (2.0, 4.0)}
 

@@ -23,12 +23,13 @@ from paribus.bench.harness.implementation import (
     Unavailable,
 )
 from paribus.bench.harness.measure import Measurement, Result, TargetVerdict, measure
-from paribus.bench.harness.table import format_duration, format_page, results_to_dict
+from paribus.bench.harness.table import format_page, results_to_dict
 from paribus.bench.techniques import cases as techniques
 from paribus.bench.techniques import mixing, networks, optimizer_reference, optimizers
 from paribus.bench.techniques.optimizer_problem import REGIMES, OptimizerProblem, relative_error
 from paribus.cli.arguments.bench import TECHNIQUES
 from paribus.cli.main import dispatch
+from paribus.core.formatting import format_duration
 
 CPU = torch.device("cpu")
 SHAPES = [torch.Size(s) for s in ((8, 3, 3, 3), (8, 1, 3, 3), (8,), (6, 8, 1, 1), (6,), (5, 6), (5,), (1, 6, 4, 4))]

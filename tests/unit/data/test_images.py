@@ -98,7 +98,7 @@ def test_a_pack_without_bad_images_is_used_only_when_asked(tmp_path: Path, capfd
 def test_without_a_compiler_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = images(tree(tmp_path, sizes=((40, 52), (61, 37), (24, 90))), interpolation="bicubic")
     native = made(HERE).loader(24, 0).batch(2).inputs
-    monkeypatch.setattr(decode_batch, "kernels", SimpleNamespace(kernels=lambda: None))
+    monkeypatch.setattr(decode_batch, "kernels", SimpleNamespace(load_kernels=lambda: None))
     assert torch.equal(made(HERE).loader(24, 0).batch(2).inputs, native)
 
 

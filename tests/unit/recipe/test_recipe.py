@@ -5,7 +5,7 @@ import pytest
 from helpers.trainings import composed, recipe_of
 from paribus.core.build import build, to_config
 from paribus.core.errors import ConfigError
-from paribus.recipe.overlays import apply_overlays
+from paribus.recipe.overlays import apply_overlays, overlay_rule
 from paribus.recipe.recipe import rebuild_recipe
 
 
@@ -49,6 +49,15 @@ def test_overlays_swap_and_expect_or_refuse() -> None:
     with pytest.raises(ConfigError, match=r"no overlays\.y"):
         apply_overlays(cfg, ["y"])
     assert apply_overlays({"overlays": {}}, ["baseline"]) == {"techniques": []}
+
+
+def test_settings_for_the_battery_stand_under_check_and_are_read_where_they_stood() -> None:
+    new = overlay_rule("x", {**RULE, "check": {"neutral": {"a": 0}, "small": {"b": 1}}})
+    assert overlay_rule("x", {**RULE, "neutral": {"a": 0}, "small": {"b": 1}}) == new
+    assert overlay_rule("x", RULE).check.neutral == {}
+    for wrong in ({"neutral": {"a": 0}, "check": {"neutral": {"a": 1}}}, {"check": {"tiny": {}}}, {"check": 1}):
+        with pytest.raises(ConfigError, match=r"overlays\.x\.check"):
+            overlay_rule("x", {**RULE, **wrong})
 
 
 def test_a_technique_that_a_later_override_switches_off_is_refused() -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from helpers.trainings import composed, recipe_of, workbench
+from paribus.core.formatting import format_quantity
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
 from paribus.engine.loop import Run, StepIntervals
@@ -19,7 +20,6 @@ from paribus.runs.screen import (
     align_rows,
     build_panel,
     format_next_commands,
-    format_quantity,
     format_result,
     format_result_line,
     format_rows,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from paribus.bench.harness.measure import Measurement, Result, ratios
+from paribus.core.formatting import format_duration
 
 FORMAT = 1
 METHODOLOGY = (
@@ -136,11 +137,3 @@ def format_table(titles: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     head = ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     return "\n".join([*head, *("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)])
-
-
-def format_duration(seconds: float) -> str:
-    """Three digits, in the unit that suits."""
-    for factor, unit in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")):
-        if seconds >= factor:
-            return f"{seconds / factor:.3g} {unit}" if seconds / factor < 1000 else f"{seconds / factor:.0f} {unit}"
-    return f"{seconds * 1e9:.3g} ns"

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from paribus.bench.harness.measure import Result
-from paribus.bench.harness.table import format_duration
 from paribus.bench.loop.cases import (
     LoopTiming,
     PlainTraining,
@@ -23,6 +22,7 @@ from paribus.bench.loop.cases import (
 )
 from paribus.bench.loop.stages import PARTS, StageTimer, TimedObjective, TimedOptimizer, TimedTransform, TimedUpdate
 from paribus.core.duration import in_steps
+from paribus.core.formatting import format_duration
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.loop import Run, StepIntervals

@@ -19,7 +19,7 @@ BASELINE = "import torch"  # what everything that trains has to wait for
 
 
 @dataclass(frozen=True)
-class Command:
+class ProcessCommand:
     """Arguments of this Python, and what its standard output has to hold."""
 
     name: str
@@ -48,22 +48,22 @@ def build_environment() -> Mapping[str, str]:
     return {**os.environ, "PYTHONPATH": path, "WANDB_MODE": "disabled"}
 
 
-COMMANDS: tuple[Command, ...] = (
-    Command("python, nothing", "python", ("-c", "")),
+COMMANDS: tuple[ProcessCommand, ...] = (
+    ProcessCommand("python, nothing", "python", ("-c", "")),
     *(
-        Command(f"import {module}", module, ("-c", f"import {module}"))
+        ProcessCommand(f"import {module}", module, ("-c", f"import {module}"))
         for module in ("torch", "torchvision", "timm", "paribus")
     ),
-    Command("paribus --help", "paribus", ("-m", "paribus.cli", "--help"), "paribus train"),
-    Command("paribus list techniques", "paribus", ("-m", "paribus.cli", "list", "techniques"), "cutmix"),
-    Command("paribus train --help", "paribus", ("-m", "paribus.cli", "train", "--help"), "batch_size"),
+    ProcessCommand("paribus --help", "paribus", ("-m", "paribus.cli", "--help"), "paribus train"),
+    ProcessCommand("paribus list techniques", "paribus", ("-m", "paribus.cli", "list", "techniques"), "cutmix"),
+    ProcessCommand("paribus train --help", "paribus", ("-m", "paribus.cli", "train", "--help"), "batch_size"),
 )
 
 
-def make_process_case(chosen: Sequence[Command] = COMMANDS) -> Case:
+def make_process_case(chosen: Sequence[ProcessCommand] = COMMANDS) -> Case:
     """Whole processes, from the call to the exit."""
 
-    def make_implementation(command: Command) -> Implementation:
+    def make_implementation(command: ProcessCommand) -> Implementation:
         kind = "ours" if command.package == "paribus" else "public"
         return Implementation(
             command.name, command.package, lambda: PreparedImplementation(command.error, command.run), kind
@@ -83,7 +83,7 @@ def make_process_case(chosen: Sequence[Command] = COMMANDS) -> Case:
 def measure_phases(overrides: Sequence[str], device: torch.device, rounds: int, log: Callable[[str], None]) -> Result:
     """Of the start of a training in fresh processes: rows are phases in their order, and the whole."""
     code = f"from paribus.bench.start.first_step import first_step; first_step({list(overrides)!r}, {str(device)!r})"
-    command = Command("first step", "paribus", ("-c", code))
+    command = ProcessCommand("first step", "paribus", ("-c", code))
     found: list[dict[str, float]] = []
     for round_ in range(rounds + 1):  # the first fills the page cache
         log(f"first step, process {round_ + 1} of {rounds + 1}")

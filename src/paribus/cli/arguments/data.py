@@ -2,7 +2,7 @@
 
 from paribus.cli.options import Parser, completes, exit_codes, path, whole_number
 from paribus.core.exit_codes import BAD_CONFIG, OK
-from paribus.data.trees.names import FOLDER, names
+from paribus.data.trees.names import FOLDER, list_manifest_names
 
 
 def describe(parser: Parser) -> None:
@@ -62,7 +62,7 @@ def add_list(parser: Parser) -> None:
 
 
 def _add_name(parser: Parser) -> None:
-    known = names()
+    known = list_manifest_names()
     name = parser.add_argument(
         "name", metavar="NAME", help=f"{', '.join(known)}; {FOLDER}: any tree with train/ and val/"
     )

@@ -5,7 +5,7 @@ import argparse
 from paribus.cli.arguments.gate import add_gate_options
 from paribus.cli.options import Parser, completes, count, exit_codes, path, whole_number
 from paribus.core.exit_codes import FAILED, OK, REQUEUE, STUDY_FAILED
-from paribus.study.slurm.templates import names as template_names
+from paribus.study.slurm.templates import list_templates as template_names
 
 SBATCH = ("partition", "account", "qos", "constraint", "time", "mem")  # options of sbatch, under their own names
 

@@ -6,14 +6,14 @@ from paribus.cli.data.common import root_folder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.data.trees.manifest import load_manifest
-from paribus.data.trees.names import FOLDER, names
+from paribus.data.trees.names import FOLDER, list_manifest_names
 from paribus.data.trees.tree import find_tree
 
 
 def run(args: argparse.Namespace) -> int:
     root = root_folder(args)
     rows = [("name", "classes", "train", "val", "where")]
-    for name in names():
+    for name in list_manifest_names():
         known = load_manifest(name)
         try:
             where = str(find_tree(root, known))

@@ -35,7 +35,7 @@ def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
         needed = seeds_to_decide(spec.smallest_effect, sd=sd, power=POWER)
         how = "a paired difference" if found.paired else "an unpaired difference"
         lines.append(
-            f"  {arm} against {against}: {needed} "
-            f"(sd of {how} {sd:.4g} over {n} seeds; {low} to {high} at the ends of its 95 % interval)"
+            f"  {arm} against {against}: {needed} (sd of {how} {sd:.4g} over {n} seeds; {low} to {high} at the ends of "
+            "its 95 % interval)"
         )
     return lines

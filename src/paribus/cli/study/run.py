@@ -11,7 +11,7 @@ from paribus.cli.study import cluster
 from paribus.cli.study.common import choose_workers, runs_folder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
-from paribus.core.terminal import format_clock
+from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study.runner import cells, devices
 from paribus.study.runner.launcher import Launch, LaunchSettings

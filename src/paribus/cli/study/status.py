@@ -7,7 +7,7 @@ import time
 
 from paribus.cli.study.common import print_table, runs_folder
 from paribus.core.exit_codes import OK
-from paribus.core.terminal import format_clock
+from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study import rows as record
 from paribus.study.slurm import queue

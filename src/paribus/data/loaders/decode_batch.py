@@ -18,7 +18,7 @@ from torch import Tensor
 
 from paribus.core.batch import unique_sample_ids
 from paribus.core.streams import key64
-from paribus.data.loaders.epoch_order import epoch_order
+from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.worker_pool import allocate_buffer
 from paribus.data.ops import native as kernels
 from paribus.data.ops.draws import SampleRandom
@@ -70,38 +70,6 @@ class DecodedBatch(NamedTuple):
 
 
 @dataclass(frozen=True)
-class BatchIndex:
-    """Who stands where: `order` of any epoch, cut into global batches; what does not fill one is left out."""
-
-    n: int
-    seed: int
-    repeats: int
-    batch_size: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.n // self.batch_size
-
-    def at(self, step: int, positions: Tensor) -> tuple[int, Tensor, Tensor | None]:
-        """The epoch of a step, and rows and copies at these places (CPU) of its global batch."""
-        epoch, k = divmod(step, self.steps_per_epoch)
-        rows, copies = self._order(epoch)
-        here = positions + k * self.batch_size
-        return epoch, rows[here], None if copies is None else copies[here]
-
-    def _order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        known = self._cache.get("last")
-        if known is None or known[0] != epoch:
-            known = (epoch, epoch_order(self.n, self.seed, epoch, self.repeats))
-            self._cache["last"] = known  # whole, so that no thread sees half of it
-        return known[1]
-
-    @cached_property
-    def _cache(self) -> dict[str, Any]:
-        return {}  # the last epoch's order, for speed only
-
-
-@dataclass(frozen=True)
 class TrainDecoder:
     """Crops for the training steps. first, last: the places of the global batch that are made for a step.
 
@@ -122,7 +90,7 @@ class TrainDecoder:
 
     def at(self, step: int, positions: Tensor, is_wanted: Callable[[], bool]) -> DecodedBatch:
         """The samples at these places (CPU) of a step's global batch."""
-        epoch, rows, copies = self.batch_index.at(step, positions)
+        epoch, rows, copies = self.batch_index.samples_at(step, positions)
         ids = self.samples.ids[rows]
         crop = self.input_spec.crop
         assert isinstance(crop, ResizedCrop)

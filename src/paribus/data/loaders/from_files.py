@@ -77,21 +77,17 @@ class FolderLoader:
         replace_undecodable: bool = False,
         decode_errors: DecodeErrors | None = None,
     ) -> None:
-        n = len(samples)
-        if batch_size > n:
-            raise ConfigError(f"batch_size: found {batch_size}; there are only {n} training images")
-        if batch_size % place.world:
-            raise ConfigError(f"batch_size: found {batch_size}; it must be a multiple of the {place.world} processes")
-        share = batch_size // place.world
-        first = place.rank * share
+        self._batch_index = BatchIndex(len(samples), seed, input_spec.repeats, batch_size, place.world)
+        share = self._batch_index.share(place.rank)
         self._samples, self._classes, self._place, self._batch_size = samples, classes, place, batch_size
-        self._batch_index = BatchIndex(n, seed, input_spec.repeats, batch_size)
-        self._decoder = TrainDecoder(samples, input_spec, self._batch_index, first, first + share, replace_undecodable)
+        self._decoder = TrainDecoder(
+            samples, input_spec, self._batch_index, share.start, share.stop, replace_undecodable
+        )
         self._inputs = InputTransform(replace(input_spec, flip=False), place)  # workers mirror
         native.load_kernels()  # compiled, or told to be missing, once and not by every worker
         self._pool = WorkerPool(self._decoder, workers, pinned=place.device.type == "cuda")
         self._threads = max(1, workers)
-        self._positions = torch.arange(first, first + share)
+        self._positions = torch.arange(share.start, share.stop)
         self._positions_on_device = self._positions.to(place.device)
         self._decode_errors = decode_errors or DecodeErrors()
 
@@ -116,7 +112,7 @@ class FolderLoader:
     def _make_batch(self, step: int, positions: Tensor, there: Tensor, pixels: Tensor, share: Tensor) -> Batch:
         """positions: on the CPU, there: on the device. share: this rank's own pixels, for whoever asks for more."""
         device = self._place.device
-        epoch, rows, copies = self._batch_index.at(step, positions)
+        epoch, rows, copies = self._batch_index.samples_at(step, positions)
         ids, targets = (v[rows].to(device, non_blocking=True) for v in (self._samples.ids, self._samples.targets))
         copies = None if copies is None else copies.to(device, non_blocking=True)
         draws = SampleRandom(self._batch_index.seed, epoch, ids, copies)

@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from paribus.core.batch import Batch, unique_sample_ids
-from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
-from paribus.data.loaders.epoch_order import epoch_order
+from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.subset import compute_checksum, split_training_set
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec
@@ -80,23 +79,12 @@ class InMemoryLoader:
         seed: int,
         keep: StorageMode = "auto",
     ) -> None:
-        n = len(data.ids)
-        if batch_size > n:
-            raise ConfigError(f"batch_size: found {batch_size}; there are only {n} training images")
-        if batch_size % place.world:
-            raise ConfigError(f"batch_size: found {batch_size}; it must be a multiple of the {place.world} processes")
-        self.steps_per_epoch = n // batch_size
-        self._input_spec, self._classes, self._place, self._batch_size, self._seed = (
-            input_spec,
-            classes,
-            place,
-            batch_size,
-            seed,
-        )
+        self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world)
+        self.steps_per_epoch = self._index.steps_per_epoch
+        self._classes, self._place, self._batch_size, self._seed = classes, place, batch_size, seed
         self._data = data.to_storage(keep, place.device)
         self._inputs = InputTransform(input_spec, place)
-        share = batch_size // place.world
-        self._share = slice(place.rank * share, (place.rank + 1) * share)
+        self._share = self._index.share(place.rank)
         self._positions = torch.arange(batch_size, device=place.device)[self._share]
         self._epoch = _EpochSamples(-1, self._data.ids, None, self._data.ids, self._data.ids)
         self._batches_per_block = _count_batches_per_block(batch_size, input_spec, self._data.images, place)
@@ -107,7 +95,8 @@ class InMemoryLoader:
         """This rank's part of the global batch of step `step`, augmented and normalised. Not to be changed in place."""
         if self._batches_per_block == 1:
             return self._make_batch(step, self._positions, self._share)
-        epoch, k = divmod(step, self.steps_per_epoch)
+        epoch, start = self._index.locate(step)
+        k = start // self._batch_size
         block, i = divmod(k, self._batches_per_block)
         if self._block != (epoch, block):  # remembered for speed only, as the order of an epoch is
             self._batches = self._make_batches(step - i, min(self._batches_per_block, self.steps_per_epoch - k + i))
@@ -122,8 +111,8 @@ class InMemoryLoader:
         return [replace(whole, inputs=x, targets=y, ids=ids) for x, y, ids in zip(*parts, strict=True)]
 
     def _make_batch(self, step: int, positions: Tensor, where: slice | Tensor) -> Batch:
-        epoch, k = divmod(step, self.steps_per_epoch)
-        here = self._load_epoch(epoch).select(where, k * self._batch_size)
+        epoch, start = self._index.locate(step)
+        here = self._load_epoch(epoch).select(where, start)
         images, rows = self._data.images, here.rows
         if images.device.type != self._place.device.type:
             images, rows = _copy_to_device(images, rows, self._place.device)
@@ -143,7 +132,7 @@ class InMemoryLoader:
         # remembered for speed only: it can be made again from the epoch
         if self._epoch.epoch != epoch:
             data, device = self._data, self._place.device
-            rows, copies = epoch_order(len(data.ids), self._seed, epoch, self._input_spec.repeats)
+            rows, copies = self._index.order(epoch)
             self._epoch = _EpochSamples(
                 epoch,
                 data.image_rows[rows].to(data.images.device),

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_bytes
 from paribus.core.runfolder import fsync_folder, write_atomically
 from paribus.data.packs.decode_pool import Chunk, DecodedChunk, decode_in_order
 from paribus.data.packs.format import (
@@ -126,11 +127,11 @@ class PackWriter:
     def _check_space(self, images: int) -> None:
         needed, free = images * (self._image_bytes + 16) + _SPARE_BYTES, shutil.disk_usage(self._folder).free
         self._progress.log(
-            f"{self._folder}: {images:,} images of {self._job.size}×{self._job.size} need {_format_size(needed)}"
+            f"{self._folder}: {images:,} images of {self._job.size}×{self._job.size} need {format_bytes(needed)}"
         )
         if needed > free:
             raise ConfigError(
-                f"{self._folder}: {images:,} images need {_format_size(needed)}, {_format_size(free)} are free there; "
+                f"{self._folder}: {images:,} images need {format_bytes(needed)}, {format_bytes(free)} are free there; "
                 "choose another folder with --out, or a smaller --size"
             )
 
@@ -264,10 +265,3 @@ def _read_journal(journal: Path) -> Iterator[JournalLine]:
         if split not in SPLITS or not isinstance(rows, int) or rows < 0:
             return
         yield line
-
-
-def _format_size(n: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6)):
-        if n >= scale:
-            return f"{n / scale:.1f} {unit}"
-    return f"{n / 1e3:.0f} kB"

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from paribus.core.build import did_you_mean, instantiate, schema
 from paribus.core.errors import ConfigError
-from paribus.data.trees.names import FOLDER, MANIFESTS, names
+from paribus.data.trees.names import FOLDER, MANIFESTS, list_manifest_names
 
 T = TypeVar("T")
 _Count = Annotated[int, Field(ge=1)]
@@ -57,7 +57,7 @@ class Manifest:
 
 def load_manifest(name: str) -> Manifest:
     """Raises ConfigError where there is none of that name."""
-    known = names()
+    known = list_manifest_names()
     if name not in known:
         raise ConfigError(
             f"{name}: no such set of images{did_you_mean(name, [*known, FOLDER])}; there are {', '.join(known)}, and "
@@ -71,7 +71,7 @@ def read_manifest(path: Path) -> Manifest:
     content = _read_yaml(path)
     classes_source = content.pop("classes_of", None)
     if classes_source is not None:
-        if classes_source not in names() or (MANIFESTS / f"{classes_source}.yaml") == path:
+        if classes_source not in list_manifest_names() or (MANIFESTS / f"{classes_source}.yaml") == path:
             raise ConfigError(f"{path}: classes_of: found {classes_source!r}; expected another set's name")
         content["classes"] = _read_yaml(MANIFESTS / f"{classes_source}.yaml").get("classes")
     archives = content.pop("archives", [])
@@ -87,7 +87,7 @@ def read_manifest(path: Path) -> Manifest:
     found = _validate(Manifest, _with_string_keys(values), f"{path}: ")
     if invalid_classes := [key for key in found.classes if not key or key[0] == "." or "/" in key]:
         raise ConfigError(f"{path}: classes: found {invalid_classes[0]!r}; expected names of folders")
-    if found.within is not None and found.within not in names():
+    if found.within is not None and found.within not in list_manifest_names():
         raise ConfigError(f"{path}: within: found {found.within!r}; expected another set's name")
     return found
 

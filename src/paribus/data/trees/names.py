@@ -6,6 +6,6 @@ FOLDER = "folder"  # the name that stands for any tree with train/ and val/, whi
 MANIFESTS = Path(__file__).parent / "manifests"
 
 
-def names() -> tuple[str, ...]:
+def list_manifest_names() -> tuple[str, ...]:
     """The sets that have a manifest."""
     return tuple(sorted(path.stem for path in MANIFESTS.glob("*.yaml")))

@@ -5,10 +5,11 @@ Figures that a section names are drawn by figures/. What each number means is sa
 
 from collections.abc import Callable, Mapping
 
+from paribus.core.formatting import format_count, format_list
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report import sections, sections_cost, sections_runs, sections_weights
 from paribus.study.report.model import Report, Section, Sentence
-from paribus.study.report.wording import Unit, choose_unit, format_count, format_list, format_verdict
+from paribus.study.report.wording import Unit, choose_unit, format_verdict
 from paribus.study.stats.verdict import Verdict
 
 VERDICT_KINDS = {

@@ -24,9 +24,10 @@ from xml.etree import ElementTree
 
 from paribus.core.build import did_you_mean
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
-from paribus.study.report.wording import Unit, format_list, format_p_equals, is_accuracy
+from paribus.study.report.wording import Unit, format_p_equals, is_accuracy
 from paribus.study.stats import Comparison, Rule, Verdict, compare, compare_all
 from paribus.study.stats.estimate import Values
 

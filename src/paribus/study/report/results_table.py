@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import DASH, format_count
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.markdown import escape_markdown, format_table
 from paribus.study.report.model import Table
-from paribus.study.report.wording import DASH, Unit, format_count
+from paribus.study.report.wording import Unit
 from paribus.study.stats.factorial import Effect
 from paribus.study.stats.paired import Comparison
 

@@ -2,9 +2,10 @@
 
 import math
 
+from paribus.core.formatting import DASH, format_count, format_number
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import DASH, Unit, format_count, format_number, format_p
+from paribus.study.report.wording import Unit, format_p
 from paribus.study.stats.resampling import BCA_MIN_SEEDS
 
 

@@ -2,18 +2,11 @@
 
 import math
 
+from paribus.core.formatting import DASH, format_count, format_number, format_quantity, format_si
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.costs import TimeToTarget
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import (
-    DASH,
-    Unit,
-    format_count,
-    format_large,
-    format_number,
-    format_p,
-    format_quantity,
-)
+from paribus.study.report.wording import Unit, format_p
 from paribus.study.stats import ArmSummary
 
 
@@ -26,10 +19,10 @@ def build_accuracy_and_cost(a: Analysis, unit: Unit) -> Section | None:
             unit.value(a.arms[name].mean),
             _format_spread(costs["train_s"]),
             format_quantity(costs["eval_s"].mean),
-            format_large(costs["samples_per_sec"].mean),
+            format_si(costs["samples_per_sec"].mean),
             format_quantity(costs["peak_gb"].mean),
-            format_large(costs["parameters"].mean),
-            format_large(costs["macs"].mean),
+            format_si(costs["parameters"].mean),
+            format_si(costs["macs"].mean),
         )
         for name, costs in a.costs.items()
     )

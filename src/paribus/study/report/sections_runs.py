@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from paribus.core.formatting import DASH
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import DASH, Unit
+from paribus.study.report.wording import Unit
 from paribus.study.rows import Row
 
 

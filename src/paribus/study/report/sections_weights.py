@@ -1,9 +1,10 @@
 """The section of a report about the length of weights, for studies whose runs logged it (method=lengths)."""
 
+from paribus.core.formatting import format_quantity
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.curves import Band
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import Unit, format_quantity
+from paribus.study.report.wording import Unit
 
 KEYS = ("weights/norm", "weights/step")
 

@@ -5,10 +5,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from paribus.core.formatting import DASH, NBSP, format_count, format_number
 from paribus.study.stats.paired import Comparison
 from paribus.study.stats.verdict import Verdict
-
-MINUS, DASH, NBSP = "\N{MINUS SIGN}", "–", "\N{NO-BREAK SPACE}"
 
 
 @dataclass(frozen=True)
@@ -52,16 +51,6 @@ def is_accuracy(metric: str) -> bool:
     return re.match(r"acc(uracy)?\d*$", metric.rpartition("/")[2]) is not None
 
 
-def format_number(x: float, digits: int, sign: bool = False) -> str:
-    """With a real minus sign; a dash where there is no number; never a negative zero."""
-    if not math.isfinite(x):
-        return DASH
-    text = f"{x:+.{digits}f}" if sign else f"{x:.{digits}f}"
-    if float(text) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", MINUS)
-
-
 def format_p(p: float) -> str:
     """Three decimals; more where they decide on which side of 0.05 it is, or where it is very small."""
     if math.isnan(p):
@@ -75,34 +64,6 @@ def format_p_equals(p: float) -> str:
     """= 0.030, or < 0.0001; a line may not break in it."""
     text = format_p(p)
     return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
-
-
-def format_quantity(x: float, digits: int = 3) -> str:
-    """A cost in its own unit, to so many digits: 12.3, 0.0412, 1,494."""
-    if not math.isfinite(x):
-        return DASH
-    places = max(0, digits - 1 - math.floor(math.log10(abs(x)))) if x else 0
-    return f"{x:,.{places}f}"
-
-
-def format_large(x: float) -> str:
-    """A count with k, M, G: 1.49 M."""
-    if not math.isfinite(x):
-        return DASH
-    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(x) >= factor:
-            return f"{format_quantity(x / factor)} {letter}"
-    return format_quantity(x)
-
-
-def format_list(items: Iterable[str], most: int = 6) -> str:
-    """a, b, c and 4 more"""
-    items = list(items)
-    return ", ".join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
-def format_count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def format_verdict(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:

@@ -7,7 +7,8 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from paribus.core.terminal import find_console, format_clock
+from paribus.core.formatting import format_clock
+from paribus.core.terminal import find_console
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paribus.core.errors import ConfigError
 from paribus.study.plan import Cell
-from paribus.study.slurm.templates import names, path_of
+from paribus.study.slurm.templates import find_template, list_templates
 from paribus.study.spec import Study
 
 _PLACEHOLDERS = {"name", "array", "output", "cpus", "tasks", "nodes", "options", "cells", "cell"}
@@ -67,9 +67,11 @@ def _template_values(job_options: JobOptions, study: Study, runs: Path, cells: S
 
 def _read_template(name: str) -> str:
     try:
-        return path_of(name).read_text()
+        return find_template(name).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--template {name}: {error}; give a file, or one of {', '.join(names())}") from error
+        raise ConfigError(
+            f"--template {name}: {error}; give a file, or one of {', '.join(list_templates())}"
+        ) from error
 
 
 def _strip_comments(text: str) -> str:

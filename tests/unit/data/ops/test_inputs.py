@@ -239,7 +239,7 @@ def test_a_subset_of_a_mapped_file_gives_the_same_batches(keep: str, tmp_path: P
     assert torch.equal(a.inputs, b.inputs)
     assert torch.equal(a.ids, b.ids)
     assert torch.equal(a.targets, b.targets)
-    halves = build_evaluation(subset, made, 5, DeviceContext(CPU), keep, view=lambda part: part[:, 2:8, 2:8])
+    halves = build_evaluation(subset, made, 5, DeviceContext(CPU), keep, eval_transform=lambda part: part[:, 2:8, 2:8])
     seen = list(halves(4))
     assert torch.cat([part.ids for part in seen]).tolist() == index.tolist()
     assert seen[0].inputs.shape == (4, 3, 6, 6)

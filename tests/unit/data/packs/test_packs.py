@@ -17,8 +17,8 @@ from helpers.packs import QUIET, content, small_chunks
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
 from paribus.data.packs import write as packing
-from paribus.data.packs.format import read_record
-from paribus.data.packs.open import Pack, default_folder, open_pack
+from paribus.data.packs.format import default_folder, read_record
+from paribus.data.packs.open import Pack, open_pack
 from paribus.data.packs.prepare import PrepareRequest, prepare
 from paribus.data.packs.write import ProgressSink
 from paribus.data.trees.decoding import resize_and_center_crop

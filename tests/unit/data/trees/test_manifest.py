@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.data.trees.manifest import Manifest, list_manifest_names, load_manifest, read_manifest
+from paribus.data.trees.manifest import Manifest, load_manifest, read_manifest
+from paribus.data.trees.names import list_manifest_names
 
 
 def test_all_are_read_and_their_targets_are_those_of_an_image_folder() -> None:

@@ -20,6 +20,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[3]))
 from helpers.reports import STEPS, failed, invented, question, rows_for
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_number
 from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.report.build import build_report, choose_report_unit
@@ -29,7 +30,7 @@ from paribus.study.report.html import classify_cell, render_html, render_svgs
 from paribus.study.report.markdown import BEGIN, END, build_readme, escape_markdown, format_markdown
 from paribus.study.report.model import Report, Section
 from paribus.study.report.publish import CSV, HTML, JSON, README, publish
-from paribus.study.report.wording import choose_unit, format_number, format_p
+from paribus.study.report.wording import choose_unit, format_p
 from paribus.study.spec import PaperResult
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "report.md"

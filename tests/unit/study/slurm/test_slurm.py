@@ -13,7 +13,7 @@ from paribus.cli.study.cluster import check
 from paribus.cli.tree import find, read
 from paribus.core.errors import ConfigError
 from paribus.study.runner.cells import CellState
-from paribus.study.slurm import queue, script
+from paribus.study.slurm import queue, script, templates
 from paribus.study.slurm.queue import SlurmTask, may_requeue, resolve_state
 from paribus.study.slurm.script import JobOptions
 
@@ -25,7 +25,7 @@ def arguments(*words: str) -> Namespace:
     return args
 
 
-@pytest.mark.parametrize("name", script.list_templates())
+@pytest.mark.parametrize("name", templates.list_templates())
 def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
     study = written(tmp_path / "a study")
     cells = made_up_plan(study).cells
