@@ -11,9 +11,9 @@ from paribus.core import class_paths
 from paribus.core.build import resolve
 from paribus.recipe import identity
 from paribus.recipe.arms import build_plan
+from paribus.study.load import load_study
 from paribus.study.plan import read_plan
 from paribus.study.rows import read_rows
-from paribus.study.spec import load_study
 
 ROOT = Path(__file__).parents[2]
 RECORDED = sorted(path.parent for path in (ROOT / "experiments").glob("*/plan.jsonl"))

@@ -7,10 +7,11 @@ from typing import Any
 import yaml
 
 from paribus.core import runfolder
+from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.plan import format_plan as plan_text
 from paribus.study.rows import Row
-from paribus.study.spec import Study, load_study
+from paribus.study.spec import Study
 
 SPEC: dict[str, Any] = {
     "question": "Is it any good?",

@@ -33,7 +33,7 @@ def list_group(args: argparse.Namespace) -> int:
 
 def list_studies(args: argparse.Namespace) -> int:
     """The studies under a folder, each with its question."""
-    from paribus.study.spec import load_study
+    from paribus.study.load import load_study
 
     found: dict[str, str] = {}
     for path in sorted(args.folder.glob("*/study.yaml")):

@@ -12,11 +12,12 @@ from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
 from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.load import load_study
 from paribus.study.report.build import build_report
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, check_writable, publish, write_file
 from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
-from paribus.study.spec import RESULTS, load_study
+from paribus.study.spec import RESULTS
 
 STUDIES = Path("experiments")
 

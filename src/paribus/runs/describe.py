@@ -13,7 +13,7 @@ from paribus.engine.loop import Run
 from paribus.models.macs import count_macs
 from paribus.recipe.overlays import get_value
 from paribus.recipe.recipe import Recipe
-from paribus.runs.screen import LabeledText, RunDescription
+from paribus.runs.screen_text import LabeledText, RunDescription
 
 COUNTING_LIMIT_S = 3.0  # for MACs; the largest network here takes a third of a second
 _ALWAYS_SHOWN = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too

@@ -5,79 +5,29 @@ Pure functions from facts to lines. Standard output takes them as they are, a te
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.core import runfolder
-from paribus.core.formatting import format_count, format_seconds, format_si
 from paribus.core.terminal import find_console
+from paribus.runs.screen_text import (
+    Outcome,
+    RunDescription,
+    align_rows,
+    format_next_commands,
+    format_result,
+    format_result_line,
+    format_rows,
+)
 
 if TYPE_CHECKING:
     from rich.panel import Panel
 
 MAX_WIDTH = 100  # columns of the frame, on terminals that have more
-_COST_PREFIXES = ("train", "time", "throughput", "memory")  # first parts of metric names that are no evaluation
-LabeledText = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class RunDescription:
-    """What runs. techniques: name and settings of each. sizes: images of each split. image: channels, height, width.
-
-    macs: of one image, or why they are not known. decay: whether it decays, tensors and numbers of each parameter
-    group. others: further parts of the recipe that are not as usual. start: steps done before, by a run that goes on.
-    """
-
-    title: str
-    name: str
-    seed: int
-    techniques: tuple[LabeledText, ...]
-    data: str
-    sizes: Mapping[str, int]
-    image: tuple[int, int, int]
-    classes: int
-    model: str
-    parameters: int
-    macs: int | str
-    notes: tuple[str, ...]
-    decay: tuple[tuple[bool, int, int], ...]
-    optimizer: str
-    schedule: str
-    others: tuple[LabeledText, ...]
-    steps: int
-    steps_per_epoch: int
-    batch_size: int
-    device: str
-    precision: str
-    threads: int
-    processes: int
-    folder: str
-    start: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came out. metrics: the latest of each. step: of the checkpoint. start: steps done before, by a run that went
-    on. seconds: of this start, all included.
-
-    command: the arguments of `paribus train` that run it; () where they are not known.
-    """
-
-    title: str
-    state: str
-    step: int
-    steps: int
-    start: int
-    metrics: Mapping[str, float]
-    seconds: float
-    folder: str
-    seed: int
-    command: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,56 +80,6 @@ class Screen:
             print("\n".join(lines), flush=True)
 
 
-def format_rows(description: RunDescription) -> list[LabeledText]:
-    """Label and text, in the order in which a reader asks."""
-    sizes = ", ".join(f"{split} {n:,}" for split, n in description.sizes.items())
-    image = "×".join(map(str, description.image))
-    macs = f"{format_si(description.macs)} MACs" if isinstance(description.macs, int) else f"MACs {description.macs}"
-    epochs = description.steps / description.steps_per_epoch
-    length = f"{format_count(description.steps, 'step')} of {format_count(description.batch_size, 'image')} "
-    length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {description.steps_per_epoch:,})"
-    techniques = [f"{name}: {settings}" if settings else name for name, settings in description.techniques]
-    where = [description.device, description.precision, format_count(description.threads, "thread")]
-    if description.processes > 1:
-        where[-1] += " each"
-    where.append(format_count(description.processes, "process", "processes"))
-    return [
-        ("recipe", f"{description.name}, seed {description.seed}"),
-        *(("technique" if i == 0 else "", text) for i, text in enumerate(techniques or ["none (baseline)"])),
-        (
-            "data",
-            f"{description.data}: {sizes} images of {image}, {format_count(description.classes, 'class', 'classes')}",
-        ),
-        ("model", f"{description.model}: {format_count(description.parameters, 'parameter')}, {macs}"),
-        *(("", note) for note in description.notes),
-        ("weight decay", _format_decay(description.decay)),
-        ("optimizer", f"{description.optimizer}; {description.schedule}"),
-        *description.others,
-        ("length", length),
-        ("runs on", ", ".join(where)),
-        ("folder", description.folder),
-        *([("resumed", f"after step {description.start:,} of {description.steps:,}")] if description.start else []),
-    ]
-
-
-def _format_decay(groups: Sequence[tuple[bool, int, int]]) -> str:
-    """Which share of the network decays. The rate is the optimizer's."""
-    on = [
-        f"on {format_count(tensors, 'tensor')} ({format_count(n, 'number')})" for decays, tensors, n in groups if decays
-    ]
-    off = [
-        f"not on {format_count(tensors, 'tensor')} ({format_count(n, 'number')})"
-        for decays, tensors, n in groups
-        if not decays
-    ]
-    return ", ".join(on + off)
-
-
-def align_rows(table: Sequence[LabeledText]) -> list[str]:
-    width = max(len(label) for label, _ in table)
-    return [f"  {label:<{width}}  {text}" for label, text in table]
-
-
 def build_panel(description: RunDescription, width: int) -> Panel:
     """The same in a frame of this width; what is longer than a line goes on under its own beginning."""
     from rich.panel import Panel
@@ -196,60 +96,3 @@ def build_panel(description: RunDescription, width: int) -> Panel:
     return Panel(
         table, title=Text(description.title, style="bold"), title_align="left", width=width, border_style="dim"
     )
-
-
-def format_evaluations(metrics: Mapping[str, float]) -> dict[str, str]:
-    """Split -> its metrics in a line: {"val": "acc1 98.89%  acc5 100.00%  loss 0.0623"}. Accuracies are fractions."""
-    texts: dict[str, str] = {}
-    for key, value in sorted(metrics.items()):
-        split, _, name = key.partition("/")
-        if name and split not in _COST_PREFIXES:
-            text = f"{name} {value:.2%}" if name.startswith("acc") else f"{name} {value:.4f}"
-            texts[split] = f"{texts[split]}  {text}" if split in texts else text
-    return texts
-
-
-def format_result(outcome: Outcome) -> list[str]:
-    """What came out, first in a word."""
-    metrics, done = outcome.metrics, outcome.state == "DONE"
-    first = f"{'done' if done else 'stopped with a checkpoint'}: {outcome.title}, "
-    first += format_count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
-    times = f"{format_seconds(metrics.get('time/train_s', 0))} of training, "
-    times += f"{format_seconds(metrics.get('time/eval_s', 0))} of evaluation; {format_seconds(outcome.seconds)} "
-    times += f"since step {outcome.start:,}" if outcome.start else "in all"
-    table = [
-        *((split if done else f"last {split}", text) for split, text in format_evaluations(metrics).items()),
-        ("time", times),
-        ("folder", outcome.folder),
-    ]
-    return [first, *align_rows(table)]
-
-
-def format_next_commands(outcome: Outcome) -> list[str]:
-    """The commands that make sense next."""
-    folder, parent = shlex.quote(outcome.folder), str(Path(outcome.folder).parent)
-    table: list[LabeledText] = []
-    if outcome.state != "DONE":
-        table = [("go on", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
-        return ["next", *align_rows(table)] if table else ["next: the same command again goes on"]
-    table = [
-        ("evaluate again", f"paribus eval {folder}"),
-        ("take the weights", f"paribus export {folder}"),
-        ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
-    ]
-    if outcome.command:
-        other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]
-        table.append(("another seed", shlex.join(["paribus", "train", *other])))
-    return ["next", *align_rows(table)]
-
-
-def format_result_line(outcome: Outcome) -> str:
-    """The result in one line."""
-    state = "done" if outcome.state == "DONE" else f"stopped with a checkpoint at step {outcome.step}"
-    return f"{state}: {format_brief(outcome.metrics)}; {outcome.folder}"
-
-
-def format_brief(metrics: Mapping[str, float]) -> str:
-    """The result in a few words."""
-    accuracies = [f"{key} {value:.2%}" for key, value in sorted(metrics.items()) if key.endswith("/acc1")]
-    return ", ".join([*accuracies, f"{format_seconds(metrics.get('time/train_s', 0))} of training"])

@@ -34,7 +34,8 @@ from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
 from paribus.runs.resume import check_same_images, explain_last_checkpoint, open_run_folder
-from paribus.runs.screen import Screen, format_brief
+from paribus.runs.screen import Screen
+from paribus.runs.screen_text import format_brief
 from paribus.runs.trackers import Trackers, open_trackers
 
 

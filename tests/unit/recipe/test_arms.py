@@ -14,7 +14,7 @@ from paribus.core.errors import ConfigError
 from paribus.recipe.arms import build_plan
 from paribus.study import plan as plans
 from paribus.study import rows
-from paribus.study.spec import load_study
+from paribus.study.load import load_study
 from paribus.study.stats import seeds_to_decide
 
 ROOT = Path(__file__).parents[3]

@@ -14,11 +14,11 @@ from paribus.engine.distributed import World
 from paribus.engine.loop import Run, StepIntervals
 from paribus.models.macs import count_macs
 from paribus.runs.describe import describe_run, format_object, format_technique, measure_network_size
-from paribus.runs.screen import (
+from paribus.runs.screen import build_panel
+from paribus.runs.screen_text import (
     Outcome,
     RunDescription,
     align_rows,
-    build_panel,
     format_next_commands,
     format_result,
     format_result_line,

@@ -8,7 +8,8 @@ import pytest
 from helpers.studies import written
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.question import build_analysis_spec
-from paribus.study.spec import ComparisonSpec, Tuned, Untuned, load_study, merge_overrides
+from paribus.study.load import load_study
+from paribus.study.spec import ComparisonSpec, Tuned, Untuned, merge_overrides
 
 
 def refusal(folder: Path, **changes: Any) -> str:

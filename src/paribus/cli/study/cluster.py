@@ -12,10 +12,11 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
 from paribus.study import rows as record
+from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.slurm import queue, script
 from paribus.study.slurm.script import JobOptions
-from paribus.study.spec import Study, load_study
+from paribus.study.spec import Study
 
 
 def check(args: argparse.Namespace) -> None:

@@ -8,8 +8,9 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
 from paribus.study import rows as record
+from paribus.study.load import load_study
 from paribus.study.runner import import_rows as importing
-from paribus.study.spec import RESULTS, load_study
+from paribus.study.spec import RESULTS
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study import rows as record
-from paribus.study.spec import load_study
+from paribus.study.load import load_study
 from paribus.study.status import build_status
 
 

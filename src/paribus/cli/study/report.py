@@ -10,11 +10,12 @@ from paribus.study import plan as plans
 from paribus.study import rows as record
 from paribus.study.analysis.analysis import analyse
 from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.load import load_study
 from paribus.study.report.build import build_report
 from paribus.study.report.model import Report
 from paribus.study.report.publish import publish
 from paribus.study.rows import Row
-from paribus.study.spec import Study, load_study
+from paribus.study.spec import Study
 
 
 def run(args: argparse.Namespace) -> int:

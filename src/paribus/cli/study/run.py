@@ -13,11 +13,12 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
+from paribus.study.load import load_study
 from paribus.study.runner import cells, devices
 from paribus.study.runner.launcher import Launch, LaunchSettings
 from paribus.study.runner.progress import LaunchProgress
 from paribus.study.runner.signals import LaunchStop
-from paribus.study.spec import Study, load_study
+from paribus.study.spec import Study
 
 LOG_LINES = 8  # of a failed cell's log that are shown
 

@@ -10,8 +10,8 @@ from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study import rows as record
+from paribus.study.load import load_study
 from paribus.study.slurm import queue
-from paribus.study.spec import load_study
 from paribus.study.status import build_status, to_json
 
 

@@ -24,7 +24,8 @@ from pydantic import Field
 from paribus.core.build import instantiate, schema
 from paribus.core.errors import ConfigError
 from paribus.data.trees.manifest import FOLDER, load_manifest
-from paribus.data.trees.tree import SPLITS, compute_fingerprint, find_tree, list_images, select_images
+from paribus.data.trees.select import compute_fingerprint, select_images
+from paribus.data.trees.tree import SPLITS, find_tree, list_images
 
 FORMAT_VERSION = 1
 RECORD_FILE = "pack.json"

@@ -14,15 +14,8 @@ from paribus.data.packs.write import PackJob, PackWriter, ProgressSink
 from paribus.data.trees import decoding
 from paribus.data.trees.archives import ensure_unpacked
 from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
-from paribus.data.trees.tree import (
-    SPLITS,
-    Listing,
-    compute_fingerprint,
-    find_shortfalls,
-    find_tree,
-    list_images,
-    select_images,
-)
+from paribus.data.trees.select import compute_fingerprint, find_shortfalls, select_images
+from paribus.data.trees.tree import SPLITS, Listing, find_tree, list_images
 
 
 @dataclass(frozen=True)

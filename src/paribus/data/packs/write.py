@@ -10,10 +10,9 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_bytes
@@ -29,6 +28,7 @@ from paribus.data.packs.format import (
     list_files,
     read_record,
 )
+from paribus.data.packs.journal import JournalLine, append_to_disk, format_journal_line, read_journal
 from paribus.data.trees import decoding
 from paribus.data.trees.decoding import BadImage
 from paribus.data.trees.tree import SPLITS, Listing
@@ -62,29 +62,6 @@ class ProgressSink:
 
     log: Callable[[str], None]
     begin: Callable[[int, int], Callable[[int], None]]
-
-
-@dataclass(frozen=True)
-class JournalLine:
-    """A finished chunk in the journal."""
-
-    split: str
-    rows: int
-    sha256: str
-    skipped: tuple[tuple[int, str], ...]
-
-
-def append_to_disk(file: IO[bytes], content: bytes) -> None:
-    """At the end, and down to the disk. What was written of it when the disk fills goes again."""
-    start = file.seek(0, os.SEEK_END)
-    try:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError:
-        with suppress(OSError):
-            file.truncate(start)
-        raise
 
 
 class PackWriter:
@@ -139,7 +116,7 @@ class PackWriter:
         """The chunks of the journal whose pixels are on the disk as they were."""
         sound = list[JournalLine]()
         lengths: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        for line in _read_journal(self._journal) if self._journal.exists() else ():
+        for line in read_journal(self._journal) if self._journal.exists() else ():
             path = self._folder / self._file_name(line.split, "pixels")
             if not path.is_file():
                 break
@@ -160,7 +137,7 @@ class PackWriter:
         for split in SPLITS:
             with open(self._folder / self._file_name(split, "pixels"), "ab") as file:
                 file.truncate(sum(line.rows for line in lines if line.split == split) * self._image_bytes)
-        write_atomically(self._journal, "".join(_format_journal_line(line) for line in lines))
+        write_atomically(self._journal, "".join(format_journal_line(line) for line in lines))
 
     def _pack_chunks(self, lines: list[JournalLine], advance: Callable[[int], None]) -> dict[str, SplitRecord]:
         """The chunks that no line tells of yet, both splits in one go: processes start once."""
@@ -178,7 +155,7 @@ class PackWriter:
                     split, len(made.rows) // self._image_bytes, hashlib.sha256(made.rows).hexdigest(), made.skipped
                 )
                 append_to_disk(files[split], made.rows)
-                append_to_disk(journal, _format_journal_line(line).encode())
+                append_to_disk(journal, format_journal_line(line).encode())
                 lines.append(line)
                 advance(len(chunk.paths))
         return {
@@ -248,20 +225,3 @@ def _read_earlier_record(folder: Path) -> PackRecord | None:
         return read_record(folder)
     except ConfigError:
         return None
-
-
-def _format_journal_line(line: JournalLine) -> str:
-    return json.dumps([line.split, line.rows, line.sha256, line.skipped]) + "\n"
-
-
-def _read_journal(journal: Path) -> Iterator[JournalLine]:
-    """Up to the first that is not whole."""
-    for text in journal.read_bytes().splitlines():
-        try:
-            split, rows, digest, skipped = json.loads(text)
-            line = JournalLine(split, rows, digest, tuple((int(i), str(reason)) for i, reason in skipped))
-        except (ValueError, TypeError, RecursionError):
-            return
-        if split not in SPLITS or not isinstance(rows, int) or rows < 0:
-            return
-        yield line

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from paribus.data.trees.decoding import decode_image
 from paribus.data.trees.manifest import Manifest
-from paribus.data.trees.tree import Listing, list_images, select_images
+from paribus.data.trees.select import select_images
+from paribus.data.trees.tree import Listing, list_images
 
 
 class Source(Protocol):

@@ -6,11 +6,9 @@ index. Tiny ImageNet's official val/ (images/ and val_annotations.txt) gives the
 into class folders.
 """
 
-import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
@@ -178,87 +176,4 @@ def _read_annotations(top: Path, classes: Sequence[str]) -> dict[str, list[str]]
             found.setdefault(wnid, []).append(path)
     if there:
         raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {_format_some(sorted(there))}")
-    return found
-
-
-def select_images(
-    whole: Listing, known: Manifest | None, names: Sequence[str] | None, allow_missing: bool = False
-) -> Listing:
-    """The images that belong to the set: the training images of a list of names, else by the rule of a `share`."""
-    if whole.split != "train" or (names is None and (known is None or known.share is None)):
-        return whole
-    if names is not None:
-        rows = _select_by_name(whole, names, allow_missing)
-    else:
-        assert known is not None
-        rows = _select_by_digest(whole, Fraction(str(known.share)))
-    paths, targets = tuple(whole.paths[i] for i in rows), tuple(whole.targets[i] for i in rows)
-    left = set(targets)
-    absent = tuple(name for k, name in enumerate(whole.classes) if k not in left)
-    return replace(whole, paths=paths, targets=targets, absent=absent)
-
-
-def _select_by_name(whole: Listing, names: Sequence[str], allow_missing: bool) -> list[int]:
-    """names: of files, or class/file. Raises ConfigError where one is not there."""
-    wanted, rows = set(names), list[int]()
-    met = set[str]()
-    for i, path in enumerate(whole.paths):
-        own = path.removeprefix("train/")
-        hit = own if own in wanted else own.rpartition("/")[2]
-        if hit in wanted:
-            rows.append(i)
-            met.add(hit)
-    lost = sorted(wanted - met)
-    if not rows or (lost and not allow_missing):
-        raise ConfigError(
-            f"--list: {len(lost):,} of {len(wanted):,} images are not in {whole.tree}: {_format_some(lost)}"
-        )
-    return rows
-
-
-def _select_by_digest(whole: Listing, share: Fraction) -> list[int]:
-    """floor(share · n) images shared among the classes by largest remainder; in a class the smallest digests."""
-    members: list[list[int]] = [[] for _ in whole.classes]
-    for i, k in enumerate(whole.targets):
-        members[k].append(i)
-    exact = [len(m) * share for m in members]
-    counts = [int(e) for e in exact]
-    most_left = sorted(range(len(exact)), key=lambda k: (counts[k] - exact[k], k))
-    for k in most_left[: int(len(whole.paths) * share) - sum(counts)]:
-        counts[k] += 1
-
-    def digest(i: int) -> bytes:
-        return hashlib.sha256(os.fsencode(whole.paths[i].rpartition("/")[2])).digest()
-
-    return sorted(i for m, n in zip(members, counts, strict=True) for i in sorted(m, key=digest)[:n])
-
-
-def compute_fingerprint(listings: Iterable[Listing]) -> str:
-    """sha256 over path, class, size and time of change of every image. A file that is not there has the size -1."""
-    digest = hashlib.sha256()
-    for part in listings:
-        for path, target in zip(part.paths, part.targets, strict=True):
-            try:
-                state = os.stat(os.path.join(part.tree, path))
-                size, changed = state.st_size, state.st_mtime_ns
-            except OSError:
-                size, changed = -1, 0
-            digest.update(os.fsencode(f"{path}\0{part.classes[target]}\0{size}\0{changed}\n"))
-    return digest.hexdigest()
-
-
-def find_shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
-    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more, so is something else."""
-    found = list[str]()
-    for split, part in listings.items():
-        expected = len(set(names)) if names is not None and split == "train" else known.count(split)
-        if part.absent:
-            found.append(f"{split}: {len(part.classes) - len(part.absent):,} of {len(part.classes):,} classes")
-        if expected is not None and len(part.paths) < expected:
-            found.append(f"{split}: {len(part.paths):,} of {expected:,} images")
-        elif expected is not None and len(part.paths) > expected:
-            raise ConfigError(
-                f"{part.tree / split}: {len(part.paths):,} images, where {known.title} has {expected:,}; this is "
-                f"another set or version (the name {known.name} is for that one, folder takes any tree)"
-            )
     return found

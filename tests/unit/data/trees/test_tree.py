@@ -15,8 +15,9 @@ from helpers.image_trees import pets, picture
 from paribus.core.errors import ConfigError
 from paribus.data.trees.decoding import BadImage
 from paribus.data.trees.manifest import Manifest, load_manifest
+from paribus.data.trees.select import compute_fingerprint, find_shortfalls, select_images
 from paribus.data.trees.source import open_folder_source
-from paribus.data.trees.tree import compute_fingerprint, find_shortfalls, find_tree, list_images, select_images
+from paribus.data.trees.tree import find_tree, list_images
 
 PETS = Manifest(name="pets", title="Pets", classes={"cat": "cat", "dog": "dog"}, train=6, val=4)
 

@@ -1,0 +1,159 @@
+"""From a folder with a study.yaml to a checked study. Every mistake in the file is one line that names the key."""
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from paribus.core.build import did_you_mean, instantiate
+from paribus.core.errors import ConfigError
+from paribus.study.spec import SPEC, ComparisonSpec, PaperResult, Study, StudySpec, Tuned, Untuned, parse_key
+
+
+def load_study(path: Path) -> Study:
+    """The study in a folder (or of a study.yaml). Raises ConfigError."""
+    path = path.expanduser()
+    file = path if path.name == SPEC else path / SPEC
+    if not file.is_file():
+        raise ConfigError(
+            f"{path}: no study there (no {SPEC}); paribus study plan FOLDER wants the folder that has one"
+        )
+    try:
+        values = yaml.load(file.read_text(), _StrictLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: is not YAML: {error}") from error
+    try:
+        return Study(file.parent, _parse_spec(values))
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from error
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice, where YAML itself would quietly keep the last: two arms of one name."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if not isinstance(key, str):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a key should be text, found {key!r}", node.start_mark
+                )
+        if twice := _find_duplicates(keys):
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {twice[0]} stands there twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+# overrides that a study makes itself, and where its author says them instead
+T = TypeVar("T")
+_STUDY_KEYS = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
+
+
+def _parse_spec(values: Any) -> StudySpec:
+    if not isinstance(values, dict):
+        raise ConfigError(f"found {values!r}; should be keys and values: question, recipe, arms, seeds, metric, ...")
+    values = {key: _to_tuples(value) for key, value in values.items()}
+    seeds = values.get("seeds")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if seeds < 1:
+            raise ConfigError(f"seeds: found {seeds}; should be at least one seed")
+        values["seeds"] = tuple(range(seeds))
+    arms = values.get("arms")
+    if "comparisons" not in values and isinstance(arms, dict) and arms:
+        first, *others = arms
+        values["comparisons"] = tuple({"arm": arm, "against": first} for arm in others)
+    values["comparisons"] = _parse_entries(ComparisonSpec, values.get("comparisons", ()), "comparisons")
+    if "paper" in values:
+        values["paper"] = _parse_entries(PaperResult, values["paper"], "paper")
+    if isinstance(settings := values.get("settings"), dict):
+        values["settings"] = instantiate(Untuned if "untuned" in settings else Tuned, settings, "settings")
+    spec = instantiate(StudySpec, values)
+    _check_arms(spec)
+    _check_names(spec)
+    _check_factors(spec)
+    return spec
+
+
+def _parse_entries(cls: type[T], entries: Any, path: str) -> Any:
+    """The entries of a list as objects; anything else as it is, for the schema to refuse."""
+    if not isinstance(entries, tuple):
+        return entries
+    return tuple(instantiate(cls, e, f"{path}.{i}") if isinstance(e, dict) else e for i, e in enumerate(entries))
+
+
+def _to_tuples(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(_to_tuples(item) for item in value)
+    return {key: _to_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _check_arms(spec: StudySpec) -> None:
+    if len(spec.arms) < 2:
+        raise ConfigError(f"arms: found {len(spec.arms)}; a comparison needs two")
+    for name in spec.arms:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
+            raise ConfigError(f"arms: found {name!r}; a name is letters, digits, and _ . + - after the first")
+    if not spec.seeds:
+        raise ConfigError("seeds: found none; should be at least one seed")
+    if twice := _find_duplicates(spec.seeds):
+        raise ConfigError(f"seeds: {twice[0]} is there twice; a seed is one run of every arm")
+    for where, overrides in {"recipe": spec.recipe, **{f"arms.{a}": o for a, o in spec.arms.items()}}.items():
+        for override in overrides:
+            if "=" not in override and not override.startswith("~"):
+                raise ConfigError(f"{where}: found {override!r}; an override is key=value")
+            if instead := _STUDY_KEYS.get(parse_key(override)):
+                raise ConfigError(f"{where}: found {override!r}; a study says this by {instead}")
+
+
+def _check_names(spec: StudySpec) -> None:
+    """Arms that are named in other places exist, and no comparison stands twice."""
+    for path, pairs in (("comparisons", spec.comparisons), ("paper", spec.paper)):
+        for i, pair in enumerate(pairs):
+            for key in ("arm", "against"):
+                _check_arm(getattr(pair, key), spec.arms, f"{path}.{i}.{key}")
+            if pair.arm == pair.against:
+                raise ConfigError(f"{path}.{i}: {pair.arm} against itself")
+    if twice := _find_duplicates((pair.arm, pair.against) for pair in spec.comparisons):
+        raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is there twice")
+    if not spec.comparisons:
+        raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
+
+
+def _check_factors(spec: StudySpec) -> None:
+    """The arms are all combinations of the factors, each once."""
+    for factor, arms in spec.factors.items():
+        for arm in arms:
+            _check_arm(arm, spec.arms, f"factors.{factor}")
+        if twice := _find_duplicates(arms):
+            raise ConfigError(f"factors.{factor}: {twice[0]} is there twice")
+    if not spec.factors:
+        return
+    by_combination: dict[frozenset[str], str] = {}
+    for arm in spec.arms:
+        combination = frozenset(factor for factor, arms in spec.factors.items() if arm in arms)
+        if combination in by_combination:
+            names = " and ".join(sorted(combination)) or "no factor"
+            raise ConfigError(f"factors: {by_combination[combination]} and {arm} are both the arm with {names}")
+        by_combination[combination] = arm
+    for r in range(len(spec.factors) + 1):
+        for combination in itertools.combinations(spec.factors, r):
+            if frozenset(combination) not in by_combination:
+                raise ConfigError(f"factors: there is no arm with {' and '.join(combination) or 'no factor'} alone")
+
+
+def _check_arm(arm: str, arms: Mapping[str, Any], path: str) -> None:
+    if arm not in arms:
+        raise ConfigError(f"{path}: found {arm}{did_you_mean(arm, list(arms))}; the arms are {', '.join(arms)}")
+
+
+def _find_duplicates(items: Iterable[Any]) -> list[Any]:
+    """The items that are there more than once."""
+    return [item for item, n in Counter(items).items() if n > 1]
+
+
+T = TypeVar("T")
