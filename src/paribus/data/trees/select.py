@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from paribus.core.errors import ConfigError
 from paribus.data.trees.manifest import Manifest
-from paribus.data.trees.tree import Listing, _format_some
+from paribus.data.trees.tree import Listing, format_some
 
 
 def select_images(
@@ -41,7 +41,7 @@ def _select_by_name(whole: Listing, names: Sequence[str], allow_missing: bool) -
     lost = sorted(wanted - met)
     if not rows or (lost and not allow_missing):
         raise ConfigError(
-            f"--list: {len(lost):,} of {len(wanted):,} images are not in {whole.tree}: {_format_some(lost)}"
+            f"--list: {len(lost):,} of {len(wanted):,} images are not in {whole.tree}: {format_some(lost)}"
         )
     return rows
 

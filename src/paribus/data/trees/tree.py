@@ -102,7 +102,7 @@ def _explain_missing_classes(top: Path, absent: Sequence[str], known: Manifest |
     kind, names = ("missing", missing) if missing else ("empty (no image in it)", list(absent))
     what = "class folder" if len(names) == 1 else "class folders"
     partial = "; prepare --allow-missing packs a partial tree, and data=folder takes any" if known else ""
-    return f"{top}: {len(names):,} {what} {kind}: {_format_some(names)}{partial}"
+    return f"{top}: {len(names):,} {what} {kind}: {format_some(names)}{partial}"
 
 
 def _check_unknown_folders(top: Path, classes: Sequence[str], known: Manifest | None) -> None:
@@ -112,11 +112,11 @@ def _check_unknown_folders(top: Path, classes: Sequence[str], known: Manifest | 
     if strange := [name for name in _list_folders(top) if name not in expected]:
         whose = f"of {known.name}" if known else f"in {top.parent / 'train'}"
         raise ConfigError(
-            f"{top}: {len(strange):,} folders that are no class {whose}: {_format_some(strange)}; move them elsewhere"
+            f"{top}: {len(strange):,} folders that are no class {whose}: {format_some(strange)}; move them elsewhere"
         )
 
 
-def _format_some(names: Sequence[str]) -> str:
+def format_some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
@@ -175,5 +175,5 @@ def _read_annotations(top: Path, classes: Sequence[str]) -> dict[str, list[str]]
         if (path := there.pop(name, None)) is not None:
             found.setdefault(wnid, []).append(path)
     if there:
-        raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {_format_some(sorted(there))}")
+        raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {format_some(sorted(there))}")
     return found
