@@ -1,5 +1,6 @@
 """The house stands as the README draws it: every config builds, every technique is whole, every path named exists."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -66,11 +67,55 @@ def test_every_path_in_the_documents_exists() -> None:
         assert not missing, f"{document} names {missing}"
 
 
-def test_the_map_of_the_house_names_every_room() -> None:
-    text = (ROOT / "README.md").read_text()
-    for room in (ROOT / "src" / "paribus").iterdir():
-        if room.is_dir() and room.name != "__pycache__":
-            assert f"{room.name}/" in text
+PACKAGE = ROOT / "src" / "paribus"
+MAP = re.search(r"## Code map.*?```\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+
+
+def lines_of_the_map() -> dict[str, list[str]]:
+    """Package of src/paribus -> its lines in the README's code map."""
+    assert MAP is not None
+    lines = MAP[1].partition("src/paribus/")[2].partition("\n")[2].partition("\ndocs/")[0].splitlines()
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if named := re.match(r"  (\w+)/ ", line):
+            found[named[1]] = [line]
+        else:
+            found[list(found)[-1]].append(line)
+    return found
+
+
+def test_the_code_map_has_every_package_in_at_most_two_lines() -> None:
+    packages = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    found = lines_of_the_map()
+    assert set(found) == packages
+    assert {name for name, lines in found.items() if len(lines) > 2} == set()
+
+
+@pytest.mark.parametrize("package", sorted(path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()))
+def test_what_the_code_map_names_is_there(package: str) -> None:
+    text = " ".join(lines_of_the_map()[package])
+    named = [*re.findall(r"\b([\w/]+\.py)\b", text), *re.findall(r"\b(\w+/)", text.partition("/ ")[2])]
+    assert [name for name in named if not (PACKAGE / package / name).exists()] == []
+
+
+def class_names(folder: Path) -> dict[str, list[str]]:
+    """Class name -> the files that define it, nested ones too."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(str(path.relative_to(folder)))
+    return found
+
+
+def test_no_class_name_is_defined_twice() -> None:
+    assert {name: files for name, files in class_names(PACKAGE).items() if len(files) > 1} == {}
+
+
+def test_negative_control_a_class_name_that_is_there_twice_is_found(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("def f():\n    class Plan:\n        pass\n")
+    assert class_names(tmp_path) == {"Plan": ["a.py", "b.py"]}
 
 
 @pytest.mark.parametrize(
