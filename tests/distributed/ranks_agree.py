@@ -24,7 +24,7 @@ def keeping(*args: object) -> SupervisedTraining:
     return made[-1]
 
 
-train.method_from = keeping  # type: ignore[assignment]
+train.build_method = keeping  # type: ignore[assignment]
 code, _ = run(
     Path(sys.argv[1]), *COMMON, "model.norm=group", "optimizer.diagnostics=true", techniques=("cutmix", "adamp")
 )

@@ -184,4 +184,4 @@ def test_a_tracker_that_fails_cannot_stop_training(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(ConsoleTracker, "log", broken)
     monkeypatch.chdir(tmp_path)
     assert dispatch(["train", "experiment=smoke", "steps=20ba"]) == 0
-    assert capfd.readouterr().err.count("Console failed and is dropped") == 1
+    assert capfd.readouterr().err.count("ConsoleTracker failed and is dropped") == 1

@@ -23,7 +23,7 @@ def test_the_wheel_carries_its_configs_and_trains(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(site)
     shipped = {f"paribus/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
-    assert shipped | {"paribus/study/templates/report.html.j2"} <= names
+    assert shipped | {"paribus/study/report/templates/report.html.j2"} <= names
     work = tmp_path / "work"
     work.mkdir()
     done = subprocess.run(
@@ -36,7 +36,7 @@ def test_the_wheel_carries_its_configs_and_trains(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     where = subprocess.run(
-        [sys.executable, "-c", "from paribus.recipe.configs import config_folder; print(config_folder())"],
+        [sys.executable, "-c", "from paribus.recipe.configs import find_config_folder; print(find_config_folder())"],
         env={**os.environ, "PYTHONPATH": str(site)},
         cwd=work,
         capture_output=True,

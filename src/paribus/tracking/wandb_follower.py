@@ -122,7 +122,7 @@ def main() -> int:
     args = parser.parse_args()
     if not args.once:
         _lower_priority()
-    follower = Follower(args.run, args.timeout_s)
+    follower = Follower(args.run, args.patience)
     threading.Thread(target=watch_training, args=(follower,), daemon=True).start()
     held = acquire_lock(follower.mirror, args.once)
     if held is None:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from helpers.trainings import composed, recipe_of, workbench
-from paribus.core.formatting import format_quantity
+from paribus.core.formatting import format_si
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
 from paribus.engine.loop import Run, StepIntervals
@@ -160,7 +160,7 @@ def test_the_result_of_a_stopped_run() -> None:
     ("n", "text"), [(0, "0"), (999, "999"), (1000, "1.00 k"), (999_499_999, "999 M"), (999_500_000, "1.00 G")]
 )
 def test_quantities_have_three_digits(n: int, text: str) -> None:
-    assert format_quantity(n) == text
+    assert format_si(n) == text
 
 
 @pytest.mark.parametrize(
