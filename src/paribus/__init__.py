@@ -1,4 +1,4 @@
-"""paribus: what a vision training technique is worth, all else being equal.
+"""paribus: the effect of a vision training technique, all else being equal.
 
 The library's names are loaded when first used, so that `import paribus` stays instant.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {  # name -> the file that owns it
+_HOMES = {  # name -> the module that defines it
     "AdamP": "paribus.techniques.adamp",
     "CutMix": "paribus.techniques.cutmix",
     "Cutout": "paribus.techniques.cutout",

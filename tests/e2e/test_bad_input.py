@@ -266,7 +266,7 @@ def interrupted(folder: Path, times: int) -> tuple[int, str]:
 def test_ctrl_c_once_checkpoints_and_leaves(tmp_path: Path) -> None:
     code, err = interrupted(tmp_path, 1)
     assert code == 75
-    assert "SIGINT; leaving after this step with a checkpoint" in err
+    assert "SIGINT; stopping after this step with a checkpoint" in err
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "PREEMPTED").exists()
     assert list((folder / "checkpoints").glob("step_*.pt"))
@@ -284,7 +284,7 @@ def test_a_second_ctrl_c_leaves_at_once(monkeypatch: pytest.MonkeyPatch, capfd: 
     assert codes == []
     os.kill(os.getpid(), signal.SIGINT)
     assert codes == [130]
-    assert "leaving at once; the last checkpoint stands" in capfd.readouterr().err
+    assert "exiting at once; the last checkpoint is kept" in capfd.readouterr().err
 
 
 def test_a_traceback_is_kept_and_shown_on_request(paribus: Run, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_kills_and_ctrl_c_with_workers_lose_and_leave_nothing(pictures: Path, tm
     os.killpg(asked.pid, signal.SIGINT)  # Ctrl-C on a terminal reaches the workers as well
     _, err = asked.communicate(timeout=60)
     assert asked.returncode == 75, err
-    assert err == "paribus: SIGINT; leaving after this step with a checkpoint\n"
+    assert err == "paribus: SIGINT; stopping after this step with a checkpoint\n"
     with pytest.raises(ProcessLookupError):
         os.killpg(asked.pid, 0)
     last = start(command, tmp_path)

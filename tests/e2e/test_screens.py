@@ -25,7 +25,7 @@ smoke-cutmix-s0
   technique     cutmix: alpha=1 prob=1
   data          Synthetic size=12 n=256 val_n=100 noise=40 pad=2 flip=false: train 256, val 100 images of 3×12×12, 10 classes
   model         ConvNet widths=[16,32] depth=1 norm=none: 5,418 parameters, 228 k MACs
-  weight decay  on 3 tensors (5,360 numbers), not on 3 tensors (58 numbers)
+  weight decay  on 3 tensors (5,360 parameters), not on 3 tensors (58 parameters)
   optimizer     AdamW lr=0.01 weight_decay=0.05; Cosine
   length        20 steps of 32 images (2.5 epochs of 8)
   runs on       cpu, fp32, 1 thread, 1 process
@@ -37,10 +37,10 @@ done: smoke-cutmix-s0, 20 steps
   time    T of training, T of evaluation; T in all
   folder  runs/smoke-cutmix-s0-HASH
 next
-  evaluate again    paribus eval runs/smoke-cutmix-s0-HASH
-  take the weights  paribus export runs/smoke-cutmix-s0-HASH
-  compare           paribus list runs
-  another seed      paribus train experiment=smoke technique=cutmix steps=20ba runtime.threads=1 seed=1
+  evaluate again  paribus eval runs/smoke-cutmix-s0-HASH
+  export weights  paribus export runs/smoke-cutmix-s0-HASH
+  compare         paribus list runs
+  another seed    paribus train experiment=smoke technique=cutmix steps=20ba runtime.threads=1 seed=1
 """.splitlines()  # noqa: E501
 
 
@@ -87,10 +87,10 @@ def test_ctrl_c_and_going_on(tmp_path: Path) -> None:
     run = ("experiment=smoke", "steps=4000ba", "every.log=10ba", "every.evaluate=200ba")
     stopped = train_on_terminal(tmp_path, *run, interrupt_at=lambda raw: "ETA" in raw)
     assert stopped.code == 75
-    end = stopped.screen[stopped.screen.index("paribus: SIGINT; leaving after this step with a checkpoint") :]
+    end = stopped.screen[stopped.screen.index("paribus: SIGINT; stopping after this step with a checkpoint") :]
     found = re.fullmatch(r"stopped with a checkpoint: smoke-baseline-s0, step ([\d,]+) of 4,000", end[1])
     assert found
-    assert "go on  paribus train experiment=smoke steps=4000ba" in " ".join(end)
+    assert "resume  paribus train experiment=smoke steps=4000ba" in " ".join(end)
     assert not [line for line in stopped.screen if "━" in line or "ETA" in line]
 
     step = found[1]

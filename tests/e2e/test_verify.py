@@ -217,7 +217,7 @@ def test_what_cannot_be_replayed_is_one_line(the_run: Path, copy: Path, tmp_path
     assert "seed: cannot be overridden here" in refused(the_run, "seed=3")
     if not torch.cuda.is_available():
         provenance(copy, lambda s: s.update(gpu="NVIDIA H100"))
-        assert "trained on NVIDIA H100, and this machine shows no CUDA device to torch" in refused(copy)
+        assert "trained on NVIDIA H100, and torch finds no CUDA device on this machine" in refused(copy)
     provenance(copy, lambda s: s["fingerprint"].update(world_size=4))
     told = refused(copy)
     assert f"trained by 4 processes, not 1; torchrun --nproc-per-node=4 -m paribus.cli verify {copy}" in told
@@ -237,7 +237,7 @@ def test_damage_is_one_line(copy: Path) -> None:
     (copy / "provenance.json").write_text("{")
     assert "provenance.json is damaged" in refused(copy)
     (copy / "provenance.json").write_text("{}")
-    assert "does not say on what steps 1 to 60 were made" in refused(copy)
+    assert "has no fingerprint of steps 1 to 60" in refused(copy)
 
 
 def test_a_config_that_does_not_compose_any_more_is_one_line(copy: Path) -> None:

@@ -1,8 +1,8 @@
 """What a step is given: images, targets, and which samples they are.
 
-A batch is this process's part of the global batch. A transform that mixes samples asks `peers` for the others, which
-may live on another rank, and wraps its work in `through`, so that a later transform's peers come out transformed as
-well.
+A batch is this process's part of the global batch. A transform that mixes samples gets the others, which may
+be on another rank, from `peers`, and wraps its work in `apply`, so that a later transform's peers come out transformed
+as well.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ COPY_OFFSET = 2**40  # more than there are samples
 
 
 def unique_sample_ids(ids: Tensor, copies: Tensor | None) -> Tensor:
-    """What each sample's draws belong to: its index and which copy of it this is (None: there is one of each)."""
+    """The ids that key each sample's random draws: its index and which copy of it this is (None: one copy of each)."""
     return ids if copies is None else ids + copies * COPY_OFFSET
 
 
 @dataclass(frozen=True)
 class Batch:
     """inputs (n, c, h, w) float; targets (n,) int64 class ids or (n, classes) weights that sum to 1; ids (n,) sample
-    indices, to which the k-th further copy of a repeated sample adds k · COPY.
+    indices, to which the k-th further copy of a repeated sample adds k · COPY_OFFSET.
 
-    positions: (n,) places of these samples in the global batch of `size` samples, on the inputs' device.
-    fetch: makes any places of the same global batch, as this batch stands now; None when all of it is here.
+    positions: (n,) indices of these samples in the global batch of `size` samples, on the inputs' device.
+    fetch: makes the samples at any positions of the same global batch, transformed as far as this batch is; None when
+    all of it is on this rank.
     """
 
     inputs: Tensor
@@ -45,7 +46,7 @@ class Batch:
         return self.inputs.shape[0]
 
     def peers(self, positions: Tensor) -> Batch:
-        """The samples at these places of the global batch."""
+        """The samples at these positions of the global batch."""
         if self.fetch is not None:
             return self.fetch(positions)
         return replace(
@@ -64,13 +65,13 @@ class Batch:
         return replace(change(self), fetch=lambda positions: change(fetch(positions)))
 
     def through(self, change: Callable[[Batch], Batch]) -> Batch:
-        """The old name of `apply`, for one release more."""
+        """Deprecated alias of `apply`, for one more release."""
         warnings.warn("Batch.through is now called apply", DeprecationWarning, stacklevel=2)
         return self.apply(change)
 
     def split(self, parts: int) -> Iterator[Batch]:
         """Equal consecutive parts, for gradient accumulation."""
-        if parts == 1:  # views of everything would cost a small net's step 3 %
+        if parts == 1:  # views of all tensors would cost a small net's step 3 %
             yield self
             return
         size = len(self) // parts

@@ -2,7 +2,7 @@
 `{_class_: name}` the class of that name itself.
 
 Pydantic checks keys, types, choices and ranges from the dataclass itself; this file finds the class, refuses what is
-not allowed, and puts every mistake into one line that names the config path. `describe` is the way back.
+not allowed, and puts every mistake into one line that names the config path. `to_config` is the inverse.
 """
 
 import difflib
@@ -34,8 +34,8 @@ def schema(cls: type[T]) -> type[T]:
 
 
 def matches_signature(protocol: type[Any]) -> AfterValidator:
-    """For a field's annotation: refuse what is callable, but with other arguments, as a model in the optimizer's
-    place."""
+    """For a field's annotation: refuse a callable with other arguments, such as a model where an optimizer
+    belongs."""
     parameter_names = list(inspect.signature(protocol.__call__).parameters)[1:]
 
     def check(value: Any) -> Any:
@@ -67,7 +67,7 @@ def build(node: Any, path: str = "", packages: tuple[str, ...] = ()) -> Any:
 
 
 def instantiate(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """cls(**values), with a validation error told as one line."""
+    """cls(**values), with a validation error reported in one line."""
     try:
         return cls(**values)
     except ValidationError as error:
@@ -89,12 +89,12 @@ def resolve(target: object, path: str, packages: tuple[str, ...] = ()) -> type[A
 
 
 def _resolve_user_class(name: object, where: str, packages: tuple[str, ...]) -> type[Any]:
-    """A class that is called by whoever takes it, so it must be defined in one of the user's own packages: else a run
-    folder from elsewhere could have Popen called, through a module of ours that imports it."""
+    """The class will be called, so it must be defined in one of the user's own packages: otherwise a run folder from
+    elsewhere could have Popen called, through a module of ours that imports it."""
     found = _import_name(name, where, packages)
     if not isinstance(found, type) or found.__module__.split(".")[0] not in packages:
         raise ConfigError(
-            f"{where}: {name} is no class that is defined in {' or '.join(packages) or 'a package of yours'} "
+            f"{where}: {name} is not a class defined in {' or '.join(packages) or 'a package of yours'} "
             "(packages=[your_package] adds your own)"
         )
     return found

@@ -1,9 +1,9 @@
-"""Where config classes once were: the one table of old and new dotted names.
+"""Where config classes used to be: the table of old and new dotted names.
 
-A class's dotted name stands in recorded configs, and is hashed into the ids of runs. When a class moves, its line here
-keeps both working: `current` is what a recorded name means today (core/build.py imports through it), `recorded` is what
-today's class is hashed as (recipe/identity.py). A line is never changed or taken out; a class that moves twice keeps
-its first name on the left and has its newest on the right.
+A class's dotted name is written in recorded configs, and is hashed into the ids of runs. When a class moves, its line
+here keeps both working: `to_current_name` gives what a recorded name means today (core/build.py imports through it),
+`to_recorded_names` gives the name under which today's class is hashed (recipe/identity.py). A line is never changed or
+removed; a class that moves twice keeps its first name on the left and has its newest on the right.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _RECORDED_NAMES = MappingProxyType({new: old for old, new in MOVED.items()})
 def to_current_name(name: str) -> str:
     """The dotted name under which a class is imported today.
 
-    >>> current("paribus.exported.Exported"), current("paribus.models.vit.ViT")
+    >>> to_current_name("paribus.exported.Exported"), to_current_name("paribus.models.vit.ViT")
     ('paribus.models.exported.Exported', 'paribus.models.vit.ViT')
     """
     return MOVED.get(name, name)
@@ -33,7 +33,7 @@ def to_current_name(name: str) -> str:
 def to_recorded_names(node: Any) -> Any:
     """A copy of plain config data in which every class, at any depth, has the name under which it is hashed.
 
-    >>> recorded({"teacher": {"_target_": "paribus.models.exported.Exported"}})
+    >>> to_recorded_names({"teacher": {"_target_": "paribus.models.exported.Exported"}})
     {'teacher': {'_target_': 'paribus.exported.Exported'}}
     """
     if isinstance(node, Mapping):

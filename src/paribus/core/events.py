@@ -1,4 +1,4 @@
-"""events.jsonl, the record of a run, as it is read: a line that a crash or a full disk tore ends it."""
+"""Reading events.jsonl, the record of a run: it ends at the first line that a crash or a full disk truncated."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ from paribus.core.renamed import old_names
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The events of a file, up to the first line that is torn or damaged."""
+    """The events of a file, up to the first line that is truncated or damaged."""
     if not path.exists():
         return []
     events: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""How numbers are written, everywhere: counts, costs, times, sizes. Pure functions to text."""
+"""Number formatting for the whole package: counts, costs, times, sizes. Pure functions to text."""
 
 import math
 from collections.abc import Iterable

@@ -1,9 +1,9 @@
 """One process at a time on a folder: who holds it, and when a lock that was left behind is stale.
 
-The kernel's lock (flock) decides between processes of one machine; it lets go however its holder ends, so nothing is
-ever stale there. A cluster's file system may not carry flock from one machine to another, so the file `lock` also names
-its holder, who touches it every BEAT seconds and empties it when leaving. Whoever gets the kernel's lock but reads
-another machine's name takes the folder over only if
+The kernel's lock (flock) decides between processes of one machine; it is released however its holder ends, so it is
+never stale there. A cluster's file system may not carry flock from one machine to another, so the file `lock` also
+names its holder, who touches it every BEAT seconds and empties it on exit. A process that gets the kernel's lock but
+reads another machine's name takes the folder over only if
 
 * that holder was an earlier start of the same Slurm job, which Slurm ends before it starts the next, or
 * the file has not been touched for STALE seconds, by the clock of the file system it lies on.
@@ -26,7 +26,7 @@ from paribus.core.renamed import old_names
 
 LOCK = "lock"
 BEAT, STALE = 20.0, 180.0  # seconds
-TRIES = 5  # `holder` takes the kernel's lock for an instant, which is no reason to refuse
+TRIES = 5  # `find_holder` takes the kernel's lock for an instant, which is no reason to refuse
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def current_holder() -> Holder:
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold a folder, or with `wait` wait for whoever holds it; else raise ConfigError that names the holder."""
+    """Hold a folder; if it is held, wait with `wait`, else raise a ConfigError that names the holder."""
     import fcntl
 
     with open(folder / LOCK, "a+") as file:
@@ -74,7 +74,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def find_holder(folder: Path) -> Holder | None:
-    """Who holds a folder now; None if nobody does. Needs no right to write there."""
+    """Who holds a folder now; None if nobody does. Needs no write permission."""
     import fcntl
 
     try:
@@ -85,12 +85,12 @@ def find_holder(folder: Path) -> Holder | None:
             except OSError:
                 return found or Holder("an unknown host", 0)
             return found if found and _is_alive_elsewhere(found, _lock_age(folder)) else None
-    except OSError:  # no such file, or not readable: nobody whom we could know of
+    except OSError:  # no such file, or not readable: no holder that we could know of
         return None
 
 
 def _is_alive_elsewhere(found: Holder, age: float) -> bool:
-    """Whether a name found in a file whose kernel lock is free stands for a process that still runs."""
+    """Whether the holder named in a file whose kernel lock is free is a process that still runs."""
     own = current_holder()
     if found.host == own.host:  # the kernel would know
         return False
@@ -102,7 +102,7 @@ def _is_alive_elsewhere(found: Holder, age: float) -> bool:
 def _wait_until_free(folder: Path, file: IO[str], wait: bool) -> None:
     while (found := _read_holder(file)) and _is_alive_elsewhere(found, age := _lock_age(folder)):
         if not wait:
-            advice = f"wait for it or stop it; it counts as dead {STALE - age:.0f} s from now unless it shows itself"
+            advice = f"wait for it or stop it; it counts as dead {STALE - age:.0f} s from now unless it renews the lock"
             raise _in_use_error(folder, found, advice)
         time.sleep(1)
 
@@ -128,7 +128,7 @@ def _read_holder(file: IO[str]) -> Holder | None:
     try:
         found: Any = json.loads(file.read())
         return Holder(str(found["host"]), int(found["process"]), str(found["job"]), int(found["restart"]))
-    except (ValueError, KeyError, TypeError):  # empty, or torn by a crash
+    except (ValueError, KeyError, TypeError):  # empty, or truncated by a crash
         return None
 
 
@@ -139,9 +139,9 @@ def _write_text(file: IO[str], text: str) -> None:
 
 
 def _close_in_children(file: IO[str]) -> None:
-    """A forked child (a data worker) shares its parent's kernel lock as long as it has the file open: it must not, or
-    a run that was killed would seem to go on for as long as its workers take to notice."""
-    reference = weakref.ref(file)  # hooks stay for good, files should not
+    """A forked child (a data worker) shares its parent's kernel lock as long as it has the file open. So it closes
+    it, or a killed run would seem to be running until its workers notice."""
+    reference = weakref.ref(file)  # fork hooks are permanent, files should not be
 
     def close() -> None:
         held = reference()
@@ -153,14 +153,14 @@ def _close_in_children(file: IO[str]) -> None:
 
 @contextmanager
 def _heartbeat(file: IO[str]) -> Iterator[None]:
-    """Touch the file now and then, from a thread, for processes elsewhere to see that its holder lives."""
+    """Touch the file every BEAT seconds, from a thread, so that processes elsewhere see that its holder is alive."""
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(BEAT):
             try:
                 os.utime(file.fileno())
-            except OSError:  # e.g. a file system that went away; the run will notice by itself
+            except OSError:  # e.g. a file system that went away; the run will fail by itself
                 return
 
     thread = threading.Thread(target=beat, name="lock", daemon=True)

@@ -1,4 +1,4 @@
-"""A network's shadow: the same modules without numbers, to see shapes and costs for nothing."""
+"""Networks on the meta device: the same modules without values, to get shapes and costs for free."""
 
 import copy
 

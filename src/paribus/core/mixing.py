@@ -1,5 +1,5 @@
-"""What the techniques that mix or mask images share, so that none has to import another: shares from a Beta
-distribution, partners, boxes as masks, class ids as weights."""
+"""Shared by the techniques that mix or mask images, so that none imports another: mixing ratios from a Beta
+distribution, partners, box masks, soft targets."""
 
 import math
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ PartnerRule = Literal["permutation", "derangement", "roll", "flip"]
 
 
 def sample_beta(alpha: float, generator: torch.Generator) -> float:
-    """One number from Beta(alpha, alpha): what `betas` draws for n = 1, to rounding, in half the time."""
+    """One number from Beta(alpha, alpha): what `sample_betas` draws for n = 1, to rounding, in half the time."""
     gammas, uniforms = _sample_gammas(alpha, 1, generator)
     (a, b), (u, v) = gammas.tolist()[0], uniforms.tolist()[0]
     tiny = 2.0**-1074  # for a uniform number that is exactly 0
@@ -43,10 +43,10 @@ def _sample_gammas(alpha: float, n: int, generator: torch.Generator) -> tuple[Te
 
 
 def draw_partners(rule: PartnerRule, n: int, generator: torch.Generator) -> Tensor:
-    """Whom each of n samples is mixed with, (n,) int64; every rule names each sample once.
+    """The partner of each of n samples, (n,) int64; every rule uses each sample once.
 
-    permutation: any, as likely. derangement: any without a sample that is its own partner, as likely (n = 1 has none).
-    roll: the sample before, cyclic. flip: the batch in reverse. The last two draw nothing.
+    permutation: uniform over all. derangement: uniform over those in which no sample is its own partner (n = 1 has
+    none). roll: the sample before, cyclic. flip: the batch in reverse. The last two draw no random numbers.
     """
     indices = torch.arange(n)
     match rule:
@@ -62,7 +62,7 @@ def draw_partners(rule: PartnerRule, n: int, generator: torch.Generator) -> Tens
 
 
 def box_mask(box_tlbr: Tensor, height: int, width: int) -> Tensor:
-    """(n, 4) boxes (top, left, bottom, right; the last two are outside) to an (n, 1, height, width) mask, true
+    """(n, 4) boxes (top, left, bottom, right; the last two exclusive) to an (n, 1, height, width) mask, true
     inside."""
     top, left, bottom, right = box_tlbr.unbind(1)
     y = torch.arange(height, device=box_tlbr.device)
@@ -95,10 +95,10 @@ def check_batch(name: str, inputs: Tensor, targets: Tensor, classes: int | None)
 
 @contextmanager
 def explain_bad_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
-    """Turn torch's complaint about a class id outside 0..classes − 1 into a ValueError that names the ids.
+    """Turn torch's error about a class id outside 0..classes − 1 into a ValueError that names the ids.
 
-    On a CPU only, and only once torch has complained: looking at the ids first would cost a pass over them, and on a
-    GPU the host would have to wait for it.
+    On a CPU only, and only after torch's error: checking the ids first would cost a pass over them, and on a GPU the
+    host would have to wait for it.
     """
     try:
         yield
@@ -112,7 +112,7 @@ def explain_bad_ids(name: str, targets: Tensor, classes: int) -> Iterator[None]:
 
 
 def target_dtype(inputs: Tensor, targets: Tensor) -> torch.dtype:
-    """Of mixed targets: the weights' own; for class ids float32, or float64 if the inputs are."""
+    """The dtype of mixed targets: that of given weights; for class ids float32, or float64 if the inputs are."""
     if targets.ndim == 2:
         return targets.dtype
     return torch.float64 if inputs.dtype == torch.float64 else torch.float32
@@ -127,8 +127,7 @@ def mix_targets(own: Tensor, other: Tensor, share: Tensor, rest: Tensor, classes
     """share · own + rest · other as weights (n, classes), in the type of `share`. own, other: (n,) ids or (n, classes)
     weights. share, rest: (n,) or (1,).
 
-    Ids are written where they belong: as two dense products they cost several times this at 1000 classes, and give the
-    same bits.
+    Ids are scattered: two dense products would cost several times as much at 1000 classes, and give the same bits.
     """
     if own.ndim == other.ndim == 1:
         ids, shares = torch.stack((own, other), 1).long(), torch.stack((share, rest), 1)

@@ -1,7 +1,7 @@
 """C kernels for a CPU: compiled at first use, called through ctypes, on torch's own threads.
 
 A compiled file is kept in the user's cache folder (PARIBUS_CACHE, else XDG_CACHE_HOME or ~/.cache, under paribus),
-named by a hash of all that it depends on. It is written aside and renamed, so processes that start together do no harm.
+named by a hash of all that it depends on. Written to a temporary file and renamed, so processes may start together.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class CompileError(Exception):
 
 
 def load_library(source: Path, name: str, defines: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The functions of one C file, compiled with these -D flags if they were not yet. name: of the file that is kept.
+    """The functions of one C file, compiled with these -D flags unless cached. name: of the cached file.
 
     Raises CompileError.
     """
@@ -67,7 +67,7 @@ def _explain_error(error: Exception) -> str:
 
 
 def _compile(source: Path, name: str, defines: tuple[str, ...]) -> Path:
-    """The compiled file, made if it is not there. Raises OSError or SubprocessError."""
+    """The compiled file, from the cache if it is there. Raises OSError or SubprocessError."""
     found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
     if not compiler:

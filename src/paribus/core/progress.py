@@ -1,4 +1,4 @@
-"""Where a run stands: the only clock that schedules, streams and transforms may read."""
+"""Progress of a run: the only clock that schedules, streams and transforms may read."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The contracts between the rooms. Each is one verb; none has behaviour to inherit."""
+"""The interfaces between the packages. Each is one verb; none has behaviour to inherit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DeviceContext:
 
 @runtime_checkable
 class Loader(Protocol):
-    """Training data as a function of the step: `batch(step)` gives the same samples whenever it is asked."""
+    """Training data as a function of the step: `batch(step)` gives the same samples at every call."""
 
     @property
     def steps_per_epoch(self) -> int: ...
@@ -53,7 +53,7 @@ class DataSets:
 
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
     checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
-    units of the 0–1 range. names: of the classes, or () where the index says it all.
+    units of the 0–1 range. names: of the classes, or () where classes are known by index alone.
     """
 
     spec: Spec
@@ -80,7 +80,7 @@ class Transform(Protocol):
 
 @runtime_checkable
 class Checks(Protocol):
-    """Capability of a slot's object: raises ConfigError if it makes no sense for this data, before anything is made."""
+    """Capability of a slot's object: raises ConfigError if it does not fit this data, before anything is built."""
 
     def check(self, spec: Spec) -> None: ...
 
@@ -130,7 +130,7 @@ class Schedule(Protocol):
 
 @runtime_checkable
 class Update(Protocol):
-    """From a loss on (parts of) a batch to changed parameters. One instance serves one run; it keeps no state of its
+    """From a loss on (parts of) a batch to updated parameters. One instance serves one run; it keeps no state of its
     own."""
 
     @property
@@ -157,7 +157,7 @@ class EMAFactory(Protocol):
 
 @dataclass(frozen=True)
 class Slots:
-    """The six places where a technique can be put. What alters the step itself is a Method instead."""
+    """The places where a technique can be put. What alters the step itself is a Method instead."""
 
     transforms: tuple[Transform, ...]
     model: ModelFactory
@@ -170,11 +170,11 @@ class Slots:
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a method needs to make its networks: the data's spec, a place, and how models are made there.
+    """What a method needs to build its networks: the data's spec, a device context, and functions for building.
 
-    make: a factory and the name of its initialisation stream to a module on the device.
-    wrap: that module to the one whose forward is called in a step (compiled, distributed).
-    groups: a module and a decay rule to the optimizer's parameter groups.
+    make: (factory, name of its initialisation stream) -> module on the device.
+    wrap: that module -> the one whose forward is called in a step (compiled, distributed).
+    groups: (module, decay rule) -> the optimizer's parameter groups.
     sync: makes buffers (BatchNorm statistics) equal on all ranks.
     """
 
@@ -188,7 +188,7 @@ class BuildContext:
 
 @runtime_checkable
 class Method(Protocol):
-    """The one verb the loop knows, and what a checkpoint keeps. Metrics are tensors: a step never waits for the
+    """The one verb the loop calls, and what a checkpoint keeps. Metrics are tensors: a step never waits for the
     device."""
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]: ...
@@ -202,7 +202,7 @@ class Method(Protocol):
 
 @runtime_checkable
 class Predicts(Protocol):
-    """Capability: (n, c, h, w) inputs to (n, classes) float scores, after `settle`."""
+    """Capability: (n, c, h, w) inputs to (n, classes) float scores, after `prepare_eval`."""
 
     def predict(self, inputs: Tensor) -> Tensor: ...
 
@@ -236,7 +236,7 @@ class Tracker(Protocol):
 
 @runtime_checkable
 class TrackerFactory(Protocol):
-    """Opens a tracker on a run folder, for a run that stands at step `start` of `total`."""
+    """Opens a tracker on a run folder, for a run that is at step `start` of `total`."""
 
     def __call__(self, folder: Path, start: int, total: int) -> Tracker: ...
 

@@ -1,4 +1,4 @@
-"""Old names of this package, importable for one release more, each with a warning that says the new one."""
+"""Deprecated names, importable for one more release, each with a warning that gives the new name."""
 
 import importlib
 import warnings
@@ -9,14 +9,14 @@ from typing import Any
 def old_names(module: str, names: Mapping[str, str]) -> Callable[[str], Any]:
     """A module's `__getattr__` that finds old names (old -> new) and warns; any other name is an AttributeError.
 
-    Assigned under `if not TYPE_CHECKING`, since a type checker that sees it would take any name for granted.
+    Assigned under `if not TYPE_CHECKING`, since a type checker that sees it would accept any name.
     """
 
     def find(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         warnings.warn(
-            f"{module}.{name} is now called {names[name]}; the old name goes with the next release",
+            f"{module}.{name} is now called {names[name]}; the old name is removed in the next release",
             DeprecationWarning,
             stacklevel=2,
         )

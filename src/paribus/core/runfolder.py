@@ -2,7 +2,7 @@
 
 config.yaml        the complete recipe, every default written out
 provenance.json    code, packages, hardware and command, one entry for each segment of the run
-events.jsonl       the record, append-only: {"step": ..., "values": {...}} a line
+events.jsonl       the record, append-only: one {"step": ..., "values": {...}} per line
 receipts.jsonl     losses of every step, gradient norms and checksums, for `paribus verify` (engine/receipt.py)
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
@@ -29,7 +29,7 @@ STATES = ("DONE", "FAILED", "PREEMPTED")
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Replace a file whole: a reader, or a crash, sees the old content or the new, never a part."""
+    """Replace a file atomically: a reader, or a crash, sees the old content or the new, never a part."""
     data = content.encode() if isinstance(content, str) else content
     temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
     try:
@@ -38,14 +38,14 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:  # a full disk most of all: the part that was written must not keep it full
+    except OSError:  # most of all a full disk, which a partial file would keep full
         temporary.unlink(missing_ok=True)
         raise
     fsync_folder(path.parent)
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what a process left that was killed while it wrote into this run folder. For whoever holds the lock."""
+    """Remove the temporary files of a process that was killed while writing here. Only for the holder of the lock."""
     names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
     for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
         for left_over in folder.glob(pattern):
@@ -63,7 +63,7 @@ def fsync_folder(folder: Path) -> None:
 
 @contextmanager
 def create_folder(folder: Path) -> Iterator[None]:
-    """Make a folder and its parents for the work inside. If that fails, what this call made goes again."""
+    """Create a folder and its parents for the `with` block. If that raises, remove what this call created."""
     created: list[Path] = []
     try:
         for path in (*reversed(folder.parents), folder):
@@ -77,7 +77,7 @@ def create_folder(folder: Path) -> Iterator[None]:
     except BaseException:
         if folder in created:
             shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # a parent stays where others have put something there meanwhile
+        with suppress(OSError):  # a parent stays if others have put something there meanwhile
             for parent in reversed(created):
                 if parent != folder:
                     parent.rmdir()

@@ -1,4 +1,4 @@
-"""The old name of paribus.core.meta, for one release more."""
+"""Deprecated alias of paribus.core.meta, for one more release."""
 
 import warnings
 

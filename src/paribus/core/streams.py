@@ -1,4 +1,4 @@
-"""Named random streams: every number anything draws is a pure function of (seed, name, key).
+"""Named random streams: every random number is a pure function of (seed, name, key).
 
 Nothing in paribus reads or advances a global generator. So a batch can be made again from its step alone, resuming
 restores no generator state, and switching a technique on leaves order, augmentation and initialisation as they were.
@@ -32,7 +32,7 @@ def key64(seed: int, name: str, *key: int | str) -> int:
 
 
 def stream(seed: int, name: str, *key: int | str) -> torch.Generator:
-    """A CPU generator that belongs to (seed, name, *key) alone.
+    """A CPU generator determined by (seed, name, *key) alone.
 
     The whole Mersenne Twister state comes from the hash: `manual_seed` keeps only 32 bits of its argument, and among a
     million streams seeded that way about a hundred would be the same.
@@ -43,7 +43,7 @@ def stream(seed: int, name: str, *key: int | str) -> torch.Generator:
 
 
 def stream_state(seed: int, name: str, *key: int | str) -> Tensor:
-    """What `get_state` of that stream gives, without making a generator: 7 µs, 5 of them for the hash."""
+    """What `get_state` of that stream returns, without making a generator: 7 µs, 5 of them for the hash."""
     state = _fresh_state().copy()
     state[_FIRST_WORD : _FIRST_WORD + _WORDS] = np.frombuffer(_hash_bytes(seed, name, key, 4 * _WORDS), dtype="<u4")
     return torch.from_numpy(state.view(np.uint8))
@@ -81,14 +81,14 @@ def uniform_from_key(key: int, ids: Tensor, n: int) -> Tensor:
 
 
 def uniform_at(key: int, ids: Tensor, draws: Tensor) -> Tensor:
-    """One number each: which of its sample's draws (from 0) is wanted. ids, draws: int64, broadcast together."""
+    """One number each. draws: which of its sample's draws, from 0. ids, draws: int64, broadcast together."""
     per_sample = _splitmix64(ids * _GOLDEN + key)
     bits = _splitmix64(per_sample + (draws + 1) * _GOLDEN)
     return ((bits >> 40) & 0xFFFFFF).to(torch.float32) * 2.0**-24  # 24 bits: every value is exact in float32
 
 
 def uniform(seed: int, name: str, epoch: int, ids: Tensor, n: int) -> Tensor:
-    """Numbers in [0, 1) that belong to each sample: the same on any device, in any batch, on any rank.
+    """Numbers in [0, 1) keyed by sample: the same on any device, in any batch, on any rank.
 
     ids: (b,) int64 sample indices, on the device where the numbers are wanted. Returns (b, n) float32, n draws a
     sample.

@@ -1,4 +1,4 @@
-"""Whether standard output is a terminal worth a bar and colours, and how times are written there."""
+"""Whether standard output is a terminal that takes a bar and colours; output that survives write errors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 class TolerantStdout:
-    """Standard output that falls silent when it can no longer be written: nobody reads on, or its disk is full. No
-    training ends because of that. failure: the first error."""
+    """Standard output that drops further text once it cannot be written (a closed pipe, a full disk), so that no
+    training ends because of it. failure: the first error."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -36,7 +36,7 @@ class TolerantStdout:
 
     def _fall_silent(self, error: OSError) -> None:
         self.failure = self.failure or error
-        with suppress(OSError):  # what is still buffered goes nowhere, too
+        with suppress(OSError):  # what is still buffered is dropped, too
             os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +46,7 @@ class TolerantStdout:
 def find_console(file: IO[str] | None = None) -> Console | None:
     """rich's console where a bar and colours make sense; None where plain lines do: a file, a pipe, CI, TERM=dumb.
 
-    rich by itself would also take a file for a terminal, when FORCE_COLOR is set.
+    rich by itself would also treat a file as a terminal when FORCE_COLOR is set.
     """
     out = sys.stdout if file is None else file
     ci = os.environ.get("CI", "").lower() not in ("", "0", "false")

@@ -1,4 +1,4 @@
-"""Two receipts side by side: what was computed then and again, step by step. Pure functions, no torch."""
+"""Comparison of two receipts, of a run and its replay, step by step. Pure functions, no torch."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,11 +26,12 @@ class Difference:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What was compared and what came out otherwise.
+    """What was compared and what differs.
 
-    losses, norms, checksums, metrics: how many were compared. first: the first that differs in a bit. beyond: the first
-    that differs by more than the tolerance. largest: the largest relative difference. sound: the last checkpoint before
-    `first` all of whose checksums are equal; 0 for the initialisation, or where the replay began.
+    losses, norms, checksums, metrics: how many were compared. first: the first that differs in a bit.
+    first_beyond_tolerance: the first that differs by more than the tolerance. largest: the largest relative difference.
+    last_sound_step: of the last checkpoint before `first` all of whose checksums are equal; 0 for the initialisation,
+    or where the replay began.
     """
 
     losses: int
@@ -50,7 +51,7 @@ class Agreement:
 def collect_values(
     lines: Iterable[ReceiptLine], pending: Iterable[tuple[int, Mapping[str, float]]] = ()
 ) -> dict[Key, Value]:
-    """Everything that a receipt tells, in order. pending: losses of steps that no line tells yet."""
+    """All values of a receipt, in order. pending: losses of steps that are in no line yet."""
     found: dict[Key, Value] = {}
     for line in lines:
         for step, losses in iterate_steps(line):
@@ -66,7 +67,7 @@ def collect_values(
 def compare_receipts(
     then: Mapping[Key, Value], now: Mapping[Key, Value], begin: int, end: int, tolerance: float
 ) -> Agreement:
-    """What both tell of the steps after `begin`, up to and including `end`."""
+    """Compare what both have of the steps after `begin`, up to and including `end`."""
     keys = sorted(key for key in then.keys() & now.keys() if begin < key[0] <= end)
     differing = list(_find_differences(keys, then, now))
     numbers = [d for d in differing if d.relative is not None]
@@ -91,7 +92,7 @@ def _find_differences(keys: Iterable[Key], then: Mapping[Key, Value], now: Mappi
         if isinstance(old, str) or isinstance(new, str):
             if old != new:
                 yield Difference(step, f"the {name}'s checksum" if kind == 2 else name, old, new, None)
-        elif repr(old) != repr(new):  # tells −0 from 0, and NaN equals NaN
+        elif repr(old) != repr(new):  # distinguishes −0 from 0, and NaN equals NaN
             yield Difference(step, name, old, new, _relative_difference(old, new))
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written aside, synced, renamed; the newest sound one is found again."""
+"""Atomic checkpoints: written to a temporary file, synced, renamed; loading finds the newest intact one."""
 
 import hashlib
 import io
@@ -13,8 +13,8 @@ import torch
 from paribus.core.errors import ConfigError
 from paribus.core.runfolder import CHECKPOINTS, EVENTS, write_atomically
 
-# A checkpoint is torch's file followed by its sha256: a file cut short or with a flipped bit is told from a sound one
-# before anything in it is believed. torch.load reads the zip archive in front and ignores what follows.
+# A checkpoint is torch's file followed by its sha256: a truncated file or a flipped bit is detected before anything
+# in it is used. torch.load reads the zip archive in front and ignores what follows.
 _DIGEST = 32
 
 
@@ -60,9 +60,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
 
 
 def load_newest(run: Path, device: torch.device | str = "cpu") -> Checkpoint | None:
-    """The newest sound checkpoint of a run; a damaged one is passed over with a warning. None if there is none.
+    """The newest intact checkpoint of a run; a damaged one is skipped with a warning. None if there is none.
 
-    Raises ConfigError if there are checkpoints and all are damaged, so that a run never starts over in silence.
+    Raises ConfigError if there are checkpoints and all are damaged, so that a run never starts over silently.
     """
     paths = sorted((run / CHECKPOINTS).glob("step_*.pt"), reverse=True)
     for path in paths:

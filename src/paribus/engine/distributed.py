@@ -1,4 +1,4 @@
-"""Several processes as one: the process group, sums over ranks, DistributedDataParallel. With one process, nothing."""
+"""Several processes as one: the process group, sums over ranks, DistributedDataParallel. No-ops with one."""
 
 import gc
 from collections.abc import Callable
@@ -27,12 +27,12 @@ T = TypeVar("T")
 
 
 def init_process_group(world: World, device: torch.device) -> None:
-    """Meet the other processes. Raises ConfigError if they are not found."""
+    """Join the process group. Raises ConfigError if the other processes are not found."""
     if world.size == 1 or dist.is_initialized():
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # torchrun has set all that torch reads; srun has not
+    # torchrun sets the variables that torch reads; srun does not
     rendezvous: dict[str, Any] = {"init_method": f"tcp://{world.master}", "rank": world.rank, "world_size": world.size}
     try:
         dist.init_process_group(
@@ -41,14 +41,14 @@ def init_process_group(world: World, device: torch.device) -> None:
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         what = next(iter(str(error).splitlines()), "")
         raise ConfigError(
-            f"the {world.size} processes did not meet at {world.master}: {what}; MASTER_ADDR and MASTER_PORT in the "
-            "environment choose another place"
+            f"the {world.size} processes could not connect at {world.master}: {what}; set MASTER_ADDR and "
+            "MASTER_PORT to choose another address"
         ) from error
 
 
 def destroy_process_group() -> None:
-    """End the group. A wrapped model that is not used any more lies in cycles; were it to go after its group, the
-    process could abort on its way out."""
+    """Destroy the group. A wrapped model that is no longer used is kept by reference cycles; freed after its group, it
+    could abort the process at exit."""
     if dist.is_initialized():
         gc.collect()
         dist.destroy_process_group()

@@ -1,4 +1,4 @@
-"""The training loop. It knows one verb, `train_step`; everything else happens once in a while, on lines of its own."""
+"""The training loop. It calls one verb, `train_step`; everything else happens at intervals, on lines of its own."""
 
 import math
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from paribus.engine.window import MetricAccumulator
 
 @dataclass(frozen=True)
 class StepIntervals:
-    """Steps between two of each; the last step has all of them."""
+    """Intervals in steps; the last step has all of them."""
 
     log: int
     evaluate: int
@@ -52,7 +52,7 @@ def train(
     stop: StopRequest,
     resumed: Checkpoint | None,
 ) -> Literal["DONE", "PREEMPTED"]:
-    """Train to the last step, or until a stop is asked for, from wherever `resumed` stands. Raises RunFailed."""
+    """Train to the last step, or until a stop is requested, starting from `resumed`. Raises RunFailed."""
     accumulator = MetricAccumulator(run.world, run.device)
     receipt = Receipt(run.folder, run.world, resumed.loop.get("receipt") if resumed else None)
     if resumed is not None:
@@ -69,7 +69,7 @@ def train(
         done, values = step + 1, dict[str, float]()
         is_last = done == run.total
         if is_last or done % run.every.log == 0:
-            values |= accumulator.flush(done)  # here alone the host waits for the device
+            values |= accumulator.flush(done)  # the host waits for the device here, not in a step
             receipt.write_losses(done, method)
         if is_last or done % run.every.evaluate == 0:
             accumulator.check(done)
@@ -88,7 +88,7 @@ def train(
 
 
 def restore(resumed: Checkpoint, method: Method, accumulator: MetricAccumulator) -> None:
-    """Stand where the checkpoint stands. Raises ConfigError if it is of another network."""
+    """Restore the checkpoint's state. Raises ConfigError if it is of another network."""
     try:
         method.load_state_dict(resumed.method)
         accumulator.load_state_dict(resumed.loop)
@@ -105,7 +105,7 @@ def check_finite(metrics: dict[str, float], done: int) -> dict[str, float]:
 
 
 def save(run: Run, done: int, method: Method, accumulator: MetricAccumulator, receipt: Receipt, is_due: bool) -> None:
-    """A checkpoint after `done` steps, written by rank 0; if it is not due, a signal asked for it."""
+    """A checkpoint after `done` steps, written by rank 0; if it is not due, a signal requested it."""
     method.prepare_eval()
     trained = method.state_dict()
     if is_due:

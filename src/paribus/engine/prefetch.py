@@ -17,11 +17,11 @@ class _PrefetchedBatch:
 
 
 class PrefetchLoader:
-    """A loader that makes the batch after the one asked for as well, up to step `total`.
+    """A loader that also makes the batch after the requested one, up to step `total`.
 
-    `batch(step)` is the wrapped loader's, whatever was asked before: going back, or on from a checkpoint, only finds
-    nothing made ahead. Costs the memory of one more batch. Without CUDA there is nothing to overlap with, and it is a
-    plain cache of one batch.
+    `batch(step)` is the wrapped loader's, whatever was requested before: after going back, or resuming from a
+    checkpoint, nothing is prefetched yet. Costs the memory of one more batch. Without CUDA there is nothing to overlap
+    with, and it is a plain cache of one batch.
     """
 
     def __init__(self, loader: Loader, device: torch.device, total: int) -> None:
@@ -44,7 +44,7 @@ class PrefetchLoader:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(ready.event)
             for tensor in vars(ready.batch).values():
-                if isinstance(tensor, Tensor):  # its memory may go to another batch only when the step is through
+                if isinstance(tensor, Tensor):  # its memory may be reused only after the step
                     tensor.record_stream(current)
         return ready.batch
 

@@ -23,7 +23,7 @@ _PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "
 
 
 def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer: str) -> dict[str, Any]:
-    """What can change bits without changing the recipe. optimizer: the form that takes its steps, in words."""
+    """What can change bits without changing the recipe. optimizer: the implementation of its steps, in words."""
     cuda = device.type == "cuda"
     return {
         "paribus": package_version("paribus"),
@@ -44,7 +44,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
 
 
 def hash_code() -> str:
-    """Of the package's own source files: it tells two versions apart where there is no git."""
+    """Hash of the package's own source files: it distinguishes two versions where there is no git."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
@@ -86,7 +86,7 @@ def package_version(package: str) -> str | None:
 
 
 def read_git_state() -> tuple[str | None, str]:
-    """The commit of the checkout that this package runs from and what differs from it, new files too; (None, "") where
+    """The commit of the checkout that this package runs from and the diff to it, new files too; (None, "") where
     there is no checkout or no git."""
     root = Path(__file__).parents[3]
 

@@ -1,17 +1,17 @@
-"""receipts.jsonl: what a run leaves behind so that anyone can check that a replay computed the same, bit for bit.
+"""receipts.jsonl: what a run records so that anyone can check that a replay is bit-exact.
 
-A line at each log point and one at each checkpoint that was due (not at one that a signal asked for, so that a run
-that was stopped leaves the same file as one that was not):
+A line at each log point and one at each checkpoint that was due (not at one that a signal requested, so that a run that
+was stopped leaves the same file as one that was not):
 
     {"step": 20, "losses": {"train/loss": [2.30, …]}, "gradient_norm": 0.71, "chain": "…", "seal": "…"}
     {"step": 20, "checksums": {"model": "…", "optimizer": "…"}, "seal": "…"}
 
 losses         of each step since the line before, the mean over ranks, up to and including `step`
-gradient_norm  over all parameters, as the optimizer of that step got them
+gradient_norm  over all parameters, as the optimizer received them in that step
 checksums      sha256 of all tensors of a part of the method's state: names, types, shapes and values
 chain          sha256 over (chain of the step before, step, losses of the step): two runs at different cadences have
                equal chains at equal steps
-seal           sha256 over (seal of the line before, this line without its seal): the file is whole and in order
+seal           sha256 over (seal of the line before, this line without its seal): the file is complete and in order
 
 Numbers are float64 in the shortest decimals that read back as the same bits. Nothing here makes the host wait in a
 step: losses stay on the device until a log point, where it waits anyway.
@@ -41,7 +41,7 @@ ReceiptLine = dict[str, Any]
 
 
 class Receipt:
-    """The receipt of a run that is in training. `state` is what the checkpoint kept that it goes on from."""
+    """The receipt of a run in training. state: from the checkpoint that it resumes from."""
 
     def __init__(self, folder: Path, world: World, state: Mapping[str, Any] | None = None) -> None:
         self._path, self._world = folder / RECEIPTS, world
@@ -59,7 +59,7 @@ class Receipt:
         self._on_device.append(metrics)
 
     def write_losses(self, step: int, method: Method) -> None:
-        """A log point: write down the losses since the last one, and the norm of the gradients that lie there."""
+        """A log point: write the losses since the last one, and the norm of the current gradients."""
         self._fetch()
         if self._world.is_main:
             norm = gradient_norm(method) if isinstance(method, HasParameters) else None
@@ -70,12 +70,12 @@ class Receipt:
         self._losses = []
 
     def write_checksums(self, step: int, state: Mapping[str, Any]) -> None:
-        """A checkpoint of this state of the method is due."""
+        """A checkpoint is due: write the checksums of this state of the method."""
         if self._world.is_main:
             self._append({"step": step, "checksums": checksums(state)})
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps. The lines that it counts are on the disk then."""
+        """What a checkpoint keeps. The lines that it counts are synced to disk first."""
         self._fetch()
         if self._world.is_main:
             with open(self._path, "rb") as file:
@@ -143,8 +143,8 @@ def checksum(tensors: Mapping[str, Tensor]) -> str:
 
 
 def read(path: Path) -> list[ReceiptLine]:
-    """The lines of a receipt, up to the first that a crash tore. Raises ConfigError if one does not follow from those
-    before it."""
+    """The lines of a receipt, up to the first that a crash truncated. Raises ConfigError if one does not follow from
+    those before it."""
     lines: list[ReceiptLine] = []
     chain = seal = START
     for text in path.read_bytes().split(b"\n")[:-1]:
@@ -171,8 +171,8 @@ def iterate_steps(line: ReceiptLine) -> Iterator[tuple[int, dict[str, float]]]:
 
 
 def read_until_checkpoint(path: Path, state: Mapping[str, Any] | None) -> bytes:
-    """The lines up to a checkpoint with this state; what came after it will come again. Raises ConfigError if they are
-    not all there."""
+    """The lines up to a checkpoint with this state; later ones will be written again. Raises ConfigError if they
+    are not all there."""
     if not state or not state["lines"]:
         return b""
     lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []

@@ -20,8 +20,8 @@ class Runtime:
     """device: auto takes CUDA when it is there. threads: of torch on the CPU; auto is all cores the process may use.
 
     channels_last: layout of inputs and convolutions. compile: torch.compile, which needs a C++ compiler on a CPU;
-    reduce-overhead replays CUDA graphs, max-autotune also tries kernels out first.
-    deterministic: only kernels whose result is the same every time; an operation without one is an error.
+    reduce-overhead replays CUDA graphs, max-autotune also benchmarks kernels first.
+    deterministic: only deterministic kernels; an operation without one is an error.
     tf32: let CUDA round float32 products to TensorFloat-32. fused: the optimizer's fused kernels.
     prefetch: on CUDA, make the next batch on a stream of its own while a step runs.
     sync_bn: BatchNorm takes its statistics over all processes, on CUDA; else over each one's own images.
@@ -62,7 +62,7 @@ def _choose_device(wanted: str, world: World) -> torch.device:
         return torch.device("cpu")
     if not has_cuda:
         raise ConfigError(
-            f"runtime.device: found {wanted}; this machine shows no CUDA device to torch; use runtime.device=cpu"
+            f"runtime.device: found {wanted}; torch finds no CUDA device on this machine; use runtime.device=cpu"
         )
     index = int(wanted.partition(":")[2] or world.local_rank)
     if world.launcher == "srun" and torch.cuda.device_count() == 1:  # each task was given its own (--gpus-per-task)
@@ -85,7 +85,7 @@ def count_cores() -> int:
 
 
 def build_from_stream(make: Any, seed: int, name: str) -> nn.Module:
-    """Call `make` with torch's global generator standing at the stream of this name: layers initialise from it.
+    """Call `make` with torch's global generator set to the stream of this name: layers initialise from it.
 
     On the CPU, so that the same seed gives the same weights on every device.
     """
@@ -94,16 +94,16 @@ def build_from_stream(make: Any, seed: int, name: str) -> nn.Module:
 
 
 def compile_model(model: nn.Module, mode: bool | str) -> nn.Module:
-    """The module as `runtime.compile` says; the same parameters, so the plain one may be evaluated meanwhile."""
+    """The module as `runtime.compile` says; the same parameters, so the uncompiled one can be evaluated."""
     if not mode:
         return model
     return torch.compile(model, mode=mode if isinstance(mode, str) else None)  # pyright: ignore[reportReturnType]
 
 
 def seed_global_generators(at: Progress, world: World, device: torch.device) -> None:
-    """Put torch's global generators, which dropout and drop-path draw from, at this step's stream for this rank.
+    """Set torch's global generators, which dropout and drop-path draw from, to this step's stream for this rank.
 
-    About 8 µs, whether or not the network draws: only running it would tell.
+    About 8 µs, whether or not the network draws, which only running it would show.
     """
     torch.default_generator.set_state(_generator_states(at.seed, at.step // _BLOCK, world.rank)[at.step % _BLOCK])
     if device.type == "cuda":
@@ -115,7 +115,7 @@ _BLOCK = 16
 
 @functools.lru_cache(maxsize=1)
 def _generator_states(seed: int, block: int, rank: int) -> list[Tensor]:
-    """Of the generator in _BLOCK steps. Made together, since between two steps, which take the caches for themselves,
-    making one costs three times as much. A pure function, remembered for speed only."""
+    """The generator's states in _BLOCK steps. Made together: one made between two steps, which evict the CPU caches,
+    costs three times as much. A pure function, cached for speed only."""
     first = block * _BLOCK
     return [stream_state(seed, "modules", step, rank) for step in range(first, first + _BLOCK)]

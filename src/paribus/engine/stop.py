@@ -1,5 +1,5 @@
-"""Leaving at a step boundary when asked to: SIGTERM and SIGUSR1 from a scheduler, Ctrl-C from a person, SIGHUP
-from a terminal that closes."""
+"""Stopping at a step boundary on request: SIGTERM and SIGUSR1 from a scheduler, Ctrl-C from a person, SIGHUP from
+a terminal that closes."""
 
 import os
 import signal
@@ -13,8 +13,8 @@ from paribus.engine.distributed import World, all_sum
 
 
 class StopRequest:
-    """A flag that signals set, one for all jobs of a process. The first one asks for a checkpoint and an end; a
-    second Ctrl-C ends at once."""
+    """A flag that signals set, one for all jobs of a process. The first one requests a checkpoint and a stop; a
+    second Ctrl-C exits at once."""
 
     def __init__(self) -> None:
         self._is_requested = False
@@ -38,8 +38,8 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._is_requested and number == signal.SIGINT:
-            sys.stderr.write("paribus: leaving at once; the last checkpoint stands\n")
+            sys.stderr.write("paribus: exiting at once; the last checkpoint is kept\n")
             sys.stderr.flush()
             os._exit(INTERRUPTED)
         self._is_requested = True
-        sys.stderr.write(f"paribus: {signal.Signals(number).name}; leaving after this step with a checkpoint\n")
+        sys.stderr.write(f"paribus: {signal.Signals(number).name}; stopping after this step with a checkpoint\n")

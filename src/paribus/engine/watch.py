@@ -1,9 +1,9 @@
-"""No rank waits for one that is gone: each says now and then that it lives, and what ended it, through torch's store.
+"""No rank waits for one that is gone: each sends heartbeats, and the reason of its failure, through torch's store.
 
 A rank blocked in a collective runs no Python, so no signal handler either; it would wait for a machine without power
-as long as the backend's timeout, half an hour. A thread still runs there. Rank 0's looks after all ranks, the others'
-after rank 0 and after what anyone has told; who is silent for SILENT seconds is gone, and every process ends with a
-line that says so, at most SILENT + CLOSING + GRACE seconds later. A rank that is alive but stuck is not noticed.
+as long as the backend's timeout, half an hour. A thread still runs there. Rank 0's watches all ranks, the others' watch
+rank 0 and any reported failure; a rank that is silent for SILENCE_LIMIT seconds is gone, and every process ends with a
+line that says so, at most SILENCE_LIMIT + CLOSING + GRACE seconds later. A rank that is alive but stuck is not noticed.
 """
 
 import os
@@ -23,13 +23,13 @@ from paribus.engine.distributed import all_sum
 from paribus.engine.world import World
 
 BEAT, SILENCE_LIMIT = 1.0, 15.0  # seconds
-GRACE = 4.0  # for the main thread to leave by an error of its own
+GRACE = 4.0  # for the main thread to exit by an error of its own
 CLOSING = 8.0  # and, where it has such an error, to write it down
-LEFT_IN_ORDER = 10**12  # more than any count of beats: left in good order
+LEFT_IN_ORDER = 10**12  # more than any count of beats: a rank that ended normally
 
 
 class RankMonitor:
-    """`lost` tells an error that a rank's end brought about from one of this rank's own."""
+    """`explain_lost_rank` distinguishes an error caused by another rank's end from one of this rank's own."""
 
     def __init__(self, world: World, job: int, store: TCPStore | None) -> None:
         self._world, self._job, self._store = world, job, store
@@ -59,21 +59,21 @@ class RankMonitor:
         return self._why
 
     def leave(self, why: str | None) -> None:
-        """Stop watching; the others hear why, or that all is well."""
+        """Stop watching; report to the others why, or that all is well."""
         self._leaving.set()
         if self._store is None:
             return
         self._threads[0].join(BEAT)
         if self._threads[0].is_alive():  # it waits for a store that does not answer
             return
-        with suppress(RuntimeError):  # a store that is gone; the others have noticed
+        with suppress(RuntimeError):  # the store is gone; the others have noticed
             if why is None:
                 self._beat(LEFT_IN_ORDER)
             else:
                 self._store.compare_set(self._key("failed"), "", f"rank {self._world.rank}: {why}")
 
     def _poll(self) -> None:
-        """Beat and listen, until something is found or the job is left."""
+        """Send heartbeats and check the others, until a failure is found or the job is left."""
         while not self._leaving.wait(BEAT) and self._why is None:
             try:
                 self._beat(1)
@@ -83,7 +83,7 @@ class RankMonitor:
                 self._why = _explain_lost_store()
 
     def _wait_for_failure(self) -> None:
-        """See to it that the process ends once something is found."""
+        """Make the process end once a failure is found."""
         while not self._leaving.wait(BEAT / 4):
             if self._why is None and time.monotonic() - self._answered > SILENCE_LIMIT:
                 self._why = _explain_lost_store()
@@ -96,7 +96,7 @@ class RankMonitor:
         """End the process, unless its main thread does."""
         if self._leaving.wait(GRACE) or (self._is_awaited.is_set() and self._leaving.wait(CLOSING)):
             return
-        line = f"paribus [rank {self._world.rank}]: {self._why}; leaving, the last checkpoint stands\n"
+        line = f"paribus [rank {self._world.rank}]: {self._why}; exiting; the last checkpoint is kept\n"
         os.write(sys.stderr.fileno() if sys.stderr else 2, line.encode())
         os._exit(1)
 
@@ -113,7 +113,7 @@ class RankMonitor:
             if count >= LEFT_IN_ORDER or rank not in self._last_beats or self._last_beats[rank][0] != count:
                 self._last_beats[rank] = (count, now)
             elif now - self._last_beats[rank][1] > SILENCE_LIMIT:
-                why = f"rank {rank} is gone: killed, or its machine is, {SILENCE_LIMIT:.0f} s ago"
+                why = f"rank {rank} is gone: killed, or its machine is down; silent for {SILENCE_LIMIT:.0f} s"
                 self._store.compare_set(self._key("failed"), "", why)
                 return why
         return None
@@ -128,13 +128,13 @@ class RankMonitor:
 
 def _explain_lost_store() -> str:
     host = "torchrun" if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" else "rank 0"
-    return f"{host} is gone, and with it the store that the ranks talk through"
+    return f"{host} is gone, and with it the store through which the ranks communicate"
 
 
 @contextmanager
 def monitor_ranks(world: World, device: torch.device) -> Iterator[RankMonitor]:
-    """Around one job of a joined process. All ranks leave it together, so that a launcher which ends the others when
-    one has ended cuts nothing off. Raises RunFailed where another rank's end is to blame."""
+    """Watch the ranks during one job of a process in the group. All ranks leave together, so that a launcher which ends
+    the others when one has ended interrupts nothing. Raises RunFailed if another rank's end caused the error."""
     if not dist.is_initialized():
         yield RankMonitor(world, 0, None)
         return

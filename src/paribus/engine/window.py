@@ -1,5 +1,5 @@
-"""What happened since the last log line: sums on the device, and the clocks. The device is waited for only in
-`flush`."""
+"""Metrics since the last log line: sums on the device, and the clocks. The host waits for the device only in `flush`,
+`check` and `state_dict`."""
 
 import resource
 import sys
@@ -29,7 +29,7 @@ class MetricAccumulator:
             torch.cuda.reset_peak_memory_stats(device)
 
     def add(self, metrics: dict[str, Tensor | float], samples: int) -> None:
-        """Tensors are averaged over the window; plain numbers (the learning rate) are told as they last were."""
+        """Tensors are averaged over the window; of plain numbers (the learning rate) the latest is reported."""
         self._newest.append(metrics)  # to add them up here would cost the smallest net's step more than 1 %
         self._count += 1
         self._samples += samples
@@ -63,11 +63,11 @@ class MetricAccumulator:
         return {"time/eval_s": self._eval_s}
 
     def count_recorded_line(self) -> None:
-        """A line went into the record. A checkpoint knows how many there were, so that a lost record is noticed."""
+        """A line was added to the record. A checkpoint stores how many there were, so that a lost record is noticed."""
         self._recorded += 1
 
     def restart_clock(self) -> None:
-        """The time since `check` belongs to neither (a checkpoint was written)."""
+        """The time since `check` counts as neither (a checkpoint was written)."""
         self._since = time.perf_counter()
 
     def state_dict(self) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class MetricAccumulator:
         self._since = now
 
     def _add_up(self) -> None:
-        """Take the newest steps into the sums, one after the other in float64, so that cadence changes no bit."""
+        """Add the newest steps to the sums, one after the other in float64, so that the log interval changes no bit."""
         for name in {name: None for metrics in self._newest for name in metrics}:
             values = [metrics[name] for metrics in self._newest if name in metrics]
             tensors = [value for value in values if isinstance(value, Tensor)]

@@ -1,8 +1,8 @@
-"""Which of how many processes this one is: by torchrun's variables, by srun's, or alone. No torch here.
+"""Rank and world size of this process: from torchrun's variables, from srun's, or alone. No torch here.
 
-Under srun nobody sets MASTER_ADDR and MASTER_PORT, so every task works them out alike: the first node of the step, and
-a port made of the numbers of job, step and restart. An allocation is not a step: a plain sbatch or salloc shell with
-SLURM_NTASKS=4 stays one process.
+Under srun nobody sets MASTER_ADDR and MASTER_PORT, so every task derives them alike: the first node of the step, and a
+port computed from the numbers of job, step and restart. An allocation is not a step: a plain sbatch or salloc shell
+with SLURM_NTASKS=4 stays one process.
 """
 
 import ctypes
@@ -16,12 +16,12 @@ from typing import Literal
 
 from paribus.core.errors import ConfigError
 
-PORTS = range(15_000, 32_000)  # below what Linux hands out by itself (32768 and up)
+PORTS = range(15_000, 32_000)  # below Linux's ephemeral ports (32768 and up)
 
 
 @dataclass(frozen=True)
 class World:
-    """local: on this machine. master: host:port where the processes meet, "" for one alone."""
+    """local_rank, local_size: on this machine. master: host:port where the processes meet, "" for one alone."""
 
     rank: int = 0
     size: int = 1
@@ -51,14 +51,14 @@ def from_environment(env: Mapping[str, str] = os.environ) -> World:
 def end_with_launcher() -> None:
     """Under torchrun: have the kernel send SIGTERM when torchrun is gone, however it ended.
 
-    A rank that is still importing, or waits for the others to come, would find nobody to tell it and wait for minutes.
+    A rank that is still importing, or waits for the others to come, would get no signal and wait for minutes.
     Linux only.
     """
     if from_environment().launcher != "torchrun" or not sys.platform.startswith("linux"):
         return
     launcher = os.getppid()
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != launcher:  # it went while this was asked for
+    if os.getppid() != launcher:  # it ended while this was being set
         os.kill(os.getpid(), signal.SIGTERM)
 
 

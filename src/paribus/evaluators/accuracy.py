@@ -26,7 +26,7 @@ class Accuracy:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """What is measured, for whoever plans on one of them."""
+        """The metrics that are measured, against which a study's plan is checked."""
         return tuple(f"{split}/{name}" for split in self.splits for name in ("acc1", "acc5", "loss"))
 
     def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums:

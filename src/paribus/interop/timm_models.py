@@ -1,4 +1,4 @@
-"""Our networks under timm's roof, on request: `timm.create_model("paribus_pit_s")`, and timm's own scripts, make them.
+"""Our networks in timm's registry, on request: `timm.create_model("paribus_pit_s")`, and timm's own scripts, make them.
 
 Nothing happens on import; timm, which takes seconds, is imported when `register_with_timm` is called.
 """
@@ -12,7 +12,7 @@ from torch import nn
 from paribus.techniques.pit import VARIANTS, Variant, pit
 from paribus.techniques.rexnet import rexnet
 
-default_cfgs: dict[str, Any] = {}  # where timm looks for them: in the module of an entry point
+default_cfgs: dict[str, Any] = {}  # timm looks for them in the module of an entry point
 
 
 def register_with_timm() -> tuple[str, ...]:

@@ -36,8 +36,8 @@ def load_timm_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Non
     """Copy timm's weights into a network made by `paribus.rexnet` or `paribus.pit`.
 
     Takes timm's rexnet_* and, into a network of divisor 8 or 16, rexnetr_*; of PiT the old and the new layout of keys
-    and the authors' checkpoints. PiT's position map is resized if the grid differs (see `resized`). Raises ValueError,
-    and leaves the model as it was, if anything is missing, left over or of another shape.
+    and the authors' checkpoints. PiT's position map is resized if the grid differs (see `resize_position_map`).
+    Raises ValueError, and leaves the model as it was, if anything is missing, left over or of another shape.
 
     >>> import timm, paribus
     >>> net = paribus.pit("ti", num_classes=10)
@@ -102,9 +102,9 @@ def _apply_rules(name: str, rules: tuple[tuple[str, str], ...]) -> str:
 
 
 def _move_pool_to_next_stage(name: str) -> str:
-    """We count pools from the stage before, timm from the stage after."""
+    """We index a pool by the stage before it, timm by the stage after it."""
     return re.sub(r"^pools\.(\d+)\.", lambda found: f"transformers.{int(found[1]) + 1}.pool.", name)
 
 
-# The authors, and timm up to 0.4, count them as we do; no network of ours has a name of timm's that begins like this.
+# The authors, and timm up to 0.4, index them as we do; no network of ours has a name of timm's that begins like this.
 _to_new_layout = _move_pool_to_next_stage

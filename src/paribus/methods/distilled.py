@@ -10,8 +10,8 @@ term is the recipe's own objective, with its label smoothing and mixed targets; 
 teacher sees the student's inputs as they are, mixed and erased. Predictions are the mean of both classifiers' logits,
 as in the authors' code; the paper speaks of the sum of their softmax outputs.
 
-The teacher is in evaluation mode, has no gradients, is in no checkpoint and is not exported. A checkpoint knows its
-checksum, so that no run goes on under another teacher.
+The teacher is in evaluation mode, has no gradients, is in no checkpoint and is not exported. A checkpoint holds its
+checksum, so that no run resumes with another teacher.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ from paribus.methods.supervised import SupervisedTraining
 
 
 def hard_distillation(label_loss: Tensor, second: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Equation 3. of_labels: the first term, a scalar. second, teacher: (n, classes) logits. Returns L and its second
-    term, both scalars."""
+    """Equation 3. label_loss: the first cross entropy, a scalar. second, teacher: (n, classes) logits. Returns L and
+    the second cross entropy, both scalars."""
     teacher_loss = F.cross_entropy(second, teacher.argmax(1))
     return 0.5 * label_loss + 0.5 * teacher_loss, teacher_loss
 
 
 class FixedOutput(nn.Module):
-    """Stands for a network whose answer is known already, so that any objective can be asked about one classifier."""
+    """Stands in for a network whose output is known already, so that any objective can be applied to one classifier."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -184,7 +184,8 @@ def check_classifiers(student: nn.Module, workshop: BuildContext) -> None:
 
 
 def _output_shapes(model: nn.Module, workshop: BuildContext, path: str) -> list[tuple[int, ...]] | None:
-    """The shapes of what a network gives for two images, from its shadow; None if it cannot run without numbers."""
+    """The shapes of what a network gives for two images, from its copy on the meta device; None if it cannot run
+    without values."""
     spec, dtype = workshop.spec, workshop.place.dtype
     try:
         with torch.no_grad():

@@ -2,7 +2,7 @@
 
 A convolution before normalisation counts by its direction alone, so what a step Δw does is ‖Δw‖ / ‖w‖, the effective
 step size of Heo et al. 2021 (AdamP, ICLR, §2). Momentum makes ‖w‖ grow, which shrinks that ratio sooner than the
-schedule asks; projections are there to prevent it.
+schedule does; projections are there to prevent it.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ def find_convolution_weights(model: nn.Module) -> list[nn.Parameter]:
 
 @torch.no_grad()
 def measure_lengths(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Tensor]:
-    """weights/norm: mean ‖w‖ over the tensors, before the step. weights/step: mean ‖Δw‖ / ‖w‖. Numbers without axes,
-    on the device of the weights; no wait for it."""
+    """weights/norm: mean ‖w‖ over the tensors, before the step. weights/step: mean ‖Δw‖ / ‖w‖. 0-dimensional, on
+    the device of the weights; does not wait for it."""
     norms = torch.stack([w.norm() for w in before])
     steps = torch.stack([(new - w).norm() for w, new in zip(before, after, strict=True)])
     return {"weights/norm": norms.mean(), "weights/step": (steps / norms).mean()}

@@ -1,5 +1,5 @@
-"""What is minimised. Each objective takes class ids or soft targets, so a transform may mix labels without telling
-it."""
+"""What is minimised. Each objective takes class ids or soft targets, so a transform may mix labels without
+any change here."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What an optimizer of ours does besides its maths: options that are checked, closures, gradients, and loading a state.
+"""What our optimizers share besides their maths: option checks, closures, gradients, and loading a state.
 
 All functions, for subclasses of torch.optim.Optimizer to call. Parameters of half precision are computed in float32 and
 their state is kept in float32; torch's own keep it in the parameter's dtype, where float16 loses small squares.
@@ -18,7 +18,7 @@ RATES: Mapping[str, Range] = {
     "eps": ("above 0", lambda x: 0 < x < float("inf")),
     "weight_decay": ("0 or more", lambda x: 0 <= x < float("inf")),
 }
-# These belong to the optimizer that runs, not to the state it goes on from.
+# These belong to the optimizer that runs, not to the state it resumes from.
 SWITCHES = ("foreach", "fused", "capturable", "diagnostics")
 _ON_DEVICE = ("cpu", "cuda", "meta")  # where a step is counted beside the parameter; elsewhere there may be no float64
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -32,7 +32,7 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
 def check_newest_group(optimizer: torch.optim.Optimizer, ranges: Mapping[str, Range]) -> None:
     """For the end of `add_param_group`, which torch's constructor calls too, so that every group's options are checked.
 
-    Raises ValueError, and takes the group out again, if its options or parameters cannot be used.
+    Raises ValueError, and removes the group again, if its options or parameters cannot be used.
     """
     group = optimizer.param_groups[-1]
     wrong = [
@@ -81,13 +81,13 @@ def collect_with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[dict[
 
 
 def make_step_counter(p: Tensor, value: Any = 0) -> Tensor:
-    """The count of steps of a parameter: float32, without axes, on the device, so that a CUDA graph can count."""
+    """The count of steps of a parameter: float32, 0-dimensional, on the device, so that a CUDA graph can count."""
     device = p.device if p.device.type in _ON_DEVICE else torch.device("cpu")
     return torch.as_tensor(value, dtype=torch.float32).reshape(()).to(device, copy=True)
 
 
 def to_scalar(lr: float | Tensor) -> float | Tensor:
-    """A tensor with one element loses its axes, which would spread to what it is multiplied with."""
+    """A tensor with one element becomes 0-dimensional, since its axes would broadcast to what it is multiplied with."""
     return lr.reshape(()) if isinstance(lr, Tensor) else lr
 
 
@@ -106,7 +106,7 @@ def convert_loaded_state(
     before: list[dict[str, Any]],
     renamed: Mapping[str, str] | None = None,
 ) -> None:
-    """After torch's `load_state_dict`: also a state written by a relative of this optimizer becomes a state of its own.
+    """After torch's `load_state_dict`: also a state written by a related optimizer becomes a state of this one.
 
     loaded: the state dict. before: this optimizer's groups as they were, whose options stand where `loaded` has none.
     renamed: another implementation's key to ours. Tensors are copied; torch would share them with `loaded` and cast

@@ -21,13 +21,13 @@ def torch_groups(groups: Sequence[ParameterGroup], weight_decay: float) -> list[
     return [{"params": list(g.parameters), "weight_decay": weight_decay if g.decays else 0.0} for g in groups]
 
 
-# How an optimizer computes, not what: these belong to the one that runs, not to the state it goes on from.
+# How an optimizer computes, not what: these belong to the one that runs, not to the state it resumes from.
 _SWITCHES = ("foreach", "fused", "capturable")
 
 
 @dataclass(frozen=True)
 class FusedOptimizerFactory:
-    """A factory whose optimizers compute as they were made to, whatever the checkpoint they go on from was made with.
+    """A factory whose optimizers keep their own switches, whatever those of the checkpoint they resume from.
 
     fused: use the fused kernels. torch's own `load_state_dict` takes the switches of the state.
     """
@@ -40,7 +40,7 @@ class FusedOptimizerFactory:
         return self.factory.decay
 
     def __call__(self, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
-        """Raises ConfigError if fused kernels are asked for and the optimizer has none."""
+        """Raises ConfigError if fused kernels are requested and the optimizer has none."""
         optimizer = self.factory(groups)
         for group in optimizer.param_groups if self.fused else ():
             if "fused" not in group:

@@ -77,7 +77,7 @@ class CosineByEpoch:
     CosineLRScheduler without warmup_prefix, as timm's and DeiT's scripts step it.
 
     So the warm-up ends below 1, where the cosine has got to by then. late: every epoch trains at the rate meant for the
-    one before it, and the first rate serves twice; DeiT's script does so, timm's does not.
+    one before it, and the first rate is used twice; DeiT's script does so, timm's does not.
     """
 
     warmup: Duration = "0ep"

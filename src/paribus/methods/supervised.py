@@ -1,4 +1,4 @@
-"""What one step of supervised training means. The six slots are all there is to change; see core/protocols.py."""
+"""One step of supervised training. Techniques change only its slots; see core/protocols.py."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -38,7 +38,7 @@ class SupervisedTraining:
         factor = slots.schedule(at)
         for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
             group["lr"] = lr * factor
-        if not self.model.training:  # after `settle`; walking all modules in every step would cost a small net 3 %
+        if not self.model.training:  # after `prepare_eval`; walking all modules in each step would cost a small net 3 %
             self._train_model.train()
         for transform in slots.transforms:
             batch = transform(batch, at)

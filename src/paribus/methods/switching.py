@@ -1,4 +1,4 @@
-"""One of two transforms for each batch, by a draw: how recipes combine ways of mixing that exclude each other.
+"""One of two transforms for each batch, at random: combines mixing transforms that exclude each other.
 
 DeiT (Touvron et al. 2021, arXiv 2012.12877, table 9) mixes every batch, by Mixup or by CutMix with even chances; timm's
 Mixup(mixup_alpha=0.8, cutmix_alpha=1.0, switch_prob=0.5) is Switch(first=Mixup(alpha=0.8), second=CutMix(alpha=1.0)).
@@ -20,7 +20,7 @@ from paribus.core.streams import stream
 class Switch:
     """share: the chance of `second`, 0–1; 0 is exactly `first` alone and 1 exactly `second`, bit for bit.
 
-    name: of this switch, and so of its stream; two switches with one name decide alike.
+    name: of this switch, and so of its stream; two switches with the same name choose alike.
     """
 
     first: Annotated[Transform, matches_signature(Transform)]
@@ -29,9 +29,9 @@ class Switch:
     name: Annotated[str, Field(min_length=1)] = "mixing"
 
     def choose(self, at: Progress) -> Transform:
-        """The transform of this step, the same on every rank. What the other would have drawn is left undrawn."""
+        """The transform of this step, the same on every rank. The other one draws nothing."""
         drawn = torch.rand((), generator=stream(at.seed, f"switch.{self.name}", at.step), dtype=torch.float64)
-        return self.second if float(drawn) < self.share else self.first  # a number of the CPU: no wait for the device
+        return self.second if float(drawn) < self.share else self.first  # drawn on the CPU: no wait for the device
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
         return self.choose(at)(batch, at)

@@ -1,4 +1,4 @@
-"""From a loss to changed parameters: the one place that zeroes gradients, goes backward, clips and steps."""
+"""From a loss to updated parameters: the one place that zeroes gradients, goes backward, clips and steps."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -46,7 +46,7 @@ class GradientStep:
         scaler: torch.amp.GradScaler,
     ) -> dict[str, Tensor]:
         """One optimizer step on a batch; returns the mean loss and metrics over its parts, still on the device."""
-        for group in optimizer.param_groups:  # what optimizer.zero_grad does, without the profiler's mark around it
+        for group in optimizer.param_groups:  # what optimizer.zero_grad does, without its profiler range
             for parameter in group["params"]:
                 parameter.grad = None
         parts = list(batch.split(self.accumulate))
@@ -73,7 +73,7 @@ class GradientStep:
 
 
 def _divide_by_parts(value: Tensor, parts: int) -> Tensor:
-    """Of the mean over equal parts. Dividing by 1 changes nothing, and is an operation forward and one backward."""
+    """A part's share of the mean over equal parts. Dividing by 1 would add one operation forward and one backward."""
     return value if parts == 1 else value / parts
 
 

@@ -1,7 +1,7 @@
 """From a study's arms to its cells: each arm composed by Hydra and checked whole, each cell with its recipe's id.
 
-This is the one part of a study that needs Hydra and torch. Whatever an arm has wrong, down to an overlay that does not
-fit or a metric that nothing measures, is found here, for all arms, before anything runs.
+This is the one part of a study that needs Hydra and torch. Any error in an arm, down to an overlay that does not fit or
+a metric that nothing measures, is found here, for all arms, before anything runs.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ def build_plan(study: Study) -> Plan:
 
 
 class _Arm:
-    """An arm, composed once: Hydra takes some 85 ms for that, and setting the seed afterwards is the same."""
+    """An arm, composed once: Hydra takes some 85 ms for that, and setting the seed afterwards gives the same."""
 
     def __init__(self, study: Study, name: str) -> None:
         spec = study.spec
@@ -63,7 +63,7 @@ class _Arm:
         cfg.seed = seed
         try:
             return build_recipe(OmegaConf.to_container(cfg, resolve=True), self._technique_names)
-        except OmegaConfBaseException as error:  # an interpolation that leads nowhere
+        except OmegaConfBaseException as error:  # an interpolation that does not resolve
             raise ConfigError(explain_hydra_error(error, list(self._overrides))) from error
 
 
@@ -81,7 +81,7 @@ def _compose_config(overrides: list[str]) -> tuple[DictConfig, list[str]]:
 
 
 def _check_metric(spec: StudySpec, recipe: Recipe) -> None:
-    """Raises ConfigError if no evaluator says that it measures the study's metric, and all of them do say what they
+    """Raises ConfigError if no evaluator declares the study's metric, provided that all of them declare what they
     measure."""
     evaluators = [e for e in recipe.evaluators.values() if e is not None]
     if not all(hasattr(evaluator, "keys") for evaluator in evaluators):
@@ -95,7 +95,7 @@ def _check_metric(spec: StudySpec, recipe: Recipe) -> None:
 
 
 def _wandb_group_overrides(recipe: Recipe, study: str, arm: str) -> list[str]:
-    """Overrides that put the runs of a study together in W&B, where it is on and the recipe says nothing else."""
+    """Overrides that group the runs of a study in W&B, where it is on and the recipe sets no group."""
     wandb = recipe.config["tracker"].get("wandb") or {}
     defaults = {"group": study, "job_type": arm}
     return [

@@ -1,6 +1,6 @@
 """From a checked recipe to what trains: data and loader, the method with its networks, evaluators.
 
-A mistake that shows only here is still told as one of the config, before a run folder is made.
+An error that shows only here is still reported as one of the config, before a run folder is made.
 """
 
 import warnings
@@ -32,7 +32,7 @@ from paribus.recipe.recipe import Recipe
 
 @contextmanager
 def explain_build_errors(part: str) -> Iterator[None]:
-    """Whatever goes wrong while something is made from a checked config is still the config's fault, or its class's."""
+    """Any error while a part is built from a checked config is still the config's fault, or its class's."""
     try:
         yield
     except (ConfigError, RunFailed):
@@ -93,7 +93,7 @@ def build_method(recipe: Recipe, data: DataSets, place: DeviceContext) -> Method
 
 
 def _with_new_verb(method: Method) -> Method:
-    """A method of a user's that still has `settle`, as `prepare_eval` was called up to 0.1, goes on working."""
+    """A user's method that still has `settle`, the name of `prepare_eval` up to 0.1, keeps working."""
     old = getattr(method, "settle", None)
     if old is not None:
         name = type(method).__name__
@@ -110,7 +110,7 @@ def build_evaluators(recipe: Recipe, data: DataSets) -> list[Evaluator]:
             if split not in data.splits:
                 raise ConfigError(
                     f"evaluators.{name}.splits: found {split}; the data has {', '.join(data.splits)} "
-                    "(data.minival=N carves a selection split)"
+                    "(data.minival=N holds out a selection split)"
                 )
     return list(chosen.values())
 

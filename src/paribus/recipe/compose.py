@@ -1,4 +1,4 @@
-"""From overrides to a composed config, away from Hydra's command line; Hydra's complaints become one line."""
+"""Composing a config from overrides, outside Hydra's command line; Hydra's errors become one line."""
 
 from typing import Any, cast
 
@@ -14,7 +14,7 @@ from paribus.recipe.configs import list_options as list_shipped_options
 
 
 def compose_config(overrides: list[str]) -> dict[str, Any]:
-    """The config that these overrides make, as plain data, away from Hydra's command line. Raises ConfigError."""
+    """The config that these overrides make, as plain data, outside Hydra's command line. Raises ConfigError."""
     from hydra import compose, initialize_config_dir
 
     try:
@@ -25,7 +25,7 @@ def compose_config(overrides: list[str]) -> dict[str, Any]:
 
 
 def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
-    """What Hydra says over several lines, as where, what and what to do."""
+    """Hydra's error of several lines as one: where, what, and what to do."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.removesuffix(".yaml").rpartition("/")
         known_options = list(error.options or list_shipped_options(group))
@@ -40,7 +40,7 @@ def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
             None,
         )
         if key is not None and key in _list_keys(arguments):
-            return f"{key}: keys are added with a + each, as in +{key}.NAME._target_=CLASS"
+            return f"{key}: new keys are added with +, as in +{key}.NAME._target_=CLASS"
         if key is not None:
             return f"{key}: no such key{did_you_mean(key, _list_keys(arguments))}; paribus train --help shows them all"
     if isinstance(error, OmegaConfBaseException) and error.full_key:

@@ -1,9 +1,9 @@
 """What a recipe's id is made of: the part of its config that decides what is computed. Needs no torch.
 
-Two tables keep ids where they are while paribus grows. Classes that have moved are hashed under their first name
-(core/class_paths.py). Keys that came later are left out of the hash at the value that does what was done before, so
-that a run on record and the same run today have one id. What changes the meaning of a key that exists is a new key,
-hashed only where the feature is on; `PROTOCOL` does not rise for it.
+Two tables keep ids stable while paribus grows. Classes that have moved are hashed under their first name
+(core/class_paths.py). Keys that came later are left out of the hash at the value that gives the earlier behaviour, so
+that a recorded run and the same run today have one id. A changed meaning of an existing key is a new key, hashed only
+where the feature is on; `PROTOCOL` does not rise for it.
 """
 
 import hashlib
@@ -14,14 +14,14 @@ from typing import Any
 
 from paribus.core.class_paths import to_recorded_names
 
-PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every run on record
+PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every recorded run
 
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
 NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
 NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
 
 # Keys that came after runs were recorded: dotted config path -> the value at which the key is left out of the hash.
-# `*` stands for any one key (`transforms.*.NAME`). Later issues add their lines here; no line is ever taken out.
+# `*` stands for any one key (`transforms.*.NAME`). Later changes add their lines here; no line is ever removed.
 LATER_KEYS: Mapping[str, Any] = MappingProxyType({"data.augment": {}})
 
 

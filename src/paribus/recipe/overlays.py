@@ -1,16 +1,16 @@
-"""Overlays are honest: each technique asked for fits the recipe and is in effect, or the run is refused.
+"""Overlays are checked: each requested technique fits the recipe and is in effect, or the run is refused.
 
-A file in configs/technique/ adds its settings to the config, and says under `overlays.NAME` what that must amount to:
+A file in configs/technique/ adds its settings to the config, and declares under `overlays.NAME` what must result:
 
     swap:    {optimizer._target_: {OLD: NEW}}    the value at this path must be OLD, and becomes NEW
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
-             it there: two ways of mixing, one of them asked for, would be compared with a baseline that has one
+             it there: two mixing transforms, one of them requested, would be compared with a baseline that has one
     fits:    one sentence on what it fits, for the refusal
-    check:   what the conformance battery needs to know of it, here because a third party's battery needs it too:
-             neutral: settings with which it does nothing at all, so that the run must equal the baseline bit for bit
+    check:   settings for the conformance battery, kept here because a third party's battery needs them too:
+             neutral: settings with which it does nothing at all, so that the run must be bit-exact with the baseline
              small:   settings that suit the tiny images of the smoke recipes
-             (up to 0.1 the two stood beside `expect`; there they are still read)
+             (up to 0.1 these two were keys beside `expect`; there they are still read)
 """
 
 from collections.abc import Mapping
@@ -44,7 +44,7 @@ class Overlay:
 
 
 def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str, Any]:
-    """The config with every swap made and the rules replaced by `techniques`, the names in effect. Raises
+    """The config with every swap applied and the rules replaced by `techniques`, the names in effect. Raises
     ConfigError."""
     rules = {name: overlay_rule(name, rule) for name, rule in _check_mapping("overlays", cfg.get("overlays")).items()}
     cfg = {key: value for key, value in cfg.items() if key != "overlays"}
@@ -80,8 +80,8 @@ def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
                     and (found := get_value(cfg, f"{path}.{key}._target_")) in classes
                 ):
                     raise ConfigError(
-                        f"technique={name} does not fit this recipe: its {path}.{key} is {found} already, and the two "
-                        f"would come on top of each other; {path}.{key}=null takes the recipe's own out"
+                        f"technique={name} does not fit this recipe: its {path}.{key} is {found} already, and "
+                        f"both would be applied; {path}.{key}=null removes the recipe's own"
                     )
 
 
@@ -98,7 +98,7 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
 
 
 def _check_settings(name: str, rule: dict[str, Any]) -> OverlayCheck:
-    """`check`, and what of it stands where it stood up to 0.1; taken out of the rule."""
+    """`check`, merged with the keys that were its place up to 0.1; removes both from the rule."""
     path = f"overlays.{name}.check"
     stated = _check_mapping(path, rule.pop("check", None))
     old = {key: rule.pop(key) for key in ("neutral", "small") if key in rule}

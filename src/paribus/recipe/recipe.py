@@ -1,6 +1,6 @@
 """A composed config becomes a checked recipe: one complete run, its id and its folder.
 
-What a user can get wrong in a config is found here, before any data is read or any folder made.
+Errors in a user's config are found here, before any data is read or any folder made.
 """
 
 import functools
@@ -41,7 +41,7 @@ def _check_file_name(name: str) -> str:
 
 @schema
 class EveryConfig:
-    """Time between two log lines, evaluations, checkpoints; the last step has all three."""
+    """Intervals of log lines, evaluations, checkpoints; the last step has all three."""
 
     log: PositiveDuration = "50ba"
     evaluate: PositiveDuration = "1ep"
@@ -50,7 +50,7 @@ class EveryConfig:
 
 @schema
 class CheckpointsConfig:
-    """keep: how many of the newest stay."""
+    """keep: how many of the newest are kept."""
 
     keep: Annotated[int, Field(ge=1)] = 2
 
@@ -90,7 +90,7 @@ class Recipe:
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
-        """Plain data that makes this recipe again, every default written out."""
+        """Plain data from which this recipe is rebuilt, every default written out."""
         return {key: value for key, value in to_config(self).items() if key != "_target_"}
 
     @functools.cached_property
@@ -105,7 +105,7 @@ class Recipe:
 
     @property
     def title(self) -> str:
-        """What a person calls this run, e.g. quickstart-cutmix-s0."""
+        """Readable name of this run, e.g. quickstart-cutmix-s0."""
         return f"{self.name}-{'+'.join(self.techniques) or 'baseline'}-s{self.seed}"
 
     @property
@@ -114,7 +114,7 @@ class Recipe:
 
 
 def build_recipe(cfg: Any, technique_names: list[str]) -> Recipe:
-    """Check a composed config, with the names of the techniques that were asked for. Raises ConfigError."""
+    """Check a composed config, with the names of the requested techniques. Raises ConfigError."""
     return rebuild_recipe(apply_overlays(cfg, technique_names))
 
 

@@ -1,4 +1,4 @@
-"""The facts for the panel, gathered from a recipe and what was built from it."""
+"""The facts for the panel at the start of a run, gathered from a recipe and what was built from it."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -22,7 +22,7 @@ _NEVER_SHOWN = ("root", "download", "pack", "keep", "workers")  # where data lie
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """A network's parameters and the multiply-accumulates of one image, or in words why they are not known."""
+    """A network's parameters and the multiply-accumulates of one image, or the reason why they are not known."""
 
     parameters: int
     macs: int | str
@@ -80,7 +80,7 @@ def measure_network_size(method: Method, spec: Spec, limit_s: float = COUNTING_L
         return NetworkSize(parameters, count_macs(model, spec, limit_s))
     except TimeoutError:
         return NetworkSize(parameters, f"not counted (it takes more than {limit_s:g} s)")
-    except Exception as error:  # whatever a network may do that does not work without values
+    except Exception as error:  # anything in a network that does not work without values
         return NetworkSize(parameters, f"not counted ({type(error).__name__})")
 
 
@@ -119,7 +119,7 @@ def _format_main_settings(node: Mapping[str, Any], recipe: Recipe) -> list[str]:
 
 
 def format_object(thing: Any) -> str:
-    """The class of a config object and its settings that are not the defaults: "Cosine warmup=1ep"."""
+    """The class of a config object and its settings other than the defaults: "Cosine warmup=1ep"."""
     parts = [_short_name(type(thing).__qualname__)]
     if is_dataclass(thing):
         for field in fields(thing):
@@ -133,7 +133,7 @@ def format_object(thing: Any) -> str:
 
 
 def _list_unusual_parts(recipe: Recipe, rules: Mapping[str, Any]) -> tuple[LabeledText, ...]:
-    """The recipe's own transforms, which no technique brought, and the parts that are not what most recipes have."""
+    """The recipe's own transforms, which no technique brought, and the parts that differ from most recipes."""
     overlay_paths = {path.removesuffix("._target_") for rule in rules.values() for path in rule.get("expect") or {}}
     own = [(k, t) for k, t in recipe.transforms.items() if t is not None and f"transforms.{k}" not in overlay_paths]
     descriptions = {name: format_object(getattr(recipe, name)) for name in ("method", "objective", "update", "ema")}
@@ -171,7 +171,7 @@ def _format_value(value: Any) -> str:
 
 
 def describe_optimizer(method: Method) -> str:
-    """The optimizer and the form that takes its steps, of several that agree to rounding: "AdamP, batched"."""
+    """The optimizer and the implementation of its steps, of several that agree to rounding: "AdamP, batched"."""
     optimizer = getattr(method, "optimizer", None)
     if optimizer is None:
         return type(method).__name__

@@ -1,6 +1,6 @@
 """What a technique does to the inputs, to look at: a grid of the first training batch with its targets as captions.
 
-A batch is a pure function of (data, seed, step), so drawing one leaves the training as it was.
+A batch is a pure function of (data, seed, step), so making one here leaves the training unchanged.
 """
 
 import io
@@ -19,13 +19,13 @@ from paribus.core.runfolder import write_atomically
 from paribus.recipe.recipe import Recipe
 from paribus.tracking.wandb import INPUTS, WandB
 
-TILE_PX, CAPTION_PX, GAP_PX = 128, 16, 6  # pixels: an image's longer side about, its caption, between two images
+TILE_PX, CAPTION_PX, GAP_PX = 128, 16, 6  # pixels: about an image's longer side, its caption, between two images
 
 
 def write_input_grid(recipe: Recipe, data: DataSets, loader: Loader, total: int) -> None:
-    """Write inputs.png into the run folder if the W&B tracker asks for it: rank 0's part of the global batch.
+    """Write inputs.png into the run folder if the W&B tracker has `images`: rank 0's part of the global batch.
 
-    A folder that takes no picture costs a warning.
+    A folder that cannot be written gives a warning only.
     """
     wandb_trackers = [t for t in recipe.tracker.values() if isinstance(t, WandB) and t.effective_mode != "disabled"]
     count = max((t.images for t in wandb_trackers), default=0)

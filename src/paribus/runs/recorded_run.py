@@ -1,4 +1,4 @@
-"""A run as `paribus verify` finds it: what its record says, which steps can be replayed, and on what they were made."""
+"""A run as `paribus verify` reads it: its record, the steps that can be replayed, and the environment they ran in."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ from paribus.engine.distributed import World
 from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.saved_run import with_overrides
 
-DEFAULT_SECONDS = 60  # of training, about, where no length was asked for
+DEFAULT_SECONDS = 60  # of training, roughly, where no span is given
 ALLOWED_OVERRIDES = ("data.root", "packages", "runtime.")
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run folder as it was left. events: the lines of its record. end: the last step that its receipt tells."""
+    """A run folder as it is on disk. events: the lines of its record. end: the last step in its receipt."""
 
     folder: Path
     recipe: Recipe
@@ -34,8 +34,8 @@ class RecordedRun:
     end: int
 
     def collect_metrics(self) -> dict[Key, Value]:
-        """Every metric at its step as the record has it; those of the last step as the summary has them, from which
-        a study takes them."""
+        """Every metric at its step from the record; those of the last step from the summary, where a study takes
+        them."""
         sources = [(event["step"], event["values"]) for event in self.events]
         sources.append((self.summary.get("step"), self.summary.get("metrics")))
         metrics_found = (
@@ -66,7 +66,7 @@ def load_recorded_run(folder: Path, overrides: Sequence[str]) -> RecordedRun:
 def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
     """Raise ConfigError if a checkpoint holds other weights than the receipt says, or those of another step or run.
 
-    required: the replay begins from it, so that it has to be sound; another one that is damaged is passed over.
+    required: the replay begins from it, so it has to be intact; any other damaged one is skipped.
     """
     try:
         loaded = checkpoint.load(path)
@@ -85,7 +85,7 @@ def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
 
 
 def parse_span(record: RecordedRun, span: str | None) -> tuple[int, int]:
-    """Its two ends as steps."""
+    """The two ends of a span as steps."""
     first = next(step for line in record.lines for step, _ in receipt.iterate_steps(line)) - 1
     if span is None:
         begin, end = first, _choose_end(record, first)
@@ -107,7 +107,7 @@ def parse_span(record: RecordedRun, span: str | None) -> tuple[int, int]:
 
 
 def _choose_end(record: RecordedRun, begin: int) -> int:
-    """The last step of a replay that takes about SECONDS, at a checkpoint if one comes in that time."""
+    """The last step of a replay that takes about DEFAULT_SECONDS, at a checkpoint if one comes in that time."""
     clocks = [(e["step"], s) for e in record.events if isinstance(s := e["values"].get("time/train_s"), float)]
     step, seconds = clocks[-1] if clocks else (1, 0.0)
     affordable = begin + max(1, int(DEFAULT_SECONDS * step / max(seconds, 1e-9)))
@@ -120,18 +120,18 @@ def _choose_end(record: RecordedRun, begin: int) -> int:
 
 
 def select_segments(segments: Sequence[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
-    """The segments of a run whose steps stand in its record: a later one takes the place of what it did again."""
+    """The segments of a run whose steps are in its record: a later one replaces the steps that it repeated."""
     starts = [segment.get("start_step", 0) for segment in segments]
     return [segment for i, segment in enumerate(segments) if max(starts[i], begin) < min([*starts[i + 1 :], end])]
 
 
 def check_world(folder: Path, segments: list[Mapping[str, Any]], span: str | None) -> World:
-    """This process's place among as many as there were."""
+    """This process's rank among as many processes as were recorded."""
     sizes = sorted({segment["fingerprint"].get("world_size", 1) for segment in segments})
     world = distributed.from_environment()
     if len(sizes) > 1:
         raise ConfigError(
-            f"{folder}: these steps were made by {sizes[0]} and by {sizes[-1]} processes; choose a --span of one"
+            f"{folder}: these steps were trained by {sizes[0]} and by {sizes[-1]} processes; choose a --span of one"
         )
     if sizes[0] != world.size:
         command = "paribus verify" if sizes[0] == 1 else f"torchrun --nproc-per-node={sizes[0]} -m paribus.cli verify"
@@ -141,7 +141,7 @@ def check_world(folder: Path, segments: list[Mapping[str, Any]], span: str | Non
 
 
 def with_recorded_runtime(recipe: Recipe, segment: Mapping[str, Any], overrides: list[str]) -> Recipe:
-    """The recipe with the threads and the kind of device on record, where no override says otherwise."""
+    """The recipe with the recorded threads and kind of device, where no override says otherwise."""
     overridden = {override.partition("=")[0] for override in overrides}
     runtime = recipe.runtime
     if "runtime.threads" not in overridden:
@@ -150,7 +150,7 @@ def with_recorded_runtime(recipe: Recipe, segment: Mapping[str, Any], overrides:
         gpu = segment.get("gpu")
         if gpu and not torch.cuda.is_available():
             raise ConfigError(
-                f"the run was trained on {gpu}, and this machine shows no CUDA device to torch; runtime.device=cpu "
+                f"the run was trained on {gpu}, and torch finds no CUDA device on this machine; runtime.device=cpu "
                 "replays it on the CPU, within a tolerance at best"
             )
         device = "cpu" if not gpu else "cuda" if runtime.device == "cpu" else runtime.device

@@ -1,6 +1,6 @@
-"""A recorded run trained again in a temporary folder, as far as `paribus verify` wants it, and held against its record.
+"""Replays a span of a recorded run in a temporary folder and compares it with the record, for `paribus verify`.
 
-Evaluations are made again too: what a study counts stands in the record, and no receipt has it.
+Evaluations are repeated too: the metrics that a study takes are in the record, and in no receipt.
 """
 
 import shutil
@@ -56,8 +56,8 @@ TOLERANCE = {"fp64": 1e-9, "fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """agreement: of the steps after `begin` up to `end`. promised: the bits had to be equal. differences: in what may
-    change them, key -> (then, now). seconds: of training again."""
+    """agreement: of the steps after `begin` up to `end`. is_exact_promised: the replay had to be bit-exact.
+    differences: in what may change bits, key -> (then, now). seconds: of the replay's training."""
 
     record: RecordedRun
     begin: int
@@ -88,7 +88,7 @@ def replay_run(folder: Path, span: str | None, tolerance: float | None, override
         s for s in select_segments(record.segments, begin, end) if isinstance(s.get("fingerprint"), dict)
     ]
     if not recorded_segments:
-        raise ConfigError(f"{folder / runfolder.PROVENANCE} does not say on what steps {begin + 1} to {end} were made")
+        raise ConfigError(f"{folder / runfolder.PROVENANCE} has no fingerprint of steps {begin + 1} to {end}")
     world = check_world(record.folder, recorded_segments, span)
     recipe = with_recorded_runtime(record.recipe, recorded_segments[0], overrides)
     start = checkpoint.load(folder / runfolder.CHECKPOINTS / checkpoint_name(begin)) if begin else None
@@ -128,7 +128,7 @@ class _StopAfter(StopRequest):
 
 
 class _EvaluationRecorder:
-    """Evaluates, and as a tracker hears after which step that was."""
+    """Evaluates; as a tracker it learns the step of each evaluation."""
 
     def __init__(self, evaluate_now: Callable[[], dict[str, float]]) -> None:
         self.values: dict[Key, Value] = {}
@@ -177,7 +177,7 @@ def _train_again(
 
 @contextmanager
 def _temporary_folder() -> Iterator[Path]:
-    """A temporary folder that goes whatever ends this, SIGTERM and Ctrl-C too."""
+    """A temporary folder that is removed however this ends, also by SIGTERM and Ctrl-C."""
 
     def exit_on_signal(number: int, _: object) -> None:
         print("paribus: interrupted, before a verdict", file=sys.stderr)
@@ -199,7 +199,7 @@ def _find_differences(
     recipe: Recipe,
     data: str,
 ) -> dict[str, tuple[Any, Any]]:
-    """Everything on record that may explain other bits and is otherwise here."""
+    """Everything recorded that may explain different bits and differs here."""
     found: dict[str, tuple[Any, Any]] = {}
     known = {"recipe": (record.summary.get("id"), recipe.id), "data": (record.summary.get("data_checksum"), data)}
     found |= {key: pair for key, pair in known.items() if pair[0] not in (None, pair[1])}

@@ -1,4 +1,4 @@
-"""Opening a run folder: held by one process, on the data it was begun with, at the checkpoint to go on from."""
+"""Opening a run folder: held by one process, on the data it was started with, at the checkpoint to resume from."""
 
 import warnings
 from contextlib import ExitStack
@@ -22,7 +22,7 @@ from paribus.runs.saved_run import load_newest_checkpoint
 def open_run_folder(
     recipe: Recipe, run: Run, method: Method, data_checksum: str, exit_stack: ExitStack
 ) -> checkpoint.Checkpoint | None:
-    """Make and hold the run folder, write down what runs, and find the checkpoint to go on from.
+    """Create and hold the run folder, record what runs, and find the checkpoint to resume from.
 
     Raises ConfigError, and leaves no new folder, if it cannot be written or another process holds it.
     """
@@ -48,7 +48,7 @@ def open_run_folder(
 
 
 def check_same_images(folder: Path, recorded_checksum: str | None, data_checksum: str) -> None:
-    """Raise ConfigError if a run was begun on other images than there are now. None: nobody noted it then."""
+    """Raise ConfigError if a run was started on other images than these. recorded_checksum None: not recorded."""
     if recorded_checksum is not None and recorded_checksum != data_checksum:
         raise ConfigError(
             f"{folder} was trained on other images (their checksum was {recorded_checksum[:12]}, not "
@@ -57,7 +57,7 @@ def check_same_images(folder: Path, recorded_checksum: str | None, data_checksum
 
 
 def checkpoint_to_resume(run: Run) -> checkpoint.Checkpoint | None:
-    """The checkpoint to go on from. Raises ConfigError if it is another recipe's, or the record does not reach it."""
+    """The checkpoint to resume from. Raises ConfigError if it is another recipe's, or the record does not reach it."""
     found = load_newest_checkpoint(run.folder)
     if found is None:
         return None
@@ -80,7 +80,7 @@ def checkpoint_to_resume(run: Run) -> checkpoint.Checkpoint | None:
 
 
 def explain_last_checkpoint(folder: Path) -> str:
-    with warnings.catch_warnings():  # a damaged one was told of when the run started
+    with warnings.catch_warnings():  # a damaged one was reported when the run started
         warnings.simplefilter("ignore")
         try:
             found = checkpoint.load_newest(folder)

@@ -1,4 +1,4 @@
-"""A run that was trained before, as `paribus eval` and `paribus export` find it: recipe, checkpoint, summary."""
+"""A run that was trained before, as `paribus eval` and `paribus export` load it: recipe, checkpoint, summary."""
 
 import sys
 import warnings
@@ -29,7 +29,7 @@ class SavedRun:
 
 def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...]) -> SavedRun:
     """From a run folder or checkpoint and overrides. allowed: the keys that may be overridden; a dot at the end allows
-    all that begin so. Raises ConfigError."""
+    all keys with that prefix. Raises ConfigError."""
     if not path.exists():
         raise ConfigError(f"{path}: no run or checkpoint there; paribus list runs names them")
     folder = path if path.is_dir() else path.absolute().parent.parent
@@ -45,7 +45,7 @@ def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """The newest sound checkpoint of a run; a damaged one is passed over with a line on standard error."""
+    """The newest sound checkpoint of a run; a damaged one is skipped with a line on standard error."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = checkpoint.load_newest(folder)
@@ -55,7 +55,7 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
 
 
 def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> dict[str, Any]:
-    """The config with what may differ here from where the run was made.
+    """The config with overrides of what may differ from where the run was trained.
 
     Packages whose classes may be used come from the command line alone: a run folder from elsewhere must not choose
     what code is imported.

@@ -1,6 +1,6 @@
-"""What a run says of itself: at first what runs, at last what came out and what can be done next.
+"""What a run prints: its description at the start, its result and useful next commands at the end.
 
-Pure functions from facts to lines. Standard output takes them as they are, a terminal in a frame.
+Plain lines on standard output, the description in a frame on a terminal.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ MAX_WIDTH = 100  # columns of the frame, on terminals that have more
 
 @dataclass(frozen=True)
 class Screen:
-    """How much a run prints. command: as in Outcome. sweep: one of several runs, which say nothing of next commands.
-    since: when the command began, by time.perf_counter."""
+    """How much a run prints. command: as in Outcome. sweep: one of several runs, which print no next commands.
+    started_at: when the command began, by time.perf_counter."""
 
     command: tuple[str, ...] = ()
     quiet: bool = False
@@ -41,13 +41,13 @@ class Screen:
     started_at: float = field(default_factory=time.perf_counter)
 
     def print_start(self, gather: Callable[[], RunDescription]) -> None:
-        """Say what runs. Facts that cannot be gathered or shown are no reason not to train."""
+        """Print what runs. Training starts even if the facts cannot be gathered or shown."""
         if self.quiet:
             return
         try:
             self._print_start(gather())
         except Exception as error:
-            print(f"warning: what runs cannot be shown: {error!r}", file=sys.stderr)
+            print(f"warning: could not display the run's summary: {error!r}", file=sys.stderr)
 
     def _print_start(self, description: RunDescription) -> None:
         if (console := find_console()) is not None:
@@ -56,7 +56,7 @@ class Screen:
             print("\n".join([description.title, *align_rows(format_rows(description))]), flush=True)
 
     def print_end(self, summary: Mapping[str, Any], folder: Path, start: int) -> None:
-        """Say what came out. summary: as in summary.json."""
+        """Print the result. summary: as in summary.json."""
         outcome = Outcome(
             title=summary["title"],
             state=summary["state"],
@@ -81,7 +81,7 @@ class Screen:
 
 
 def build_panel(description: RunDescription, width: int) -> Panel:
-    """The same in a frame of this width; what is longer than a line goes on under its own beginning."""
+    """The description in a frame of this width; a long text wraps within its column."""
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
@@ -91,7 +91,7 @@ def build_panel(description: RunDescription, width: int) -> Panel:
     table.add_column(overflow="fold")
     about = ""
     for label, text in format_rows(description):
-        about = label or about  # a row without a label goes on with the one before
+        about = label or about  # a row without a label continues the one before
         table.add_row(label, Text(text, style="bold" if about == "technique" else ""))
     return Panel(
         table, title=Text(description.title, style="bold"), title_align="left", width=width, border_style="dim"

@@ -1,4 +1,4 @@
-"""What a run prints, as lines: at first what runs, at last what came out and what can be done next. Pure functions."""
+"""What a run prints, as lines: description, result, next commands. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 class RunDescription:
     """What runs. techniques: name and settings of each. sizes: images of each split. image: channels, height, width.
 
-    macs: of one image, or why they are not known. decay: whether it decays, tensors and numbers of each parameter
-    group. others: further parts of the recipe that are not as usual. start: steps done before, by a run that goes on.
+    macs: of one image, or why they are not known. decay: of each parameter group, whether it decays, its tensors and
+    its parameters. others: further parts of the recipe that are not as usual. start: steps done before, by a resumed
+    run.
     """
 
     title: str
@@ -51,8 +52,8 @@ class RunDescription:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out. metrics: the latest of each. step: of the checkpoint. start: steps done before, by a run that went
-    on. seconds: of this start, all included.
+    """The result of a run. metrics: the latest of each. step: of the checkpoint. start: steps done before, by a
+    resumed run. seconds: since this start, all included.
 
     command: the arguments of `paribus train` that run it; () where they are not known.
     """
@@ -70,7 +71,7 @@ class Outcome:
 
 
 def format_rows(description: RunDescription) -> list[LabeledText]:
-    """Label and text, in the order in which a reader asks."""
+    """Label and text, in the order of a reader's questions."""
     sizes = ", ".join(f"{split} {n:,}" for split, n in description.sizes.items())
     image = "×".join(map(str, description.image))
     macs = f"{format_si(description.macs)} MACs" if isinstance(description.macs, int) else f"MACs {description.macs}"
@@ -104,10 +105,12 @@ def format_rows(description: RunDescription) -> list[LabeledText]:
 def _format_decay(groups: Sequence[tuple[bool, int, int]]) -> str:
     """Which share of the network decays. The rate is the optimizer's."""
     on = [
-        f"on {format_count(tensors, 'tensor')} ({format_count(n, 'number')})" for decays, tensors, n in groups if decays
+        f"on {format_count(tensors, 'tensor')} ({format_count(n, 'parameter')})"
+        for decays, tensors, n in groups
+        if decays
     ]
     off = [
-        f"not on {format_count(tensors, 'tensor')} ({format_count(n, 'number')})"
+        f"not on {format_count(tensors, 'tensor')} ({format_count(n, 'parameter')})"
         for decays, tensors, n in groups
         if not decays
     ]
@@ -131,7 +134,7 @@ def format_evaluations(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def format_result(outcome: Outcome) -> list[str]:
-    """What came out, first in a word."""
+    """The result as lines, the state first."""
     metrics, done = outcome.metrics, outcome.state == "DONE"
     first = f"{'done' if done else 'stopped with a checkpoint'}: {outcome.title}, "
     first += format_count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
@@ -151,11 +154,11 @@ def format_next_commands(outcome: Outcome) -> list[str]:
     folder, parent = shlex.quote(outcome.folder), str(Path(outcome.folder).parent)
     table: list[LabeledText] = []
     if outcome.state != "DONE":
-        table = [("go on", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
-        return ["next", *align_rows(table)] if table else ["next: the same command again goes on"]
+        table = [("resume", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
+        return ["next", *align_rows(table)] if table else ["next: the same command again resumes"]
     table = [
         ("evaluate again", f"paribus eval {folder}"),
-        ("take the weights", f"paribus export {folder}"),
+        ("export weights", f"paribus export {folder}"),
         ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
     ]
     if outcome.command:

@@ -40,7 +40,7 @@ from paribus.runs.trackers import Trackers, open_trackers
 
 
 def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None, screen: Screen | None = None) -> int:
-    """Train one composed config to its end and return the exit code. Raises ConfigError before anything is made.
+    """Train one composed config to its end and return the exit code. Raises ConfigError before anything is written.
 
     Joins the process group and stays in it: the jobs of a sweep share one, since torchrun's cannot be joined twice.
     """
@@ -51,7 +51,7 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
     with monitor_ranks(world, device) as monitor:
         if distributed.broadcast_from_main(world, lambda: runfolder.read_state(recipe.folder)) == "DONE":
             summary = runfolder.read_json(recipe.folder / runfolder.SUMMARY)
-            if getattr(recipe.data, "needs_content_check", False):  # then the recipe does not say which images
+            if getattr(recipe.data, "needs_content_check", False):  # then the recipe does not determine the images
                 with explain_build_errors("data"):
                     data = recipe.data(make_device_context(recipe, device, world))
                 check_same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
@@ -119,7 +119,7 @@ def _train(
             if failure is not None:
                 error_class = (
                     ConfigError if isinstance(error, ConfigError) else RunFailed
-                )  # what was read was wrong, or the run
+                )  # the input was wrong, or the training
                 raise error_class(f"{run.folder}: {failure}; {explain_last_checkpoint(run.folder)}") from error
             raise
         if world.is_main:
@@ -130,7 +130,7 @@ def _train(
 
 
 def _explain_error(error: Exception) -> str | None:
-    """What a person can do something about, in one line; None for a defect, which needs its traceback."""
+    """An error that the user can act on, in one line; None for a defect, which needs its traceback."""
     if isinstance(error, RunFailed | ConfigError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO):
@@ -141,7 +141,7 @@ def _explain_error(error: Exception) -> str | None:
 
 
 def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:
-    """Steps between two log points, evaluations, checkpoints."""
+    """The intervals of log points, evaluations and checkpoints in steps."""
     log, evaluate, save = (
         in_steps(d, steps_per_epoch) for d in (recipe.every.log, recipe.every.evaluate, recipe.every.checkpoint)
     )

@@ -1,7 +1,7 @@
 """What a person sees while a run trains: a bar on a terminal, plain lines in CI, Slurm logs and pipes.
 
 Values come only at log points, where training waits for the device anyway. `log` just keeps them; on a terminal a
-thread of rich's paints once a second, so between log points only the clocks move and a step never waits for a screen.
+thread of rich repaints once a second, so between log points only the clocks move and a step never waits for a screen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
 REFRESH_PER_SECOND = 1.0  # as often as the clocks move
-_FORMATS = {  # of a log entry: key -> how it is told, the most wanted first
+_FORMATS = {  # of a log entry: key -> its format, the most important first
     "train/loss": "loss {:.4f}",
     "throughput/samples_per_sec": "{:>7,.0f} images/s",
     "lr": "lr {:.2e}",
@@ -35,10 +35,11 @@ _FORMATS = {  # of a log entry: key -> how it is told, the most wanted first
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where a run stands, by its last log entry. Times are seconds of one monotonic clock.
+    """Progress of a run as of its last log entry. Times are seconds of one monotonic clock.
 
-    opened: step and time at which this process began. since: what the pace is measured from: `opened`, and from the
-    second entry on the first one, which leaves the slow first steps (compilation, warming caches) out of the estimate.
+    started: step and time at which this process began. measured_from: the start of the pace measurement: `started`,
+    and from the second entry on the first one, which leaves the slow first steps (compilation, warming caches) out of
+    the estimate. latest: step and time of the last entry.
     accuracies: "val acc1" and so on -> (step, fraction) of the latest evaluation.
     """
 
@@ -78,7 +79,7 @@ class RunProgress:
 
 
 def format_line(progress: RunProgress, new: Mapping[str, float], now: float) -> str:
-    """A log entry in plain text. An accuracy that is not of this step says of which it is."""
+    """A log entry in plain text. An accuracy of an earlier step is shown with that step."""
     step, width = progress.latest[0], len(str(progress.total))
     parts = [f"step {step:>{width}}/{progress.total}"]
     parts += [form.format(new[key]) for key, form in _FORMATS.items() if key in new]
@@ -91,7 +92,7 @@ def format_line(progress: RunProgress, new: Mapping[str, float], now: float) -> 
 
 
 def format_details(progress: RunProgress, width: int) -> str:
-    """The values under the bar, as many as fit, the most wanted first."""
+    """The values under the bar, as many as fit, the most important first."""
     values = {
         key: form.format(progress.values[key]).strip() for key, form in _FORMATS.items() if key in progress.values
     }
@@ -145,7 +146,7 @@ def delay_signals() -> Iterator[None]:
 
 
 class ConsoleTracker:
-    """The tracker: keeps where the run stands, and shows it."""
+    """The tracker: keeps the run's progress, and shows it."""
 
     def __init__(self, start: int, total: int, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -165,7 +166,7 @@ class ConsoleTracker:
                 self._live.stop()
 
     def _start_live(self, console: Terminal) -> Live:
-        """The bar, until `stop` takes it away. Whatever is printed meanwhile appears above it."""
+        """The bar, until `stop` removes it. Whatever is printed meanwhile appears above it."""
         from rich.live import Live
 
         live = Live(
@@ -173,7 +174,7 @@ class ConsoleTracker:
             get_renderable=lambda: build_bar(self._progress, console.width, self._now()),
             refresh_per_second=REFRESH_PER_SECOND,
             transient=True,
-            redirect_stderr=sys.stderr.isatty(),  # a file that takes the errors shall have them
+            redirect_stderr=sys.stderr.isatty(),  # errors that go to a file must reach it
         )
         with delay_signals():
             live.start(refresh=True)

@@ -24,8 +24,8 @@ def _format_line(step: int, values: Mapping[str, float]) -> str:
 
 
 class EventLog:
-    """Appends. A line survives this process at once; that it survives a power cut the next checkpoint sees to, which
-    brings the record to the disk before itself: here, a slow disk would be waited for at every line."""
+    """Appends. A line survives this process at once, and a power cut from the next checkpoint on, which syncs the
+    record first: syncing here would wait for a slow disk at every line."""
 
     def __init__(self, path: Path) -> None:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 — closed in close()
@@ -40,7 +40,7 @@ class EventLog:
 
 @schema
 class Events:
-    """The local record. Always on: `tracker=events` alone means nothing else."""
+    """The local record. Always on: `tracker=events` means no other tracker."""
 
     def __call__(self, folder: Path, start: int, total: int) -> EventLog:
         drop_events_after(folder / EVENTS, start)

@@ -1,8 +1,8 @@
 """Weights & Biases as a mirror of the record that can neither lose data nor hold up training.
 
 Training writes events.jsonl and nothing else. Rank 0 starts one process beside it (wandb_follower.py), which reads that
-file and tells W&B; here is only what the training process does: start it when the run is a minute old or over, and at
-the end say so and wait a moment. W&B takes about a second of processor time to start, which a run of ten seconds would
+file and sends it to W&B; here is only what the training process does: start it after 60 s, or at the end, and at the
+end signal it and wait a moment. W&B takes about a second of processor time to start, which a run of ten seconds would
 feel. It is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled.
 """
 
@@ -24,9 +24,9 @@ from paribus.core.build import schema
 MIRROR = "wandb"  # in a run folder: id, record, lock, status.json, follower.log, and W&B's own folder of the run
 STATUS, LOG = "status.json", "follower.log"
 FOLLOWER = "paribus.tracking.wandb_follower"
-INPUTS = "inputs.png"  # in a run folder, where images were asked for
+INPUTS = "inputs.png"  # in a run folder, where `images` is set
 BUSY = 4  # exit code of a follower that was not needed
-GRACE = 240.0  # seconds for what needs no service, but perhaps a processor that others are using
+GRACE = 240.0  # seconds for work that needs no service, but maybe a busy processor
 _MODES = {"", "online", "offline", "disabled", "shared", "dryrun", "run"}
 WAIT_SHARE, MAX_WAIT_S = (
     0.005,
@@ -43,7 +43,7 @@ class WandB:
 
     group, job_type: the recipe's name and its techniques unless given. tags: beside the names of the techniques.
     images: how many inputs of the first training batch to show, after the transforms, with their targets.
-    after: seconds of training before W&B is started; a run that ends sooner is told when it has ended.
+    after: seconds of training before W&B is started; a run that ends sooner is sent when it has ended.
     sync_timeout: seconds that W&B has after the run has ended, before the local record is written instead.
     """
 
@@ -76,7 +76,7 @@ class WandB:
 
 
 def _explain_unusable() -> str:
-    """What is wrong with the variables that W&B would only complain of in the background."""
+    """An error in variables that W&B would report only in the background; "" if there is none."""
     mode, home = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DIR")
     if mode not in _MODES:
         return f"WANDB_MODE is {mode!r}; it should be one of {', '.join(sorted(_MODES - {''}))}"
@@ -110,7 +110,7 @@ class WandBTracker:
             self._start_follower()
 
     def close(self, summary: Mapping[str, Any]) -> None:
-        """Say that the end is reached and wait for a moment. The follower then goes on alone."""
+        """Signal the end and wait for a moment. The follower then continues alone."""
         patience = (
             min(MAX_WAIT_S, WAIT_SHARE * self._elapsed()) if self._process else 0.0
         )  # not for one that is yet to start
@@ -123,12 +123,12 @@ class WandBTracker:
         if code is not None and code < 0:
             self._start_follower()
             self._signal_end(0.0)
-            self._warn(f"the process that tells W&B was killed (signal {-code}); another one starts over")
+            self._warn(f"the process that sends to W&B was killed (signal {-code}); another one starts over")
         elif code or report.get("why"):
             self._warn(f"W&B: {report.get('why') or f'its process ended with {code}'}")
         elif code is None and report.get("state") != "offline":
             online = report.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
-            self._warn("the record for W&B is still being made, in the background", "warning" if online else "note")
+            self._warn("the record for W&B is still being written, in the background", "warning" if online else "note")
         elif report.get("url"):
             print(f"W&B: {report['url']}")
 
@@ -155,7 +155,7 @@ class WandBTracker:
             threading.Thread(target=self._process.wait, daemon=True).start()
 
     def _warn(self, what: str, kind: str = "warning") -> None:
-        print(f"{kind}: {what}; paribus wandb sync {self._folder} does it again", file=sys.stderr)
+        print(f"{kind}: {what}; paribus wandb sync {self._folder} sends it again", file=sys.stderr)
 
 
 def start_follower(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
@@ -173,7 +173,7 @@ def start_follower(folder: Path, stdin: int, *options: str) -> subprocess.Popen[
 
 
 def read_status(folder: Path, process: int) -> dict[str, Any]:
-    """What this follower last said: state (starting, connecting, online, offline, failed), and why, url or record."""
+    """What this follower last wrote: state (starting, connecting, online, offline, failed), and why, url or record."""
     try:
         content = json.loads((folder / MIRROR / STATUS).read_text())
     except (OSError, ValueError):

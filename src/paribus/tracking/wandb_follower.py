@@ -1,11 +1,11 @@
-"""`python -m paribus.tracking.wandb_follower RUN`: follow the record of a run and tell it to W&B.
+"""`python -m paribus.tracking.wandb_follower RUN`: follow the record of a run and send it to W&B.
 
 Runs beside the training, as a process of its own. The rules:
 
 * One follower a run, held by the kernel's lock on RUN/wandb/lock. One that finds another still busy with a training
-  that is no longer there ends it, since it will tell everything again.
+  that has ended kills it, since it will send everything again.
 * The end of training is a byte on standard input, or that it closes, or that the parent process is gone; how it ended
-  stands in the run folder. So a SIGKILL of the training ends the record too, with state "killed".
+  is in the run folder. So a SIGKILL of the training ends the record too, with state "killed".
 * Online is tried at the start, every RETRY seconds, and once more at the end. What W&B has not taken `sync_timeout`
   seconds after the end is left: the local record is written instead. After GRACE more seconds it ends in any case.
 * The local record is never added to. Each follower writes a new one from the first event on, and the folders of earlier
@@ -40,7 +40,7 @@ LOCK = "lock"
 def acquire_lock(folder: Path, once: bool) -> IO[str] | None:
     """Hold the lock, for as long as this process lives. None if a follower that is needed has it.
 
-    once: do not end another one but wait for it, unless it follows a training that goes on.
+    once: do not kill another one but wait for it, unless it follows a training that is running.
     """
     file = open(folder / LOCK, "a+")  # noqa: SIM115 — the lock lives as long as the file is open
     deadline = time.monotonic() + GRACE
@@ -64,19 +64,19 @@ def acquire_lock(folder: Path, once: bool) -> IO[str] | None:
 
 
 def watch_training(follower: Follower) -> None:
-    """Wait for the end of training, then give W&B its time and no more."""
+    """Wait for the end of training, then give W&B its time limit and no more."""
     while os.getppid() == follower.trainer_pid and not select.select([0], [], [], 1.0)[0]:
         pass
     follower.ended.set()
     time.sleep(follower.timeout_s + GRACE)
     follower.write_status(
-        state="failed", why=f"W&B did not come to an end {follower.timeout_s + GRACE:.0f} s after the run"
+        state="failed", why=f"W&B did not finish within {follower.timeout_s + GRACE:.0f} s after the run"
     )
     os._exit(FAILED)
 
 
 def mirror_run(follower: Follower, mode: str) -> None:
-    """Tell W&B everything, online if that can be, else in a local record. Raises what W&B raises on the latter."""
+    """Send W&B everything, online if possible, else to a local record. Raises what W&B raises on the latter."""
     import wandb
     from wandb.errors import AuthenticationError, UsageError
 
@@ -105,7 +105,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _lower_priority() -> None:
-    """Give way to trainings, and outlive what a terminal or a scheduler sends to this one."""
+    """Give way to trainings, and ignore the signals that a terminal or a scheduler sends to this one."""
     os.nice(NICE)
     with suppress(OSError):  # a session of its own is a scheduling group of its own, whose weight counts first
         Path("/proc/self/autogroup").write_text(str(NICE))
@@ -116,7 +116,7 @@ def _lower_priority() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("run", type=Path)
-    parser.add_argument("--once", action="store_true", help="tell what is there, for a run that nobody trains")
+    parser.add_argument("--once", action="store_true", help="send what is recorded, for a run that nobody trains")
     parser.add_argument("--mode", choices=("auto", "online", "offline"))
     parser.add_argument("--patience", type=float, help="seconds for W&B, instead of the run's own sync_timeout")
     args = parser.parse_args()

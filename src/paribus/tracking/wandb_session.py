@@ -13,17 +13,17 @@ from paribus.core.events import parse_event
 from paribus.tracking.wandb import GRACE, INPUTS
 from paribus.tracking.wandb_state import Follower
 
-PAUSE = 1.0  # seconds between two looks at the record
+PAUSE = 1.0  # seconds between two reads of the record
 CONNECT = 30.0  # seconds for the service to answer at the start
 EXIT_CODES = {"DONE": 0, "FAILED": 1, "PREEMPTED": 75, None: 255}
 STATE_NAMES = {"DONE": "finished", "FAILED": "failed", "PREEMPTED": "preempted", None: "killed"}
 
 
 def send_run(follower: Follower, online: bool) -> None:
-    """Tell W&B the whole record, waiting for more until training has ended.
+    """Send W&B the whole record, waiting for more until training has ended.
 
-    A run that the service knows already is told only what comes after its last step: values of a step that was trained
-    again are the same. Raises what W&B raises when it is not logged in, not reached, or not done in time.
+    Of a run that the service knows already, only what comes after its last step is sent: values of a step that was
+    trained again are the same. Raises what W&B raises when it is not logged in, not reached, or not done in time.
     """
     follower.keep_only(follower.complete_record)
     _wait_for_next_second(follower)
@@ -50,7 +50,7 @@ def send_run(follower: Follower, online: bool) -> None:
 
 
 def _iterate_events(follower: Follower) -> Iterator[dict[str, Any]]:
-    """The events of the record as they come, until training has ended. A line that is not whole yet is waited for."""
+    """The events of the record as they come, until training has ended. Waits for the rest of an incomplete line."""
     torn = b""
     path = follower.run / runfolder.EVENTS
     with open(path, "rb") if path.exists() else open(os.devnull, "rb") as file:
@@ -64,7 +64,7 @@ def _iterate_events(follower: Follower) -> Iterator[dict[str, Any]]:
 
 
 def _init_arguments(follower: Follower) -> dict[str, Any]:
-    """What W&B is told of a run beside its values. None where W&B shall read its own variable."""
+    """What W&B gets of a run beside its values. None where W&B should read its own variable."""
     config, options = follower.config, follower.options
     techniques = list(config.get("techniques") or [])
     arm = "+".join(techniques) or "baseline"
@@ -115,6 +115,6 @@ def _build_settings(follower: Follower, online: bool) -> wandb.Settings:
 
 
 def _wait_for_next_second(follower: Follower) -> None:
-    """W&B names its folder by the second, and would write into one that is there."""
+    """W&B names its folder by the second, and would write into one that exists."""
     while list((follower.home / "wandb").glob(f"*run-{time.strftime('%Y%m%d_%H%M%S')}-{follower.id}")):
         time.sleep(0.1)

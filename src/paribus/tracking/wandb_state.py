@@ -24,7 +24,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"  # what W&B's own ids are mad
 
 
 class Follower:
-    """A run folder, what W&B is to be told of it, and whether training has ended."""
+    """A run folder, its W&B settings and status, and whether training has ended."""
 
     def __init__(self, run: Path, patience: float | None) -> None:
         self.run, self.mirror = run, run / MIRROR
@@ -37,7 +37,7 @@ class Follower:
         self._status: dict[str, Any] = {"host": socket.gethostname(), "process": os.getpid()}
 
     def write_status(self, **news: Any) -> None:
-        """Leave news for whoever looks into status.json."""
+        """Update status.json."""
         self._status |= news
         with suppress(OSError):
             (self.mirror / f"{STATUS}.new").write_text(json.dumps(self._status))
@@ -56,7 +56,7 @@ class Follower:
 
     @property
     def complete_record(self) -> Path | None:
-        """W&B's folder of the last follower that came to an end."""
+        """W&B's folder of the last follower that finished."""
         path = self.mirror / RECORD
         return Path(path.read_text()) if path.exists() else None
 

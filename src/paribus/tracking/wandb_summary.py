@@ -30,7 +30,7 @@ class StudySummary:
 
 
 def send_summary(summary: StudySummary, home: Path) -> str:
-    """Returns in one line where it went. Raises ConfigError if W&B does not take it."""
+    """Returns one line that says where it went. Raises ConfigError if W&B does not accept it."""
     mode = os.environ.get("WANDB_MODE") or None
     if mode == "disabled":
         return "W&B: nothing was sent, since WANDB_MODE=disabled"

@@ -158,7 +158,7 @@ def test_a_class_in_a_config_comes_from_the_users_own_packages() -> None:
     node = {"_class_": "paribus.data.images.ImageSet"}
     with pytest.raises(ConfigError, match=r"dataset\._class_: found paribus.*; only classes of your own packages"):
         build({"dataset": node})
-    with pytest.raises(ConfigError, match=r"dataset\._class_: helpers\.image_trees\.Path is no class that is defined"):
+    with pytest.raises(ConfigError, match=r"dataset\._class_: helpers\.image_trees\.Path is not a class defined in"):
         build({"dataset": {"_class_": "helpers.image_trees.Path"}}, packages=("helpers",))  # only imported there
     found = build({"dataset": {"_class_": "concurrent.futures.Future"}}, packages=("concurrent",))
     assert to_config(found)["dataset"] == {"_class_": "concurrent.futures._base.Future"}

@@ -59,7 +59,7 @@ LINES = """\
   data          Cifar name=cifar10: train 10,000, val 10,000, minival 1 images of 3×32×32, 10 classes
   model         ViT depths=[1,2,1]: 470,123 parameters, 8.04 M MACs
                 at matched MACs (+0.13%)
-  weight decay  on 1 tensor (469,000 numbers), not on 30 tensors (1 number)
+  weight decay  on 1 tensor (469,000 parameters), not on 30 tensors (1 parameter)
   optimizer     AdamP lr=0.001 weight_decay=0.05; Cosine warmup=1ep
   ema           Ema decay=0.999
   length        780 steps of 128 images (10 epochs of 78)
@@ -131,17 +131,17 @@ def test_the_result_and_what_follows() -> None:
     ]
     assert format_next_commands(DONE) == [
         "next",
-        "  evaluate again    paribus eval runs/quickstart-cutmix-s0-0123456789ab",
-        "  take the weights  paribus export runs/quickstart-cutmix-s0-0123456789ab",
-        "  compare           paribus list runs",
-        "  another seed      paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=1",
+        "  evaluate again  paribus eval runs/quickstart-cutmix-s0-0123456789ab",
+        "  export weights  paribus export runs/quickstart-cutmix-s0-0123456789ab",
+        "  compare         paribus list runs",
+        "  another seed    paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=1",
     ]
     assert format_result_line(DONE) == (
         "done: minival/acc1 50.00%, val/acc1 98.89%, 8.1 s of training; runs/quickstart-cutmix-s0-0123456789ab"
     )
     elsewhere = dataclasses.replace(DONE, folder="my runs/a-s0-01", command=())
-    assert format_next_commands(elsewhere)[-1] == "  compare           paribus list runs 'my runs'"
-    assert format_next_commands(elsewhere)[1] == "  evaluate again    paribus eval 'my runs/a-s0-01'"
+    assert format_next_commands(elsewhere)[-1] == "  compare         paribus list runs 'my runs'"
+    assert format_next_commands(elsewhere)[1] == "  evaluate again  paribus eval 'my runs/a-s0-01'"
 
 
 def test_the_result_of_a_stopped_run() -> None:
@@ -151,9 +151,9 @@ def test_the_result_of_a_stopped_run() -> None:
     assert format_result(stopped)[-2].endswith("; 1:02:05 since step 500")
     assert format_next_commands(stopped) == [
         "next",
-        "  go on  paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=0",
+        "  resume  paribus train experiment=quickstart 'technique=[cutmix,adamp]' seed=0",
     ]
-    assert format_next_commands(dataclasses.replace(stopped, command=())) == ["next: the same command again goes on"]
+    assert format_next_commands(dataclasses.replace(stopped, command=())) == ["next: the same command again resumes"]
 
 
 @pytest.mark.parametrize(
