@@ -5,6 +5,7 @@ import pytest
 from helpers.trainings import composed, recipe_of
 from paribus.core.build import build, to_config
 from paribus.core.errors import ConfigError
+from paribus.recipe.build import _with_new_verb
 from paribus.recipe.overlays import apply_overlays, overlay_rule
 from paribus.recipe.recipe import rebuild_recipe
 
@@ -64,3 +65,16 @@ def test_a_technique_that_a_later_override_switches_off_is_refused() -> None:
     cfg = composed("experiment=smoke", "technique=[cutmix]", "transforms.cutmix=null")
     with pytest.raises(ConfigError, match="technique=cutmix does not fit"):
         apply_overlays(cfg, ["cutmix"])
+
+
+def test_a_users_method_with_the_old_verb_goes_on_working() -> None:
+    class Old:
+        ready = False
+
+        def settle(self) -> None:
+            self.ready = True
+
+    with pytest.warns(DeprecationWarning, match="Old.settle is now called prepare_eval"):
+        method = _with_new_verb(Old())  # type: ignore[arg-type]
+    method.prepare_eval()
+    assert method.ready  # type: ignore[attr-defined]
