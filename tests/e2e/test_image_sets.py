@@ -44,7 +44,7 @@ def test_a_file_that_does_not_decode_is_one_line(paribus: Run, tmp_path: Path) -
     done = paribus(*command, "data.on_error=skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("\n") == 1
-    assert "train/class_1/005.jpg stands in for it" in done.stderr
+    assert "replaced by train/class_1/005.jpg" in done.stderr
 
 
 def test_resuming_in_the_middle_of_an_epoch_changes_nothing(

@@ -91,7 +91,7 @@ def test_a_killed_run_is_gone_on_with_to_the_same_bits(tmp_path: Path, n: int, k
         file.write('["train", 2, "ab')
     lines: list[str] = []
     prepare(PrepareRequest("folder", root, 16, out), ProgressSink(lines.append, lambda total, done: lambda n: None))
-    assert any(f"going on after {sum(rows)} of 18 images" in line for line in lines)
+    assert any(f"resuming after {sum(rows)} of 18 images" in line for line in lines)
     assert content(out) == content(tmp_path / "straight")
 
 
@@ -135,7 +135,7 @@ def test_a_process_that_is_ended_is_one_line(tmp_path: Path) -> None:
 
     timer = threading.Timer(1.0, end_them)
     timer.start()
-    with pytest.raises(RunFailed, match="ended from outside"):
+    with pytest.raises(RunFailed, match="was killed"):
         next(made)
     timer.join()
 
@@ -163,6 +163,6 @@ def test_a_small_file_system_really_fills(
         subprocess.run(["mount", "-o", "remount,size=9m", small], check=True)
         code, out, _ = said(capsys, *words)
         assert code == 0
-        assert "going on after" in out
+        assert "resuming after" in out
     finally:
         subprocess.run(["umount", small], check=False)

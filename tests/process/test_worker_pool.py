@@ -77,7 +77,7 @@ def test_the_next_of_its_class_stands_in_for_a_bad_image(tmp_path: Path, capfd: 
     assert torch.equal(before.targets, batches[0][0].targets)
     err = capfd.readouterr().err
     assert err.count("train/class_1/007.png: ") == 2, "once for each loader's set"
-    assert err.count("train/class_1/001.png stands in for it") == 4
+    assert err.count("replaced by train/class_1/001.png") == 4
     seen = [i for batch in images(tmp_path, on_error="skip")(HERE).splits["val"](4) for i in batch.ids.tolist()]
     assert seen == [i for i in range(15) if i != 12]
     assert "val/class_2/002.png: " in capfd.readouterr().err

@@ -1,1 +1,1 @@
-"""How fast things are here: techniques, the loop, training input, the start. Each checked before it is timed."""
+"""Benchmarks of techniques, the training loop, training input and start-up. Each is checked before it is timed."""

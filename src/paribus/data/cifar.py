@@ -19,7 +19,7 @@ from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
-# name -> folder, label key, {file: md5}; the checksums are the ones torchvision has
+# name -> folder, label key, {file: md5}; the checksums are torchvision's
 _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     "cifar10": (
         "cifar-10-batches-py",
@@ -41,7 +41,7 @@ _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     ),
 }
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-# of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are the authors' of CutMix, divided by 255
+# of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are those of the CutMix authors, divided by 255
 _MEAN_STD = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
@@ -53,8 +53,8 @@ class Cifar:
     """50,000 training and 10,000 test images of 32×32 pixels; the test set is the split `val`.
 
     root: the folder that holds cifar-10-batches-py or cifar-100-python; else PARIBUS_DATA, else ./data.
-    train_size: a stratified subset of the training set. minival: images carved from it for selection.
-    size: average down to this many pixels a side. pad, flip: random crop after padding, mirroring.
+    train_size: a stratified subset of the training set. minival: images held out from it for selection.
+    size: average down to this many pixels a side. pad, flip: random crop after padding, horizontal flip.
     augment: further augmentations by name, in order.
     """
 
@@ -115,12 +115,12 @@ def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:
 
 
 def _download(name: str, root: Path) -> None:
-    import torchvision.datasets  # 5 s to import, so only when asked
+    import torchvision.datasets  # takes 5 s to import, so only for a download
 
     root.mkdir(parents=True, exist_ok=True)
     cls = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[name]
     try:
         with locked(root, wait=True):  # several processes on one folder: the first fetches, the others find it there
             cls(str(root), train=True, download=True)
-    except Exception as error:  # urllib, tarfile and torchvision each raise their own kinds
+    except Exception as error:  # urllib, tarfile and torchvision each raise their own exceptions
         raise ConfigError(f"data.download: {name} could not be fetched into {root}: {error}") from error

@@ -1,4 +1,4 @@
-"""Colour jitter: brightness, contrast, saturation and hue of each training image changed at random."""
+"""Colour jitter: random changes to brightness, contrast, saturation and hue of each training image."""
 
 from typing import Annotated
 
@@ -15,10 +15,10 @@ Strength = Annotated[float, Field(ge=0)]
 
 @schema
 class ColorJitter:
-    """torchvision's ColorJitter on Pillow images: the four changes in an order drawn for each image.
+    """torchvision's ColorJitter on Pillow images: the four changes in random order for each image.
 
-    brightness, contrast, saturation: the factor is uniform in max(0, 1 − x)..1 + x. hue: the turn is uniform in −x..x
-    of the circle. 0 leaves a property alone. With equal factors and order, equal to torchvision's to the bit.
+    brightness, contrast, saturation: the factor is uniform in max(0, 1 − x)..1 + x. hue: the rotation is uniform in
+    −x..x of the hue circle. 0 leaves a property unchanged. With the same factors and order, bit-exact with torchvision.
     """
 
     brightness: Strength = 0.0
@@ -35,8 +35,8 @@ class ColorJitter:
         return images
 
     def sample_parameters(self, draws: SampleRandom, name: str) -> tuple[Tensor, Tensor]:
-        """(b, 4) float32 factors of brightness, contrast, saturation, hue, and (b, 4) which of them comes first, second
-        ..."""
+        """(b, 4) float32 factors of brightness, contrast, saturation, hue, and (b, 4) their order: which comes first,
+        second ..."""
         u = draws(name, 8)
         ranges = [(max(0.0, 1 - x), 1 + x) for x in (self.brightness, self.contrast, self.saturation)]
         ranges.append((-self.hue, self.hue))
@@ -51,8 +51,8 @@ class ColorJitter:
         return codes[order], torch.nn.functional.pad(turned.gather(1, order)[..., None], (0, 5))
 
     def _apply_one(self, images: Tensor, factors: Tensor, which: Tensor) -> Tensor:
-        """One change of each image. The first three are blends with black, the mean grey and the image in grey, so one
-        blend serves all, whichever of them an image has its turn with."""
+        """One change of each image. The first three are blends with black, the mean grey and the grey image, so one
+        blend serves all three, whichever an image needs."""
         chosen = which.view(-1, 1, 1, 1)
         out = images
         if self.brightness or self.contrast or self.saturation:

@@ -12,7 +12,7 @@ from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.subset import sample_stratified
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
-_TEST_SIZE = 360  # a fifth, stratified; the set comes without a split of its own
+_TEST_SIZE = 360  # a fifth, stratified; the dataset comes without a split of its own
 
 
 @schema
@@ -28,7 +28,7 @@ class Digits:
     augment: Mapping[str, Augmentation] = Field(default_factory=dict)
 
     def __call__(self, place: DeviceContext) -> DataSets:
-        from sklearn.datasets import load_digits  # a second to import
+        from sklearn.datasets import load_digits  # takes a second to import
 
         raw: Any = load_digits()
         images = torch.from_numpy(raw.images * 15).round().to(torch.uint8)[..., None]  # grey levels 0..16 to 0..240

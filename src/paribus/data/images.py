@@ -1,7 +1,7 @@
-"""ImageNet-like sets: an ImageFolder tree, packed once into squares of one size, or decoded again in every step.
+"""ImageNet-like datasets: an ImageFolder tree, packed once into squares of one size, or decoded again in every step.
 
-Both forms give a sample the same crop, flip and augmentations, and the same bits where the files are squares of the
-pack's size; of other files the packed form crops what the pack kept, the middle square made small.
+Both forms give a sample the same crop, flip and augmentations, and are bit-exact where the files are squares of the
+pack's size; for other files the packed form crops from what the pack stores, the resized centre square.
 """
 
 import os
@@ -34,16 +34,17 @@ from paribus.data.trees.tree import find_tree
 
 @schema
 class ImageSet(ImageDataSettings):
-    """A set of images under a folder with train/ and val/, a folder for each class in both.
+    """An image dataset: a folder with train/ and val/, each with one folder per class.
 
     name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
     holds it; else PARIBUS_DATA, else ./data. form: `packed` reads what `paribus data prepare` made of it, `folder` the
     tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE. keep: where
-    packed pixels live (data/loaders/in_memory.py). download: fetch, unpack and pack what is not there, as `paribus data
-    prepare --download` does.
+    packed pixels are stored (data/loaders/in_memory.py). download: fetch, unpack and pack what is missing, as `paribus
+    data prepare --download` does.
 
-    on_error=skip: packed, the images that the pack left out are told and not there; from the folder, the next sound
-    image of its class stands in for one that does not decode, and evaluation goes without it.
+    on_error=skip: in the packed form, the images that the pack skipped are reported and left out; in the folder form,
+    an image that does not decode is replaced in training by the next one of its class that does, and left out of
+    evaluation.
     """
 
     name: str
@@ -56,7 +57,7 @@ class ImageSet(ImageDataSettings):
 
     @property
     def needs_content_check(self) -> bool:
-        """The keys do not say which images these are, so a run that goes on or is done compares their checksum."""
+        """The config does not identify the images, so a resumed or completed run compares their checksum."""
         return True
 
     def __call__(self, place: DeviceContext) -> DataSets:
@@ -64,7 +65,7 @@ class ImageSet(ImageDataSettings):
             known = None if self.name == FOLDER else load_manifest(self.name)
         if self.download and place.world > 1:
             raise ConfigError(
-                f"data.download: one process fetches: first run paribus data prepare {self.name} --download"
+                f"data.download: only one process may download; first run paribus data prepare {self.name} --download"
             )
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
         return (
@@ -78,7 +79,7 @@ class ImageSet(ImageDataSettings):
                 "pack larger ones, or decode in every step with data.form=folder"
             )
         where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
-        if self.download:  # does nothing where the pack is there and up to date
+        if self.download:  # does nothing if the pack is there and up to date
             prepare(self._prepare_request(root, where), _STDERR_PROGRESS)
         pack = open_pack(where, self.name, self.pack_size, root)
         if pack.partial:
@@ -137,7 +138,7 @@ _STDERR_PROGRESS = ProgressSink(lambda line: print(line, file=sys.stderr), lambd
 
 @contextmanager
 def _config_key_in_errors(key: str) -> Iterator[None]:
-    """Errors of files that know of no config say which of its keys they are about."""
+    """Put the config key in front of errors from modules that know of no config."""
     try:
         yield
     except ConfigError as error:
@@ -149,8 +150,8 @@ def _warn(text: str) -> None:
 
 
 def build_center_crop(size: int, ratio: float, interpolation: Interpolation) -> Callable[[Tensor], Tensor]:
-    """What evaluation sees of stored squares: (b, s, s, 3) uint8 resized to round(size / ratio) a side, the middle
-    size×size of it. Made anew in each evaluation, by the operations that training crops with."""
+    """The evaluation transform of stored squares: (b, s, s, 3) uint8 resized to round(size / ratio) a side, then the
+    centre size×size crop. Computed anew in each evaluation, with the operations of the training crop."""
     side = round(size / ratio)
     start = round((side - size) / 2.0)
 

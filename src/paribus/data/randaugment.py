@@ -1,8 +1,8 @@
-"""RandAugment: a few operations on each training image, chosen and turned at random.
+"""RandAugment: a few random operations on each training image, of random strength.
 
 Cubuk, Zoph, Shlens & Le, NeurIPS 2020, arXiv 1909.13719, with the operations, scales and extras of timm's
 auto_augment.py: that is what the recipes of DeiT, PiT and ReXNet mean by rand-m9-mstd0.5 (with or without -inc1).
-torchvision's RandAugment is another one: other scales, and operations applied always.
+torchvision's RandAugment differs: other scales, and every operation is applied.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ _OPERATION_CODES = [
     native.OPERATION_CODES["affine" if name in _AFFINE_OPERATIONS else {"color": "saturation"}.get(name, name)]
     for name in OPERATIONS
 ]
-_MAX_MAGNITUDE = 10.0  # the magnitude that means 1
+_MAX_MAGNITUDE = 10.0  # magnitudes are divided by it
 Level = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -46,10 +46,10 @@ Level = Annotated[int, Field(ge=0, le=255)]
 class RandAugment:
     """timm's `rand-m{magnitude}-n{ops}-mstd{std}-p{prob}-inc{increasing}`.
 
-    ops: how many operations, one after another, each any of the 15. magnitude: 0..10; of each operation it is drawn
-    from a normal distribution with this mean and the deviation std, cut off at 0 and 10. prob: with which an operation
-    is applied. increasing: posterize, solarize, colour, contrast, brightness and sharpness do more with a greater
-    magnitude, not less. fill: red, green, blue where a moved image leaves nothing.
+    ops: number of operations per image, each drawn from the 15. magnitude: 0..10; for each operation it is drawn from a
+    normal distribution with this mean and the standard deviation std, clipped to 0..10. prob: the probability that an
+    operation is applied. increasing: posterize, solarize, colour, contrast, brightness and sharpness change more with a
+    greater magnitude, not less. fill: red, green, blue of pixels that a moved image leaves empty.
     """
 
     ops: Annotated[int, Field(ge=0)] = 2
@@ -67,16 +67,16 @@ class RandAugment:
         return images
 
     def sample_parameters(self, draws: SampleRandom, name: str, turn: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one turn, (b,) each: which operation, by its place in OPERATIONS, or −1 for none; its magnitude as a
-        share of 10, float64; and +1 or −1, float64, for operations with a direction."""
+        """For one of the `ops` turns, (b,) each: the operation's index in OPERATIONS, or −1 for none; its magnitude as
+        a fraction of 10, float64; and +1 or −1, float64, for operations with a direction."""
         u = draws(f"{name}.{turn}", 4).double()
         which = torch.where(u[:, 1] > self.prob, -1, (u[:, 0] * len(OPERATIONS)).long())
-        noise = torch.special.ndtri(u[:, 2] + 2.0**-25)  # never of 0 or 1
+        noise = torch.special.ndtri(u[:, 2] + 2.0**-25)  # never at 0 or 1
         level = (self.magnitude + self.std * noise).clamp(0, _MAX_MAGNITUDE) / _MAX_MAGNITUDE
         return which, level, torch.where(u[:, 3] > 0.5, -1.0, 1.0)
 
     def apply_operation(self, images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-        """One operation on each image; arguments as `drawn` gives them."""
+        """One operation on each image; arguments as `sample_parameters` returns them."""
         number, matrix = (
             self._operation_arguments(which, level, sign),
             self._affine_matrices(which, level * sign, *images.shape[1:3]),
@@ -85,7 +85,7 @@ class RandAugment:
         if native.has_color_kernel(images):
             moved = _is_any_of(which, _AFFINE_OPERATIONS)
             arguments = torch.where(moved[:, None], matrix, torch.nn.functional.pad(number[:, None], (0, 5)))
-            codes = torch.tensor([*_OPERATION_CODES, 0])[which]  # the last is that of −1
+            codes = torch.tensor([*_OPERATION_CODES, 0])[which]  # the last is for −1
             return native.apply_operations(
                 images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic"
             )
@@ -104,7 +104,7 @@ class RandAugment:
         )
 
     def _operation_arguments(self, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
-        """(b,) float64: the factor, bits to keep, threshold or what is added, of operations that have one."""
+        """(b,) float64: the factor, bits to keep, threshold or summand of operations that have one."""
         bits, threshold, factor = (level * 4).trunc(), (level * 256).trunc(), level * 1.8 + 0.1
         if self.increasing:
             bits, threshold = 4 - bits, 256 - threshold
@@ -163,8 +163,8 @@ def _apply_table_operations(images: Tensor, which: Tensor, number: Tensor) -> Te
 
 
 def _apply_where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
-    """The chosen images changed. On a CPU only they are worked on; on a GPU all, since to know which, the host would
-    have to wait. change: (some images, which they are) to as many images."""
+    """Apply `change` to the chosen images. On a CPU only those are computed; on a GPU all are, since to know which, the
+    host would have to wait. change: (some images, their indices) to as many images."""
     if not images.is_cpu:
         return torch.where(chosen.view(-1, 1, 1, 1), change(images, slice(None)), images)
     at = chosen.nonzero()[:, 0]

@@ -1,5 +1,5 @@
-"""Made-up images for tests and timings: each class has its own smooth pattern under noise. Says nothing about
-techniques."""
+"""Synthetic images for tests and timings: each class has its own smooth pattern under noise. Results on them say
+nothing about techniques."""
 
 from collections.abc import Mapping
 from typing import Annotated

@@ -1,12 +1,12 @@
-"""A dataset class of the user's own, as torch's DataLoader takes them: `len(d)` and `d[i]`, an image and its label.
+"""A user's own map-style dataset class, as for torch's DataLoader: `len(d)` and `d[i]`, an image and its label.
 
     _target_: paribus.data.wrapped.FromDataset       # configs: one file of your own, e.g. my/data/shapes.yaml
     dataset: {_class_: shapes.Shapes}                # paribus train --config-dir my data=shapes packages=[shapes]
-    train: {split: train}                            # what the class is called with for each split
+    train: {split: train}                            # keyword arguments of the class for each split
     val: {split: val}
 
-The class gives whole images; crop, flip, augmentation and normalisation are ours, drawn for each sample by its index.
-So it must give the same image for an index whenever and in whatever process it is asked, and need no transform.
+The class returns whole images; paribus crops, flips, augments and normalises them, with random numbers that depend on
+the sample's index. So an index must give the same image at any time and in any process, and the class has no transform.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class FromDataset(ImageDataSettings):
 
     @property
     def needs_content_check(self) -> bool:
-        """The keys do not say which images these are, so a run that goes on or is done compares their checksum."""
+        """The config does not identify the images, so a resumed or completed run compares their checksum."""
         return True
 
     def __call__(self, place: DeviceContext) -> DataSets:
@@ -65,12 +65,12 @@ class FromDataset(ImageDataSettings):
         if not n:
             raise ConfigError(f"data.{split}: {name} is empty")
         source = DatasetSource(name, split, made)
-        source.image(0)  # BadImage is a ConfigError: what the class gives cannot be used
+        source.image(0)  # BadImage is a ConfigError: fail now if the class's images cannot be used
         return source
 
 
 class DatasetSource:
-    """A split of such a dataset, as data/trees/source.py wants it."""
+    """A split of such a dataset, as a Source (data/trees/source.py)."""
 
     def __init__(self, name: str, split: str, dataset: Any) -> None:
         self.name, self.split, self.dataset = name, split, dataset
@@ -84,7 +84,7 @@ class DatasetSource:
         return f"{self.name} {self.split}[{index}]"
 
     def image(self, index: int) -> Image.Image:
-        """Raises BadImage for whatever goes wrong in the dataset's own code too."""
+        """Raises BadImage, also for any error in the dataset's own code."""
         try:
             return _to_rgb(self.dataset[index][0])
         except Exception as error:

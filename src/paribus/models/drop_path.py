@@ -8,7 +8,7 @@ DropPathRule = Literal["authors", "timm"]
 
 
 class DropPath(nn.Module):
-    """In training, leaves a branch out for a sample with probability `rate` and scales the others up.
+    """In training, drops a sample's branch with probability `rate` and scales the others up by 1 / (1 − rate).
 
     Draws from torch's global generators, which the loop seeds anew for each step.
     """
@@ -28,6 +28,6 @@ class DropPath(nn.Module):
 
 
 def drop_path_rates(rate: float, blocks: int, rule: DropPathRule) -> tuple[float, ...]:
-    """Of each block in turn. "authors", PiT's: rate·i / blocks, so the last one stays below `rate`; "timm": from 0 to
-    `rate` in equal steps."""
+    """The rate of each block in turn. "authors", as PiT's code: rate·i / blocks, so the last one stays below `rate`;
+    "timm": from 0 to `rate` in equal steps."""
     return tuple(rate * i / (blocks if rule == "authors" else max(1, blocks - 1)) for i in range(blocks))

@@ -23,7 +23,7 @@ FORMAT = 1
 def save(
     path: Path, factory: ModelFactory, spec: Spec, weights: Mapping[str, Tensor], extra: Mapping[str, Any]
 ) -> tuple[Path, Path]:
-    """Write path (a .safetensors) and the .json beside it; facts join the JSON. Returns both paths."""
+    """Write path (a .safetensors) and the .json beside it; `extra` is added to the JSON. Returns both paths."""
     from safetensors.torch import save as serialize
 
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
@@ -50,7 +50,7 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
             raise ConfigError(f"{description} has format {about['format']}; this paribus reads up to {FORMAT}")
         factory = build(about["model"], "model", tuple(packages))
         spec = Spec(**{key: about["inputs"][key] for key in ("classes", "channels", "height", "width")})
-        with use_generator(stream(0, "exported")):  # the initial weights are thrown away
+        with use_generator(stream(0, "exported")):  # the initial weights are discarded
             model = factory(spec)
         model.load_state_dict(deserialize(raw))
     except OSError as error:
@@ -66,7 +66,8 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
 
 @schema
 class Exported:
-    """What `load` gives, as the network of a recipe, such as a teacher. path: of the .safetensors or the .json."""
+    """The network that `load` returns, as the model of a recipe, such as a teacher. path: of the .safetensors or the
+    .json."""
 
     path: str
 

@@ -1,4 +1,4 @@
-"""Which tensors decay: decided here, once, for every model and optimizer."""
+"""Which tensors get weight decay: decided here, once, for every model and optimizer."""
 
 from collections.abc import Iterable
 from typing import Any, cast
@@ -11,7 +11,7 @@ from paribus.core.protocols import ParameterGroup
 def decay_groups(model: nn.Module, rule: str) -> list[ParameterGroup]:
     """The trainable parameters in two groups, those that decay first; an empty group is left out.
 
-    rule "matrices": tensors with two or more axes decay, unless the model's own `no_weight_decay()` names them
+    rule "matrices": tensors with two or more dimensions decay, unless the model's own `no_weight_decay()` names them
     (position embeddings, tokens). Biases and the scales of normalisation layers do not.
     rule "all": everything decays, as in the code of CutMix, AdamP and ReXNet.
     """

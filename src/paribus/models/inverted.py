@@ -99,8 +99,8 @@ def conv_norm_act(
 class SqueezeExcite(nn.Module):
     """Scales each channel by a gate in (0, 1) computed from all channels' means.
 
-    BatchNorm between the two layers where the net has it. No other norm is put there: over one image's few squeezed
-    numbers it would leave little of them, and nothing of a single one.
+    BatchNorm between the two layers if the net uses it. There is no other norm: over one image's few squeezed values it
+    would leave little of them, and nothing of a single one.
     """
 
     def __init__(self, channels: int, squeezed: int, norm: Norm) -> None:
@@ -115,7 +115,7 @@ class SqueezeExcite(nn.Module):
 
 
 class InvertedBottleneck(nn.Module):
-    """A `Block` as a module; the projection is linear."""
+    """A `BlockSpec` as a module; the projection is linear."""
 
     def __init__(self, block: BlockSpec, style: BlockStyle, drop_path: float = 0.0) -> None:
         super().__init__()
@@ -145,7 +145,7 @@ class InvertedNet(nn.Module):
     """Stem, blocks, a 1×1 convolution to head[0] channels, average pool, perhaps a layer to head[1], classifier.
 
     drop_path: rate of the last block; it grows linearly from 0 at the first. checkpointing: activations inside blocks
-    are computed again in the backward pass and not kept. Initialised as torch's layers are.
+    are recomputed in the backward pass, not kept. PyTorch's default initialisation.
     """
 
     notes: tuple[str, ...] = ()
@@ -192,7 +192,7 @@ class InvertedNet(nn.Module):
         return self.classifier.out_features if isinstance(self.classifier, nn.Linear) else 0
 
     def reset_classifier(self, num_classes: int) -> None:
-        """A new classifier; none at all for 0 classes, and the net then gives the (n, num_features) before it."""
+        """A new classifier; none for 0 classes, and the net then returns the (n, num_features) before it."""
         self.classifier = classifier_like(next(self.parameters()), self.num_features, num_classes)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -1,5 +1,5 @@
-"""What a net of inverted bottlenecks costs, from its description alone: what torch counts on the built net, without the
-tenth of a second that building and counting take, since matching two nets tries many widths."""
+"""The cost of a net of inverted bottlenecks, from its description alone: equal to torch's count on the built net,
+without the 0.1 s that building and counting take, since matching two nets tries many widths."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

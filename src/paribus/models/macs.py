@@ -1,4 +1,4 @@
-"""What a network costs, in multiply-accumulates, and how to give two networks the same cost."""
+"""The cost of a network in multiply-accumulates, and how to match it between two networks."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,7 @@
-"""Mobile inverted-bottleneck nets whose channel plan is a value: the blocks stay, how wide each of them is can change.
+"""Mobile inverted-bottleneck nets whose channel plan is a parameter: the blocks stay, the width of each can change.
 
-Sandler et al. 2018, arXiv 1801.04381 (MobileNetV2), table 2. A net is described before it is built: a list of `Block`s,
-plain numbers that can be compared and counted, then one module made from that list. With the defaults and
+Sandler et al. 2018, arXiv 1801.04381 (MobileNetV2), table 2. A net is described before it is built: a list of
+`BlockSpec`s, plain numbers that can be compared and counted, then one module made from that list. With the defaults and
 `shortcut="equal"` the net is MobileNetV2: 3.50 M parameters, 301 M multiply-accumulates at 224 pixels.
 
 The default shortcut is the partial one. Under the step-wise plan at 224 pixels it adds two to MobileNetV2's ten, where
@@ -33,9 +33,9 @@ Match = Literal["macs", "params", "off"]
 Count = Annotated[int, Field(ge=1)]
 StageIndex = Annotated[int, Field(ge=0)]
 
-# For images of about so many pixels: the stem's stride, and the stages that begin with stride 2. Small images lose the
-# stem's stride first and then the deepest ones, so that 4×4 positions are left, as 7×7 are of 224. With the strides
-# of 224, 32 pixels would end as a single position, and most of a 3×3 kernel would see padding.
+# For images of about this many pixels a side: the stem's stride, and the stages that begin with stride 2. Small images
+# lose the stem's stride first and then the deepest ones, so that the last map is 4×4, as it is 7×7 for 224. With the
+# strides for 224, 32 pixels would end as a single position, and most of a 3×3 kernel would see padding.
 STRIDES: dict[ImageSize, tuple[int, frozenset[int]]] = {
     224: (2, frozenset({1, 2, 3, 5})),
     64: (1, frozenset({1, 2, 3, 5})),
@@ -61,7 +61,7 @@ class ChannelPlan(Protocol):
 
 
 def choose_image_size(strides: Strides, spec: Spec) -> ImageSize:
-    """The row of STRIDES: the one asked for, or for "auto" the one made for images of this size."""
+    """The row of STRIDES: the requested one, or for "auto" the one for images of this size."""
     if strides != "auto":
         return strides
     side = min(spec.height, spec.width)
@@ -76,8 +76,8 @@ def describe_blocks(
     se_stages: Collection[int],
     divisor: int = 1,
 ) -> tuple[BlockSpec, ...]:
-    """The blocks of a net. The first stage does not expand; stages in `halving` begin with stride 2, those in `excited`
-    have squeeze-excitation, its inner channels a multiple of `divisor`."""
+    """The blocks of a net. The first stage does not expand; stages in `stride2_stages` begin with stride 2, those in
+    `se_stages` have squeeze-excitation, its inner channels a multiple of `divisor`."""
     blocks: list[BlockSpec] = []
     inputs = channels.stem
     for stage, repeat in enumerate(repeats):
@@ -93,8 +93,8 @@ def describe_blocks(
 class StepwisePlan:
     """MobileNetV2's: all blocks of a stage are as wide as its step, times the width, in multiples of 8.
 
-    At another width than the net's own, stem and first stage stay as they are at that one: the ends of nets that are
-    compared are the same.
+    At a width other than the net's own, stem and first stage keep the net's own width: nets that are compared have the
+    same ends.
     """
 
     def channels(self, net: MobileNet, width: float) -> Channels:
@@ -113,13 +113,13 @@ class MobileNet:
     of the first convolution at width 1, and of the last one at any width. neck: channels of one more layer after the
     average pool, as ReXNet-lite has it. expansion: in all stages but the first.
     se: squeeze-excitation, in the third stage and all later ones or in the stages listed (the first is 0).
-    activation, shortcut, norm: see Style. divisor: channels are rounded to multiples of it; null takes the plan's own,
-    8 in steps and 1 in a line.
-    match: what must be as much as in the reference, within 1 %, by another width; "off" takes `width` as it stands.
+    activation, shortcut, norm: see BlockStyle. divisor: channels are rounded to multiples of it; null takes the plan's
+    own, 8 for the step-wise and 1 for the linear plan.
+    match: the cost that is matched to the reference's, within 1 %, by another width; "off" takes `width` as it is.
     reference: the same net under the step-wise plan, with squeeze-excitation as in this one ("same") or without any
     ("plain": its cost is then paid for in channels, under either plan).
-    strides: for images of about so many pixels, see STRIDES. dropout: before the classifier, 0–1. drop_path: stochastic
-    depth of the last block, 0–1, growing linearly. checkpointing: less memory for more time, same gradients.
+    strides: for images of about this many pixels a side, see STRIDES. dropout: before the classifier, 0–1. drop_path:
+    stochastic depth of the last block, 0–1, growing linearly. checkpointing: less memory for more time, same gradients.
     """
 
     plan: ChannelPlan = StepwisePlan()

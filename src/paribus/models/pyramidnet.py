@@ -70,7 +70,7 @@ class PyramidBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = self.residual(x)
         if self.stride > 1:
-            x = F.avg_pool2d(x, 2, ceil_mode=True)  # of an odd size as large as what the convolution leaves
+            x = F.avg_pool2d(x, 2, ceil_mode=True)  # an odd size becomes as large as the convolution's output
         new_channels = out.shape[1] - x.shape[1]
         return out + (F.pad(x, (0, 0, 0, 0, 0, new_channels)) if new_channels else x)
 
@@ -89,7 +89,7 @@ class PyramidNetModule(nn.Module):
         self.norm = nn.BatchNorm2d(channels)
         self.head = nn.Linear(channels, spec.classes)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):  # N(0, 2 / (k² outputs)); BatchNorm and the classifier as torch has them
+            if isinstance(module, nn.Conv2d):  # N(0, 2 / (k² outputs)); BatchNorm and the classifier as in torch
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:

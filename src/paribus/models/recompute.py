@@ -1,5 +1,5 @@
-"""Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): a part's activations are not kept for the backward pass
-but computed again there, which costs about a third more time and leaves every number as it was."""
+"""Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): a part's activations are recomputed in the backward pass
+instead of kept, which costs about a third more time and changes no number."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -12,14 +12,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 def run_checkpointed(part: nn.Module, *inputs: Any) -> Any:
-    """part(*inputs), keeping only the inputs for the backward pass.
+    """part(*inputs), with only the inputs kept for the backward pass.
 
     The second pass draws the same dropout as the first: torch keeps the generators' states and puts them back. It also
-    leaves BatchNorm's running statistics alone, which would otherwise take each batch in twice.
+    leaves BatchNorm's running statistics alone, which would otherwise count each batch twice.
     """
     if not torch.is_grad_enabled():
         return part(*inputs)
-    if torch.compiler.is_compiling():  # a compiled graph writes buffers once, at its end, and refuses contexts of ours
+    if torch.compiler.is_compiling():  # a compiled graph writes buffers once, at its end, and refuses our contexts
         return checkpoint(part, *inputs, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

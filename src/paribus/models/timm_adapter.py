@@ -59,11 +59,11 @@ class TimmPretrained:
             )
         try:
             return timm.create_model(self.name, pretrained=True)
-        except Exception as error:  # whatever a hub that cannot be reached, or a full disk, makes it raise
+        except Exception as error:  # whatever it raises for an unreachable hub or a full disk
             what = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"TimmPretrained.name: the weights of {self.name} cannot be had: {type(error).__name__}: {what}; fetch "
-                "them where there is a network and copy the hub's cache (HF_HOME)"
+                f"TimmPretrained.name: the weights of {self.name} could not be loaded: {type(error).__name__}: {what}; "
+                "fetch them where there is a network and copy the hub's cache (HF_HOME)"
             ) from error
 
 

@@ -1,8 +1,8 @@
 """Vision transformers of pre-norm blocks in stages (Dosovitskiy et al. 2021, arXiv 2010.11929; Touvron et al. 2021,
-arXiv 2012.12877), with two slots that a technique may fill: the stem, and what stands between stages.
+arXiv 2012.12877), with two slots that a technique may fill: the stem, and the pooling between stages.
 
 With nothing between the stages they are one long stack, and the network is a plain ViT. A filled slot changes the cost,
-so `ViT` then solves for the shape whose cost is that of the plain network (models/vit_matching.py).
+so `ViT` then solves for the size that matches the cost of the plain network (models/vit_matching.py).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class PoolingSlot(Protocol):
         ...
 
     def layer(self, width: int) -> nn.Module:
-        """Takes maps (n, width, h, w) and tokens (n, k, width), and gives both at growth × width channels."""
+        """Takes maps (n, width, h, w) and tokens (n, k, width), and returns both with growth × width channels."""
         ...
 
 
@@ -76,7 +76,7 @@ class ViTArchitecture:
     """depths: blocks of each stage. first: the size of those of the first stage. tokens: class tokens, each with its
     own classifier. global_pool: what is classified, the class tokens or the mean of the patches'; there must be one
     token for the latter. drop_rate: dropout of the embedding and in the blocks, 0–1. drop_path: of each block.
-    checkpointing: activations inside blocks are computed again in the backward pass and not kept."""
+    checkpointing: activations inside blocks are recomputed in the backward pass, not kept."""
 
     patch: int
     stride: int
@@ -90,7 +90,7 @@ class ViTArchitecture:
 
 
 class VisionTransformer(nn.Module):
-    """The network; see `Shape`. `pooling` makes what stands between two stages.
+    """The network; see `ViTArchitecture`. `pooling` makes the layer between two stages.
 
     The grid has floor((pixels − patch) / stride) + 1 cells a side, so pixels beyond the last patch are not seen.
     """
@@ -128,7 +128,7 @@ class VisionTransformer(nn.Module):
         init_weights(self, init)
 
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, c, h, w) to what the last stage gives, before any norm: maps (n, d, h', w') and class tokens (n, k, d)
+        """(n, c, h, w) to the output of the last stage, before any norm: maps (n, d, h', w') and class tokens (n, k, d)
         with d = num_features."""
         if x.shape[2:] != self.image:
             raise ValueError(f"this ViT was built for images of {self.image} pixels, got {tuple(x.shape[2:])}")
@@ -168,7 +168,7 @@ class VisionTransformer(nn.Module):
         return first.out_features if isinstance(first, nn.Linear) else 0
 
     def reset_classifier(self, num_classes: int) -> None:
-        """New classifiers; none at all for 0 classes, and the net then gives the normalised features before them."""
+        """New classifiers; none for 0 classes, and the net then returns the normalised features before them."""
         self.classifiers = nn.ModuleList(
             classifier_like(self.class_tokens, self.num_features, num_classes) for _ in self.classifiers
         )
@@ -196,9 +196,9 @@ class ViT:
     """patch: pixels a side. depths: blocks of each stage. heads, head_dim: the width is their product.
 
     stem, pooling: the slots. Filling one changes heads, head_dim and mlp_ratio such that the network costs as many
-    MACs as with both slots plain, within 1 %; `notes` of the module tells how.
+    MACs as with both slots plain, within 1 %; `notes` of the module says how.
     drop_rate: dropout, 0–1. drop_path: stochastic depth of the deepest block, 0–1, and the rule for the others.
-    global_pool, checkpointing: see Shape.
+    global_pool, checkpointing: see ViTArchitecture.
     """
 
     patch: Count = 4
@@ -231,7 +231,7 @@ class ViT:
         return model
 
     def build_network(self, spec: Spec, first: BlockSize) -> VisionTransformer:
-        """The network of this first stage, whatever it costs."""
+        """The network with this first stage, whatever its cost."""
         rates = drop_path_rates(self.drop_path, sum(self.depths), self.drop_path_rule)
         shape = ViTArchitecture(
             patch=self.patch,

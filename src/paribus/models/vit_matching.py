@@ -1,7 +1,7 @@
-"""Which width a ViT needs to cost as many multiply-accumulates as another one.
+"""Finds the width at which a ViT costs as many multiply-accumulates as another one.
 
-The rule. Of all first stages of h heads with an even head dim e, at any h and e, one MLP size each gives the wanted
-cost; the stage is taken in which head dim and MLP ratio together differ least from the plain network's (the sum of
+The rule: for each number of heads h and each even head dim e of the first stage, one MLP size gives the wanted cost; of
+these stages, the one is taken whose head dim and MLP ratio together differ least from the plain network's (the sum of
 their |log ratio|). Heads and head dim alone cannot do it: at a width of 48 one channel more is 4 % of the cost.
 """
 
@@ -22,7 +22,7 @@ TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class BlockSize:
-    """Of a block: attention heads, channels a head, hidden units of the MLP."""
+    """The size of a block: attention heads, channels per head, hidden units of the MLP."""
 
     heads: int
     head_dim: int
@@ -45,7 +45,7 @@ class BlockSize:
 
 
 def build_on_meta(make: Callable[[], nn.Module]) -> nn.Module:
-    """A network of shapes without numbers: nothing is allocated and no random number drawn."""
+    """A network on the meta device: nothing is allocated and no random number drawn."""
     with torch.device("meta"):
         return make()
 
@@ -88,7 +88,7 @@ def match_size(
 
 
 def format_plain_note(plain: nn.Module, size: BlockSize, spec: Spec) -> str:
-    """The same line for the plain network by itself."""
+    """The same line for the plain network alone."""
     return f"plain ViT: {_format_cost(plain, count_macs(plain, spec), size)}"
 
 

@@ -27,10 +27,10 @@ Variants          Four fields choose what public implementations do differently;
 
                   Not mirrored: ildoonet's partners from outside the batch, which cost a second batch of decoding;
                   timm's even batch, label smoothing (objective.smoothing has it), ratio_minmax, pair and half.
-Deviations        numbers come from a named stream instead of NumPy's global generator, so seeds are not comparable with
-                  theirs. The two cross entropies become one with soft targets, which is equal since the loss is
-                  linear in them. Processes share one global batch, where the authors' DataParallel had one process
-                  and timm draws for each rank.
+Deviations        random numbers come from a named stream instead of NumPy's global generator, so seeds are not
+                  comparable with theirs. The two cross entropies become one with soft targets, which is equal since the
+                  loss is linear in them. Processes share one global batch, where the authors' DataParallel had one
+                  process and timm draws for each rank.
 Cost              one copy of the batch and one gather of the box, no wait for the device. One thread of an AMD EPYC,
                   torch 2.15, everything included: 0.12 ms for 128 images of 32 pixels and 17 ms for 64 of 224
                   (torchvision 0.15 and 33; timm, which overwrites the batch, 0.10 and 18: experiments/bench), which is
@@ -75,9 +75,9 @@ Box = Literal["authors", "timm"]
 
 @dataclass(frozen=True)
 class BoxMix:
-    """How each of n samples is mixed; row i belongs to place i of the global batch.
+    """How each of n samples is mixed; row i belongs to position i of the global batch.
 
-    partners: (n,) int64 places. box_tlbr: (n, 4) int64, top, left, bottom, right in pixels, the last two outside.
+    partners: (n,) int64 positions. box_tlbr: (n, 4) int64, top, left, bottom, right in pixels, the last two outside.
     lam: (n,) float64, the weight of the sample's own target. box_tlbr and lam have one row where all samples share it.
     """
 
@@ -94,7 +94,7 @@ class BoxMix:
         return BoxMix(*(part.to(device, non_blocking=True) for part in (self.partners, self.box_tlbr, self.lam)))
 
     def select(self, positions: Tensor) -> BoxMix:
-        """The rows of these places."""
+        """The rows of these positions."""
         shared = len(self.lam) == 1
         return BoxMix(self.partners[positions], *(p if shared else p[positions] for p in (self.box_tlbr, self.lam)))
 
@@ -167,13 +167,13 @@ def _draw_per_sample(n: int, height: int, width: int, rule: CutMix, generator: t
 def apply(
     inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: BoxMix, classes: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Equation 1 for tensors that the host need not know: it compiles whole, and a CUDA graph takes new boxes at each
-    replay.
+    """Equation 1 for tensors whose values the host need not know: it compiles as one graph, and a CUDA graph takes new
+    boxes at each replay.
 
     inputs (n, c, h, w) of any dtype; targets (n, classes) weights, or (n,) ids with their number of `classes`; row i of
     each partner tensor belongs to sample i. Returns new tensors, pixels in the inputs' memory format.
 
-        static = Mix.unmixed(n).to("cuda")
+        static = BoxMix.unmixed(n).to("cuda")
         with torch.cuda.graph(graph):
             x, y = apply(inputs, ids, inputs[static.partners], ids[static.partners], static, classes=10)
         static.copy_(draw(n, 32, 32, CutMix(), generator))
@@ -187,7 +187,7 @@ def paste(inputs: Tensor, others: Tensor, rows: Tensor, box_tlbr: Tensor) -> Ten
     """Equation 1's pixels, bit for bit those of `apply`, for boxes on the CPU: (n, 4), or (1, 4) for all samples.
 
     Sample i takes its box of others[rows[i]]. Only boxes are gathered, which on a CPU takes a quarter to a tenth of the
-    time of `apply`. Where each sample has a box of its own, inputs are on the CPU too: it is one slice after another.
+    time of `apply`. If each sample has its own box, inputs must be on the CPU too: it is one slice after another.
     """
     out = inputs.clone()
     if len(box_tlbr) == 1:
@@ -207,8 +207,8 @@ def paste(inputs: Tensor, others: Tensor, rows: Tensor, box_tlbr: Tensor) -> Ten
 def mix_tensors(
     inputs: Tensor, targets: Tensor, others: Tensor, labels: Tensor, rows: Tensor, mix: BoxMix, classes: int
 ) -> tuple[Tensor, Tensor]:
-    """Both halves of equation 1 for sample i and others[rows[i]] with labels[rows[i]]: by `paste` where the host knows
-    the boxes and nobody asks for the gradient of a pixel, else by `apply`. rows and mix: CPU or the inputs' device.
+    """Both halves of equation 1 for sample i and others[rows[i]] with labels[rows[i]]: by `paste` if the host knows the
+    boxes and no gradient of the pixels is needed, else by `apply`. rows and mix: CPU or the inputs' device.
     """
     device = inputs.device
     rows = rows.to(device, non_blocking=True)
@@ -280,12 +280,12 @@ VARIANTS: dict[str, Variant] = {
 
 @schema
 class CutMix:
-    """The transform. alpha: of Beta(alpha, alpha). prob: chance that a batch is mixed, 0–1; a batch that is not
-    mixed is passed on untouched, so prob = 0 is exactly the baseline.
+    """The transform. alpha: of Beta(alpha, alpha). prob: chance that a batch is mixed, 0–1; a batch that is not mixed
+    is returned unchanged, so prob = 0 is exactly the baseline.
 
-    box: how a side becomes pixels (`bbox`). partner: whom a sample is mixed with (`draw_partners`). per: what has
-    a decision, a λ and a box of its own. correct_lam: λ is the share of pixels that stay; if false it is as drawn, and
-    the partner's label weighs more than its pixels.
+    box: how a side becomes pixels (`bbox`). partner: which sample each one is mixed with (`draw_partners`). per:
+    whether decision, λ and box are drawn for each batch or each sample. correct_lam: λ is the share of pixels that
+    stay; if false it is as drawn, and the partner's label weighs more than its pixels.
     """
 
     alpha: Annotated[float, Field(gt=0)] = 1.0

@@ -10,9 +10,9 @@ What it changes   pixels of a training batch; nothing else.
 Hyperparameters   length = 16 pixels on CIFAR-10, the default of the authors' code; they use 8 on CIFAR-100.
 As the authors    one square a sample, always; erased pixels are 0 after normalisation, the mean of the training set;
                   the square reaches length // 2 pixels to either side of its centre, so an odd length loses one.
-Deviations        numbers come from a stream that belongs to the sample (its index and the epoch) instead of NumPy's
-                  global generator in a worker process, so seeds are not comparable with theirs. The first commit of
-                  the authors' code took length for half a side; this is the paper's full side.
+Deviations        random numbers come from a stream that belongs to the sample (its index and the epoch) instead of
+                  NumPy's global generator in a worker process, so seeds are not comparable with theirs. The first
+                  commit of the authors' code took length for half a side; this is the paper's full side.
 Cost              one select of the batch.
 """
 
@@ -42,8 +42,8 @@ def squares(y: Tensor, x: Tensor, length: int, height: int, width: int) -> Tenso
 
 
 def apply(inputs: Tensor, box: Tensor) -> Tensor:
-    """The equation above. inputs (n, c, h, w) of any dtype, box (n, 4). Returns a new tensor of the same kind. No draw,
-    no branch on a value: it compiles."""
+    """The equation above. inputs (n, c, h, w) of any dtype, box (n, 4). Returns a new tensor of the same kind. No
+    random number, no data-dependent branch: it compiles."""
     return torch.where(box_mask(box, *inputs.shape[-2:]), 0, inputs)  # masked_fill would lose channels_last
 
 

@@ -12,10 +12,10 @@ Hyperparameters   prob = 0.25, area = 0.02–1/3, ratio = 0.3–3.33, mode = pix
 As the authors    algorithm 1, with r_e uniform in its logarithm, as the code of timm and torchvision has it; there,
                   and here, at most ten rectangles are tried, sides are rounded and are less than the image's.
 Deviations        pixels become standard normal noise (mode pixel) or 0 (mode const) after normalisation, as timm's,
-                  where the paper takes uniform grey levels before it. Numbers come from a stream that belongs to the
-                  sample (its index and the epoch) instead of global generators, so seeds are not comparable.
-Cost              on a CPU one number an erased pixel and a copy of the batch; on a GPU, where to look for the erased
-                  pixels would mean to wait, one number a pixel.
+                  where the paper takes uniform grey levels before it. Random numbers come from a stream that belongs to
+                  the sample (its index and the epoch) instead of global generators, so seeds are not comparable.
+Cost              on a CPU one random number per erased pixel and a copy of the batch; on a GPU, where finding the
+                  erased pixels would mean waiting for the device, one per pixel.
 """
 
 import functools
@@ -68,7 +68,7 @@ def _quantiles(device: torch.device) -> Tensor:
 
 
 def noise(key: int, ids: Tensor, places: Tensor) -> Tensor:
-    """Standard normal numbers, float32: the ones of these places, counted over channels, rows and columns, of these
+    """Standard normal numbers, float32: those of these positions, counted over channels, rows and columns, of these
     samples. ids, places: int64, broadcast together. The same bits on every device."""
     quantiles = _quantiles(ids.device)
     return quantiles[(uniform_at(key, ids, places) * len(quantiles)).long()]
@@ -102,7 +102,7 @@ class RandomErasing:
     mode: Literal["pixel", "const"] = "pixel"
 
     def check(self, spec: Spec) -> None:
-        """Refuse ranges that are upside down."""
+        """Refuse ranges whose bounds are swapped."""
         for name, (low, high) in (("area", self.area), ("ratio", self.ratio)):
             if low > high:
                 raise ConfigError(f"transforms.erasing.{name}: found [{low}, {high}]; the first must not be greater")

@@ -8,8 +8,8 @@ What it changes   pixels and targets of a training batch; nothing else.
 Hyperparameters   alpha = 1, the default of the authors' CIFAR code; 0 switches mixing off, as theirs does.
 As the authors    one λ and one permutation for the whole batch, λ drawn first (partners may be themselves); pixels are
                   mixed after augmentation and normalisation; every batch is mixed.
-Deviations        numbers come from a named stream instead of the global generators, so seeds are not comparable with
-                  theirs. The two cross entropies become one with soft targets, which is equal since the loss is
+Deviations        random numbers come from a named stream instead of the global generators, so seeds are not comparable
+                  with theirs. The two cross entropies become one with soft targets, which is equal since the loss is
                   linear in them.
 Cost              one gather of the batch, two products and a sum in place; no wait for the device.
 """
@@ -32,9 +32,9 @@ from paribus.core.streams import stream
 
 @dataclass(frozen=True)
 class BlendMix:
-    """How each of n samples is mixed; row i belongs to place i of the global batch.
+    """How each of n samples is mixed; row i belongs to position i of the global batch.
 
-    partners: (n,) int64 places. lam: float64, the share of the sample itself, (n,), or (1,) where all share one.
+    partners: (n,) int64 positions. lam: float64, the share of the sample itself, (n,), or (1,) where all share one.
     """
 
     partners: Tensor
@@ -44,7 +44,7 @@ class BlendMix:
         return BlendMix(*(part.to(device, non_blocking=True) for part in (self.partners, self.lam)))
 
     def select(self, positions: Tensor) -> BlendMix:
-        """The rows of these places."""
+        """The rows of these positions."""
         return BlendMix(self.partners[positions], self.lam if len(self.lam) == 1 else self.lam[positions])
 
 
@@ -60,8 +60,8 @@ def apply(
     inputs: Tensor, targets: Tensor, partner_inputs: Tensor, partner_targets: Tensor, mix: BlendMix, classes: int = 0
 ) -> tuple[Tensor, Tensor]:
     """Equation 1. inputs (n, c, h, w) floats; targets (n, classes) weights, or (n,) ids with their number of `classes`;
-    row i of each partner tensor belongs to sample i. Returns new tensors, pixels in the inputs' memory format. No draw,
-    no branch on a value: it compiles.
+    row i of each partner tensor belongs to sample i. Returns new tensors, pixels in the inputs' memory format. No
+    random number, no data-dependent branch: it compiles.
 
     λ and 1 − λ are rounded from float64 once each, as when they are Python numbers.
     """
@@ -105,7 +105,7 @@ def mixup(
 
 @schema
 class Mixup:
-    """The transform. alpha: of Beta(alpha, alpha); with 0 a batch is passed on untouched, which is exactly the
+    """The transform. alpha: of Beta(alpha, alpha); with 0 a batch is returned unchanged, which is exactly the
     baseline."""
 
     alpha: Annotated[float, Field(ge=0)] = 1.0

@@ -6,7 +6,7 @@ Heo, Yun, Han, Chun, Choe & Oh, "Rethinking Spatial Dimensions of Vision Transfo
 
 What it changes   pooling between the same stages of the same blocks; heads double with the width, so head dim stays.
                   The published network also has another stem, of overlapping patches (stride = half a patch), which
-                  makes about four times the tokens. Three overlays tell the two apart:
+                  makes about four times the tokens. Three overlays separate the two:
                       technique=pit           stem and pooling: the paper's network
                       technique=pit_stem      the stem alone, constant width
                       technique=pit_pooling   pooling alone, on patches that do not overlap
@@ -122,11 +122,11 @@ def pit(
 ) -> VisionTransformer:
     """The published networks, for any training loop.
 
-    image_size: pixels a side, or (height, width). distilled: a second class token with its own classifier, to be
-    taught by another network; training then returns both logits (`set_distilled_training` changes that), evaluation
-    their mean. drop_rate, drop_path: 0–1, and the rule for it; see models/drop_path.py. global_pool "avg" classifies
-    the mean of the patches instead of the class token. checkpointing: less memory for about a third more time, same
-    gradients. Weights come from torch's global generator.
+    image_size: pixels a side, or (height, width). distilled: a second class token with its own classifier, for
+    distillation from another network; training then returns both logits (`set_distilled_training` changes that),
+    evaluation their mean. drop_rate, drop_path: 0–1, and the rule for it; see models/drop_path.py. global_pool "avg"
+    classifies the mean of the patches instead of the class token. checkpointing: less memory for about a third more
+    time, same gradients. Weights come from torch's global generator.
 
     >>> pit("ti", image_size=64, num_classes=10)(torch.zeros(2, 3, 64, 64)).shape
     torch.Size([2, 10])

@@ -13,8 +13,8 @@ What it changes   in `LinearPlan`, the channels of the blocks after the first, a
                   strides, expansion, squeeze-excitation, activations, shortcuts, stem, first block and head are the
                   recipe's. `ReXNet` is the whole published network, which differs from MobileNetV2 in four things at
                   once (plan, squeeze-excitation, SiLU, shortcuts), so a gain of it is not a gain of the plan.
-Fair comparison   the four are separate values of a mobile net, so that a study can take the gain apart, each cell at
-                  the baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists cells and costs.
+Fair comparison   the four are separate values of a mobile net, so that a study can attribute the gain, each cell at the
+                  baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists cells and costs.
 Hyperparameters   none in the plan: its width is solved for, so that it costs what the step-wise plan costs.
                   The network: width 1 (0.9 to 3 were released), depth 1, dropout 0.2.
 As the authors    partial shortcuts (inputs are added to the first outputs of the same number), SiLU after stem,
@@ -35,7 +35,7 @@ Cost              matched in multiply-accumulates, not in time or parameters: th
                   ones narrower, so there are larger activations and usually fewer parameters. Odd numbers of channels
                   (27, 61, 95) suit no vector unit. Multiples of 8 have 5 % more MACs and 2 % more parameters; on one
                   thread of an AMD EPYC they trained 1.04 times as many images a second at 224 pixels (0.77 to 1.60 over
-                  25 rounds, so nothing shown) and 1.27 times at 64 (1.03 to 2.35). Not yet measured on CUDA:
+                  25 rounds, so no effect shown) and 1.27 times at 64 (1.03 to 2.35). Not yet measured on CUDA:
                   scripts/divisor_cost.py. Checkpointing keeps 8 instead of 88 MiB an image at 224 pixels.
 """
 
@@ -116,7 +116,7 @@ def rexnet(
     """ReXNet, for any training loop: (n, in_chans, h, w) images to (n, num_classes) logits.
 
     width, depth > 0 multiply channels and blocks. lite: no squeeze-excitation, ReLU6 everywhere, multiples of 8, a
-    head of two layers. dropout, drop_path: rates in [0, 1). strides: 16, 32 or 64 for images of about so many pixels
+    head of two layers. dropout, drop_path: rates in [0, 1). strides: 16, 32 or 64 for images of about this many pixels
     a side; 224 is the authors'. divisor: all channels are multiples of it; 8, and 16 at width 3, make timm's rexnetr_*.
     checkpointing: less memory for about a third more time, same gradients. Raises ValueError for anything else.
 
@@ -152,7 +152,7 @@ def rexnet(
 
 @schema
 class ReXNet:
-    """The published network. See `rexnet`; strides "auto" takes what the size of the images asks for."""
+    """The published network. See `rexnet`; strides "auto" follows the size of the images."""
 
     width: Annotated[float, Field(gt=0)] = 1.0
     depth: Annotated[float, Field(gt=0)] = 1.0

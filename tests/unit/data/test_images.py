@@ -43,7 +43,7 @@ def test_what_is_wrong_is_one_line_with_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(ConfigError) as refused:
             images(root, **settings)(HERE)
         assert told in str(refused.value)
-    with pytest.raises(ConfigError, match=r"data\.download: one process fetches"):
+    with pytest.raises(ConfigError, match=r"data\.download: only one process may download"):
         images(root, download=True)(replace(HERE, world=2))
 
 

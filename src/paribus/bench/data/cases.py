@@ -1,4 +1,4 @@
-"""Which comparisons of training input there are: CIFAR's, the same with CutMix, packed images, and JPEG files."""
+"""The comparisons of training input: CIFAR, CIFAR with CutMix, packed images, and JPEG files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Check = Callable[[OpenFeed, InputTask], float]
 def prepare_feed(
     open_feed: OpenFeed, task: InputTask, source: Source, check: Check, prefetched: int, note: str = ""
 ) -> PreparedImplementation:
-    """A feed, checked on images made for it, then timed on the source's."""
+    """A feed, checked on images made for the check, then timed on the source's."""
     handle = FeedHandle(lambda: open_feed(task, source), prefetched)
     return PreparedImplementation(
         lambda: check(open_feed, task), handle.call, note, handle.session, min_calls=1 + 4 * prefetched
@@ -51,7 +51,7 @@ def prepare_feed(
 
 
 def check_windows(open_feed: OpenFeed, task: InputTask) -> float:
-    """Of a feed of padded crops, with CutMix or without."""
+    """The error of a feed of padded crops, with CutMix or without."""
     small, images = replace(task, batch=N // 2, cutmix=False), make_noise_images(task.size)
     with open_feed(small, images) as feed:
         error = window_error(feed, small, images)
@@ -63,14 +63,14 @@ def check_windows(open_feed: OpenFeed, task: InputTask) -> float:
 
 
 def check_boxes(open_feed: OpenFeed, task: InputTask, side: int) -> float:
-    """Of a feed of resized crops from images in memory."""
+    """The error of a feed of resized crops from images in memory."""
     small, images = replace(task, batch=N // 2), make_ruler_images(side)
     with open_feed(small, images) as feed:
         return box_error(feed, small, images)
 
 
 def check_boxes_of_files(open_feed: OpenFeed, task: InputTask, side: int) -> float:
-    """Of a feed of resized crops from JPEG files, a class each."""
+    """The error of a feed of resized crops from JPEG files, each its own class."""
     small, images = replace(task, batch=N // 2), make_ruler_images(side)
     with TemporaryDirectory(prefix="paribus-bench-") as folder:
         for split in ("train", "val"):
@@ -167,25 +167,25 @@ def make_files_case(scope: Scope, root: Path) -> Case:
 
 
 def load_cifar10() -> tuple[ImageArrays, str]:
-    """The real training set from PARIBUS_DATA or ./data, else made-up pixels of its shape; and which it is."""
+    """The real training set from PARIBUS_DATA or ./data, else synthetic pixels of its shape; and which it is."""
     root = Path(os.environ.get("PARIBUS_DATA") or "data")
     if (root / "cifar-10-batches-py").is_dir() and version("torchvision") is not None:
         from torchvision.datasets import CIFAR10
 
-        real = CIFAR10(str(root))  # compares the files' checksums before it unpickles them
+        real = CIFAR10(str(root))  # verifies the files' checksums before it unpickles them
         return ImageArrays(real.data, real.targets, 10), "CIFAR-10"
     pixels = torch.randint(0, 256, (50_000, 32, 32, 3), generator=stream(0, "bench cifar"), dtype=torch.uint8)
     return ImageArrays(pixels.numpy(), [k % 10 for k in range(50_000)], 10), "Made-up pixels in CIFAR-10's shape"
 
 
 def find_image_tree(root: Path | None) -> Path | None:
-    """The folder case's files: what was asked for, or the part of Imagenette that PARIBUS_DATA may hold."""
+    """The files of the folder case: the requested ones, or the part of Imagenette that PARIBUS_DATA may hold."""
     known = Path(os.environ.get("PARIBUS_DATA") or "data") / "imagenette160-sub"
     return root or (known if (known / "train").is_dir() else None)
 
 
 def cases(scope: Scope, root: Path | None) -> Iterator[tuple[str, Callable[[], Case]]]:
-    """Titles, and the cases, which are made when they are called: their images are large."""
+    """Titles, and functions that make the cases: their images are large."""
     yield "CIFAR", partial(make_cifar_case, scope, False)
     if scope.quick:
         return

@@ -1,6 +1,6 @@
-"""Whether a feed delivers what it should: each check reads from the pixels which images, windows and boxes they are.
+"""Checks that a feed delivers what it should: the pixels show which images, windows and boxes they come from.
 
-In a check every image is a class of its own, so a target says which image it belongs to.
+In a check every image is its own class, so a target says which image it belongs to.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ SCALE, RATIO = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
 def make_noise_images(size: int) -> ImageArrays:
-    """N images that no window of another resembles."""
+    """N images, none of which looks like a window of another."""
     pixels = torch.randint(0, 256, (N, size, size, 3), generator=stream(0, "bench noise"), dtype=torch.uint8)
     return ImageArrays(pixels.numpy(), list(range(N)), N)
 
 
 def make_ruler_images(size: int) -> ImageArrays:
-    """N images whose red is the column and whose green is the row, in grey levels; blue tells them apart."""
+    """N images whose red is the column and whose green is the row, in grey levels; blue identifies the image."""
     line = np.arange(size, dtype=np.uint8)
     images = np.empty((N, size, size, 3), dtype=np.uint8)
     images[..., 0], images[..., 1] = line[None, None, :], line[None, :, None]
@@ -56,14 +56,14 @@ def normalise_pixels(pixels: Tensor) -> Tensor:
 
 
 def to_grey_levels(inputs: Tensor) -> Tensor:
-    """Inputs to grey levels, float64, not rounded."""
+    """Inputs to unrounded grey levels, float64."""
     mean, std = (torch.tensor(v, dtype=torch.float64)[:, None, None] for v in (MEAN, STD))
     return (inputs.double() * std + mean) * 255
 
 
 def window_error(feed: Iterator[Pair], task: InputTask, source: ImageArrays) -> float:
-    """The largest |input − normalised pixel| where each input is a window of its padded image, perhaps mirrored; inf
-    if one is not, or if the windows or mirror images are not spread as random ones are."""
+    """The largest |input − normalised pixel| where each input is a window of its padded image, perhaps mirrored; inf if
+    one is not, or if the windows or flips are not spread as random ones are."""
     found = read_epoch(feed, task)
     if found is None:
         return WRONG
@@ -86,9 +86,8 @@ def window_error(feed: Iterator[Pair], task: InputTask, source: ImageArrays) -> 
 
 
 def box_error(feed: Iterator[Pair], task: InputTask, source: ImageArrays) -> float:
-    """The largest deviation in grey levels from a box of the image of rulers, resized; inf if a box lies outside the
-    image, has an area or shape that RandomResizedCrop does not draw, or if the boxes are not spread as random ones
-    are."""
+    """The largest deviation in grey levels from a box of the ruler image, resized; inf if a box lies outside the image,
+    has an area or shape that RandomResizedCrop does not draw, or if the boxes are not spread as random ones are."""
     found = read_epoch(feed, task)
     if found is None:
         return WRONG
@@ -117,17 +116,17 @@ def _fit_box(levels: Tensor) -> tuple[Tensor, float, float, bool]:
     """From a ruler's levels along one axis of an input: what they should be, and start, extent and direction."""
     n = len(levels)
     positions = torch.arange(n, dtype=torch.float64) + 0.5
-    middle = slice(n // 8, n - n // 8)  # the border repeats its last pixel where a small box is enlarged
+    middle = slice(n // 8, n - n // 8)  # where a small box is enlarged, the border repeats its last pixel
     x, y = positions[middle] - positions[middle].mean(), levels[middle] - levels[middle].mean()
     slope = float((x * y).sum() / (x * x).sum())
     start = float(levels[middle].mean() - slope * positions[middle].mean())
     flip, extent = slope < 0, abs(slope) * n
-    first = (start + slope * n if flip else start) + 0.5  # a pixel's level is its centre's place less half
+    first = (start + slope * n if flip else start) + 0.5  # a pixel's level is the position of its centre minus one half
     return (start + slope * positions).clamp(first, first + extent - 1), first, extent, flip
 
 
 def mix_error(feed: Iterator[Pair], task: InputTask, source: ImageArrays) -> float:
-    """`cutmix_error` of batches whose images are not augmented otherwise; inf if nothing is mixed."""
+    """`cutmix_error` of batches whose images are not otherwise augmented; inf if nothing is mixed."""
     found = [(x.cpu(), y.cpu()) for x, y in islice(feed, 4)]
     images = torch.from_numpy(source.images).permute(0, 3, 1, 2)
     worst, is_any_mixed = 0.0, False
@@ -145,7 +144,7 @@ def mix_error(feed: Iterator[Pair], task: InputTask, source: ImageArrays) -> flo
 
 
 def _find_owner(pixels: Tensor, weights: Tensor, images: Tensor) -> int:
-    """Whose image it is that a box of another was pasted into: the one whose pixels are missing in one box."""
+    """Which image a box of another was pasted into: the one whose pixels are missing in exactly one box."""
     candidates = weights.nonzero().flatten().tolist()
     for own in candidates:
         missing = (pixels != images[own]).any(0)

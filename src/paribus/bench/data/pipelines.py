@@ -1,6 +1,6 @@
-"""Training input as its users get it: ours, torchvision's transforms in torch's DataLoader, timm's create_loader.
+"""Training input as users get it: ours, torchvision's transforms in torch's DataLoader, timm's create_loader.
 
-Each is opened for a task on given images and then yields batches (inputs, targets) without end.
+Each is opened for a task on given images and then yields (inputs, targets) batches endlessly.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class ImageTree:
 
 @dataclass(frozen=True)
 class InputTask:
-    """crop: PAD pixels of black around and a window (pad), or a box of random area resized to `size` (resized), with a
-    mirror image half of the time; none: as it is. Then float32, normalised with MEAN and STD, on `device`."""
+    """crop: a window after padding by PAD black pixels (pad), or a box of random area resized to `size` (resized), with
+    a horizontal flip half of the time; none: as it is. Then float32, normalised with MEAN and STD, on `device`."""
 
     crop: Crop
     size: int
@@ -69,7 +69,7 @@ OpenFeed = Callable[[InputTask, Any], AbstractContextManager[Iterator[Pair]]]
 
 
 class ArrayDataset(Dataset[Any]):
-    """What torchvision's CIFAR10 does with its array: an image of PIL's for each index, then the transform."""
+    """Like torchvision's CIFAR10: a PIL image from its array for each index, then the transform."""
 
     def __init__(self, source: ImageArrays, transform: Any = None, pil: bool = True) -> None:
         self.source, self.transform, self.pil = source, transform, pil
@@ -84,7 +84,7 @@ class ArrayDataset(Dataset[Any]):
 
 @dataclass(frozen=True)
 class MixingCollate:
-    """Collates, then mixes, as torchvision's guide has it."""
+    """Collates, then mixes, as in torchvision's guide."""
 
     mixer: Any
 
@@ -94,7 +94,7 @@ class MixingCollate:
 
 @contextmanager
 def paribus_loader(task: InputTask, source: ImageArrays | ImageTree, workers: int = 0) -> Iterator[Iterator[Pair]]:
-    """InMemoryLoader, or the image set in its folder form; CutMix as the transform it is in a recipe."""
+    """InMemoryLoader, or the image set in its folder form; CutMix as the transform of a recipe."""
     place = DeviceContext(task.device, memory_format=torch.channels_last)
     loader: Any
     if isinstance(source, ImageArrays):
@@ -125,7 +125,7 @@ def _iterate_steps(loader: Loader, mix: CutMix | None) -> Iterator[Pair]:
 
 @dataclass(frozen=True)
 class TorchvisionLoader:
-    """Transforms for each image in DataLoader's workers. api: v1 on PIL's images; v2 on tensors."""
+    """Transforms each image in DataLoader's workers. api: v1 on PIL images; v2 on tensors."""
 
     api: Literal["v1", "v2"]
     workers: int
@@ -226,7 +226,7 @@ class TimmLoader:
 
 @contextmanager
 def _worker_warnings_ignored() -> Iterator[None]:
-    """DataLoader warns of more workers than cores; here that is what is being measured."""
+    """DataLoader warns about more workers than cores, which is what is measured here."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -234,7 +234,7 @@ def _worker_warnings_ignored() -> Iterator[None]:
 
 @contextmanager
 def _endless_batches(loader: Any, workers: int, device: torch.device, mix: Any = None) -> Iterator[Iterator[Pair]]:
-    """Batches without end. The workers end with this, so that none works in another's time."""
+    """Endless batches. Its workers stop with this context, so that none runs while others are timed."""
 
     def repeat_epochs() -> Generator[Pair, None, None]:
         while True:
@@ -259,10 +259,10 @@ def _endless_batches(loader: Any, workers: int, device: torch.device, mix: Any =
 
 @dataclass
 class FeedHandle:
-    """The feed that is open now; `call` takes a batch of it."""
+    """The currently open feed; `call` takes a batch from it."""
 
     open: Callable[[], AbstractContextManager[Iterator[Pair]]]
-    prefetched: int  # batches that workers may have ready, thrown away before the clock starts
+    prefetched: int  # batches that workers may have ready, discarded before timing starts
     feed: list[Iterator[Pair]] = field(default_factory=list)
 
     def call(self) -> Pair:
@@ -270,7 +270,7 @@ class FeedHandle:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """The feed, warm: what its workers had made before anybody looked at the clock is used up."""
+        """The feed, warm: what its workers had prefetched before timing starts is used up."""
         with self.open() as feed, contextlib.ExitStack() as stack:
             self.feed.append(feed)
             stack.callback(self.feed.pop)

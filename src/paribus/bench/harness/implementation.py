@@ -1,4 +1,4 @@
-"""The nouns of a comparison: implementations of one thing, what they are checked against, what is asked of them."""
+"""Shared types of a comparison: implementations of one thing, what they are checked against, their speed targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Status = Literal["measured", "wrong", "failed", "not available", "not installed"
 
 
 class Unavailable(Exception):
-    """An implementation cannot be had here, and that is no error: its row says why."""
+    """An implementation is not available here, which is no error: its row says why."""
 
     def __init__(self, status: Status, reason: str = "") -> None:
         super().__init__(reason)
@@ -25,12 +25,12 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True)
 class PreparedImplementation:
-    """An implementation ready to work.
+    """An implementation ready to be timed.
 
     error: how far its result is from the truth, in the case's measure (inf: not of the right kind at all); called once,
     before any timing. call: one unit of work, to be timed. note: what a reader of its time should know.
-    session: entered around each sample, untimed: starts and ends what must not work in another's time. fewest: calls of
-    a sample, where results come in bursts.
+    session: entered around each sample, untimed: starts and stops what must not run while others are timed. min_calls:
+    calls of a sample at the least, where results come in bursts.
     """
 
     error: Callable[[], float]
@@ -44,8 +44,8 @@ class PreparedImplementation:
 class Implementation:
     """One implementation. name: as a user would write it. package: the distribution it comes from.
 
-    prepare: makes it; raises Unavailable, or anything else, which the row will tell. kind: floor is what does less
-    work, as a lower bound; only `public` ones can be the fastest public implementation.
+    prepare: makes it; raises Unavailable, or anything else, which the row will report. kind: floor does less work, as a
+    lower bound; only `public` ones can be the fastest public implementation.
     """
 
     name: str
@@ -69,8 +69,8 @@ class Case:
     """Implementations that do the same work.
 
     title: one within a technique. work: what one call does. truth: what errors are measured against. baseline: the
-    contender whose time is 1; None is the fastest public one. samples: images a call, 0 where a rate means nothing.
-    numbers: properties of the case itself, such as parameters.
+    implementation whose time is 1; None is the fastest public one. samples: images per call, 0 where a rate means
+    nothing. numbers: properties of the case itself, such as parameters.
     """
 
     technique: str
@@ -87,7 +87,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Scope:
-    """Where and how much: quick takes the smallest case of each technique."""
+    """The device, and how much: quick takes the smallest case of each technique."""
 
     device: torch.device
     quick: bool = False
@@ -98,7 +98,7 @@ class Scope:
 
 
 def version(package: str) -> str | None:
-    """Of an installed distribution; None where there is none."""
+    """Of an installed distribution; None if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""A case, measured: every implementation is made and checked, and those that are right are timed in turns."""
+"""Measures a case: every implementation is made and checked, and the correct ones are timed in turns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from paribus.bench.harness.timing import make_clock, peak_bytes, time_interleave
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was found of one implementation. seconds: a call, one of each round. peak: bytes, on CUDA."""
+    """The result for one implementation. seconds: per call, one entry per round. peak: bytes, on CUDA."""
 
     name: str
     package: str
@@ -47,7 +47,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class TargetVerdict:
-    """A target and what was found: `ratio` of the two times, and the middle half of it over the rounds."""
+    """A target and its result: `ratio` of the two times, and the middle half of it over the rounds."""
 
     target: SpeedTarget
     ratio: float | None = None
@@ -101,7 +101,7 @@ class Result:
 
 
 def ratios(row: Measurement, baseline: Measurement) -> list[float]:
-    """Of the two times, round by round: what slows a whole round down cancels."""
+    """Of the two times, round by round: whatever slows down a whole round cancels."""
     return [a / b for a, b in zip(row.seconds, baseline.seconds, strict=True)]
 
 
@@ -114,7 +114,7 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def measure(case: Case, device: torch.device, rounds: int, min_seconds: float) -> Result:
-    """Make, check and time the case's implementations. least: seconds a sample lasts at the least."""
+    """Make, check and time the case's implementations. min_seconds: the shortest duration of a sample."""
     checked = [_prepare_and_check(implementation, case.tolerance) for implementation in case.implementations]
     ready = {row.name: prepared for row, prepared in checked if prepared is not None}
     calls = {name: prepared.call for name, prepared in ready.items()}
@@ -147,9 +147,9 @@ def _prepare_and_check(
             error = float(prepared.error())
     except Unavailable as unavailable:
         return replace(row, status=unavailable.status, note=unavailable.reason), None
-    except Exception as failure:  # somebody else's code, in versions nobody here has seen
+    except Exception as failure:  # other people's code, in versions that were never tested here
         return replace(row, status="failed", note=_format_one_line(failure)), None
-    # a fast path that falls back says so in a warning, and its time is then another thing's
+    # a fast path that falls back says so in a warning, and its time is then that of the fallback
     notes = [prepared.note] if prepared.note else []
     minor = DeprecationWarning | ResourceWarning
     notes += dict.fromkeys(_format_one_line(w.message) for w in caught if not isinstance(w.message, minor))

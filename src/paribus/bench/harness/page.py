@@ -1,4 +1,4 @@
-"""What a bench hands back for its page."""
+"""What a bench returns for its page."""
 
 import sys
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """What a bench found: its page's title, results, and what else the page tells. remarks: paragraphs at the top.
-    tables: of title, text, columns, lines. how: it was measured, where that is not bench/harness/table.py's HOW."""
+    """What a bench found: its page's title, results, and what else the page contains. remarks: paragraphs at the top.
+    tables: of title, text, columns, lines. methodology: how it was measured, if not as METHODOLOGY in
+    bench/harness/table.py says."""
 
     title: str
     results: "Sequence[Result]"

@@ -66,8 +66,7 @@ def _measurement_to_dict(result: Result, row: Measurement) -> dict[str, Any]:
 
 
 def format_page(data: Mapping[str, Any], title: str = "The techniques beside their public implementations") -> str:
-    """The page of what `results_to_dict` gave; what it has in `remarks` and `tables` (title, text, columns, lines) as
-    well."""
+    """The page for the data of `results_to_dict`, with its `remarks` and `tables` (title, text, columns, lines)."""
     parts = [f"# {title}", _format_environment(data), *data.get("remarks", ()), data.get("how") or METHODOLOGY]
     for case in data["cases"]:
         parts += [f"## {case['title']}", f"{case['work']} Error: {case['truth']}; at most {case['tolerance']:g}."]
@@ -87,7 +86,7 @@ def _format_environment(data: Mapping[str, Any]) -> str:
 
 
 def format_rows_table(case: Mapping[str, Any]) -> str:
-    """One case's implementations; columns that nobody fills are left out."""
+    """One case's implementations; empty columns are left out."""
     titles = ["implementation", "version", "error", "time", "middle half", "ratio", "images/s", "peak MiB", "note"]
     lines = [_format_cells(row, case["samples"]) for row in case["rows"]]
     used_columns = [i for i in range(len(titles)) if any(line[i] for line in lines)]

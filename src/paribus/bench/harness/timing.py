@@ -1,4 +1,4 @@
-"""From callables to samples of their time, taken in turns so that whatever else the machine does falls on all alike."""
+"""Times callables in turns, so that whatever else the machine does affects all of them alike."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from paribus.core.streams import stream
 
 Call = Callable[[], object]
 Session = Callable[[], AbstractContextManager[object]]
-Clock = Callable[[Call, int], float]  # seconds that so many calls in a row take
+Clock = Callable[[Call, int], float]  # seconds for this many calls in a row
 
 WARM_UP = 2
 MAX_CALLS = 1000
 
 
 def host_clock(call: Call, times: int) -> float:
-    """Wall time, for work that is done when the call returns."""
+    """Wall-clock time, for work that is done when the call returns."""
     start = time.perf_counter()
     for _ in range(times):
         call()
@@ -29,7 +29,8 @@ def host_clock(call: Call, times: int) -> float:
 
 
 def cuda_clock(device: torch.device) -> Clock:
-    """Time between two events on the device's stream. It includes the host's share where the device waits for that."""
+    """Time between two events on the device's stream. It includes the host's time where the device waits for the
+    host."""
 
     def clock(call: Call, times: int) -> float:
         with torch.cuda.device(device):
@@ -56,11 +57,11 @@ def time_interleaved(
     min_seconds: float,
     sessions: Mapping[str, tuple[Session, int]] | None = None,
 ) -> dict[str, tuple[float, ...]]:
-    """Seconds a call, one sample of each callable in each round; entry r of all of them is from round r.
+    """Seconds per call, one sample of each callable in each round; entry r of all of them is from round r.
 
-    The order is another in every round, so that nobody always runs in the same one's wake. A sample is as many calls as
-    last `least` seconds, found after warm-up. Garbage is collected before the first round, not between. sessions: what
-    is entered around a callable's samples, and how many calls they have at the least.
+    The order changes every round, so that none always runs after the same one. A sample is as many calls as last
+    `min_seconds`, found after warm-up. Garbage is collected before the first round, not between rounds. sessions: a
+    context entered around a callable's samples, and their minimum number of calls.
     """
     default_session: tuple[Session, int] = (nullcontext, 1)
     session = {name: (sessions or {}).get(name, default_session) for name in calls}
@@ -99,7 +100,7 @@ def _garbage_collection_disabled() -> Iterator[None]:
 
 
 def peak_bytes(call: Call, device: torch.device) -> int | None:
-    """Device memory that one call needs at its peak, beyond what is allocated before it; None off CUDA."""
+    """Peak device memory of one call beyond what is allocated before it; None without CUDA."""
     if device.type != "cuda":
         return None
     torch.cuda.synchronize(device)

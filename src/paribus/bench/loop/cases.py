@@ -1,7 +1,7 @@
-"""The training loop beside the bare step of the same network: how much of the machine's rate the loop leaves.
+"""The training loop against the bare step of the same network: how much of its rate the loop keeps.
 
-The loop is the real one, with its loader and its record. Between slices of its steps, where it asks for the next batch,
-the bare step has a slice of its own: so both see the same machine, and neither is touched for the purpose.
+The loop is the real one, with its loader and its log. Between slices of its steps, where it requests the next batch,
+the bare step is timed for a slice of its own: so both see the same machine, and neither is modified.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from paribus.engine.stop import StopRequest
 
 LOOP, BARE, MIXING = "paribus.engine.loop.train", "the bare step", "CutMix"
 CHECKED_STEPS = 2
-TOLERANCE = 0.02  # relative, of the weights' move; on a CPU without compile the two are equal bit for bit
+TOLERANCE = 0.02  # relative, of the weights' change; on a CPU without compile the two are bit-exact
 WARM_UP = 2  # slices
 MAX_STEPS = 500  # of a slice
 
 
 @dataclass(frozen=True)
 class PlainTraining:
-    """What a person writes without a library: `model` as it is called (perhaps compiled), its optimizer, one step."""
+    """A training step without a library: `model` as it is called (perhaps compiled), its optimizer, one step."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -53,10 +53,10 @@ class PlainTraining:
 
 @dataclass(frozen=True)
 class Training:
-    """Made anew for each measurement, for runs of `run(folder).total` steps.
+    """Built anew for each measurement, for runs of `run(folder).total` steps.
 
-    loader: as `paribus train` uses it. data: the loader that it was made from, for the check. weights: of the method's
-    network. plain: the same network with the same weights, in plain PyTorch. schedule: of the learning rate.
+    loader: as `paribus train` uses it. data: the loader that it wraps, for the check. weights: of the method's network.
+    plain: the same network with the same weights, in plain PyTorch. schedule: of the learning rate.
     """
 
     run: Callable[[Path], Run]
@@ -72,19 +72,19 @@ class Training:
 
 @dataclass(frozen=True)
 class Subject:
-    """A recipe to be measured. make: for so many steps, its parts timed by these stages or not at all."""
+    """A recipe to be measured. make: takes the number of steps, and the timer of its parts or None."""
 
     title: str
     description: str
     batch: int
     device: torch.device
-    at_least: float  # of the bare step's rate; from 0.99 on, the net is large enough for CutMix's target too
+    at_least: float  # of the bare step's rate; from 0.99, the net is large enough for CutMix's target too
     make: Callable[[int, StageTimer | None], Training]
 
 
 @dataclass(frozen=True)
 class LoopTiming:
-    """Seconds a step, one entry a round. parts: likewise, of the watched parts; empty if nothing watched."""
+    """Seconds per step, one entry per round. parts: the same for the timed parts; empty if they are not timed."""
 
     loop: tuple[float, ...]
     bare: tuple[float, ...]
@@ -92,7 +92,7 @@ class LoopTiming:
 
 
 def measure_difference(subject: Subject) -> float:
-    """How far the loop moves the weights from where the same steps, written out plainly, move them; relative."""
+    """The relative difference between the loop's change of the weights and that of the same steps in plain PyTorch."""
     training = subject.make(CHECKED_STEPS, None)
     start = [w.detach().clone() for w in training.weights()]
     lrs = [group["lr"] for group in training.plain.optimizer.param_groups]
@@ -118,7 +118,7 @@ def _run_training(training: Training, folder: Path, loader: Loader) -> None:
 
 
 class InterleavingLoader:
-    """A loader that lets the bare step have its turn before every slice of `size` steps, and keeps the times."""
+    """A loader that runs the bare step before every slice of `size` steps, and records the times."""
 
     def __init__(self, loader: Loader, bare: Call, size: int, device: torch.device, stages: StageTimer | None) -> None:
         self._loader, self._bare, self._size, self._stages = loader, bare, size, stages
@@ -144,9 +144,9 @@ class InterleavingLoader:
 
 
 def time_loop(subject: Subject, rounds: int, min_seconds: float, watched: bool = False) -> LoopTiming:
-    """Train, with turns of the bare step, for so many rounds of slices that last `least` seconds or more.
+    """Train, in turns with the bare step, for `rounds` rounds of slices that last `min_seconds` or more.
 
-    watched: also tell where the loop's time goes, which costs a little, and on CUDA all overlap.
+    watched: also time the loop's parts, which costs a little time, and on CUDA all overlap.
     """
     size = _choose_slice_steps(subject, min_seconds)
     training = subject.make((WARM_UP + rounds) * size + 1, StageTimer(subject.device) if watched else None)
@@ -164,7 +164,7 @@ def time_loop(subject: Subject, rounds: int, min_seconds: float, watched: bool =
 
 
 def _choose_slice_steps(subject: Subject, min_seconds: float) -> int:
-    """Steps that last so long; where there are many, a multiple of the log's cadence: each slice has as many lines."""
+    """Steps that last `min_seconds`; if many, a multiple of the log interval, so that each slice logs as many lines."""
     training = subject.make(1, None)
     batch = training.data.batch(0)
     clock = make_clock(subject.device)
@@ -175,7 +175,7 @@ def _choose_slice_steps(subject: Subject, min_seconds: float) -> int:
 
 
 def measure_loop(subject: Subject, rounds: int, min_seconds: float) -> Result:
-    """The loop and the bare step as rows of a case; a loop that does not train as the plain steps do is not timed."""
+    """The loop and the bare step as rows of a case; a loop that does not train like the plain steps is not timed."""
     case = Case(
         "loop",
         subject.title,
@@ -206,7 +206,7 @@ def measure_loop(subject: Subject, rounds: int, min_seconds: float) -> Result:
 
 
 def build_mixing_result(subject: Subject, timing: LoopTiming) -> Result:
-    """CutMix's own time, of the watched transforms, beside the bare step's."""
+    """CutMix's own time, from the timed transforms, beside the bare step's."""
     case = Case(
         "cutmix",
         f"CutMix's own time in the loop, {subject.title}",
@@ -228,7 +228,7 @@ def build_mixing_result(subject: Subject, timing: LoopTiming) -> Result:
 
 
 def compute_shares(timing: LoopTiming) -> dict[str, float]:
-    """Median seconds a step in each part, in what is left over, and in all."""
+    """Median seconds per step in each part, in the rest, and in total."""
     parts = {part: statistics.median(seconds) for part, seconds in timing.parts.items()}
     whole = statistics.median(timing.loop)
     rest = statistics.median(w - sum(each) for w, *each in zip(timing.loop, *timing.parts.values(), strict=True))

@@ -1,4 +1,4 @@
-"""`paribus bench loop`: recipes made ready for paribus.bench.loop.cases, and its tables."""
+"""`paribus bench loop`: recipes prepared for paribus.bench.loop.cases, and its tables."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -33,7 +33,7 @@ from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.tracking.events import Events
 
-# title, overrides, share of the bare rate that the loop should reach, seconds of a slice
+# title, overrides, fraction of the bare rate that the loop should reach, seconds per slice
 SMALLEST = ("convnet_tiny, 12 px, batch 32", ("experiment=smoke", "every.log=50ba"), 0.95, 0.3)
 RESNET18 = ("ResNet-18, 32 px, batch 128", ("experiment=cifar10_resnet18", "every.log=50ba"), 0.99, 1.0)
 MADE_UP = ("data=synthetic", "data.size=32", "data.n=4096", "data.pad=4", "data.flip=true")
@@ -70,7 +70,7 @@ PART_WORDS = (
 def make_subject(
     title: str, overrides: tuple[str, ...], at_least: float, device: torch.device, data: DataSets
 ) -> Subject:
-    """The recipe of these overrides on data that is loaded already."""
+    """The recipe of these overrides on data that is already loaded."""
     recipe = _compose_recipe(overrides)
 
     def make(steps: int, stages: StageTimer | None) -> Training:
@@ -86,7 +86,7 @@ def _compose_recipe(overrides: tuple[str, ...]) -> Recipe:
 
 
 def build_training(recipe: Recipe, data: DataSets, device: torch.device, stages: StageTimer | None) -> Training:
-    """Everything made anew, as `paribus train` makes it, and the same network once more for the plain step."""
+    """Everything built anew, as `paribus train` does, and the same network once more for the plain step."""
     place = make_device_context(recipe, device, World())
     raw = data.loader(recipe.batch_size, recipe.seed)
     method = build_method(recipe if stages is None else with_timed_parts(recipe, stages), data, place)
@@ -128,7 +128,7 @@ def with_timed_parts(recipe: Recipe, stages: StageTimer) -> Recipe:
 
 
 def load_data(overrides: tuple[str, ...], device: torch.device) -> tuple[tuple[str, ...], DataSets]:
-    """The overrides with CIFAR-10 where PARIBUS_DATA has it, else with made-up pixels of its size; and the data."""
+    """The overrides with CIFAR-10 if PARIBUS_DATA has it, else with synthetic pixels of its size; and the data."""
     cifar_folder = Path(os.environ.get("PARIBUS_DATA") or "data") / "cifar-10-batches-py"
     if "experiment=smoke" not in overrides and not cifar_folder.is_dir():
         overrides = (*overrides, *MADE_UP)

@@ -1,6 +1,6 @@
-"""Where a step's time goes: the parts of a training, each wrapped so that its seconds are added up.
+"""Where a step's time goes: the parts of training, each wrapped so that its seconds are summed.
 
-Each wrapper fills the slot of what it wraps, so the loop and the method are the ones that train; they are not touched.
+Each wrapper fills the slot of what it wraps, so the loop and the method are the real ones, unmodified.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PARTS = ("data", "transforms", "forward", "backward", "optimizer", "record")
 
 
 class StageTimer:
-    """Seconds in each part. On CUDA every part ends with the device idle, so nothing overlaps while this watches."""
+    """Seconds in each part. On CUDA every part ends with a synchronisation, so nothing overlaps while it is timed."""
 
     def __init__(self, device: torch.device) -> None:
         self._cuda = device.type == "cuda"
@@ -45,8 +45,8 @@ class StageTimer:
         return time.perf_counter()
 
     def pop_seconds(self) -> dict[str, float]:
-        """Seconds in each of PARTS since this was last asked. What is in the update and neither forward nor optimizer
-        is backward, with the clearing of gradients."""
+        """Seconds in each of PARTS since the last call. What is in the update but neither forward nor optimizer is
+        backward, with the clearing of gradients."""
         found, self._seconds = self._seconds, {}
         found["backward"] = found.pop("update", 0.0) - found.get("forward", 0.0) - found.get("optimizer", 0.0)
         return {part: found.get(part, 0.0) for part in PARTS}

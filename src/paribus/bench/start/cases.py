@@ -1,4 +1,4 @@
-"""How long it takes to get going: whole processes started afresh, and the phases up to the first step."""
+"""Start-up time: whole fresh processes, and the phases up to the first step."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import torch
 from paribus.bench.harness.implementation import Case, Implementation, PreparedImplementation, version
 from paribus.bench.harness.measure import Measurement, Result
 
-BASELINE = "import torch"  # what everything that trains has to wait for
+BASELINE = "import torch"  # what every training process has to wait for
 
 
 @dataclass(frozen=True)
 class ProcessCommand:
-    """Arguments of this Python, and what its standard output has to hold."""
+    """Arguments of this Python, and what its standard output must contain."""
 
     name: str
     package: str
@@ -28,7 +28,7 @@ class ProcessCommand:
     expected_output: str = ""
 
     def run(self) -> str:
-        """Raises RuntimeError with the last line of its complaint if it fails."""
+        """Raises RuntimeError with the last line of its standard error if it fails."""
         done = subprocess.run(
             [sys.executable, *self.arguments], env=build_environment(), capture_output=True, text=True, check=False
         )
@@ -41,7 +41,7 @@ class ProcessCommand:
 
 
 def build_environment() -> Mapping[str, str]:
-    """This process's, with the paribus that runs here and no W&B."""
+    """This process's environment, with the paribus that runs here and without W&B."""
     source = Path(__file__).parents[3]
     known = os.environ.get("PYTHONPATH")
     path = f"{source}{os.pathsep}{known}" if known else str(source)
@@ -61,7 +61,7 @@ COMMANDS: tuple[ProcessCommand, ...] = (
 
 
 def make_process_case(chosen: Sequence[ProcessCommand] = COMMANDS) -> Case:
-    """Whole processes, from the call to the exit."""
+    """Whole processes, from call to exit."""
 
     def make_implementation(command: ProcessCommand) -> Implementation:
         kind = "ours" if command.package == "paribus" else "public"
@@ -81,7 +81,7 @@ def make_process_case(chosen: Sequence[ProcessCommand] = COMMANDS) -> Case:
 
 
 def measure_phases(overrides: Sequence[str], device: torch.device, rounds: int, log: Callable[[str], None]) -> Result:
-    """Of the start of a training in fresh processes: rows are phases in their order, and the whole."""
+    """The start of training in fresh processes: rows are the phases in order, and the total."""
     code = f"from paribus.bench.start.first_step import first_step; first_step({list(overrides)!r}, {str(device)!r})"
     command = ProcessCommand("first step", "paribus", ("-c", code))
     found: list[dict[str, float]] = []

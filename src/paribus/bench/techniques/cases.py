@@ -1,4 +1,4 @@
-"""Which comparisons there are for each technique, and running them."""
+"""The comparisons of each technique, and running them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CASES: dict[str, Callable[[Scope], Iterator[Case]]] = {
 
 @dataclass(frozen=True)
 class Effort:
-    """rounds: samples of each implementation. least: seconds a sample lasts at the least."""
+    """rounds: samples of each implementation. min_seconds: the shortest duration of a sample."""
 
     rounds: int
     min_seconds: float
@@ -32,13 +32,13 @@ QUICK, FULL = Effort(5, 0.01), Effort(15, 0.02)
 
 
 def run(names: Sequence[str], scope: Scope, effort: Effort, log: Callable[[str], None]) -> list[Result]:
-    """All comparisons of these techniques, one after the other; `tell` is given a line before each."""
+    """All comparisons of these techniques, one after the other; `log` is called with a line before each."""
     results: list[Result] = []
     for name in names:
         try:
             for case in CASES[name](scope):
                 log(case.title)
                 results.append(measure(case, scope.device, effort.rounds, effort.min_seconds))
-        except Unavailable as unavailable:  # no case can be made, e.g. no timm to take ResNet-18's shapes from
+        except Unavailable as unavailable:  # no case can be made, e.g. without timm for ResNet-18's shapes
             log(f"{name}: left out, what it needs is {unavailable.status}")
     return results

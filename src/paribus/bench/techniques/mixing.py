@@ -1,8 +1,8 @@
 """CutMix and Mixup beside timm's Mixup and torchvision's transforms.
 
-Everybody draws boxes and shares with a generator of their own, so the check does not force a draw: it reads partner and
-share of each sample from the targets (in the check every sample is a class of its own) and asks whether the pixels are
-what these say.
+Each implementation draws boxes and shares with its own generator, so the check does not force a draw: it reads partner
+and share of each sample from the targets (in the check every sample is its own class) and checks whether the pixels
+agree with them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ TOLERANCE = 1e-5
 
 
 def read_pairing(weights: Tensor) -> tuple[Tensor, Tensor]:
-    """(n, n) targets of samples that are each their own class, to partners (n,) and the own shares (n,)."""
+    """(n, n) targets of samples that are each their own class, to partners (n,) and own shares (n,)."""
     own = weights.diagonal()
     others = weights - torch.diag(own)
     partners = torch.where(others.amax(1) > 0, others.argmax(1), torch.arange(len(weights), device=weights.device))
@@ -81,7 +81,7 @@ def _are_one_run(line: Tensor) -> Tensor:
 
 
 def _paribus_mixer(technique: Technique, **rule: str) -> Callable[[int], Mixer]:
-    """rule: in what it should do as another library; Unavailable where this version of paribus cannot."""
+    """rule: options that make it do as another library; Unavailable if this version of paribus lacks them."""
     mix: Callable[..., tuple[Tensor, Tensor]] = getattr(paribus, technique)
 
     def make(classes: int) -> Mixer:
@@ -115,7 +115,7 @@ def _torchvision_mixer(technique: Technique) -> Callable[[int], Mixer]:
     return make
 
 
-RULES: dict[Technique, dict[str, dict[str, str]]] = {  # the peers' rules as arguments of ours
+RULES: dict[Technique, dict[str, dict[str, str]]] = {  # the other libraries' rules as arguments of ours
     "cutmix": {"timm's rule": {"box": "timm", "partner": "flip"}, "torchvision's rule": {"partner": "roll"}},
     "mixup": {},
 }
@@ -129,7 +129,7 @@ PEERS: dict[Technique, tuple[str, str]] = {
 def prepare_mixer(
     technique: Technique, make: Callable[[int], Mixer], x: Tensor, classes: int, note: str = ""
 ) -> PreparedImplementation:
-    """A mixer on its own copy of the images."""
+    """A mixer with its own copy of the images."""
     mix, images = make(classes), x.clone(memory_format=torch.preserve_format)
     labels = torch.randint(classes, (len(x),), generator=stream(0, "bench labels")).to(x.device)
 

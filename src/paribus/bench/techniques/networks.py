@@ -1,4 +1,4 @@
-"""ReXNet and PiT beside timm's networks of the same weights: forward and backward of a training step."""
+"""ReXNet and PiT beside timm's networks with the same weights: forward and backward of a training step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TOLERANCE = 1e-4  # relative, of logits and of the gradient of all parameters to
 
 @dataclass(frozen=True)
 class Network:
-    """One published network, ours and timm's, for images of `size` pixels a side; `arguments` leave dropout out."""
+    """One published network, ours and timm's, for images of `size` pixels a side; `arguments` switch dropout off."""
 
     technique: str
     title: str
@@ -40,12 +40,12 @@ class Network:
     timm: str
     size: int
     batch: int
-    cuda_batch: int = 128  # images a batch there
+    cuda_batch: int = 128  # batch size on CUDA
 
 
 @dataclass(frozen=True)
 class NetworkProblem:
-    """The images, and timm's network on them, whose weights ours take and whose results are the truth."""
+    """The images, and timm's network, whose weights ours takes and whose results are the reference."""
 
     network: Network
     scope: Scope
@@ -89,7 +89,7 @@ class NetworkProblem:
         return found
 
     def backward(self, model: nn.Module, mixed_precision: bool = False) -> None:
-        """One training step's forward and backward; gradients are made anew."""
+        """One training step's forward and backward; gradients are computed anew."""
         for p in model.parameters():
             p.grad = None
         with torch.autocast(self.scope.device.type, torch.bfloat16, enabled=mixed_precision):
@@ -98,7 +98,7 @@ class NetworkProblem:
 
 
 def make_paribus_network(network: Network) -> nn.Module:
-    """Raises Unavailable where this version of paribus cannot make it."""
+    """Raises Unavailable if this version of paribus cannot make it."""
     try:
         return network.ours(**network.arguments)
     except TypeError as refusal:
@@ -120,7 +120,7 @@ def prepare_network(problem: NetworkProblem, ours: bool) -> PreparedImplementati
 
     def error() -> float:
         logits, gradient = problem.truth
-        checked = copy.deepcopy(model)  # a training step moves BatchNorm's statistics
+        checked = copy.deepcopy(model)  # a training step changes BatchNorm's statistics
         logits_error = relative_error(problem.logits(checked), logits)
         problem.backward(checked)
         wanted = copy.deepcopy(checked)
@@ -140,7 +140,7 @@ def _flatten(tensors: Iterator[Tensor | None]) -> Tensor:
 
 
 def count_cost(network: Network) -> dict[str, int]:
-    """Parameters, and MACs of one image; nothing for a network that cannot be made here."""
+    """Parameters, and MACs of one image; empty for a network that cannot be made here."""
     try:
         with torch.device("meta"):
             meta_model = make_paribus_network(network)

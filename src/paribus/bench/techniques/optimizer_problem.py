@@ -1,4 +1,4 @@
-"""What all implementations of an optimizer are given: weights, gradients, and one regime of the projection."""
+"""The inputs of all implementations of an optimizer: weights, gradients, and one regime of the projection."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHECKED_STEPS = 2
 
 
 def gradient(regime: Regime, weight: Tensor, noise: Tensor) -> Tensor:
-    """Noise that is at right angles to each row w[k], or that has as much along the row as across it."""
+    """Noise that is orthogonal to each row w[k], or that is as large along the row as across it."""
     if weight.ndim < 2:
         return noise
     w, n = weight.flatten(1), noise.flatten(1)
@@ -31,14 +31,14 @@ def gradient(regime: Regime, weight: Tensor, noise: Tensor) -> Tensor:
     if regime == "no tensor projected":
         return (n + w / lengths * n.norm(dim=1, keepdim=True)).view_as(weight)
     unit = w / lengths
-    for _ in range(2):  # once leaves float32's rounding of a large part along the row
+    for _ in range(2):  # one pass leaves float32's rounding error of a large part along the row
         n = n - unit * (unit * n).sum(1, keepdim=True)
     return n.view_as(weight)
 
 
 @dataclass(frozen=True)
 class OptimizerProblem:
-    """Read only, though its parts are made when they are first needed."""
+    """Read-only, though its parts are made on first use."""
 
     shapes: Shapes
     regime: Regime
@@ -53,7 +53,7 @@ class OptimizerProblem:
 
     @cached_property
     def noises(self) -> list[list[Tensor]]:
-        """One a step and tensor, of about the size of gradients."""
+        """One per step and tensor, about as large as gradients."""
         return [[1e-3 * self._draw(f"noise {k}", i, s) for i, s in self._indexed_shapes] for k in range(CHECKED_STEPS)]
 
     @property
@@ -64,11 +64,11 @@ class OptimizerProblem:
         return torch.randn(shape, generator=stream(0, "bench", name, i)).to(self.device)
 
     def gradients(self, weights: Sequence[Tensor], k: int) -> list[Tensor]:
-        """Of step k, at these weights: the regime is kept whatever the weights have become."""
+        """The gradients of step k at these weights: the regime holds whatever the weights have become."""
         return [gradient(self.regime, w, n) for w, n in zip(weights, self.noises[k], strict=True)]
 
     def expected_moves(self, step: Step) -> list[Tensor]:
-        """How far each weight should be from its start after the checked steps, in float64."""
+        """The expected change of each weight over the checked steps, in float64."""
         weights = [w.double() for w in self.weights]
         states: list[dict[str, Tensor]] = [{} for _ in weights]
         for k in range(CHECKED_STEPS):

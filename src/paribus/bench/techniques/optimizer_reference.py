@@ -1,7 +1,7 @@
-"""AdamP and SGDP written down once more, straight from the paper and the authors' order of operations.
+"""AdamP and SGDP written once more, straight from the paper and the authors' order of operations.
 
 The bench checks every implementation against this, ours included, so it shares no line with `paribus.techniques`. In
-float64, one tensor at a time, with a branch on the value: slow and plain on purpose.
+float64, one tensor at a time, with data-dependent branches: slow and plain on purpose.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """What all implementations are given. momentum and nesterov are SGDP's, betas AdamP's."""
+    """The settings of all implementations. momentum is SGDP's (with Nesterov), betas are AdamP's."""
 
     lr: float
     weight_decay: float
@@ -40,7 +40,7 @@ def find_passing_view(weight: Tensor, gradient: Tensor, settings: OptimizerSetti
 def project_update(
     update: Tensor, weight: Tensor, gradient: Tensor, settings: OptimizerSettings
 ) -> tuple[Tensor, float]:
-    """The update without its part along the weight, and the factor on weight decay."""
+    """The update without its component along the weight, and the factor on weight decay."""
     rows = find_passing_view(weight, gradient, settings)
     if rows is None:
         return update, 1.0

@@ -1,8 +1,8 @@
-"""AdamP and SGDP beside the authors' package, timm's copies, and torch's AdamW and SGD as the floor.
+"""AdamP and SGDP beside the authors' package, timm's copies, and torch's AdamW and SGD as the lower bound.
 
-On the tensors of whole networks, in both regimes of the projection. Each implementation makes two steps from the same
-weights and is compared with the rule in float64; then the very same object is timed at a learning rate so small that
-the weights stay what they are, and with them the regime.
+On the tensors of whole networks, in both regimes of the projection. Each implementation takes two steps from the same
+weights and is compared with the rule in float64; then the same object is timed at a learning rate so small that the
+weights do not change, nor does the regime.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ NETWORKS: dict[str, Callable[[], Shapes]] = {"ResNet-18": resnet18, "PiT-S": pit
 def prepare_optimizer(
     problem: OptimizerProblem, make: MakeOptimizer, wanted: Callable[[], list[Tensor]]
 ) -> PreparedImplementation:
-    """An optimizer on its own copy of the weights, to be checked and then timed."""
+    """An optimizer with its own copy of the weights, to be checked and then timed."""
     parameters = [nn.Parameter(w.clone()) for w in problem.weights]
     optimizer = make(parameters)
 
@@ -104,7 +104,7 @@ def _freeze_weights(
 def _paribus_optimizer(
     make: Callable[..., torch.optim.Optimizer], options: dict[str, Any], **switch: bool
 ) -> MakeOptimizer:
-    """One of our paths; Unavailable where this version of paribus does not have it."""
+    """One of our forms; Unavailable if this version of paribus does not have it."""
 
     def make_optimizer(parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
         try:

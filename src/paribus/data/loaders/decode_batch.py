@@ -1,8 +1,8 @@
-"""From files to uint8 pixels of one size: what a data worker does for a batch, and nothing else.
+"""Decodes files to uint8 pixels of one size: the work of a data worker for a batch.
 
-Each maker is picklable and gives, for an index, pixels that depend on that index alone. Draws belong to samples, so a
-training image is cropped as the packed pixels of the same image would be, and the bits agree where those are the bits
-the decoder gave.
+Each decoder is picklable and returns, for an index, pixels that depend on that index alone. Random numbers belong to
+samples, so a training image is cropped as its packed pixels would be, bit-exact where the pack stores the pixels as the
+decoder gave them.
 """
 
 import traceback
@@ -53,8 +53,8 @@ class Samples:
 class DecodedBatch(NamedTuple):
     """pixels: (b, size, size, 3) uint8. rows: (b,) int64, which of the samples they are.
 
-    bad: a line for each image that did not decode, where that is to be borne. failed: the line where it is not, and
-    trace, where it came from; then the pixels mean nothing.
+    warnings: a line for each image that did not decode, if that is tolerated. error: the line if it is not, and trace,
+    its traceback; then the pixels mean nothing.
     """
 
     pixels: Tensor
@@ -71,10 +71,11 @@ class DecodedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainDecoder:
-    """Crops for the training steps. first, last: the places of the global batch that are made for a step.
+    """Crops for the training steps. first, last: the positions of the global batch that are made for a step.
 
-    stand_in: an image that does not decode is replaced by the next sound one of its class in listing order, which is
-    cropped by the numbers of the one it replaces, so nothing else in the batch changes; else the batch fails.
+    replace_undecodable: an image that does not decode is replaced by the next one of its class that does, in listing
+    order, cropped with the random numbers of the one it replaces, so nothing else in the batch changes; else the batch
+    fails.
     """
 
     samples: Samples
@@ -89,7 +90,7 @@ class TrainDecoder:
         return self.at(index, torch.arange(self.first, self.last), is_wanted)
 
     def at(self, step: int, positions: Tensor, is_wanted: Callable[[], bool]) -> DecodedBatch:
-        """The samples at these places (CPU) of a step's global batch."""
+        """The samples at these positions (CPU) of a step's global batch."""
         epoch, rows, copies = self.batch_index.samples_at(step, positions)
         ids = self.samples.ids[rows]
         crop = self.input_spec.crop
@@ -122,7 +123,7 @@ class TrainDecoder:
                     image = source.image(other)
                 except BadImage:
                     continue
-                bad.append(f"{error}; {source.image_name(other)} stands in for it")
+                bad.append(f"{error}; replaced by {source.image_name(other)}")
                 return image
             raise BadImage(f"{error}; no other image of its class decodes either") from error
 
@@ -138,7 +139,7 @@ class TrainDecoder:
 class EvalDecoder:
     """Pieces of evaluation batches: index k · pieces + j is piece j of batch k, so that all workers share a batch.
 
-    An image that does not decode is left out where that is to be borne (`skip`).
+    With `skip`, an image that does not decode is left out.
     """
 
     samples: Samples
@@ -173,7 +174,7 @@ class EvalDecoder:
 
 
 def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRandom, flip: bool, out: Tensor) -> None:
-    """Each RGB image's box, resized and, where that is drawn, mirrored, into out (b, size, size, 3) uint8."""
+    """Each RGB image's box, resized and flipped if so drawn, into out (b, size, size, 3) uint8."""
     widths, heights = torch.tensor([image.size for image in images]).unbind(1)
     boxes = crop.boxes(draws, heights, widths)
     if (native := kernels.load_kernels()) is not None:
@@ -197,7 +198,7 @@ def _crop_images_natively(
     boxes: Tensor,
     out: Tensor,
 ) -> None:
-    """The kernel of pixels.c, which gives Pillow's bits in about half the time and mirrors at no cost."""
+    """The kernel of inputs.c, bit-exact with Pillow in about half the time, with the flip at no cost."""
     ids = unique_sample_ids(draws.ids, draws.copies).contiguous()
     key = key64(draws.seed, "augment.flip", draws.epoch)
     for k, image in enumerate(images):
@@ -214,7 +215,7 @@ def _crop_images_natively(
             out_height=crop.size,
             out_width=crop.size,
             key=key,
-            flip=1 if flip else 0,  # the number of its draw
+            flip=1 if flip else 0,  # which of its random numbers
             support=int(SUPPORT[crop.interpolation]),
             threads=1,
         )
@@ -225,9 +226,9 @@ def _crop_images_natively(
 def resize_center_crop(
     image: Image.Image, size: int, ratio: float, interpolation: Interpolation
 ) -> "np.ndarray[Any, Any]":
-    """The middle size×size pixels, (size, size, 3) uint8, of the image with its shorter side at round(size / ratio).
+    """The centre size×size crop, (size, size, 3) uint8, of the image with its shorter side at round(size / ratio).
 
-    What torchvision's Resize and CenterCrop make of a PIL image: the longer side is rounded down, the margin to even.
+    As torchvision's Resize and CenterCrop for a PIL image: the longer side is rounded down, the margin half to even.
     """
     shorter = round(size / ratio)
     width, height = image.size

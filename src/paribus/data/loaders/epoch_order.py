@@ -1,4 +1,4 @@
-"""Which samples the batch of a step holds: the one rule, for sets in memory and sets that are decoded in every step."""
+"""Which samples the batch of a step holds: one rule for datasets in memory and for those decoded in every step."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +12,12 @@ from paribus.core.streams import stream
 
 
 def epoch_order(n: int, seed: int, epoch: int, repeats: int = 1) -> tuple[Tensor, Tensor | None]:
-    """The n places of an epoch: rows (n,) int64 of the training set, and which copy of its sample each one is, or None
-    where none is repeated.
+    """The n positions of an epoch: rows (n,) int64 of the training set, and which copy of its sample each one is, or
+    None if none is repeated.
 
     A fresh permutation each epoch. With repeats > 1 (repeated augmentation: Hoffer et al. 2019, as in DeiT) each sample
-    stands `repeats` times in a row, each time augmented anew; an epoch keeps its n places, so it holds n / repeats of
-    the samples. Copies at the end of a batch may go on in the next one, as in DeiT's sampler.
+    appears `repeats` times in a row, each time augmented anew; an epoch keeps its n positions, so it holds n / repeats
+    of the samples. Copies of a sample may continue in the next batch, as in DeiT's sampler.
     """
     rows = torch.randperm(n, generator=stream(seed, "order", epoch))
     if repeats == 1:
@@ -28,8 +28,8 @@ def epoch_order(n: int, seed: int, epoch: int, repeats: int = 1) -> tuple[Tensor
 
 @dataclass(frozen=True)
 class BatchIndex:
-    """From a step to the samples of its global batch: each epoch's order, cut into whole batches. What does not fill a
-    batch is left out of that epoch.
+    """Maps a step to the samples of its global batch: each epoch's order, cut into full batches. An incomplete last
+    batch is dropped.
 
     n: training samples. batch_size: of the global batch, of which each of `world` processes makes an equal share.
     Raises ConfigError if the batch is larger than the set, or has no equal shares.
@@ -64,11 +64,11 @@ class BatchIndex:
         return epoch, k * self.batch_size
 
     def order(self, epoch: int) -> tuple[Tensor, Tensor | None]:
-        """`epoch_order` of an epoch, on the CPU. The last one is kept, for speed only."""
+        """`epoch_order` of an epoch, on the CPU. The last one is cached, for speed only."""
         known = self._cache.get("last")
         if known is None or known[0] != epoch:
             known = (epoch, epoch_order(self.n, self.seed, epoch, self.repeats))
-            self._cache["last"] = known  # whole, so that no thread sees half of it
+            self._cache["last"] = known  # as one tuple, so that no thread sees half of it
         return known[1]
 
     def samples_at(self, step: int, positions: Tensor) -> tuple[int, Tensor, Tensor | None]:

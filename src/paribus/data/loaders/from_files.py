@@ -1,7 +1,8 @@
-"""Sets whose images are decoded again in every step: an ImageFolder tree, or a dataset class of the user's.
+"""Datasets whose images are decoded again in every step: an ImageFolder tree, or the user's own dataset class.
 
-The same contract as resident.py: a batch is a pure function of (data, seed, step), whatever the number of workers. They
-decode, crop and mirror (cropping.py); augmentation and normalisation happen here, for the whole batch on the device.
+The same contract as in_memory.py: a batch is a pure function of (data, seed, step), whatever the number of workers.
+Workers decode, crop and flip (decode_batch.py); augmentation and normalisation happen here, for the whole batch on the
+device.
 """
 
 import hashlib
@@ -27,11 +28,11 @@ from paribus.data.ops.input_spec import InputSpec
 from paribus.data.ops.inputs import InputTransform
 from paribus.data.trees.source import FolderSource, Source
 
-_MAX_WARNINGS = 20  # lines about images that do not decode; those after are counted
+_MAX_WARNINGS = 20  # warnings about images that do not decode; further ones are only counted
 
 
 class DecodeErrors:
-    """Tells of each image that does not decode once, on standard error. One for all loaders of a set."""
+    """Reports each image that does not decode once, on standard error. One for all loaders of a dataset."""
 
     def __init__(self) -> None:
         self._lines: set[str] = set()
@@ -40,7 +41,8 @@ class DecodeErrors:
         return len(self._lines)
 
     def check(self, decoded: DecodedBatch) -> DecodedBatch:
-        """The decoded images again, if they are to be used. Raises ConfigError for those that must not be missing."""
+        """The decoded images again, if they can be used. Raises ConfigError if one that must not be missing did not
+        decode."""
         if decoded.error is not None:
             message = f"{decoded.error}; data.on_error=skip trains and evaluates without such images"
             raise ConfigError(" ".join(message.split())) from Exception(decoded.trace)
@@ -52,7 +54,7 @@ class DecodeErrors:
                 print(f"warning: {line}", file=sys.stderr)
             if len(self) == _MAX_WARNINGS:
                 print(
-                    f"warning: that is {_MAX_WARNINGS} images that do not decode; no more of them is told",
+                    f"warning: {_MAX_WARNINGS} images do not decode; further ones are not reported",
                     file=sys.stderr,
                 )
         return decoded
@@ -61,7 +63,7 @@ class DecodeErrors:
 class FolderLoader:
     """Training batches, decoded by `workers` processes ahead of the step, or in this one (0).
 
-    Another rank's samples that a transform asks for (Batch.fetch) are decoded here, in threads, while the step waits;
+    Another rank's samples that a transform requests (Batch.fetch) are decoded here, in threads, while the step waits;
     those of this rank's own share are not decoded again.
     """
 
@@ -83,8 +85,8 @@ class FolderLoader:
         self._decoder = TrainDecoder(
             samples, input_spec, self._batch_index, share.start, share.stop, replace_undecodable
         )
-        self._inputs = InputTransform(replace(input_spec, flip=False), place)  # workers mirror
-        native.load_kernels()  # compiled, or told to be missing, once and not by every worker
+        self._inputs = InputTransform(replace(input_spec, flip=False), place)  # workers flip
+        native.load_kernels()  # compiled, or warned about, once and not in every worker
         self._pool = WorkerPool(self._decoder, workers, pinned=place.device.type == "cuda")
         self._threads = max(1, workers)
         self._positions = torch.arange(share.start, share.stop)
@@ -110,7 +112,7 @@ class FolderLoader:
         self._pool.close()
 
     def _make_batch(self, step: int, positions: Tensor, there: Tensor, pixels: Tensor, share: Tensor) -> Batch:
-        """positions: on the CPU, there: on the device. share: this rank's own pixels, for whoever asks for more."""
+        """positions: on the CPU, there: on the device. share: this rank's own pixels, for `_fetch`."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         ids, targets = (v[rows].to(device, non_blocking=True) for v in (self._samples.ids, self._samples.targets))
@@ -127,7 +129,7 @@ class FolderLoader:
         )
 
     def _fetch(self, step: int, positions: Tensor, share: Tensor) -> Batch:
-        """Any places of a step's global batch. Waits for the device, since who is asked for has to be known here."""
+        """Any positions of a step's global batch. Waits for the device, since the host has to know the positions."""
         here = positions.cpu()
         first, last = self._decoder.first, self._decoder.last
         is_own = (here >= first) & (here < last)
@@ -140,7 +142,7 @@ class FolderLoader:
             pixels[part] = self._decode_errors.check(decoded).pixels
 
         if len(others):
-            with ThreadPoolExecutor(self._threads) as pool:  # Pillow decodes without holding Python's lock
+            with ThreadPoolExecutor(self._threads) as pool:  # Pillow releases the GIL while it decodes
                 list(pool.map(decode, others.chunk(self._threads)))
         return self._make_batch(step, here, positions, pixels, share)
 
@@ -148,10 +150,10 @@ class FolderLoader:
 def build_folder_evaluation(
     samples: Samples, settings: ImageDataSettings, classes: int, place: DeviceContext, decode_errors: DecodeErrors
 ) -> Callable[[int], Iterator[Batch]]:
-    """Every sample of this rank's share once, in order, the last batch as long as it comes. Ranks share no sample.
+    """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
 
-    Decoded again in each evaluation, by workers that live as long as it: so memory stays small for a set of any size,
-    at the price of what the decoding of as many training images costs.
+    Decoded again in each evaluation, by workers that live as long as it does: so memory stays small for a dataset of
+    any size, at the cost of decoding as many training images.
     """
     n = len(samples)
     own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
@@ -175,7 +177,7 @@ def build_folder_evaluation(
             for k in range(max(1, -(-len(own_samples) // batch_size))):
                 parts = [decode_errors.check(pool.take(index)) for index in range(k * pieces, (k + 1) * pieces)]
                 rows = torch.cat([part.rows for part in parts])
-                # copied to the device by pieces, whose memory is page-locked, and joined there
+                # copied to the device in pieces, from pinned memory, and concatenated there
                 pixels = torch.cat([part.pixels.to(place.device, non_blocking=True) for part in parts])
                 yield Batch(
                     inputs=inputs.transform_eval(pixels),
@@ -195,7 +197,7 @@ def build_folder_sets(
     name: str, train: Source, val: Source, settings: ImageDataSettings, place: DeviceContext, names: tuple[str, ...]
 ) -> DataSets:
     """Two sources of images, decoded in every step. The checksum is of the chosen training samples' names, labels and,
-    where they are files, sizes: reading a large set at each start to name it is out of the question."""
+    where they are files, sizes: reading a large dataset at each start would take too long."""
     chosen, held_out = split_training_set(train.targets, name, settings.train_size, settings.minival)
     decode_errors, input_spec = DecodeErrors(), build_input_spec(settings)
     skip, classes = settings.on_error == "skip", len(train.classes)
@@ -224,7 +226,7 @@ def build_folder_sets(
 
 
 def _hash_file_sizes(samples: Samples) -> str:
-    """sha256 over name and size of each sample. A file that is not there has the size -1."""
+    """sha256 over name and size of each sample. A missing file has size -1."""
     digest, source = hashlib.sha256(), samples.source
     for index in samples.ids.tolist():
         size = 0

@@ -1,5 +1,5 @@
-"""Sets whose pixels lie ready as uint8: on the device, in host memory, or in a memory-mapped file. A batch is a pure
-function of (data, seed, step): no workers, no state."""
+"""Datasets whose pixels are ready as uint8: on the device, in host memory, or in a memory-mapped file. A batch is a
+pure function of (data, seed, step): no workers, no state."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ class Images:
     """images (N, h, w, c) uint8, perhaps memory-mapped; targets (n,) int64 class ids; ids (n,) indices in
     the full set of the source.
 
-    rows: (n,) where each sample lies in `images`, so that a subset copies no pixels; None: sample i is image i.
+    rows: (n,) index of each sample in `images`, so that a subset copies no pixels; None: sample i is image i.
     """
 
     images: Tensor
@@ -33,7 +33,7 @@ class Images:
     rows: Tensor | None = None
 
     def select(self, index: Tensor) -> "Images":
-        """The samples at these places, (m,) int64."""
+        """The samples at these indices, (m,) int64."""
         rows = index if self.rows is None else self.rows[index]
         return Images(self.images, self.targets[index], self.ids[index], rows)
 
@@ -44,8 +44,8 @@ class Images:
     def to_storage(self, keep: StorageMode, device: torch.device) -> "Images":
         """The same samples with their pixels where `keep` says, contiguous.
 
-        auto: on the device while they take less than half of its free memory, else as they are, in host memory or a
-        mapped file. host: in memory that the device copies from at full speed. On a CPU both read a
+        auto: on the device if they take less than half of its free memory, else as they are, in host memory or a mapped
+        file. host: in pinned memory, from which copies to the device are fastest. On a CPU, device and host read a
         mapped file into memory, and auto leaves the pixels as they are.
         """
         if device.type == "cpu":
@@ -66,8 +66,7 @@ class Images:
 
 
 class InMemoryLoader:
-    """Batches from a resident set. An epoch is a fresh permutation; what does not fill a batch waits for the next
-    one."""
+    """Batches from a dataset in memory. Each epoch is a fresh permutation; an incomplete last batch is dropped."""
 
     def __init__(
         self,
@@ -92,19 +91,19 @@ class InMemoryLoader:
         self._batches: list[Batch] = []
 
     def batch(self, step: int) -> Batch:
-        """This rank's part of the global batch of step `step`, augmented and normalised. Not to be changed in place."""
+        """This rank's part of the global batch of step `step`, augmented and normalised. Do not change it in place."""
         if self._batches_per_block == 1:
             return self._make_batch(step, self._positions, self._share)
         epoch, start = self._index.locate(step)
         k = start // self._batch_size
         block, i = divmod(k, self._batches_per_block)
-        if self._block != (epoch, block):  # remembered for speed only, as the order of an epoch is
+        if self._block != (epoch, block):  # cached for speed only, as the order of an epoch is
             self._batches = self._make_batches(step - i, min(self._batches_per_block, self.steps_per_epoch - k + i))
             self._block = (epoch, block)
         return self._batches[i]
 
     def _make_batches(self, step: int, count: int) -> list[Batch]:
-        """The batches of so many steps of one epoch, made together."""
+        """The batches of `count` steps of one epoch, made together."""
         size = self._batch_size
         whole = self._make_batch(step, self._positions, slice(0, count * size))
         parts = (whole.inputs.split(size), whole.targets.split(size), whole.ids.split(size))
@@ -129,7 +128,7 @@ class InMemoryLoader:
         )
 
     def _load_epoch(self, epoch: int) -> "_EpochSamples":
-        # remembered for speed only: it can be made again from the epoch
+        # cached for speed only: it can be made again from the epoch
         if self._epoch.epoch != epoch:
             data, device = self._data, self._place.device
             rows, copies = self._index.order(epoch)
@@ -143,15 +142,13 @@ class InMemoryLoader:
         return self._epoch
 
 
-BLOCK_BYTES = (
-    2**20
-)  # bytes of inputs that are made at once, if several batches fit in: they wait in the second-level cache
+BLOCK_BYTES = 2**20  # bytes of inputs that are made at once, if several batches fit in: they wait in the L2 cache
 
 
 def _count_batches_per_block(batch_size: int, input_spec: InputSpec, images: Tensor, place: DeviceContext) -> int:
-    """How many batches are made together. Between two steps, which take the caches for themselves, making a small batch
-    costs five times what it costs in a row: a tenth of the step of the smallest net."""
-    if place.world > 1:  # this rank's parts of several batches do not lie together
+    """How many batches are made together. A step evicts the caches, so making a small batch between two steps costs
+    five times as much as making several in a row: a tenth of the smallest network's step."""
+    if place.world > 1:  # this rank's parts of several batches are not contiguous
         return 1
     height, width = input_spec.size(images.shape[1], images.shape[2])
     return max(1, BLOCK_BYTES // (batch_size * height * width * images.shape[3] * place.dtype.itemsize))
@@ -159,7 +156,8 @@ def _count_batches_per_block(batch_size: int, input_spec: InputSpec, images: Ten
 
 @dataclass(frozen=True)
 class _EpochSamples:
-    """Samples in the order of an epoch: where they lie (beside the pixels), and who they are (on the device)."""
+    """Samples in the order of an epoch: their rows (on the pixels' device), ids and targets (on the training
+    device)."""
 
     epoch: int
     rows: Tensor
@@ -168,7 +166,7 @@ class _EpochSamples:
     targets: Tensor
 
     def select(self, where: slice | Tensor, start: int) -> "_EpochSamples":
-        """The samples at these places of the batch that begins at `start`."""
+        """The samples at these positions of the batch that begins at `start`."""
         if isinstance(where, slice):
             where = beside = slice(where.start + start, where.stop + start)
         else:
@@ -179,7 +177,7 @@ class _EpochSamples:
 
 
 def _copy_to_device(images: Tensor, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The images of a batch, copied from the host to the device without a wait, and where they lie now."""
+    """The images of a batch, copied from the host to the device without waiting, and their rows there."""
     batch = torch.empty(len(rows), *images.shape[1:], dtype=images.dtype, pin_memory=device.type == "cuda")
     torch.index_select(images, 0, rows, out=batch)
     return batch.to(device, non_blocking=True), torch.arange(len(rows), device=device)
@@ -196,10 +194,10 @@ def build_evaluation(
     keep: StorageMode = "auto",
     eval_transform: EvalTransform | None = None,
 ) -> Callable[[int], Iterator[Batch]]:
-    """Every sample of this rank's share once, in order, the last batch as long as it comes. Ranks share no sample.
+    """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
 
-    view: what is made of stored images before normalisation (a resize, a centre crop), (b, h, w, c) uint8 to uint8 of
-    another size; None: they stay as they are.
+    eval_transform: applied to stored images before normalisation (a resize, a centre crop), (b, h, w, c) uint8 to uint8
+    of another size; None: they stay as they are.
     """
     n = len(data.ids)
     first, last = (n * r // place.world for r in (place.rank, place.rank + 1))
@@ -242,10 +240,10 @@ def build_in_memory_sets(
     eval_transform: EvalTransform | None = None,
     pixels: str | None = None,
 ) -> DataSets:
-    """Carve `minival` images for selection from the training set, then keep `train_size` of the rest.
+    """Hold out `minival` images for selection from the training set, then keep `train_size` of the rest.
 
-    view: what evaluation makes of stored images (see build_evaluation), for every split. pixels: a checksum that
-    stands for the training pixels (a pack has one), so that they need not be read to name the subset.
+    eval_transform: applied to stored images in evaluation (see build_evaluation), for every split. pixels: a checksum
+    that stands for the training pixels (a pack has one), so that they need not be read for the subset's checksum.
     """
     used, held_out = split_training_set(train.targets, name, train_size, minival)
     splits = {"val": val}

@@ -1,4 +1,4 @@
-"""The settings that all sets of large images share: what makes an input of an image, who is in the set, who decodes."""
+"""The settings of all datasets of large images: how an image becomes an input, which samples are used, who decodes."""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -15,14 +15,14 @@ _Ratio = Annotated[float, Field(gt=0)]
 
 @schema
 class ImageDataSettings:
-    """For training: a box of random area and shape resized to size×size (torchvision's RandomResizedCrop), a mirror
-    image half of the time, then `augment` by name in order; each sample `repeats` times in a row. For evaluation: the
-    shorter side to size / eval_ratio, the middle size×size of it.
+    """For training: a box of random area and shape resized to size×size (torchvision's RandomResizedCrop), a horizontal
+    flip half of the time, then `augment` by name in order; each sample `repeats` times in a row. For evaluation: the
+    shorter side to size / eval_ratio, then the centre size×size crop.
 
     scale: least and greatest share of the image's area. ratio: least and greatest width / height. mean, std: of a
     channel in units of the 0–1 range; None: ImageNet's. train_size: a stratified subset of the training set. minival:
-    images carved from it for selection. on_error: what an image that does not decode does to the run. workers:
-    processes that decode, where images are decoded in every step; no result depends on it.
+    images held out from it for selection. on_error: whether an image that does not decode stops the run or is skipped.
+    workers: processes that decode, if images are decoded in every step; no result depends on it.
     """
 
     size: Annotated[int, Field(ge=8, le=1024)] = 128
@@ -48,7 +48,7 @@ class ImageDataSettings:
 
 
 def build_input_spec(settings: ImageDataSettings) -> InputSpec:
-    """The look of such inputs."""
+    """The InputSpec of these settings."""
     crop = ResizedCrop(
         size=settings.size, scale=settings.scale, ratio=settings.ratio, interpolation=settings.interpolation
     )

@@ -1,4 +1,4 @@
-"""Which samples belong to a subset: fixed by the data set's name, the same for every run, seed and machine."""
+"""Which samples belong to a subset: fixed by the dataset's name, the same for every run, seed and machine."""
 
 import hashlib
 
@@ -10,7 +10,7 @@ from paribus.core.streams import stream
 
 
 def _allocate_per_class(counts: list[int], n: int) -> list[int]:
-    """n shared out in proportion to the counts, by largest remainder (the smaller class id first in a tie)."""
+    """n allocated in proportion to the counts, by largest remainder (the smaller class id first in a tie)."""
     total = sum(counts)
     shares = [count * n / total for count in counts]
     out = [int(share) for share in shares]
@@ -24,7 +24,7 @@ def split_training_set(
     targets: Tensor, name: str, train_size: int | None, minival: int
 ) -> tuple[Tensor, Tensor | None]:
     """The training samples that are used, and those held out for selection, as indices in increasing order: `minival`
-    are carved first, then `train_size` of the rest are kept; None keeps all, 0 carves none."""
+    are held out first, then `train_size` of the rest are kept; None keeps all, 0 holds out none."""
     used, held_out = torch.arange(len(targets)), None
     if minival >= len(targets):
         raise ConfigError(f"data.minival: found {minival}; there are {len(targets)} training images to share")
@@ -42,7 +42,7 @@ def sample_stratified(targets: Tensor, n: int, name: str, *, last: bool = False,
     """Indices of n samples, in increasing order, with the classes in proportion.
 
     Each class has one fixed order; the first ones are taken, or with `last` the last ones. So a smaller subset lies
-    inside a larger one, and a split carved from the end never meets a subset taken from the front while both fit.
+    inside a larger one, and a split held out from the end never overlaps a subset taken from the front while both fit.
     """
     if not 0 < n <= len(targets):
         raise ConfigError(f"{key}: found {n}; {name} has {len(targets)} samples to choose from")

@@ -1,16 +1,16 @@
-"""Worker processes that make what comes next: torch's DataLoader behind an index, held so that nothing hangs.
+"""Worker processes that prefetch items by index: torch's DataLoader, wrapped so that nothing hangs.
 
-`Ahead` gives `make(index)` for whole numbers in turn, made ahead by processes; an index out of turn starts the stream
-again there, so what is given depends on the index alone and never on how many processes there are.
+`WorkerPool.take` returns `make(index)` for consecutive indices, prefetched by workers; an index out of turn restarts
+the stream there, so results depend on the index alone and never on the number of workers.
 
-What torch leaves to its users, or does differently:
-* signals: Ctrl-C and a scheduler's SIGTERM reach every process of a group. The run leaves after its step, so workers
-  ignore them until the run itself asks them to end;
-* a run that is killed: a thread in each worker waits for its parent's end and leaves at once, where torch looks only
-  after the batch in hand and every 5 s;
-* leaving: workers drop a batch half made, where torch waits for it, kills it after 5 s, and at interpreter exit waits
-  5 s for each;
-* a worker that dies: an error where the next batch is asked for, not from a signal handler in the middle of anything;
+Where torch leaves it to its users, or does otherwise:
+* signals: Ctrl-C and a scheduler's SIGTERM reach every process of a group. The run stops after its step, so workers
+  ignore them until the run itself ends them;
+* a killed run: a thread in each worker waits for its parent's end and exits at once, where torch checks only after the
+  current batch and every 5 s;
+* shutdown: workers drop a half-made batch, where torch waits for it, kills the worker after 5 s, and at interpreter
+  exit waits 5 s for each;
+* a dead worker: an error where the next batch is taken, not from a signal handler in the middle of anything;
 * the global generator: torch draws a seed for its workers from it, which would change what dropout draws in that step.
 """
 
@@ -35,20 +35,20 @@ from paribus.core.errors import RunFailed
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-PREFETCH_FACTOR = 2  # batches that each worker has in hand or ready
+PREFETCH_FACTOR = 2  # batches that each worker has in progress or ready
 
 
 class ItemFactory(Protocol[T_co]):
-    """Makes the thing with this index, a pure function. Stops early, with any value, once `wanted` says no."""
+    """Makes the item with this index, a pure function. Stops early, with any value, once `is_wanted` returns False."""
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> T_co: ...
 
 
 class WorkerPool(Generic[T]):
-    """`take(index)` is make(index). count: worker processes, started by the first `take`; 0 makes it here and now.
+    """`take(index)` is make(index). count: worker processes, started by the first `take`; 0 makes it in this process.
 
-    make and what it holds go to the workers by fork where there is fork, else by pickle. pinned: tensors come in
-    page-locked memory, for copies to CUDA that nobody waits for.
+    make and what it holds go to the workers by fork on Linux, else by pickle. pinned: tensors come in pinned memory,
+    for asynchronous copies to CUDA.
     """
 
     def __init__(self, make: ItemFactory[T], count: int, pinned: bool = False) -> None:
@@ -61,7 +61,7 @@ class WorkerPool(Generic[T]):
             return self._make(index, _always)
         if self._running is None:
             self._running = _RunningWorkers(self._make, self._count, self._pinned)
-            weakref.finalize(self, self._running.close).atexit = False  # at exit the team's own comes first
+            weakref.finalize(self, self._running.close).atexit = False  # at exit its own handler comes first
         try:
             return self._running.take(index)
         except RuntimeError as error:
@@ -82,8 +82,8 @@ class WorkerPool(Generic[T]):
 
 
 def allocate_buffer(*shape: int) -> Tensor:
-    """An uninitialised uint8 tensor; in a worker already in the memory that it shares with the run, so that what is
-    written there is not copied on its way."""
+    """An uninitialised uint8 tensor; in a worker already in shared memory, so that it reaches the run without a
+    copy."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=torch.uint8)
     size = max(1, torch.Size(shape).numel())
@@ -92,7 +92,7 @@ def allocate_buffer(*shape: int) -> Tensor:
 
 
 class _RunningWorkers(Generic[T]):
-    """Running workers and the stream of indices they are at."""
+    """Running workers and their current stream of indices."""
 
     def __init__(self, make: ItemFactory[T], count: int, pinned: bool) -> None:
         method = "fork" if sys.platform == "linux" else None  # elsewhere, and by default since 3.14, workers import all
@@ -139,8 +139,8 @@ _RUN_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """While workers start: signals wait until a worker has said what it does with them (_Begin), and torch's handler of
-    ended children, which raises wherever the run is, does not stay; `take` finds out within 5 s."""
+    """While workers start: signals wait until a worker has set its handlers (_WorkerInit), and torch's handler of ended
+    children, which raises wherever the run is, is removed again; `take` notices a dead worker within 5 s."""
     ended = signal.getsignal(signal.SIGCHLD)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _RUN_SIGNALS)
     try:
@@ -152,7 +152,7 @@ def _signals_blocked() -> Iterator[None]:
 
 
 class _QuietDataLoader(DataLoader[T]):
-    """torch's, without its warning about more workers than cores."""
+    """torch's DataLoader, without its warning about more workers than cores."""
 
     def check_worker_number_rationality(self) -> None:
         return
@@ -168,7 +168,7 @@ class _IndexSampler:
 
 
 class _IndexedDataset(Generic[T]):
-    """What torch calls a dataset: one index, one whole batch."""
+    """A torch dataset whose items are whole batches."""
 
     def __init__(self, make: ItemFactory[T], is_closing: Any) -> None:
         self._make, self._is_closing = make, is_closing
@@ -178,7 +178,7 @@ class _IndexedDataset(Generic[T]):
 
 
 class _WorkerInit:
-    """What a worker does first."""
+    """Runs first in each worker."""
 
     def __init__(self, is_closing: Any) -> None:
         self._is_closing = is_closing
@@ -186,7 +186,7 @@ class _WorkerInit:
     def __call__(self, worker: int) -> None:
         for number in _RUN_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        # torch ends with SIGTERM what does not end in 5 s
+        # torch sends SIGTERM to a worker that does not end within 5 s
         signal.signal(signal.SIGTERM, lambda *_: os._exit(0) if self._is_closing.value else None)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _RUN_SIGNALS)
         threading.Thread(target=_exit_with_parent, daemon=True).start()

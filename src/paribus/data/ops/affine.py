@@ -1,4 +1,4 @@
-"""Pillow's affine transform of whole batches, each image by its own matrix."""
+"""Pillow's affine transform for whole batches, each image with its own matrix."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ from paribus.data.ops.input_spec import Interpolation
 def affine_transform(images: Tensor, matrix: Tensor, fill: Sequence[int], interpolation: Interpolation) -> Tensor:
     """Image.transform(size, AFFINE, matrix, interpolation, fillcolor=fill) of each image.
 
-    images: (b, h, w, c) uint8. matrix: (b, 6) float64, from the pixels of the result to those of the image: x is
-    m0 · (x + ½) + m1 · (y + ½) + m2, y likewise with the last three. fill: c grey levels for what lies outside.
-    In float64 and in the order of libImaging/Geometry.c, so equal to Pillow's for an equal matrix.
+    images: (b, h, w, c) uint8. matrix: (b, 6) float64, from output pixels to input pixels: x is
+    m0 · (x + ½) + m1 · (y + ½) + m2, y likewise with the last three. fill: c grey levels for pixels outside the image.
+    In float64 and in the order of libImaging/Geometry.c, so bit-exact with Pillow for the same matrix.
     """
     b, height, width, channels = images.shape
     y, x = (torch.arange(n, device=images.device, dtype=torch.float64) + 0.5 for n in (height, width))
@@ -39,7 +39,7 @@ def affine_transform(images: Tensor, matrix: Tensor, fill: Sequence[int], interp
 
 
 def _interpolate(values: list[Tensor], share: Tensor) -> Tensor:
-    """The value at `share` of the way from the (second) value to the next."""
+    """The value at the fraction `share` of the way from the first (bicubic: second) value to the next."""
     if len(values) == 2:
         return values[0] + (values[1] - values[0]) * share
     a, b, c, d = values

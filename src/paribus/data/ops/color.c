@@ -1,5 +1,5 @@
-/* Pillow's operations on grey levels and places, image by image on a CPU: what tones.py and affine.py say for whole
-   batches, bit for bit. Each image takes its own operations, in turn, while it lies in the cache. Called by kernels.py. */
+/* Pillow's colour and affine operations, image by image on a CPU: bit-exact with color.py and affine.py, which take
+   whole batches. Each image gets its own operations, in turn, while it is in the cache. Called by native.py. */
 
 #include <math.h>
 #include <stdint.h>
@@ -125,7 +125,7 @@ static void sharpen(const Job *job, uint8_t *image, uint8_t *copy, float factor)
         }
 }
 
-static uint8_t level(float x)    /* C's round, then cut off */
+static uint8_t level(float x)    /* C's round, then clipped */
 {
     const double made = floor((double)x + 0.5);
     return made <= 0 ? 0 : made >= 255 ? 255 : (uint8_t)made;
@@ -253,7 +253,7 @@ static void work(void *given)
     free(copy);
 }
 
-/* parallel: GOMP_parallel of the OpenMP library that torch has loaded, or NULL. Returns 0, or 1 if memory was short. */
+/* parallel: GOMP_parallel of the OpenMP library that torch has loaded, or NULL. Returns 0, or 1 if out of memory. */
 int tones(Job *job, Parallel parallel)
 {
     const int64_t values = job->count * job->height * job->width * job->channels;

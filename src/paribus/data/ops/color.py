@@ -1,7 +1,7 @@
-"""Pillow's operations on grey levels for whole batches: blends, look-up tables, saturation, sharpness, hue.
+"""Pillow's colour operations for whole batches: blends, look-up tables, saturation, sharpness, hue.
 
 Images are (b, h, w, c) uint8 with 1 or 3 channels; factors, thresholds and the like are (b,), one for each image.
-Integer and float32 operations in Pillow's order, so the results are Pillow's own, on any device.
+Integer and float32 operations in Pillow's order, so the results are bit-exact with Pillow on any device.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def blend(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:
-    """Image.blend: other + factor · (image − other), cut off and truncated to a grey level.
+    """Image.blend: other + factor · (image − other), clipped and truncated to a grey level.
 
     other: uint8 of the images' shape or one that is broadcast to it. factor: (b,) float32.
     """
@@ -50,7 +50,7 @@ def saturation(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """ImageEnhance.Sharpness: 0 is ImageFilter.SMOOTH, which leaves the outermost pixels alone, 1 the image."""
+    """ImageEnhance.Sharpness: 0 is ImageFilter.SMOOTH, which does not change border pixels, 1 the image."""
     smooth = images.clone()
     if min(images.shape[1:3]) > 2:
         x = images.to(torch.int16)
@@ -61,8 +61,8 @@ def sharpness(images: Tensor, factor: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """torchvision's adjust_hue of a Pillow image: through HSV of 8 bits a channel, the hue turned by trunc(255 · shift)
-    of 256 steps. shift: (b,) float in −0.5..0.5. An image of one channel has no hue."""
+    """torchvision's adjust_hue of a Pillow image: through 8-bit HSV, the hue rotated by trunc(255 · shift) of 256
+    steps. shift: (b,) float in −0.5..0.5. An image of one channel has no hue."""
     if images.shape[3] == 1:
         return images
     h, s, v = _rgb_to_hsv(images)
@@ -77,7 +77,7 @@ def _rgb_to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     flat = most == least
     spread = torch.where(flat, 1.0, most - least)
     far_red, far_green, far_blue = ((most - part) / spread for part in (red, green, blue))
-    # sums with a whole number are C doubles, and are rounded to float when they are kept
+    # in C, sums with a double constant are doubles, rounded to float when they are stored
     angle = torch.where(
         red == most,
         far_blue - far_green,
@@ -106,7 +106,7 @@ def _hsv_to_rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
     q = level(value * (1.0 - full * part))
     t = level(value * (1.0 - full * (1.0 - part)))
     sector = (sixth.long() % 6)[..., None]
-    choices = torch.stack((v, t, p, q), 3)  # of each sector, which of the four each channel is
+    choices = torch.stack((v, t, p, q), 3)  # for each sector, which of the four each channel takes
     table = torch.tensor([[0, 1, 2], [3, 0, 2], [2, 0, 1], [2, 3, 0], [1, 2, 0], [0, 2, 3]], device=h.device)
     out = choices.gather(3, table[sector[..., 0]])
     return torch.where(s[..., None] == 0, v[..., None], out).to(torch.uint8)
@@ -136,7 +136,7 @@ def autocontrast_tables(counts: Tensor) -> Tensor:
     there = counts > 0
     low = torch.where(there, levels, 255).amin(2, keepdim=True)
     high = torch.where(there, levels, 0).amax(2, keepdim=True)
-    # a number over a tensor would be its product with the reciprocal, which is another number
+    # number / tensor would be number · reciprocal, which is rounded differently
     scale = torch.full_like(counts[:, :, :1], 255, dtype=torch.float64) / (high - low).clamp(min=1)
     stretched = (levels * scale + (-low) * scale).trunc().clamp(0, 255)
     return torch.where(high <= low, levels, stretched.long()).to(torch.uint8)

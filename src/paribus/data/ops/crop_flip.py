@@ -1,5 +1,5 @@
-"""Crop, mirror image and normalisation of whole batches in tensor operations, on any device: the reference that the
-kernel of pixels.c equals bit for bit.
+"""Crop, flip and normalisation of whole batches in tensor operations, on any device: the reference with which the
+kernel of inputs.c is bit-exact.
 """
 
 import torch
@@ -17,7 +17,7 @@ def pad_images(images: Tensor, pad: int) -> Tensor:
 
 
 def crop(images: Tensor, rows: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:
-    """A height×width window of each chosen image, at its own place.
+    """A height×width window of each chosen image, at its own offset.
 
     images: (n, H, W, c) contiguous; rows, top, left: (b,) int64. Returns (b, height, width, c).
     A row of a window is one contiguous run of width·c values, so windows are gathered by rows instead of by pixels.
@@ -45,12 +45,12 @@ def normalize(images: Tensor, mean: Tensor, std: Tensor, memory_format: torch.me
 
 
 def scale_and_shift(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
-    """What a grey level is multiplied with, and what is then added."""
+    """The factor by which a grey level is multiplied, and the summand added to the product."""
     return 1 / (255 * std), -mean / std
 
 
 def downsample(images: Tensor, size: int) -> Tensor:
-    """(n, h, w, c) uint8 to (n, size, size, c) by averaging areas, rounded to the nearest grey level. Once, at
+    """(n, h, w, c) uint8 to (n, size, size, c) by area averaging, rounded to the nearest grey level. Once, at
     loading."""
     out = [
         torch.nn.functional.adaptive_avg_pool2d(part.permute(0, 3, 1, 2).float(), size).round().to(torch.uint8)

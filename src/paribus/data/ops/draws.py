@@ -1,4 +1,4 @@
-"""What is drawn for the samples of a batch: numbers that belong to a sample and a name, and to nothing else."""
+"""Random numbers for the samples of a batch: each depends on its sample and a name, and on nothing else."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from paribus.data.ops.native import draw_uniform, load_kernels
 
 @dataclass(frozen=True)
 class SampleRandom:
-    """Numbers in [0, 1) of a batch's samples, by name: a pure function of (seed, name, epoch, sample, copy).
+    """Random numbers in [0, 1) for a batch's samples, by name: a pure function of (seed, name, epoch, sample, copy).
 
     ids: (b,) int64 indices of the samples in the full training set of their source, on any device.
     copies: (b,) int64, which repetition of its sample each one is (repeated augmentation); None for none.

@@ -1,6 +1,6 @@
-"""How stored pixels become a training batch's inputs: crop, mirror image, augmentations, normalisation.
+"""How stored pixels become a training batch's inputs: crop, flip, augmentations, normalisation.
 
-Each step is a small frozen object that says what is done; pixels.py does it. Sizes in pixels, boxes as (top, left,
+Each step is a small frozen object that says what is done; inputs.py does it. Sizes in pixels, boxes as (top, left,
 height, width), images (b, h, w, c) uint8.
 """
 
@@ -23,9 +23,9 @@ Interpolation = Literal["bilinear", "bicubic"]
 
 @runtime_checkable
 class Augmentation(Protocol):
-    """uint8 (b, h, w, c) to uint8 (b, h, w, c), each image by numbers of its own, equal on every device.
+    """uint8 (b, h, w, c) to uint8 (b, h, w, c), each image with its own random numbers, bit-exact on every device.
 
-    name: its key in data.augment, which its draws' names begin with.
+    name: its key in data.augment, with which the names of its random numbers begin.
     """
 
     def __call__(self, images: Tensor, draws: SampleRandom, name: str) -> Tensor: ...
@@ -61,9 +61,9 @@ class ResizedCrop:
                 raise ValueError(f"{name}: found [{low}, {high}]; the first must not be greater than the second")
 
     def boxes(self, draws: SampleRandom, heights: int | Tensor, widths: int | Tensor) -> Tensor:
-        """(b, 4) int64 boxes: ten tries for one that lies in the image, else the largest centred one in the ratio.
+        """(b, 4) int64 boxes: ten tries for one inside the image, else the largest centred one within the ratio.
 
-        heights, widths: of the images, one for all or (b,). In float64, without a branch on a value.
+        heights, widths: of the images, one for all or (b,). In float64, without a data-dependent branch.
         """
         drawn = draws("resized_crop", 2 * _CROP_TRIES + 2).double()
         height, width = (torch.as_tensor(v, device=drawn.device).expand(len(drawn)) for v in (heights, widths))
@@ -95,8 +95,8 @@ class ResizedCrop:
 class InputSpec:
     """How pixels become inputs: mean and std of a channel in units of the 0–1 range, and the training augmentation.
 
-    flip: a mirror image half of the time. augment: by name, in order, after crop and flip and before normalisation.
-    repeats: how often a sample stands in a row within the order (order.py).
+    flip: horizontal, half of the time. augment: by name, in order, after crop and flip and before normalisation.
+    repeats: how many times in a row a sample appears in the order (loaders/epoch_order.py).
     """
 
     mean: tuple[float, ...]
@@ -107,5 +107,5 @@ class InputSpec:
     repeats: int = 1
 
     def size(self, height: int, width: int) -> tuple[int, int]:
-        """Of the inputs, from stored images of this size."""
+        """Height and width of the inputs made from stored images of this size."""
         return (self.crop.size, self.crop.size) if isinstance(self.crop, ResizedCrop) else (height, width)

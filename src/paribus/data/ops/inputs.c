@@ -1,9 +1,9 @@
-/* Stored pixels to a batch's inputs on a CPU, in one pass: crop, mirror image, normalisation. Called by kernels.py.
+/* Stored pixels to a batch's inputs on a CPU, in one pass: crop, flip, normalisation. Called by native.py.
 
-   An image is staged as bytes in the first-level cache, in its final order, and then normalised in one stream. Every
-   number equals that of the tensor operations in augment.py, resample.py and core/streams.py bit for bit: draws and
-   resampling are integers, and normalisation is one product and one sum in float32, which -ffp-contract=off keeps
-   apart. So the bits depend neither on the threads nor on the CPU. */
+   An image is staged as bytes in the L1 cache, in its final order, and then normalised in one stream. Results are
+   bit-exact with the tensor operations in crop_flip.py, resize.py and core/streams.py: random numbers and resampling
+   are integer arithmetic, and normalisation is one product and one sum in float32, which -ffp-contract=off keeps apart.
+   So the bits depend neither on the number of threads nor on the CPU. */
 
 #include <math.h>
 #include <stdint.h>
@@ -21,10 +21,10 @@
 #else
 #define LANES 4
 #endif
-#define ABREAST (LANES / 4)  /* rows that are resized side by side, a pixel of each in four lanes */
+#define ABREAST (LANES / 4)  /* rows that are resized together, a pixel of each in four lanes */
 #define STAGE 12288          /* bytes of whole rows that are staged at once, unless one row is longer */
 #define MOST_CHANNELS 4
-#define BITS 22              /* after the point, of the weights of resampling */
+#define BITS 22              /* fractional bits of the resampling weights */
 #define WORTHWHILE (1 << 15) /* values of a batch below which one thread is faster than several */
 #define GOLDEN 0x9E3779B97F4A7C15u
 
@@ -33,18 +33,18 @@ typedef float floats __attribute__((vector_size(4 * LANES), aligned(4)));
 
 typedef struct {
     const uint8_t *images;       /* (., height, width, channels) */
-    const int64_t *rows;         /* (count,) where each image lies; NULL: image i is the i-th */
-    const int64_t *ids;          /* (count,) whom the draws belong to; NULL if there are none */
+    const int64_t *rows;         /* (count,) index of each image; NULL: image i is the i-th */
+    const int64_t *ids;          /* (count,) sample ids of the random numbers; NULL: none drawn */
     const int64_t *boxes;        /* (count, 4) top, left, height, width, to be resized; NULL: pad and crop instead */
-    const float *scale, *shift;  /* of a channel */
+    const float *scale, *shift;  /* of each channel */
     float *out;                  /* (count, channels, out_height, out_width) in either layout, or NULL */
     uint8_t *out_bytes;          /* (count, out_height, out_width, channels) where out is NULL */
     int64_t count, height, width, channels, out_height, out_width, pad;
-    int64_t key;                 /* of the draws */
-    int64_t flip;                /* which draw mirrors an image if it is below one half, from 1; 0: none */
+    int64_t key;                 /* of the random numbers */
+    int64_t flip;                /* which number, from 1, flips an image if it is below one half; 0: no flip */
     int64_t channels_last, support, threads;
     int64_t next;                /* the first image that no thread has taken */
-    int64_t failed;              /* whether memory was short */
+    int64_t failed;              /* 1 if out of memory */
 } Job;
 
 typedef struct {                 /* of one axis: output i is the sum of `count[i]` inputs from first[i] on */
@@ -55,7 +55,7 @@ typedef struct {                 /* of one axis: output i is the sum of `count[i
 
 typedef void (*Parallel)(void (*)(void *), void *, unsigned, unsigned);
 
-/* -- draws: SplitMix64, as core/streams.py -- */
+/* -- random numbers: SplitMix64, as core/streams.py -- */
 
 static uint64_t mixed(uint64_t x)
 {
@@ -78,7 +78,7 @@ void draws(int64_t key, const int64_t *ids, int64_t count, int64_t n, float *out
     }
 }
 
-/* -- LANES bytes to numbers and back; compilers make poor code of the plain loops -- */
+/* -- LANES bytes to numbers and back; compilers make slow code of the plain loops -- */
 
 static inline ints widened(const uint8_t *at)
 {
@@ -100,7 +100,7 @@ static inline int32_t clipped(int32_t sum)
     return sum < 0 ? 0 : sum > 255 ? 255 : sum;
 }
 
-/* Sums with BITS bits after the point, already half a unit too large, as grey levels. */
+/* Fixed-point sums with BITS fractional bits, half a unit already added for rounding, to grey levels. */
 static inline void clip_to(uint8_t *to, ints sum)
 {
 #if defined(__AVX512F__)
@@ -118,7 +118,7 @@ static inline void clip_to(uint8_t *to, ints sum)
 
 /* -- normalisation -- */
 
-/* n values that begin with channel 0, in any number of threes, fours ... of channels */
+/* n interleaved values that begin with channel 0, of whole pixels */
 static inline __attribute__((always_inline)) void normalise_last(const Job *job, const uint8_t *from, float *to,
                                                                  int64_t n, const int64_t channels)
 {
@@ -137,7 +137,7 @@ static inline __attribute__((always_inline)) void normalise_last(const Job *job,
         to[i] = (float)from[i] * job->scale[i % channels] + job->shift[i % channels];
 }
 
-/* pixels of one image to its channels, each `plane` values long */
+/* interleaved pixels of one image to its channel planes, each `plane` values long */
 static inline __attribute__((always_inline)) void normalise_first(const Job *job, const uint8_t *restrict from,
                                                                   float *restrict to, int64_t pixels, int64_t plane,
                                                                   const int64_t channels)
@@ -149,7 +149,7 @@ static inline __attribute__((always_inline)) void normalise_first(const Job *job
     }
 }
 
-/* Rows `row` and on, staged as bytes, of image i to where they belong. */
+/* Write the staged rows of image i, from `row` on, to the output. */
 static void emit(const Job *job, int64_t i, int64_t row, int64_t rows, const uint8_t *staged)
 {
     const int64_t channels = job->channels, plane = job->out_height * job->out_width;
@@ -171,7 +171,7 @@ static void emit(const Job *job, int64_t i, int64_t row, int64_t rows, const uin
         normalise_first(job, staged, to + first, pixels, plane, channels);
 }
 
-/* -- pad, crop, mirror -- */
+/* -- pad, crop, flip -- */
 
 static inline __attribute__((always_inline)) void mirror(uint8_t *restrict to, const uint8_t *restrict from,
                                                          int64_t pixels, const int64_t channels)
@@ -224,7 +224,7 @@ static void pad_crop(const Job *job, int64_t i, uint8_t *staged, uint8_t *line)
     }
 }
 
-/* -- resized crop: Pillow's arithmetic, see resample.py -- */
+/* -- resized crop: Pillow's arithmetic, see resize.py -- */
 
 static double filtered(double x, int64_t support)
 {
@@ -257,7 +257,7 @@ static void find_taps(Taps *taps, int64_t length, int64_t support)
     }
 }
 
-/* Rows of `length` bytes to taps->size rows; from and to: distances between rows. */
+/* Rows of `length` bytes to taps->size rows; from and to: row strides. */
 static void down(const Taps *taps, const uint8_t *source, int64_t from, int64_t length, uint8_t *result, int64_t to)
 {
     for (int64_t i = 0; i < taps->size; i++) {
@@ -284,18 +284,18 @@ static void down(const Taps *taps, const uint8_t *source, int64_t from, int64_t 
     }
 }
 
-/* `rows` rows of `width` pixels to rows of taps->size pixels, mirrored if so wanted; from: distance between the source's
-   rows. Some rows go side by side; group has room for LANES bytes a source pixel. */
+/* `rows` rows of `width` pixels to rows of taps->size pixels, mirrored on request; from: row stride of the source.
+   ABREAST rows are processed together; group has room for LANES bytes per source pixel. */
 static inline __attribute__((always_inline)) void across_(const Taps *taps, const uint8_t *source, int64_t from,
                                                           int64_t rows, int64_t width, uint8_t *result, uint8_t *group,
                                                           int64_t mirrored, const int64_t channels)
 {
     const int64_t size = taps->size, length = size * channels;
     for (int64_t row = 0; row < rows; row += ABREAST) {
-        for (int64_t r = 0; r < ABREAST; r++) { /* the last row stands in for rows that are not there */
+        for (int64_t r = 0; r < ABREAST; r++) { /* the last row replaces rows beyond the end */
             const uint8_t *line = source + (row + r < rows ? row + r : rows - 1) * from;
             int64_t x = 0;
-            if (channels == 3) /* a fourth byte is read along: the next pixel's first, which nobody looks at */
+            if (channels == 3) /* also reads a fourth byte, the next pixel's first, which is not used */
                 for (; x < width - 1; x++)
                     memcpy(group + LANES * x + 4 * r, line + 3 * x, 4);
             for (; x < width; x++)
@@ -313,7 +313,7 @@ static inline __attribute__((always_inline)) void across_(const Taps *taps, cons
             clip_to(pixel, sum);
             for (int64_t r = 0; r < ABREAST && row + r < rows; r++) {
                 uint8_t *to = result + (row + r) * length + x * channels;
-                if (channels == 3 && x < size - 1) /* the fourth byte is put right by the next pixel */
+                if (channels == 3 && x < size - 1) /* the next pixel overwrites the fourth byte */
                     memcpy(to, pixel + 4 * r, 4);
                 else
                     for (int64_t c = 0; c < channels; c++)
@@ -332,7 +332,7 @@ static void across(const Job *job, const Taps *taps, const uint8_t *source, int6
         across_(taps, source, from, rows, width, result, group, mirrored, job->channels);
 }
 
-typedef struct {                 /* what one thread needs at hand */
+typedef struct {                 /* the buffers of one thread */
     Taps wide, high;
     uint8_t *half, *staged, *group;
 } Room;
@@ -418,7 +418,7 @@ static void work(void *given)
     leave(&room);
 }
 
-/* parallel: GOMP_parallel of the OpenMP library that torch has loaded, or NULL. Returns 0, or 1 if memory was short. */
+/* parallel: GOMP_parallel of the OpenMP library that torch has loaded, or NULL. Returns 0, or 1 if out of memory. */
 int pixels(Job *job, Parallel parallel)
 {
     const int64_t values = job->count * job->out_height * job->out_width * job->channels;

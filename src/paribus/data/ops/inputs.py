@@ -1,5 +1,5 @@
-"""From stored pixels to a batch's inputs, as a Look says: on a CPU by the kernel of pixels.c in one pass, elsewhere, in
-float64 and without a compiler by tensor operations. The numbers are the same."""
+"""From stored pixels to a batch's inputs, as an InputSpec says: on a CPU by the kernel of inputs.c in one pass; on
+other devices, in float64 or without a compiler by tensor operations. Both give the same numbers."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from paribus.data.ops.input_spec import InputSpec, Interpolation, PadCrop
 
 
 class InputTransform:
-    """Makes inputs at a place under a look. Images: (n, h, w, c) uint8, contiguous, on the place's device."""
+    """Makes inputs on a device as an InputSpec says. Images: (n, h, w, c) uint8, contiguous, on that device."""
 
     def __init__(self, input_spec: InputSpec, place: DeviceContext) -> None:
         self._input_spec, self._place = input_spec, place
@@ -32,7 +32,7 @@ class InputTransform:
     def transform_train(self, images: Tensor, rows: Tensor, draws: SampleRandom) -> Tensor:
         """Crop, flip, augment and normalise: (b, c, h, w).
 
-        rows: (b,) int64, where the samples lie in `images`.
+        rows: (b,) int64, indices of the samples in `images`.
         """
         if self._native:
             if not self._input_spec.augment:
@@ -54,7 +54,7 @@ class InputTransform:
         return self._augment(images, draws)
 
     def transform_eval(self, images: Tensor) -> Tensor:
-        """Normalised and nothing else, for evaluation: (b, h, w, c) uint8 to (b, c, h, w)."""
+        """Normalisation only, for evaluation: (b, h, w, c) uint8 to (b, c, h, w)."""
         if not self._native:
             return normalize(images, self._mean, self._std, self._place.memory_format)
         images = images.contiguous()
@@ -69,10 +69,10 @@ class InputTransform:
         return self.transform_eval(images)
 
     def _run_crop_kernel(self, images: Tensor, rows: Tensor, draws: SampleRandom, normalise: bool) -> Tensor:
-        """Crop and flip of the look, and normalisation if that is all: the draws are the kernel's own but for boxes."""
+        """Crop, flip and perhaps normalise by the kernel, which draws its own random numbers except for the boxes."""
         input_spec, rule, count = self._input_spec, self._input_spec.crop, len(rows)
         height, width = input_spec.size(images.shape[1], images.shape[2])
-        images = images.contiguous()  # as it is, in a loader; these live until the kernel returns
+        images = images.contiguous()  # already so in a loader; kept alive until the kernel returns
         ids, rows = unique_sample_ids(draws.ids, draws.copies).contiguous(), rows.contiguous()
         job = _build_arguments(images, count, height, width)
         job.rows, job.ids = rows.data_ptr(), ids.data_ptr()
@@ -105,7 +105,7 @@ class InputTransform:
 def resized_crop(
     images: Tensor, rows: Tensor, boxes: Tensor, size: tuple[int, int], interpolation: Interpolation = "bilinear"
 ) -> Tensor:
-    """resample.resized_crop, by the kernel where there is one: (n, H, W, c) to (b, *size, c) uint8."""
+    """resize.resized_crop, by the kernel if there is one: (n, H, W, c) to (b, *size, c) uint8."""
     if not images.is_cpu or images.shape[3] > native.MAX_CHANNELS or native.load_kernels() is None:
         return resize.resized_crop(images, rows, boxes, size, interpolation)
     images, rows, boxes = images.contiguous(), rows.contiguous(), boxes.contiguous()
@@ -118,7 +118,7 @@ def resized_crop(
 
 
 def _build_arguments(images: Tensor, count: int, out_height: int, out_width: int) -> native.KernelArguments:
-    """Of contiguous images, which the caller keeps alive."""
+    """For contiguous images, which the caller keeps alive."""
     _, height, width, channels = images.shape
     return native.KernelArguments(
         images=images.data_ptr(),
@@ -132,7 +132,7 @@ def _build_arguments(images: Tensor, count: int, out_height: int, out_width: int
 
 
 def _pad_crop(images: Tensor, rows: Tensor, draws: SampleRandom, rule: PadCrop, flip: bool) -> Tensor:
-    """The reference of the kernel's crop and flip: (b, h, w, c) uint8."""
+    """The reference for the kernel's crop and flip: (b, h, w, c) uint8."""
     out = images[rows]
     if not rule.pad and not flip:
         return out

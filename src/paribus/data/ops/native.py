@@ -1,5 +1,5 @@
-"""The C kernels through ctypes, for images on a CPU: pixels.c draws, crops and normalises, tones.c changes colours and
-places."""
+"""The C kernels through ctypes, for images on a CPU: inputs.c draws, crops and normalises, color.c changes colours and
+moves pixels."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from paribus.core.native import CompileError, load_library, openmp_parallel
 
 _SOURCE = Path(__file__).with_name("inputs.c")
 _COLOR_SOURCE = Path(__file__).with_name("color.c")
-MAX_CHANNELS = 4  # as in pixels.c
+MAX_CHANNELS = 4  # as in inputs.c
 _POINTERS = ("images", "rows", "ids", "boxes", "scale", "shift", "out", "out_bytes")
 _NUMBERS = ("count", "height", "width", "channels", "out_height", "out_width", "pad", "key", "flip", "channels_last")
 
 
 class KernelArguments(ctypes.Structure):
-    """pixels.c explains the fields; the last two are its own."""
+    """The Job of inputs.c, which explains the fields; it uses the last two itself."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in _POINTERS),
@@ -31,7 +31,7 @@ class KernelArguments(ctypes.Structure):
 
 
 class ColorKernelArguments(ctypes.Structure):
-    """The job of tones.c, which explains the fields."""
+    """The Job of color.c, which explains the fields; it uses the last two itself."""
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("images", "operations", "arguments", "fill")),
@@ -44,7 +44,7 @@ _OPERATIONS = (
     "none", "brightness", "contrast", "saturation", "hue", "sharpness", "autocontrast", "equalize", "invert",
     "posterize", "solarize", "solarize_add", "affine",
 )  # fmt: skip
-OPERATION_CODES = {name: code for code, name in enumerate(_OPERATIONS)}  # as tones.c counts them
+OPERATION_CODES = {name: code for code, name in enumerate(_OPERATIONS)}  # the enum of color.c
 
 
 @functools.cache
@@ -55,7 +55,7 @@ def load_kernels() -> Any:
         color: Any = load_library(_COLOR_SOURCE, "tones")
     except CompileError as error:
         warnings.warn(
-            f"data on a CPU is fastest with a C compiler and a folder for what it makes: {error}; tensor operations "
+            f"data on a CPU is fastest with a C compiler and a writable cache folder: {error}; tensor operations "
             "are used instead, with the same results",
             stacklevel=2,
         )
@@ -71,14 +71,14 @@ def load_kernels() -> Any:
 
 
 def run_kernel(job: KernelArguments) -> None:
-    """Do the job on torch's threads. Raises MemoryError."""
+    """Run the kernel on torch's threads. Raises MemoryError."""
     job.threads = torch.get_num_threads()
     if load_kernels().pixels(job, openmp_parallel()):
         raise MemoryError("no memory for the rows of an image")
 
 
 def draw_uniform(key: int, ids: Tensor, n: int) -> Tensor:
-    """core/streams.uniform_from for ids in the memory of a CPU: the same numbers, without thirty small operations."""
+    """core/streams.uniform_from_key for ids on a CPU: the same numbers, without thirty small tensor operations."""
     ids = ids.contiguous()
     out = torch.empty(len(ids), n)
     load_kernels().draws(key, ids.data_ptr(), len(ids), n, out.data_ptr())
@@ -86,7 +86,7 @@ def draw_uniform(key: int, ids: Tensor, n: int) -> Tensor:
 
 
 def has_color_kernel(images: Tensor) -> bool:
-    """Whether `changed` takes these images."""
+    """Whether `apply_operations` takes these images."""
     return images.is_cpu and images.shape[3] in (1, 3) and load_kernels() is not None
 
 
@@ -95,8 +95,9 @@ def apply_operations(
 ) -> Tensor:
     """Each image with its own operations, one after another.
 
-    images: (b, h, w, c) uint8, not changed. operations: (b, turns) of CODES. arguments: (b, turns, 6) float64, what
-    tones.py calls the factor and so on in the first place, or a matrix. fill: c grey levels around a moved image.
+    images: (b, h, w, c) uint8, not changed. operations: (b, turns) of OPERATION_CODES. arguments: (b, turns, 6)
+    float64, first what color.py calls factor, threshold and so on, or an affine matrix. fill: c grey levels for pixels
+    outside a moved image.
     """
     out = images.clone(memory_format=torch.contiguous_format)
     operations, arguments = operations.to(torch.int32).contiguous(), arguments.double().contiguous()

@@ -1,10 +1,10 @@
-"""Pillow's resize of a box of each image, for whole batches in integer tensor operations: equal to it bit for bit.
+"""Pillow's resize of a box of each image, for whole batches in integer tensor operations: bit-exact.
 
 libImaging/Resample.c: the weights of an output pixel are the filter, stretched by the scale when an image shrinks
-(antialias), normalised in float64 and rounded to 22 bits after the point. Of the two passes the horizontal one comes
-first, unless the height loses more than twice as many pixels as the width (Pillow 13; earlier versions have no such
-exception and differ there by a few grey levels). What the first gives is rounded to uint8. Integer sums are the same in
-any order, so a CPU, a CUDA device and the kernel of pixels.c agree.
+(antialias), normalised in float64 and rounded to 22 fractional bits. Of the two passes the horizontal one comes first,
+unless the height loses more than twice as many pixels as the width (Pillow 13; earlier versions have no such exception
+and differ there by a few grey levels). The first pass's result is rounded to uint8. Integer sums are the same in any
+order, so a CPU, a CUDA device and the kernel of inputs.c agree.
 """
 
 import math
@@ -23,7 +23,7 @@ def resized_crop(
 ) -> Tensor:
     """`image.crop(box).resize(size, resample)` of each chosen image.
 
-    images: (n, H, W, c) uint8; rows: (b,) int64, where the samples lie; boxes: (b, 4) int64 top, left, height, width,
+    images: (n, H, W, c) uint8; rows: (b,) int64, indices of the samples; boxes: (b, 4) int64 top, left, height, width,
     inside the image; size: height and width of the result. Returns (b, height, width, c) uint8.
     """
     top, left, height, width = boxes.unbind(1)
@@ -35,13 +35,13 @@ def resized_crop(
     def down(part: Tensor) -> Tensor:
         return _resize_axis(part, 1, top, height, size[0], interpolation)
 
-    # each image needs one of the two orders; to know which, the host would have to wait for the device
+    # each image needs one of the two orders, but to know which, the host would have to wait for the device
     first_down = vertical_first(height, width, size)[:, None, None, None]
     return torch.where(first_down, across(down(chosen)), down(across(chosen)))
 
 
 def vertical_first(height: Tensor, width: Tensor, size: tuple[int, int]) -> Tensor:
-    """Whether Pillow 13 shrinks an image of this size, (b,), downwards before it goes across."""
+    """Whether Pillow 13 takes the vertical pass first for an image of this size, (b,)."""
     return height - size[0] > 2 * (width - size[1]).clamp(min=0)
 
 
@@ -52,7 +52,7 @@ def _resize_axis(images: Tensor, axis: int, start: Tensor, length: Tensor, size:
     shape = (len(images), 1, -1, 1) if axis == 2 else (len(images), -1, 1, 1)
     last = (length - 1)[:, None]
     for k in range(weights.shape[2]):
-        # beyond a pixel's own taps the weights are 0, so any place will do
+        # beyond a pixel's own taps the weights are 0, so any index will do
         place = start[:, None] + torch.minimum(first + k, last)
         index = place.view(shape).expand(*images.shape[:axis], size, *images.shape[axis + 1 :])
         part = images.gather(axis, index).int() * weights[:, :, k].view(shape)
@@ -65,7 +65,7 @@ def taps(length: Tensor, size: int, longest: int, filter: Interpolation) -> tupl
     """Which input pixels make each output pixel: the first, (b, size) int64, and the weights from there on, (b, size,
     k) int32 in units of 2^-22, 0 beyond the last.
 
-    length: (b,) int64 input pixels, at most `longest`, so that the number of taps needs no look at the values.
+    length: (b,) int64 input pixels, at most `longest`, so that the number of taps is known without reading the values.
     """
     scale = length.double() / size
     stretch = scale.clamp(min=1.0)

@@ -1,6 +1,6 @@
-"""Images decoded by several processes, handed back in order. Without torch, which would take seconds to start in each.
+"""Decodes images in several processes, in order. Without torch, which would take seconds to import in each.
 
-Plain pipes: a process whose parent was killed reads the end of its pipe and goes too.
+Plain pipes: a worker whose parent was killed reads the end of its pipe and exits too.
 """
 
 import multiprocessing
@@ -15,12 +15,12 @@ from multiprocessing.process import BaseProcess
 from paribus.core.errors import RunFailed
 from paribus.data.trees.decoding import BadImage, decode_square
 
-_MAX_WAITING_CHUNKS = 2  # finished chunks a process that wait for an earlier one; each is up to 16 MiB
+_MAX_WAITING_CHUNKS = 2  # finished chunks per worker that wait for an earlier one; each is up to 16 MiB
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Images to be packed. paths: from the tree. skip: leave out those that do not decode, else raise BadImage."""
+    """Images to pack. paths: relative to the tree. skip: leave out those that do not decode, else raise BadImage."""
 
     tree: str
     paths: tuple[str, ...]
@@ -30,7 +30,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class DecodedChunk:
-    """rows: uint8 pixels of the images that decoded, one after another. skipped: places in the chunk, and reasons."""
+    """rows: uint8 pixels of the images that decoded, concatenated. skipped: positions in the chunk, and reasons."""
 
     rows: bytes
     skipped: tuple[tuple[int, str], ...]
@@ -49,8 +49,8 @@ def decode_chunk(chunk: Chunk) -> DecodedChunk:
 
 
 def decode_in_order(chunks: Sequence[Chunk], workers: int) -> Iterator[DecodedChunk]:
-    """The chunks' pixels, in their order. Raises BadImage, of the first chunk that has one, and RunFailed where a
-    process was ended from outside."""
+    """The chunks' pixels, in order. Raises BadImage of the first chunk that has one, RunFailed if a worker was
+    killed."""
     if workers <= 1 or len(chunks) <= 1:
         yield from map(decode_chunk, chunks)
         return
@@ -87,7 +87,7 @@ def _gather(chunks: Sequence[Chunk], pipes: list[Connection]) -> Iterator[Decode
 
 
 def _send(pipe: Connection, chunk: Chunk) -> None:
-    with suppress(BrokenPipeError):  # told by the next _receive
+    with suppress(BrokenPipeError):  # the next _receive reports it
         pipe.send(chunk)
 
 
@@ -97,13 +97,13 @@ def _receive(pipe: Connection) -> DecodedChunk | BadImage:
         return found if isinstance(found, BadImage) else DecodedChunk(pipe.recv_bytes(), found)
     except (EOFError, OSError) as error:
         raise RunFailed(
-            "a process that decodes images was ended from outside (out of memory?); the same command goes on from "
+            "a worker that decodes images was killed (out of memory?); the same command resumes from "
             "here; --workers 1 needs the least memory"
         ) from error
 
 
 def _start_process() -> tuple[BaseProcess, Connection]:
-    context = multiprocessing.get_context("spawn")  # fork would copy the lock's thread in whatever state it is
+    context = multiprocessing.get_context("spawn")  # fork would copy the lock's thread in whatever state it is in
     parent_end, child_end = context.Pipe()
     process = context.Process(target=_run_worker, args=(child_end,), daemon=True)
     process.start()
@@ -112,7 +112,7 @@ def _start_process() -> tuple[BaseProcess, Connection]:
 
 
 def _run_worker(pipe: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told by the same Ctrl-C
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the same Ctrl-C reaches the parent, which ends this worker
     while True:
         try:
             chunk = pipe.recv()
@@ -122,9 +122,9 @@ def _run_worker(pipe: Connection) -> None:
             result: DecodedChunk | BadImage = decode_chunk(chunk)
         except BadImage as error:
             result = error
-        with suppress(OSError):  # the parent has gone; the next recv says so
+        with suppress(OSError):  # the parent is gone; the next recv raises EOFError
             if isinstance(result, BadImage):
                 pipe.send(result)
             else:
                 pipe.send(result.skipped)
-                pipe.send_bytes(result.rows)  # apart, since pickling would copy them
+                pipe.send_bytes(result.rows)  # separately, since pickling would copy them

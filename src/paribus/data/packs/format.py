@@ -1,13 +1,14 @@
-"""What a pack is on disk, read and checked without torch.
+"""The on-disk format of a pack, read and checked without torch.
 
-pack.json                   what is in it and how it was made; replaced at once when a pack is finished
-SPLIT-PLAN.pixels           uint8 rows of size · size · 3 numbers, one an image
-SPLIT-PLAN.targets, .ids    little-endian int64, one number an image
-train-PLAN.names            the list of file names that chose the training images, where there was one
-unfinished-PLAN.jsonl       the journal of a pack that is being made (data/packs/prepare.py)
+pack.json                   what is in it and how it was made; replaced atomically when a pack is finished
+SPLIT-PLAN.pixels           uint8 rows of size · size · 3 numbers, one per image
+SPLIT-PLAN.targets, .ids    little-endian int64, one number per image
+train-PLAN.names            the list of training file names, if one was given
+unfinished-PLAN.jsonl       the journal of a pack that is being made (data/packs/journal.py)
 lock                        held while one is being made
 
-PLAN is a digest of the source and the rules, so that a pack in the making lies beside the finished one and never in it.
+PLAN is a digest of the source and the rules, so that an unfinished pack is written beside the finished one, never into
+it.
 """
 
 import hashlib
@@ -37,8 +38,8 @@ _Count = Annotated[int, Field(ge=0)]
 
 @schema
 class SplitRecord:
-    """images: rows. listed: images of the source, skipped ones too. chunk: images of the source whose rows one sha256
-    covers. rows: of each chunk, fewer where images were skipped. skipped: file and reason."""
+    """images: number of rows. listed: images of the source, skipped ones included. chunk: images of the source per
+    sha256. rows: of each chunk, fewer where images were skipped. skipped: file and reason."""
 
     images: _Count
     listed: _Count
@@ -55,8 +56,9 @@ class SplitRecord:
 
 @schema
 class PackRecord:
-    """pack.json. rule: how images were chosen, decoded and resized, in words. names: the file of the list that chose.
-    tree: where the source lay, for people. fingerprint: of the source (data/trees/tree.py). partial: what it lacked."""
+    """pack.json. rule: how images were chosen, decoded and resized, in words. names: the file with the list of training
+    images. tree: path of the source, for information. fingerprint: of the source (data/trees/select.py). partial: what
+    the source lacked."""
 
     format: int
     name: str
@@ -78,7 +80,7 @@ class PackRecord:
 
 
 def compute_pack_checksum(name: str, size: int, classes: tuple[str, ...], splits: Mapping[str, SplitRecord]) -> str:
-    """sha256 over the sums of all that training sees."""
+    """sha256 over the checksums of everything that training reads."""
     parts = {k: [s.images, s.chunk, s.rows, s.sha256, s.targets_sha256, s.ids_sha256] for k, s in splits.items()}
     text = json.dumps([FORMAT_VERSION, name, size, classes, parts], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -91,7 +93,7 @@ def format_record(record: PackRecord) -> str:
 def format_prepare_command(
     name: str, size: int, folder: Path, root: Path | None, record: PackRecord | None = None, listed: str = "FILE"
 ) -> str:
-    """What makes this pack, to be copied. record: of the pack there, whose ways are kept."""
+    """The command that makes this pack, ready to copy. record: of the existing pack, whose options are kept."""
     words = ["paribus", "data", "prepare", name, "--root", str(root) if root else "DIR", "--size", str(size)]
     if root is None or folder != default_folder(root, name, size):
         words += ["--out", str(folder)]
@@ -103,12 +105,12 @@ def format_prepare_command(
 
 
 def default_folder(root: Path, name: str, size: int) -> Path:
-    """Where a pack lies unless it is told otherwise."""
+    """The default folder of a pack."""
     return root / "packed" / f"{name}-{size}"
 
 
 def read_record(folder: Path) -> PackRecord | None:
-    """None where there is no pack. Raises ConfigError where its pack.json is of another format, or damaged."""
+    """None if there is no pack. Raises ConfigError if its pack.json is of another format, or damaged."""
     path = folder / RECORD_FILE
     try:
         content: Any = json.loads(path.read_bytes())
@@ -145,7 +147,7 @@ def _lists_to_tuples(content: Any) -> dict[str, Any]:
 
 
 def list_file_sizes(record: PackRecord) -> dict[str, int]:
-    """Files of a pack and their bytes."""
+    """Files of a pack and their sizes in bytes."""
     found: dict[str, int] = {}
     for s in record.splits.values():
         found |= {
@@ -157,7 +159,7 @@ def list_file_sizes(record: PackRecord) -> dict[str, int]:
 
 
 def find_faults(folder: Path, record: PackRecord, deep: bool) -> Iterator[str]:
-    """What is wrong with a pack's files: lengths, and checksums of the first and last chunk, or of everything."""
+    """What is wrong with a pack's files: sizes, and checksums of the first and last chunk, or, if deep, of all."""
     for file, expected in list_file_sizes(record).items():
         try:
             found = (folder / file).stat().st_size
@@ -191,7 +193,7 @@ def _find_wrong_checksums(folder: Path, s: SplitRecord, row: int, deep: bool) ->
 
 
 def explain_source_change(folder: Path, record: PackRecord, source_root: Path | None) -> str:
-    """In words how the source differs from what was packed; "" where it does not, or is not there."""
+    """In words how the source differs from what was packed; "" if it does not, or is missing."""
     known = None if record.name == FOLDER else load_manifest(record.name)
     if source_root is None:
         return ""
@@ -218,17 +220,17 @@ def list_files(record: PackRecord) -> set[str]:
 
 
 def read_training_names(folder: Path, record: PackRecord) -> tuple[str, ...] | None:
-    """The list of names that chose the training images. Raises ConfigError where it has gone."""
+    """The list of names of the training images. Raises ConfigError if its file is missing."""
     return read_name_list(folder / record.names) if record.names else None
 
 
 def read_name_list(path: Path) -> tuple[str, ...]:
-    """One image a line, by file name or class/file. Raises ConfigError."""
+    """One image per line, by file name or class/file. Raises ConfigError."""
     try:
         lines = os.fsdecode(path.read_bytes()).splitlines()
     except OSError as error:
         raise ConfigError(f"{path}: the list of images cannot be read: {error.strerror}") from error
     found = tuple(line.strip() for line in lines if line.strip())
     if not found:
-        raise ConfigError(f"{path}: no names in it; expected one file name a line")
+        raise ConfigError(f"{path}: no names in it; expected one file name per line")
     return found

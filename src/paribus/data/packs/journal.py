@@ -1,4 +1,4 @@
-"""The journal of a pack in the making: a chunk of pixels counts once its line stands here, and both are on the disk."""
+"""The journal of an unfinished pack: a chunk of pixels counts once its line is here and both are on the disk."""
 
 import json
 import os
@@ -22,7 +22,7 @@ class JournalLine:
 
 
 def append_to_disk(file: IO[bytes], content: bytes) -> None:
-    """At the end, and down to the disk. What was written of it when the disk fills goes again."""
+    """Append, and flush to the disk. A partial write, as on a full disk, is removed again."""
     start = file.seek(0, os.SEEK_END)
     try:
         file.write(content)
@@ -39,7 +39,7 @@ def format_journal_line(line: JournalLine) -> str:
 
 
 def read_journal(journal: Path) -> Iterator[JournalLine]:
-    """Up to the first that is not whole."""
+    """Lines up to the first incomplete one."""
     for text in journal.read_bytes().splitlines():
         try:
             split, rows, digest, skipped = json.loads(text)

@@ -1,4 +1,4 @@
-"""A set of images packed once at a fixed size: uint8 pixels in one file a split, memory-mapped without a copy."""
+"""A dataset packed once at a fixed image size: uint8 pixels in one file per split, memory-mapped without a copy."""
 
 import sys
 import warnings
@@ -23,8 +23,9 @@ from paribus.data.packs.format import (
 
 @dataclass(frozen=True)
 class PackedSplit:
-    """images (n, size, size, 3) uint8, mapped from the file: writing to them ends the process. targets (n,) int64 class
-    ids. ids (n,) int64: places in the source's full listing, where skipped images count. skipped: names and reasons."""
+    """images (n, size, size, 3) uint8, memory-mapped read-only: writing to them crashes the process. targets (n,) int64
+    class ids. ids (n,) int64: indices in the source's full listing, skipped images included. skipped: names and
+    reasons."""
 
     images: Tensor
     targets: Tensor
@@ -34,7 +35,7 @@ class PackedSplit:
 
 @dataclass(frozen=True)
 class Pack:
-    """checksum: over everything that training sees. partial: what the source lacked of its manifest. rule: how images
+    """checksum: over everything that training reads. partial: what the source lacked of its manifest. rule: how images
     were chosen and made, in words."""
 
     folder: Path
@@ -48,11 +49,11 @@ class Pack:
 
 
 def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> Pack:
-    """source_root: where the set's tree may lie, as in `--root`; if it does, its files are compared with what was
-    packed (their names, sizes and times). None, or no tree there: the pack is taken as it is.
+    """source_root: where the dataset's tree may be, as in `--root`; if it is there, its files are compared with what
+    was packed (their names, sizes and times). None, or no tree there: the pack is used as it is.
 
-    Raises ConfigError with the command that makes the pack, where there is none, it is of another format, name, size or
-    source, or its files are not as long as they must be. Checksums are the business of `paribus data check`.
+    Raises ConfigError with the command that makes the pack, if there is none, if it is of another format, name, size or
+    source, or if its files have the wrong length. Checksums are left to `paribus data check`.
     """
 
     def rebuild_command(record: PackRecord | None) -> str:

@@ -1,4 +1,4 @@
-"""`paribus data prepare`: a tree of images, compared with its manifest, becomes a pack (data/packs/write.py)."""
+"""`paribus data prepare`: compares a tree of images with its manifest and packs it (data/packs/write.py)."""
 
 import errno
 import hashlib
@@ -39,7 +39,7 @@ class PrepareRequest:
 
 @dataclass(frozen=True)
 class SourceInspection:
-    """A tree as it lies there. parts: the images of each split. partial: what it lacks. names: of a list, if any."""
+    """A tree as it was found. parts: the images of each split. partial: what it lacks. names: of a list, if any."""
 
     tree: Path
     known: Manifest | None
@@ -49,7 +49,7 @@ class SourceInspection:
 
 
 def inspect_source(request: PrepareRequest, progress: ProgressSink) -> SourceInspection:
-    """Find the tree (unpack or fetch it, where asked) and compare it with the manifest. Raises ConfigError."""
+    """Find the tree (unpacked or downloaded if needed) and compare it with the manifest. Raises ConfigError."""
     known = None if request.name == FOLDER else load_manifest(request.name)
     names = read_name_list(request.names) if request.names else None
     if known is None and request.download:
@@ -66,7 +66,7 @@ def inspect_source(request: PrepareRequest, progress: ProgressSink) -> SourceIns
     for split, part in parts.items():
         progress.log(f"{tree / split}: {len(part.paths):,} images, {len(part.classes) - len(part.absent):,} classes")
         if part.ignored:
-            progress.log(f"{tree / split}: {part.ignored:,} files are no images by their names and are not read")
+            progress.log(f"{tree / split}: {part.ignored:,} files without an image's extension are not read")
     if partial and not missing:
         raise ConfigError(
             f"{tree} is not all of {request.name} ({'; '.join(partial)}); --allow-missing takes it as it is"
@@ -77,8 +77,8 @@ def inspect_source(request: PrepareRequest, progress: ProgressSink) -> SourceIns
 
 
 def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
-    """Make the pack, or go on with one begun, or find it there. Raises ConfigError, BadImage and RunFailed; the earlier
-    pack stays until the new one is whole."""
+    """Make the pack, resume an unfinished one, or return one that is up to date. Raises ConfigError, BadImage and
+    RunFailed; an earlier pack stays until the new one is complete."""
     inspection = inspect_source(request, progress)
     source, folder = compute_fingerprint(inspection.parts.values()), request.folder
     _check_folder_is_for_packs(folder)
@@ -106,17 +106,17 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
 
 
 def _check_folder_is_for_packs(folder: Path) -> None:
-    """A pack has a folder of its own: another's files would lie among its own."""
+    """A pack needs a folder of its own: other files would be mixed with its own."""
     with suppress(OSError):
         there = sorted(p.name for p in folder.iterdir())
         if there and not any(name in ("pack.json", "lock") or name.startswith("unfinished-") for name in there):
             raise ConfigError(
-                f"{folder} holds other things ({there[0]}); a pack wants a folder of its own, with --out DIR"
+                f"{folder} holds other files ({there[0]}); a pack needs a folder of its own, with --out DIR"
             )
 
 
 def _read_valid_pack(folder: Path) -> PackRecord | None:
-    """The pack there, if its files are as they should be."""
+    """The pack there, if its files are intact."""
     try:
         record = read_record(folder)
     except ConfigError:  # damaged, or another format: made anew
@@ -148,14 +148,14 @@ def _describe_rule(inspection: SourceInspection) -> dict[str, str]:
 
 @contextmanager
 def _disk_errors_explained(folder: Path) -> Iterator[None]:
-    """What the file system refuses, as one line."""
+    """Errors of the file system, as one line."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise ConfigError(
-                f"{folder}: the disk is full ({error.strerror}); an earlier pack is as it was; free space and run the "
-                "same command again, which goes on from there, or choose another folder with --out"
+                f"{folder}: the disk is full ({error.strerror}); an earlier pack is unchanged; free space and run the "
+                "same command again, which resumes from there, or choose another folder with --out"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise ConfigError(f"{folder} cannot be written ({error.strerror}); choose another with --out") from error

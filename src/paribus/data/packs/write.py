@@ -1,8 +1,8 @@
-"""A pack in the making: chunk by chunk, with a journal.
+"""Writes a pack chunk by chunk, with a journal.
 
-Pixels are appended; a chunk counts once its line stands in the journal, and both have reached the disk. A run that was
-killed is gone on with from there: what the journal names is read back and compared with its checksums first. pack.json
-is replaced last, in one rename, and only then the earlier pack's files go.
+Pixels are appended; a chunk counts once its line is in the journal and both are on the disk. A killed run is resumed
+from there: first the chunks in the journal are read back and compared with their checksums. pack.json is replaced last,
+in one rename, and only then are the earlier pack's files deleted.
 """
 
 import hashlib
@@ -33,14 +33,14 @@ from paribus.data.trees import decoding
 from paribus.data.trees.decoding import BadImage
 from paribus.data.trees.tree import SPLITS, Listing
 
-_CHUNK_BYTES = 2**24  # what a kill may cost, what a process holds, and what one fsync writes
-_SPARE_BYTES = 2**20  # bytes beside the pixels that must fit, and a little more
+_CHUNK_BYTES = 2**24  # what a kill may cost, what a worker holds, and what one fsync writes
+_SPARE_BYTES = 2**20  # bytes besides the pixels that must fit, and a little more
 
 
 @dataclass(frozen=True)
 class PackJob:
-    """What is to be packed. folder: of the pack, locked. skip: leave out images that do not decode. tree, parts: where
-    they lie, and which. partial, names, rule, source (a fingerprint): as in packfile.Record."""
+    """What is to be packed. folder: of the pack, locked. skip: leave out images that do not decode. tree, parts: the
+    source, and its images by split. partial, names, rule, source (a fingerprint): as in PackRecord."""
 
     name: str
     size: int
@@ -57,15 +57,15 @@ class PackJob:
 
 @dataclass(frozen=True)
 class ProgressSink:
-    """Where progress goes. tell: a line. begin: how many images there are, and how many of them are done; gives what is
-    called with each number of further ones."""
+    """Where progress is reported. log: takes a line. begin: takes the number of images and how many of them are done;
+    returns a function that takes each number of further ones."""
 
     log: Callable[[str], None]
     begin: Callable[[int, int], Callable[[int], None]]
 
 
 class PackWriter:
-    """One pack in the making."""
+    """Writes one pack."""
 
     def __init__(self, job: PackJob, progress: ProgressSink) -> None:
         self._job, self._progress, self._folder, self._image_bytes = job, progress, job.folder, job.size * job.size * 3
@@ -83,19 +83,20 @@ class PackWriter:
         self._check_space(total - done)
         self._truncate_to(lines)
         if done:
-            self._progress.log(f"going on after {done:,} of {total:,} images that were packed before")
+            self._progress.log(f"resuming after {done:,} of {total:,} images that were packed before")
         return self._finish(self._pack_chunks(lines, self._progress.begin(total, done)))
 
     def _file_name(self, split: str, kind: str) -> str:
         return f"{split}-{self._plan}.{kind}"
 
     def _files_to_keep(self, earlier: PackRecord | None) -> set[str]:
-        """What must not be cleared away: the earlier pack, and what this one has so far."""
+        """What must not be deleted: the earlier pack, and what this one has so far."""
         own = {self._file_name(split, kind) for split in SPLITS for kind in ("pixels", "targets", "ids", "names")}
         return {"lock", self._journal.name, *own, *(list_files(earlier) if earlier else ())}
 
     def _clear(self, keep: set[str]) -> None:
-        """Files of packs begun from another source or by other rules, and after the end those of the earlier pack."""
+        """Delete files of unfinished packs of another source or other rules, and at the end those of the earlier
+        pack."""
         for path in self._folder.iterdir():
             ours = path.suffix in (".pixels", ".targets", ".ids", ".names") or path.name.startswith("unfinished-")
             if ours and path.name not in keep:
@@ -113,7 +114,7 @@ class PackWriter:
             )
 
     def _read_finished_chunks(self) -> list[JournalLine]:
-        """The chunks of the journal whose pixels are on the disk as they were."""
+        """The chunks of the journal whose pixels on the disk match their checksums."""
         sound = list[JournalLine]()
         lengths: dict[str, int] = dict.fromkeys(SPLITS, 0)
         for line in read_journal(self._journal) if self._journal.exists() else ():
@@ -133,14 +134,14 @@ class PackWriter:
         return sound
 
     def _truncate_to(self, lines: Sequence[JournalLine]) -> None:
-        """Leave nothing else in the journal and in the files of pixels."""
+        """Cut the journal and the files of pixels back to these chunks."""
         for split in SPLITS:
             with open(self._folder / self._file_name(split, "pixels"), "ab") as file:
                 file.truncate(sum(line.rows for line in lines if line.split == split) * self._image_bytes)
         write_atomically(self._journal, "".join(format_journal_line(line) for line in lines))
 
     def _pack_chunks(self, lines: list[JournalLine], advance: Callable[[int], None]) -> dict[str, SplitRecord]:
-        """The chunks that no line tells of yet, both splits in one go: processes start once."""
+        """Pack the chunks that are not in the journal yet, both splits in one pass, so that workers start once."""
         job, todo = self._job, list[tuple[str, Chunk]]()
         for split, part in job.parts.items():
             done = sum(line.split == split for line in lines)

@@ -1,4 +1,4 @@
-"""A set's archive: fetched if asked and torchvision would, and unpacked so that nothing leaves the folder."""
+"""A dataset's archive: downloaded on request where torchvision does so, and unpacked without leaving the folder."""
 
 import hashlib
 import shutil
@@ -15,9 +15,9 @@ from paribus.data.trees.manifest import Archive, Manifest
 
 
 def ensure_unpacked(manifest: Manifest, root: Path, size: int, download: bool, log: Callable[[str], None]) -> bool:
-    """Unpack the set's archive into root, fetching it first if asked. False where there is none to unpack.
+    """Unpack the dataset's archive into root, with `download` fetching it first. False if there is none to unpack.
 
-    size: of the pack; the smallest archive whose images are not smaller is taken. Raises ConfigError.
+    size: image size of the pack; the smallest archive with images at least that large is used. Raises ConfigError.
     """
     plain = [archive for archive in manifest.archives if not archive.nested]
     there = [archive for archive in plain if (root / archive.file).is_file()]
@@ -50,11 +50,11 @@ def _explain_manual_download(manifest: Manifest) -> str:
         return f"fetch {urls[0]} into --root by hand and run the command again"
     if any(archive.nested for archive in manifest.archives):
         return "get it from image-net.org (an account is needed); torchvision.datasets.ImageNet unpacks it"
-    return "it lies within imagenet"
+    return "it is part of imagenet"
 
 
 def _choose_archive(archives: list[Archive], size: int) -> Archive:
-    """The smallest whose images have the pack's size, else the largest."""
+    """The smallest archive whose images have at least the pack's size, else the largest."""
 
     def pixels(archive: Archive) -> float:
         return float("inf") if archive.size is None else archive.size
@@ -64,18 +64,18 @@ def _choose_archive(archives: list[Archive], size: int) -> Archive:
 
 
 def _fetch(archive: Archive, root: Path, log: Callable[[str], None]) -> None:
-    from torchvision.datasets.utils import download_url  # 5 s to import, so only when asked
+    from torchvision.datasets.utils import download_url  # takes 5 s to import, so only for a download
 
     log(f"fetching {archive.url}")
     try:
         download_url(str(archive.url), str(root), archive.file, archive.md5)
-    except Exception as error:  # urllib, ssl and torchvision each raise their own kinds
+    except Exception as error:  # urllib, ssl and torchvision each raise their own exceptions
         raise ConfigError(f"--download: {archive.url} could not be fetched into {root}: {error}") from error
 
 
 def _check_md5(path: Path, md5: str | None, log: Callable[[str], None]) -> None:
     if md5 is None:
-        log(f"{path}: no checksum of it is known; it is taken as it is")
+        log(f"{path}: no known checksum; used unverified")
         return
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "md5").hexdigest()
@@ -84,10 +84,10 @@ def _check_md5(path: Path, md5: str | None, log: Callable[[str], None]) -> None:
 
 
 def extract_archive(archive: Path, folder: Path) -> None:
-    """A tar or zip archive into a folder, by way of one within it, so that what is half unpacked is never taken for the
-    set. Raises ConfigError where a member would lie outside, is a link that leads outside, or is no file at all."""
+    """Unpack a tar or zip archive into a folder by way of a subfolder, so that a half-unpacked archive is never taken
+    for the dataset. Raises ConfigError for a member that would lie outside, or is a link or a device."""
     aside = folder / f"unpacking-{archive.name}"
-    shutil.rmtree(aside, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed run
     try:
         if zipfile.is_zipfile(archive):
             _unzip(archive, aside)
@@ -98,7 +98,7 @@ def extract_archive(archive: Path, folder: Path) -> None:
                 raise ConfigError(f"{folder / path.name} is there already; remove it, or give a root without it")
             path.rename(folder / path.name)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise ConfigError(f"{archive} is no archive that can be unpacked: {error}") from error
+        raise ConfigError(f"{archive} cannot be unpacked: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -110,7 +110,7 @@ def _check_member_inside(archive_member: str, name: str) -> None:
 
 
 def _untar(archive: Path, folder: Path) -> None:
-    """Folders and plain files alone, written by hand: tarfile's own filter came with Python 3.11.4."""
+    """Only folders and regular files, written by hand: tarfile's own filter needs Python 3.11.4."""
     with tarfile.open(archive) as file:
         folder.mkdir()
         for member in file:

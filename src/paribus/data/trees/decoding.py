@@ -1,10 +1,10 @@
-"""From an image file to RGB pixels, in one way for packs and for folders. Needs Pillow alone: worker processes of
+"""Decodes an image file to RGB pixels, the same way for packs and for folders. Needs only Pillow: worker processes of
 `paribus data prepare` start without torch.
 
-What a pixel is, whatever the file: the first frame, in the orientation in which it is stored (EXIF's is not applied:
-torchvision and timm do not either, and ImageNet's published results rest on that), alpha dropped and grey tripled as
-Pillow's `convert("RGB")` does it, CMYK by Pillow's formula. 16-bit grey keeps its high byte, as Pillow does for 16-bit
-colour; `convert` would cut it off at 255.
+The rules, for every file: the first frame, in its stored orientation (EXIF's is not applied: torchvision and timm do
+not apply it either, and ImageNet's published results rest on that), alpha dropped and grey repeated in three channels
+as Pillow's `convert("RGB")` does, CMYK by Pillow's formula. 16-bit grey keeps its high byte, as Pillow does for 16-bit
+colour; `convert` would clip it at 255.
 """
 
 import warnings
@@ -14,9 +14,9 @@ from PIL import Image, features
 
 from paribus.core.errors import ConfigError
 
-EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # in any case
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; Pillow's others may start programs (EPS)
-_MAX_PIXELS = 2**27  # between resize and crop; Pillow itself refuses to open larger images than about that
+EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # case-insensitive
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; other formats of Pillow may start programs (EPS)
+_MAX_PIXELS = 2**27  # after the resize, before the crop; Pillow itself refuses to open images larger than about this
 DECODE_RULE = (
     "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
 )
@@ -27,14 +27,14 @@ RESIZE_RULE = (
 
 
 class BadImage(ConfigError):
-    """An image that cannot be had: names the file and the reason."""
+    """An image that cannot be read; the message names the file and the reason."""
 
 
 def decode_image(path: str | Path, display_name: str = "") -> Image.Image:
-    """The image in mode RGB. called: its name in messages, else the path. Raises BadImage."""
+    """The image in mode RGB. display_name: its name in messages, else the path. Raises BadImage."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged EXIF, odd transparency: none changes a pixel here
+            warnings.simplefilter("ignore")  # damaged EXIF, odd transparency: neither changes a pixel here
             with Image.open(path, formats=_FORMATS) as image:
                 image.load()
                 return _to_rgb(image)
@@ -44,7 +44,7 @@ def decode_image(path: str | Path, display_name: str = "") -> Image.Image:
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB":
-        return image.copy()  # leaves the file behind
+        return image.copy()  # detached from the file
     if image.mode == "I;16":
         return image.point(lambda value: value / 256, "L").convert("RGB")
     if image.mode[0] in "IF":
@@ -63,7 +63,7 @@ def _explain_error(error: Exception) -> str:
 
 
 def decode_square(path: str | Path, size: int, display_name: str = "") -> Image.Image:
-    """The image as a pack keeps it, `size` pixels a side. Raises BadImage."""
+    """The image as a pack stores it, `size` pixels a side. Raises BadImage."""
     image = decode_image(path, display_name)
     if size**2 * max(image.size) > _MAX_PIXELS * min(image.size):
         raise BadImage(
@@ -73,7 +73,7 @@ def decode_square(path: str | Path, size: int, display_name: str = "") -> Image.
 
 
 def resize_and_center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Shorter side to `size`, then the centre; as torchvision's Resize and CenterCrop."""
+    """Resize the shorter side to `size`, then crop the centre; as torchvision's Resize and CenterCrop."""
     width, height = image.size
     if (width, height) == (size, size):
         return image
@@ -86,7 +86,7 @@ def resize_and_center_crop(image: Image.Image, size: int) -> Image.Image:
 
 
 def decoder_versions() -> dict[str, str]:
-    """What decodes here. Another libjpeg may give other pixels."""
+    """Versions of the decoders on this machine. Another libjpeg may give other pixels."""
     import PIL
 
     turbo = features.check_feature("libjpeg_turbo")

@@ -1,6 +1,6 @@
-"""What is known of a set of images before it is there: its classes, counts, archives. One YAML file each in manifests/.
+"""What is known of an image dataset before its download: classes, counts, archives. One YAML file each in manifests/.
 
-No torch and no pictures here: the command line lists them.
+Imports neither torch nor Pillow: the command line lists the manifests.
 """
 
 from pathlib import Path
@@ -18,10 +18,10 @@ _Count = Annotated[int, Field(ge=1)]
 
 @schema
 class Archive:
-    """A file to download. url: None where an account is needed. md5: None where no one vouches for it.
+    """A file to download. url: None if an account is needed. md5: None if no trusted source states it.
 
-    size: pixels of the shorter side, None as in ImageNet. torchvision: whether torchvision would fetch it, which
-    `--download` stands on. nested: an archive of archives, which is not unpacked here.
+    size: pixels of the shorter side, None for ImageNet's own sizes. torchvision: whether torchvision downloads it,
+    which `--download` requires. nested: an archive of archives, which is not unpacked here.
     """
 
     file: Annotated[str, Field(pattern=r"^[\w.-]+$")]
@@ -34,11 +34,11 @@ class Archive:
 
 @schema
 class Manifest:
-    """classes: class ids, which are folder names, to readable names; their order is that of the targets.
+    """classes: class ids, which are folder names, to readable names, in the order of the targets.
 
-    folders: names under which the tree is usually found, beside the set's own. within: the larger set in whose tree
-    this one may lie, so that that set's other classes are no surprise. share: of the larger set's training images,
-    drawn by the rule that the set's file states. train, val: images; None where nobody vouches for a number.
+    folders: usual names of the tree's folder, besides `name`. within: the larger dataset in whose tree this one may
+    lie; other classes of that one are then accepted. share: fraction of the larger dataset's training images, drawn by
+    the rule that the manifest states. train, val: number of images; None if no source states it.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Manifest:
 
 
 def load_manifest(name: str) -> Manifest:
-    """Raises ConfigError where there is none of that name."""
+    """Raises ConfigError if there is none of that name."""
     known = list_manifest_names()
     if name not in known:
         raise ConfigError(
@@ -67,7 +67,7 @@ def load_manifest(name: str) -> Manifest:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Raises ConfigError with one line where the file is not a manifest."""
+    """Raises ConfigError with one line if the file is not a manifest."""
     content = _read_yaml(path)
     classes_source = content.pop("classes_of", None)
     if classes_source is not None:

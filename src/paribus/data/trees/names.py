@@ -1,4 +1,4 @@
-"""The names of the sets of images that have a manifest. Imports nothing: the command line completes them."""
+"""The names of the image datasets that have a manifest. Imports nothing heavy: the shell completes them."""
 
 from pathlib import Path
 
@@ -7,5 +7,5 @@ MANIFESTS = Path(__file__).parent / "manifests"
 
 
 def list_manifest_names() -> tuple[str, ...]:
-    """The sets that have a manifest."""
+    """The datasets that have a manifest, sorted."""
     return tuple(sorted(path.stem for path in MANIFESTS.glob("*.yaml")))

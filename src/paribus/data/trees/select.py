@@ -1,4 +1,5 @@
-"""Which images of a tree belong to a set or a list, what they are, and what the set lacks. No torch, no decoding."""
+"""Which images of a tree belong to a dataset or a list, their fingerprint, and what is missing. No torch, no
+decoding."""
 
 import hashlib
 import os
@@ -14,7 +15,7 @@ from paribus.data.trees.tree import Listing, format_some
 def select_images(
     whole: Listing, known: Manifest | None, names: Sequence[str] | None, allow_missing: bool = False
 ) -> Listing:
-    """The images that belong to the set: the training images of a list of names, else by the rule of a `share`."""
+    """The images that belong to the dataset: the training images in a list of names, else by the rule of a `share`."""
     if whole.split != "train" or (names is None and (known is None or known.share is None)):
         return whole
     if names is not None:
@@ -29,7 +30,7 @@ def select_images(
 
 
 def _select_by_name(whole: Listing, names: Sequence[str], allow_missing: bool) -> list[int]:
-    """names: of files, or class/file. Raises ConfigError where one is not there."""
+    """names: file names, or class/file. Raises ConfigError if one is missing."""
     wanted, rows = set(names), list[int]()
     met = set[str]()
     for i, path in enumerate(whole.paths):
@@ -47,7 +48,7 @@ def _select_by_name(whole: Listing, names: Sequence[str], allow_missing: bool) -
 
 
 def _select_by_digest(whole: Listing, share: Fraction) -> list[int]:
-    """floor(share · n) images shared among the classes by largest remainder; in a class the smallest digests."""
+    """floor(share · n) images, allocated to the classes by largest remainder; within a class the smallest digests."""
     members: list[list[int]] = [[] for _ in whole.classes]
     for i, k in enumerate(whole.targets):
         members[k].append(i)
@@ -64,7 +65,7 @@ def _select_by_digest(whole: Listing, share: Fraction) -> list[int]:
 
 
 def compute_fingerprint(listings: Iterable[Listing]) -> str:
-    """sha256 over path, class, size and time of change of every image. A file that is not there has the size -1."""
+    """sha256 over path, class, size and modification time of every image. A missing file has size -1."""
     digest = hashlib.sha256()
     for part in listings:
         for path, target in zip(part.paths, part.targets, strict=True):
@@ -78,7 +79,7 @@ def compute_fingerprint(listings: Iterable[Listing]) -> str:
 
 
 def find_shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Sequence[str] | None) -> list[str]:
-    """Where a tree holds less than its manifest says. Raises ConfigError where it holds more, so is something else."""
+    """What a tree lacks of its manifest. Raises ConfigError if it has more images, so is another dataset."""
     found = list[str]()
     for split, part in listings.items():
         expected = len(set(names)) if names is not None and split == "train" else known.count(split)
@@ -89,6 +90,6 @@ def find_shortfalls(listings: Mapping[str, Listing], known: Manifest, names: Seq
         elif expected is not None and len(part.paths) > expected:
             raise ConfigError(
                 f"{part.tree / split}: {len(part.paths):,} images, where {known.title} has {expected:,}; this is "
-                f"another set or version (the name {known.name} is for that one, folder takes any tree)"
+                f"another dataset or version (the name {known.name} is for that one, folder takes any tree)"
             )
     return found

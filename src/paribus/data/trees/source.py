@@ -1,4 +1,4 @@
-"""Images by index, decoded one at a time: what the folder form trains on and what packs are made from."""
+"""Images by index, decoded one at a time: what data.form=folder trains on."""
 
 import os
 from pathlib import Path
@@ -16,9 +16,9 @@ from paribus.data.trees.tree import Listing, list_images
 
 
 class Source(Protocol):
-    """Images by index, in an order that never changes. Can be pickled, for DataLoader's workers.
+    """Images by index, in a fixed order. Picklable, for DataLoader's workers.
 
-    classes: ids in the order of the targets. targets: (n,) int64, places in `classes`.
+    classes: class ids in the order of the targets. targets: (n,) int64, indices into `classes`.
     """
 
     name: str
@@ -30,13 +30,13 @@ class Source(Protocol):
         ...
 
     def image_name(self, index: int) -> str:
-        """As in messages, e.g. train/n01440764/x.JPEG."""
+        """The name used in messages, e.g. train/n01440764/x.JPEG."""
         ...
 
 
 class FolderSource:
-    """The images of a listing. Their names lie in one block of bytes: a million Python strings would be copied into
-    each worker, page by page, as their counts of references change."""
+    """The images of a listing. Their names are kept in one bytes object: a million Python strings would be copied into
+    each worker, page by page, as their reference counts change."""
 
     def __init__(self, name: str, part: Listing) -> None:
         self.name, self.classes, self.tree, self.split = name, part.classes, part.tree, part.split
@@ -46,7 +46,7 @@ class FolderSource:
         self._names = b"".join(encoded)
         self._ends = np.cumsum(
             [len(e) for e in encoded], dtype=np.int64
-        )  # a number of a tensor takes ten times as long
+        )  # NumPy, since reading one element of a tensor takes ten times as long
 
     def __len__(self) -> int:
         return len(self._ends)
@@ -71,10 +71,11 @@ def open_folder_source(
     names: tuple[str, ...] | None = None,
     allow_missing: bool = False,
 ) -> FolderSource:
-    """The split of a tree; root: the tree itself (data.tree.find_tree). manifest: None for a tree of the user's own.
+    """One split of a tree. root: the tree itself (trees/tree.py, find_tree). manifest: None for a tree of the user's
+    own.
 
-    names: the training images to take, by file name (SimCLR's lists), instead of the manifest's rule. allow_missing:
-    take a tree that lacks images or classes. Raises ConfigError: a class folder missing, empty or unexpected.
+    names: file names of the training images to use (SimCLR's lists), instead of the manifest's rule. allow_missing:
+    accept a tree that lacks images or classes. Raises ConfigError for a missing, empty or unexpected class folder.
     """
     part = select_images(list_images(root, split, manifest, allow_missing), manifest, names, allow_missing)
     return FolderSource(manifest.name if manifest else "folder", part)

@@ -1,9 +1,8 @@
-"""What lies in a folder of images: which tree, which classes, which files, in which order. No torch, no decoding.
+"""Lists a folder of images: its tree, classes and files, and their order. No torch, no decoding.
 
-A tree has train/ and val/, in each a folder a class, in each of those images, at any depth of up to _DEEPEST. Folders
-and files whose name begins with a dot are not there. Order: by class, then by path; an image's place in it is its
-index. Tiny ImageNet's official val/ (images/ and val_annotations.txt) gives the order that its files would have, sorted
-into class folders.
+A tree has train/ and val/, each with one folder per class, and images in those, up to _MAX_DEPTH folders deep. Names
+that begin with a dot are ignored. Order: by class, then by path; an image's position is its index. Tiny ImageNet's
+official val/ (images/ and val_annotations.txt) is listed in the order that its files would have in class folders.
 """
 
 import os
@@ -17,14 +16,14 @@ from paribus.data.trees.manifest import Manifest, load_manifest
 
 SPLITS = ("train", "val")
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: file name, class id and a box in each line
-_MAX_DEPTH = 4  # folders below a class; a link in a circle would have no end
+_MAX_DEPTH = 4  # folders below a class; a circular link would never end
 
 
 @dataclass(frozen=True)
 class Listing:
-    """The images of a split in order. paths: from the tree, with /. targets: places in `classes`.
+    """The images of a split in order. paths: relative to the tree, with /. targets: indices into `classes`.
 
-    ignored: files that are no images by their name. absent: classes without an image.
+    ignored: number of files without an image's extension. absent: classes without an image.
     """
 
     tree: Path
@@ -37,7 +36,7 @@ class Listing:
 
 
 def find_tree(root: Path, known: Manifest | None) -> Path:
-    """The tree of a set: below root by one of its names, else root itself. Raises ConfigError that says what to do."""
+    """A dataset's tree: root / one of its names, else root itself. Raises ConfigError that says what to do."""
     candidates, below = [root], list[str]()
     if known is not None:
         larger = [] if known.within is None else [load_manifest(known.within)]
@@ -66,10 +65,10 @@ def _explain_how_to_get(known: Manifest) -> str:
 
 
 def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
-    """The images of a split. Raises ConfigError: class folders lack or are empty (unless allowed), or are strange."""
+    """The images of a split. Raises ConfigError for missing or empty (unless allowed) and for unknown class folders."""
     top = tree / split
     if not top.is_dir():
-        raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with a folder a class")
+        raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with one folder per class")
     classes = tuple(known.classes) if known else _list_folders(tree / "train")
     if not classes:
         raise ConfigError(f"{top} has no class folders")
@@ -129,7 +128,7 @@ def _list_folders(top: Path) -> tuple[str, ...]:
 
 
 def _list_class_images(top: Path, name: str) -> tuple[list[str], int]:
-    """Paths of a class's images from the tree, and how many other files there are."""
+    """Paths of a class's images relative to the tree, and the number of other files."""
     found, others = list[str](), 0
     for path, is_image in _walk(top / name, f"{top.name}/{name}", _MAX_DEPTH):
         if is_image:
@@ -147,12 +146,12 @@ def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, bool]]:
                     continue
                 if entry.is_dir():
                     if depth == 0:
-                        raise ConfigError(f"{folder}: folders lie too deep in each other, or a link goes in a circle")
+                        raise ConfigError(f"{folder}: folders are nested too deep, or a link is circular")
                     yield from _walk(folder / entry.name, f"{prefix}/{entry.name}", depth - 1)
                 else:
                     yield f"{prefix}/{entry.name}", entry.name.lower().endswith(EXTENSIONS)
     except FileNotFoundError:
-        return  # a missing class folder is told by the caller
+        return  # the caller reports a missing class folder
     except OSError as error:
         raise ConfigError(f"{folder} cannot be read: {error.strerror}") from error
 
@@ -175,5 +174,5 @@ def _read_annotations(top: Path, classes: Sequence[str]) -> dict[str, list[str]]
         if (path := there.pop(name, None)) is not None:
             found.setdefault(wnid, []).append(path)
     if there:
-        raise ConfigError(f"{top / ANNOTATIONS} says nothing of {len(there):,} images: {format_some(sorted(there))}")
+        raise ConfigError(f"{top / ANNOTATIONS} does not list {len(there):,} images: {format_some(sorted(there))}")
     return found

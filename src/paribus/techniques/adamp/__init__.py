@@ -1,16 +1,16 @@
-"""AdamP and SGDP: the part of an update that would only lengthen a scale-invariant weight is taken out of it.
+"""AdamP and SGDP: the part of an update that would only lengthen a scale-invariant weight is removed.
 
 Heo, Chun, Oh, Han, Yun, Kim, Uh & Ha, "AdamP: Slowing Down the Slowdown for Momentum Optimizers on Scale-invariant
 Weights", ICLR 2021, arXiv 2006.08217.
 
     u ← u − ŵ ⟨ŵ, u⟩   if  |cos(w, ∇f)| < δ / √dim(w),   else u        ŵ = w / ‖w‖
 
-A weight that is followed by normalisation has a gradient at right angles to it, and that is how it is recognised.
-Momentum adds old gradients, which are not at right angles to today's weight, so the weight grows and its effective
-step shrinks; the projection stops that. The test is made with the raw gradient and the weight before decay, first for
-all rows w[k] one by one (channel view: the largest cosine counts), then for the whole tensor as one row (layer view).
+A weight that is followed by normalisation has a gradient orthogonal to it, and that is how it is recognised. Momentum
+adds old gradients, which are not orthogonal to the current weight, so the weight grows and its effective step shrinks;
+the projection stops that. The test uses the raw gradient and the weight before decay, first for all rows w[k] one by
+one (channel view: the largest cosine counts), then for the whole tensor as one row (layer view).
 
-What it changes   the update of tensors with two or more axes that pass the test, and their weight decay, which is
+What it changes   the update of tensors with two or more dimensions that pass the test, and their weight decay, which is
                   multiplied by wd_ratio. All other tensors are updated as by AdamW or SGD.
 Hyperparameters   delta = 0.1, wd_ratio = 0.1, nesterov = False, eps = 1e-8, as in the authors' package. Beware of
                   "AdamP" runs made with timm's factory (--opt adamp): wd_ratio = 0.01, nesterov = True, which is
@@ -26,18 +26,21 @@ Deviations        SGDP projects the applied update only. The authors' code witho
                   buffer with it, against the paper: alias_momentum=True does the same. Both views are computed and the
                   choice is made on the device, so the host never waits. Half-precision parameters are computed and keep
                   state in float32: in float16 eps is 0 and the authors' weights become NaN. channels_last, tensors
-                  without elements, maximize, and lr as a tensor are taken; complex and sparse ones are refused.
+                  without elements, maximize, and lr as a tensor are supported; complex and sparse tensors are refused.
 Worth knowing     a matrix that is not scale-invariant still passes the layer view by chance, in about 8 % of steps at
                   delta = 0.1, and one with a zero gradient always passes, so that an unused embedding gets a tenth of
-                  its decay. An L2 term in the loss, weight norm or noise on gradients spoils the right angle, and
-                  nothing is projected. One-axis tensors are left alone, so under FSDP1, which flattens, AdamP is AdamW;
-                  FSDP2 shards rows, and ranks would decide apart. diagnostics=True tells what is projected.
+                  its decay. An L2 term in the loss, weight norm or noise on gradients breaks the orthogonality, and
+                  nothing is projected. One-dimensional tensors are not projected, so under FSDP1, which flattens, AdamP
+                  is AdamW; FSDP2 shards rows, and ranks would decide separately. diagnostics=True reports what is
+                  projected.
 Forms             written out below (foreach=False); batched torch operations (the default); fused=True, a C kernel on a
-                  CPU and Triton kernels on CUDA (methods/projected/). They agree to rounding, not bit for bit.
-Cost              state as AdamW or SGD. A step on one thread of an AMD EPYC over torch's fused AdamW, for the shapes
-                  of ResNet-18, PiT-S and ReXNet-1.0 with every matrix projected (with none, much the same): fused 1.7,
-                  1.5, 1.9; batched 3.7, 3.6, 3.9, where torch's own batched AdamW, which projects nothing, takes 3.5,
-                  3.5, 3.7; the reference 6.9, 6.0, 8.5; the authors' package 6.9, 6.0, 6.3 (experiments/bench).
+                  CPU and Triton kernels on CUDA (techniques/adamp/kernels/). They agree to rounding and are not
+                  bit-exact.
+Cost              state as AdamW or SGD. The time of a step on one thread of an AMD EPYC relative to torch's fused
+                  AdamW, for the shapes of ResNet-18, PiT-S and ReXNet-1.0 with every matrix projected (with none, much
+                  the same): fused 1.7, 1.5, 1.9; batched 3.7, 3.6, 3.9, where torch's own batched AdamW, which projects
+                  nothing, takes 3.5, 3.5, 3.7; the reference 6.9, 6.0, 8.5; the authors' package 6.9, 6.0, 6.3
+                  (experiments/bench).
 """
 
 from __future__ import annotations
@@ -76,10 +79,10 @@ TIMM: Mapping[str, Any] = {"wd_ratio": 0.01, "nesterov": True}  # what timm's fa
 
 class Projection(NamedTuple):
     update: Tensor
-    ratio: Tensor  # of weight decay, no axes: wd_ratio where the update was projected, else 1
-    by_channel: Tensor  # no axes, bool
+    ratio: Tensor  # factor on weight decay, 0-dim: wd_ratio where the update was projected, else 1
+    by_channel: Tensor  # 0-dim, bool
     by_layer: Tensor
-    length: Tensor  # ‖w‖, no axes
+    length: Tensor  # ‖w‖, 0-dim
 
 
 def projection(
@@ -93,8 +96,8 @@ def projection(
 ) -> Projection:
     """The projected update, and what was decided.
 
-    perturbation, gradient, weight: one shape of two or more axes and one dtype, float32 or float64, any memory format;
-    none is changed. No branch on a value.
+    perturbation, gradient, weight: one shape of two or more dimensions and one dtype, float32 or float64, any memory
+    format; none is changed. No data-dependent branch.
     """
     gw, gg, ww, uw = (
         _row_sums(a * b, channel_axis)
@@ -104,7 +107,7 @@ def projection(
     by_channel = orthogonal(gw, gg, ww, size // weight.shape[channel_axis], delta, eps)
     by_layer = orthogonal(gw.sum(), gg.sum(), ww.sum(), size, delta, eps) & ~by_channel
     one, zero = weight.new_ones(()), weight.new_zeros(())
-    # how much of the weight itself is in the update; the channel view comes first
+    # how much of the weight itself is in the update; the channel view takes precedence
     along = torch.where(by_layer, _share(uw.sum(), ww.sum(), eps), zero)
     along = torch.where(by_channel, _share(uw, ww, eps), along)
     # a number in torch.where would be copied to the device, and the host would wait for that
@@ -119,7 +122,7 @@ def orthogonal(gw: Tensor, gg: Tensor, ww: Tensor, size: int, delta: float, eps:
 
 
 def _row_sums(x: Tensor, axis: int) -> Tensor:
-    """(r, ...) to (r, 1, ...). Sums over axes need no view, which a channels_last tensor would not give."""
+    """(r, ...) to (r, 1, ...). Sums over axes need no view, which is impossible for a channels_last tensor."""
     return x.sum([i for i in range(x.ndim) if i != axis], keepdim=True)
 
 
@@ -129,7 +132,7 @@ def _share(uw: Tensor, ww: Tensor, eps: float) -> Tensor:
 
 
 def adamp(adam: AdamRule, options: Options, param: ParamTensors) -> ProjectionStats | None:
-    """One step of AdamP for one parameter, written out. The faster forms are held to this one."""
+    """One step of AdamP for one parameter, written out. The faster forms are tested against this one."""
     assert param.step is not None
     w, g, (m, v), beta1, beta2 = param.weight, param.gradient, param.states, adam.beta1, adam.beta2
     step = param.step.add_(1).double()  # stays a tensor: as a number it could not be traced
@@ -143,7 +146,7 @@ def adamp(adam: AdamRule, options: Options, param: ParamTensors) -> ProjectionSt
 
 
 def sgdp(sgd: MomentumRule, options: Options, param: ParamTensors) -> ProjectionStats | None:
-    """One step of SGDP for one parameter, written out. The faster forms are held to this one."""
+    """One step of SGDP for one parameter, written out. The faster forms are tested against this one."""
     w, g, (buffer,) = param.weight, param.gradient, param.states
     buffer.mul_(sgd.momentum).add_(g, alpha=1 - sgd.dampening)
     u = g.add(buffer, alpha=sgd.momentum) if sgd.nesterov else buffer
@@ -192,8 +195,8 @@ class AdamP(torch.optim.Optimizer):
     betas: each from 0 to below 1. eps: above 0. weight_decay: 0 or more. delta: 0 or more; 0 never projects, which is
     AdamW. wd_ratio: 0 to 1. channel_axis: 0 or 1, see above. foreach: None or True for batched operations, False for
     the reference. fused: True for a kernel; without a compiler, or where it cannot be used (float64 on CUDA, channels
-    that are not outermost in memory), the batched form is. capturable: there for the signature's sake; steps are always
-    counted on the device. diagnostics: see that method.
+    that are not outermost in memory), the batched form is used. capturable: accepted for compatibility; steps are
+    always counted on the device. diagnostics: see that method.
     Raises ValueError for anything else, and for complex, integer or sparse tensors.
     The state is AdamW's: step, a float32 tensor on the parameter's device, exp_avg and exp_avg_sq, of its shape.
     """
@@ -238,18 +241,19 @@ class AdamP(torch.optim.Optimizer):
         return loss
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """What the last step saw, as tensors on the device; empty unless diagnostics=True. See `ways.told`."""
+        """What the last step projected, as tensors on the device; empty unless diagnostics=True. See
+        compute_diagnostics."""
         return dispatch.compute_diagnostics(self, "adamp")
 
     @property
     def form(self) -> str:
-        """Which form takes its steps here. See `ways.form`."""
+        """Which form takes its steps here. See `dispatch.describe_form`."""
         return dispatch.describe_form(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Also takes the state of torch.optim.AdamW (without amsgrad) and of the authors' AdamP. Tensors are copied."""
         if any(group.get("amsgrad") for group in state_dict["param_groups"]):
-            raise ValueError("AdamP cannot go on from a state with amsgrad=True: it keeps no running maximum")
+            raise ValueError("AdamP cannot load a state with amsgrad=True: it keeps no running maximum")
         before = [dict(group) for group in self.param_groups]
         super().load_state_dict(state_dict)
         convert_loaded_state(self, state_dict, before)
@@ -310,12 +314,13 @@ class SGDP(torch.optim.Optimizer):
         return loss
 
     def diagnostics(self) -> dict[str, Tensor]:
-        """What the last step saw, as tensors on the device; empty unless diagnostics=True. See `ways.told`."""
+        """What the last step projected, as tensors on the device; empty unless diagnostics=True. See
+        compute_diagnostics."""
         return dispatch.compute_diagnostics(self, "sgdp")
 
     @property
     def form(self) -> str:
-        """Which form takes its steps here. See `ways.form`."""
+        """Which form takes its steps here. See `dispatch.describe_form`."""
         return dispatch.describe_form(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -331,7 +336,8 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 
 @schema
 class AdamPOptimizer:
-    """AdamP in AdamW's place: the same settings and three more. `decay` says which tensors decay (models/groups.py)."""
+    """AdamP in place of AdamW: the same settings and three more. `decay` says which tensors decay
+    (models/groups.py)."""
 
     lr: Rate = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -362,7 +368,7 @@ class AdamPOptimizer:
 
 @schema
 class SGDPOptimizer:
-    """SGDP in SGD's place: the same settings and two more. Its weight decay is decoupled, SGD's is not (see above)."""
+    """SGDP in place of SGD: the same settings and two more. Its weight decay is decoupled, SGD's is not (see above)."""
 
     lr: Rate = 0.1
     momentum: Fraction = 0.9

@@ -80,7 +80,7 @@ def test_pixels_that_are_not_as_the_journal_says_are_made_again(
     pixels.write_bytes(damaged)
     lines: list[str] = []
     prepare(PrepareRequest("folder", root, 16, out), ProgressSink(lines.append, lambda total, done: lambda n: None))
-    assert any("going on after 4 of 18 images" in line for line in lines)
+    assert any("resuming after 4 of 18 images" in line for line in lines)
     assert content(out) == content(tmp_path / "straight")
 
 
@@ -99,7 +99,7 @@ def test_bad_images_are_named_or_skipped_and_counted(
     assert not (default_folder(root, "folder", 16) / "pack.json").exists()
     code, out, _ = said(capsys, *words, "--on-error", "skip")
     assert code == 0
-    assert "going on after 2 of 14 images" in out
+    assert "resuming after 2 of 14 images" in out
     assert "skipped: train/cat/cat_3.png: no JPEG" in out
     assert "2 images skipped, listed above and in" in out
     pack = pack_of(root)
@@ -163,12 +163,12 @@ def test_when_the_disk_fills_the_earlier_pack_stays(
         )
         code, _, err = said(capsys, *words)
     assert code == 2
-    assert f"{folder}: the disk is full (No space left on device); an earlier pack is as it was" in err
+    assert f"{folder}: the disk is full (No space left on device); an earlier pack is unchanged" in err
     assert {name: (folder / name).read_bytes() for name in before} == before
     assert open_pack(folder, "folder", 16, None).splits["train"].images.shape[0] == 10
     code, out, _ = said(capsys, *words)
     assert code == 0
-    assert "going on after 4 of 15 images" in out
+    assert "resuming after 4 of 15 images" in out
     assert pack_of(root).splits["train"].images.shape[0] == 11
     assert len(list(folder.iterdir())) == 8  # pack.json, lock, three files a split: the earlier pack's are gone
 

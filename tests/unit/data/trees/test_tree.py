@@ -92,7 +92,7 @@ def without_split(top: Path) -> None:
         (with_empty_class, r"train: 1 class folder empty \(no image in it\): dog"),
         (with_strange_class, "val: 1 folders that are no class .*: horse; move"),
         (with_file_for_class, "val/dog cannot be read: Not a directory"),
-        (with_circle, "too deep in each other, or a link goes in a circle"),
+        (with_circle, "nested too deep, or a link is circular"),
         (without_split, "val is not there; a tree of images has train/ and val/"),
     ],
 )
@@ -143,7 +143,7 @@ def test_tiny_imagenets_official_val_folder_gives_the_order_of_class_folders(tmp
     assert official.targets == by_class.targets
     notes = tmp_path / "official" / "val" / "val_annotations.txt"
     notes.write_text("\n".join(notes.read_text().splitlines()[1:]))
-    with pytest.raises(ConfigError, match=r"says nothing of 1 images: val_0.JPEG"):
+    with pytest.raises(ConfigError, match=r"does not list 1 images: val_0.JPEG"):
         list_images(tmp_path / "official", "val", load_manifest("tiny_imagenet"), allow_missing=True)
     notes.write_text("val_0.JPEG\tn000\n")
     with pytest.raises(ConfigError, match="line 1: found 'n000', which is no class"):

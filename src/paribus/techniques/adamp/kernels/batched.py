@@ -1,11 +1,11 @@
 """A projecting step in operations on whole lists of tensors, for CPU and CUDA. The default.
 
-Adam's own part is torch's fused kernel, pointed at a tensor of zeros instead of the weight: what it leaves there is the
-update. The row sums follow, tensor by tensor; the decisions of all tensors of a batch are made together
-on the concatenated sums, on the device. On a CPU a batch is gone through in bites that stay in the cache, and a large
-tensor is cut into bites by rows.
+Adam's own part is torch's fused kernel, applied to a tensor of zeros instead of the weight: the result is the update.
+The row sums follow, tensor by tensor; the decisions of all tensors of a batch are made together on the concatenated
+sums, on the device. On a CPU a batch is processed in chunks that stay in the cache, and a large tensor is cut into
+chunks by rows.
 
-Not with dot products of MKL, which depend on where a tensor happens to lie; torch's sums do not.
+MKL's dot products are not used: their results depend on a tensor's address in memory; those of torch's sums do not.
 """
 
 # torch's operations on lists have no public names
@@ -31,7 +31,7 @@ from paribus.techniques.adamp.kernels.params import (
     threshold,
 )
 
-_CPU_BATCH, _CPU_CHUNK = 1 << 21, 1 << 18  # elements; smaller bites cost more calls than they save misses
+_CPU_BATCH, _CPU_CHUNK = 1 << 21, 1 << 18  # elements; smaller chunks cost more calls than they save misses
 _BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
 
 
@@ -49,7 +49,7 @@ StepCache = dict[object, Any]
 
 
 class Piece(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
-    """Some rows of a leaf, or all: (rows, inner), or (outer, rows, inner), as they lie in memory."""
+    """Some rows of a parameter, or all: (rows, inner), or (outer, rows, inner), as they lie in memory."""
 
     weight: Tensor
     gradient: Tensor
@@ -61,9 +61,9 @@ class Piece(NamedTuple):  # hundreds are made in a step, and a dataclass costs t
 def take_step(
     rule: UpdateRule, options: Options, params: list[ParamTensors], cache: StepCache
 ) -> list[ProjectionStats]:
-    """One step of dense leaves on one device and in one dtype; weights and states change in place.
+    """One step of dense parameters on one device and in one dtype; weights and states change in place.
 
-    kept: a dict that lives from step to step; in a captured step nothing is copied to the device.
+    cache: a dict that lives from step to step; in a captured step nothing is copied to the device.
     """
     device = params[0].weight.device
     if isinstance(rule, AdamRule):
@@ -156,10 +156,10 @@ def _cut_into_pieces(params: list[ParamTensors], shapes: list[tuple[int, int, in
 
 
 def _zeros(size: int, weight: Tensor, cache: StepCache) -> Tensor:
-    """On the CPU in memory that is kept: what is new every step would have to be mapped page by page."""
+    """On the CPU in memory that is reused: memory allocated anew in every step would be mapped page by page."""
     if weight.device.type != "cpu":
         return torch.zeros(size, dtype=weight.dtype, device=weight.device)
-    return _get_buffer(size, "changes", weight, cache)  # zeroed bite by bite
+    return _get_buffer(size, "changes", weight, cache)  # zeroed chunk by chunk
 
 
 def _get_buffer(size: int, name: str, weight: Tensor, cache: StepCache) -> Tensor:
@@ -219,7 +219,7 @@ def _norm(x: Tensor) -> Tensor:
 def _decide(
     gw: Tensor, uw: Tensor, g: Tensor, w: Tensor, plan: BatchPlan, eps: float
 ) -> tuple[Tensor, ProjectionStats]:
-    """From every row's ⟨g,w⟩, ⟨u,w⟩, ‖g‖, ‖w‖: how much of w to take out of each row's u, and what was seen."""
+    """From every row's ⟨g,w⟩, ⟨u,w⟩, ‖g‖, ‖w‖: how much of w to take out of each row's u, and what was decided."""
     cosines = gw.abs() / (g.clamp_min(eps) * w.clamp_min(eps))
     by_channel = _reduce_by_tensor(cosines, "max", plan) < plan.row_threshold
     sums = _reduce_by_tensor(torch.stack((gw, uw, g * g, w * w), 1), "sum", plan)
@@ -239,7 +239,7 @@ def _reduce_by_tensor(x: Tensor, reduction: str, plan: BatchPlan) -> Tensor:
 
 
 def _subtract_update(rule: UpdateRule, eps: float, rate: float, pieces: list[Piece]) -> None:
-    """change ← change − rate·u; the states are brought up to date."""
+    """change ← change − rate·u; the states are updated."""
     changes, gradients = [p.change for p in pieces], [p.gradient for p in pieces]
     states = [p.states[0] for p in pieces]
     if isinstance(rule, MomentumRule):

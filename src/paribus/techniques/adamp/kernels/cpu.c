@@ -1,9 +1,9 @@
-/* One projecting step for many tensors on a CPU. Compiled by native.py with -DREAL=float or -DREAL=double.
+/* One projecting step for many tensors on a CPU. Compiled by core/native.py with -DREAL=float or -DREAL=double.
 
    The first pass reads gradients and weights only and takes <g,w>, <g,g> and <w,w> of every row; then it is known whether
-   to project, and how. The second pass is the step itself, row by row: states, update u, <u,w>, weight, while the row is
-   in the first-level cache. That is 9 reads and writes of every element, where Adam alone needs 7. Only the layer view,
-   which is rare, and rows longer than LONG need <u,w> from more than is at hand: they make u a second time.
+   to project, and how. The second pass is the step itself, row by row: states, update u, <u,w>, weight, while the row
+   is in the L1 cache. That is 9 reads and writes of every element, where Adam alone needs 7. Only the layer view, which
+   is rare, and rows longer than LONG need <u,w> from more than is in the cache: they compute u a second time.
 
    The bits do not depend on the number of threads: work is cut by position only, and every sum has a fixed order. They
    do not depend on the CPU either, as long as the compiler forms no fused multiply-adds. */
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 #define SPAN 1024            /* elements of one piece of work, in whole rows where they are shorter */
-#define LONG 16384           /* elements of a row that are kept at hand */
+#define LONG 16384           /* elements of the longest row whose update is kept */
 #define BATCH (1 << 18)      /* elements between two joins of the threads, unless one tensor has more */
 #define WORTHWHILE (1 << 15) /* elements below which one thread is faster than several */
 #define LANES ((int64_t)(64 / sizeof(REAL)))
@@ -281,7 +281,7 @@ static void decide(const Job *job, const Leaf *x, Place *at, int32_t *view, doub
     *norm = sqrt(total[WW]);
 }
 
-/* For the layer view, once <u,w> of every row is known. Returns whether there is anything left to do. */
+/* For the layer view, once <u,w> of every row is known. Returns whether anything is left to do. */
 static int sum_up(const Job *job, const Leaf *x, Place *at)
 {
     double uw = 0, ww = 0;
@@ -321,7 +321,7 @@ static Place place_of(const Rule *rule, const Leaf *x)
 }
 
 /* view and norm: of every leaf, how it was projected, and ||w|| before the step. parallel: GOMP_parallel of the OpenMP
-   library that torch has loaded, or NULL. Returns 0, or 1 if memory is short. */
+   library that torch has loaded, or NULL. Returns 0, or 1 if out of memory. */
 int projecting_step(const Rule *rule, const Leaf *leaf, int64_t leaves, int32_t *view, double *norm, Parallel parallel)
 {
     int64_t rows = 0, units = 0;

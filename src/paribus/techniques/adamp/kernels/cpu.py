@@ -34,7 +34,7 @@ class _RuleStruct(ctypes.Structure):
 
 
 def is_supported(param: ParamTensors) -> bool:
-    """Whether the kernel can move this leaf: on a CPU, with channels on the outermost axis in memory."""
+    """Whether the kernel can update this parameter: on a CPU, with channels on the outermost axis in memory."""
     return (
         param.weight.device.type == "cpu"
         and param.weight.dtype in _C_TYPES
@@ -43,7 +43,7 @@ def is_supported(param: ParamTensors) -> bool:
 
 
 def take_step(rule: UpdateRule, options: Options, params: list[ParamTensors]) -> list[ProjectionStats]:
-    """One step of leaves of one dtype that `takes` accepts and for which `kernel` has been found."""
+    """One step of parameters of one dtype that `is_supported` accepts and for which there is a `kernel`."""
     dtype = params[0].weight.dtype
     step = kernel(dtype)
     assert step is not None
@@ -75,7 +75,7 @@ def take_step(rule: UpdateRule, options: Options, params: list[ParamTensors]) ->
 
 def _pack_rule(rule: UpdateRule, options: Options) -> _RuleStruct:
     lr = options.lr
-    if isinstance(lr, Tensor):  # read without asking torch for a number
+    if isinstance(lr, Tensor):  # read without .item()
         lr_on_cpu = lr.to("cpu", torch.float64)
         lr = ctypes.c_double.from_address(lr_on_cpu.data_ptr()).value
     if isinstance(rule, AdamRule):
@@ -104,7 +104,7 @@ def kernel(dtype: torch.dtype) -> Callable[..., int] | None:
 @functools.cache
 def _warn_once(reason: str) -> None:
     warnings.warn(
-        f"fused=True on a CPU needs a C compiler and a folder for what it makes: {reason}; "
+        f"fused=True on a CPU needs a C compiler and a writable cache folder: {reason}; "
         "the default (foreach) is used instead, with the same results to rounding",
         stacklevel=2,
     )

@@ -1,9 +1,9 @@
 """A projecting step as Triton kernels over all tensors of a group at once, in float32.
 
 Three launches for each width of row: the first takes ⟨g,w⟩, ⟨g,g⟩, ⟨w,w⟩ of every row; a small one decides for every
-tensor; the second brings the states up to date and moves the weight, a row's ⟨u,w⟩ being known once its program has
-gone through the row. That reads and writes every element 9 times, where Adam alone needs 7. The third launch is for
-tensors projected as a whole layer, which is rare; elsewhere its programs end at once.
+tensor; the second updates the states and the weight, a row's ⟨u,w⟩ being known once its program has gone through the
+row. That reads and writes every element 9 times, where Adam alone needs 7. The third launch is for tensors projected as
+a whole layer, which is rare; elsewhere its programs end at once.
 
 The arithmetic is checked without a GPU by Triton's interpreter (TRITON_INTERPRET=1, tests/parity/test_adamp_triton.py).
 A step can be captured in a CUDA graph: nothing is allocated on the host and no number is read back.
@@ -24,14 +24,14 @@ from torch import Tensor
 from paribus.techniques.adamp.kernels.params import AdamRule, Options, ParamTensors, ProjectionStats, UpdateRule
 
 _TILE = 2048  # elements of a program's tile, in 4 warps: 16 a thread
-_WIDTHS = (16, 128, 1024)  # columns of a tile; rows longer than the last are gone through in turns
+_WIDTHS = (16, 128, 1024)  # columns of a tile; longer rows are processed in several passes
 _PLAIN = {"num_warps": 4, "enable_fp_fusion": False}  # sums as on a CPU; memory is what costs
-_FIELDS = 8  # of a leaf in the table: w, g, a, b, rows, length, size, first row in the sums; rows < 0: never projected
+_FIELDS = 8  # of a table row: w, g, a, b, rows, length, size, first row in the sums; rows < 0: never projected
 
 
 @triton.jit
 def _locate_rows(units, table, ROWS: tl.constexpr):
-    """This program's leaf, its row length and size, its rows, and their place in the sums."""
+    """This program's parameter, its row length and size, its rows, and their place in the sums."""
     param = tl.load(units + 2 * tl.program_id(0))
     row = tl.load(units + 2 * tl.program_id(0) + 1).to(tl.int64) + tl.arange(0, ROWS)
     rows = tl.load(table + param * 8 + 4)
@@ -80,7 +80,7 @@ def _share(uw, ww, eps):
 
 @triton.jit
 def _decide(table, sums, rates, views, norms, delta, wd_ratio, eps, BLOCK: tl.constexpr):
-    """The view of a leaf (0 none, 1 channel, 2 layer), its ‖w‖, and its decay, which is changed in place."""
+    """The view of a parameter (0 none, 1 channel, 2 layer), its ‖w‖, and its decay, which is changed in place."""
     param = tl.program_id(0)
     rows = tl.load(table + param * 8 + 4)
     length = tl.load(table + param * 8 + 5)
@@ -211,7 +211,7 @@ def _recompute_and_move(
     NESTEROV: tl.constexpr,
     ALIAS: tl.constexpr,
 ):
-    """Makes the update again from the states, and moves the weight."""
+    """Recomputes the update from the states, and applies it to the weight."""
     y = tl.load(w + at, inside, 0.0)
     m = tl.load(a + at, inside, 0.0)
     x = m
@@ -243,7 +243,7 @@ def _layer(
     NESTEROV: tl.constexpr,
     ALIAS: tl.constexpr,
 ):
-    """Moves the weights of leaves that are projected as one row."""
+    """Updates the weights of parameters that are projected as one row."""
     param, length, _, row, here, _ = _locate_rows(units, table, ROWS)
     if tl.load(views + param) == 2:
         w, g, a, b = (
@@ -275,7 +275,7 @@ def _layer(
 def take_step(
     rule: UpdateRule, options: Options, params: list[ParamTensors], cache: dict[object, Any]
 ) -> list[ProjectionStats]:
-    """One step of float32 leaves whose rows lie outermost in memory. kept: a dict that lives from step to step."""
+    """One step of float32 parameters whose rows are outermost in memory. cache: a dict that lives from step to step."""
     if isinstance(rule, AdamRule):
         torch._foreach_add_([param.step for param in params if param.step is not None], 1)
     params = [param for param in params if param.weight.numel()]
@@ -318,8 +318,8 @@ def take_step(
 
 
 def _build_rates(rule: UpdateRule, options: Options, params: list[ParamTensors], device: torch.device) -> Tensor:
-    """(leaves, 4): lr/(1−β₁ᵗ), 1/√(1−β₂ᵗ), lr·decay, 1; for an aliased buffer, which is projected whatever lr is, the
-    first is 1 and the last lr."""
+    """(parameters, 4): lr/(1−β₁ᵗ), 1/√(1−β₂ᵗ), lr·decay, 1; for an aliased buffer, which is projected whatever lr is,
+    the first is 1 and the last lr."""
     made = torch.ones(len(params), 4, dtype=torch.float64, device=device)
     lr = options.lr.to(device, non_blocking=True) if isinstance(options.lr, Tensor) else options.lr
     if isinstance(rule, AdamRule):
@@ -341,7 +341,7 @@ def _shape(param: ParamTensors) -> tuple[int, int]:
 
 
 def _plan(params: list[ParamTensors], cache: dict[object, Any], device: torch.device) -> dict[str, Any]:
-    """Which program has which rows of which leaf. Programs with long rows start first, so that none is left at last."""
+    """Which program has which rows of which parameter. Programs with long rows start first, so that none runs last."""
     shapes = tuple((*_shape(param), param.weight.numel(), param.is_tested) for param in params)
     key = ("units", shapes, device)
     if key in cache:
@@ -386,7 +386,7 @@ def _upload_table(
         addresses = [x.data_ptr() for x in (param.weight, param.gradient, param.states[0], param.states[-1])]
         numbers += (*addresses, rows if projects else -rows, length, size, place)
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
-        # replays read the staging area again: it belongs to this capture from now on
+        # replays read the staging area again: it now belongs to this capture
         table, staging = torch.empty_like(plan["table"]), plan["staging"]
         cache.setdefault("captured", []).append((table, staging))
         plan["staging"] = None

@@ -1,4 +1,4 @@
-"""Which form takes a step: the reference, batched operations, or a fused kernel. And telling what a step saw."""
+"""Which form takes a step: the reference, batched operations, or a fused kernel; and the diagnostics of a step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def take_step(
     params: list[ParamTensors],
     group: dict[str, Any],
 ) -> list[ProjectionStats]:
-    """One step of a group's leaves. reference: the readable form, for one leaf."""
+    """One step of a group's parameters. reference: the readable form, for one parameter."""
     cache: StepCache = vars(optimizer).setdefault("_kept", {})  # neither saved nor copied with the optimizer
     by_form: dict[tuple[str, torch.device, torch.dtype], list[ParamTensors]] = {}
     for param in params:
@@ -92,7 +92,7 @@ def _has_triton() -> bool:
 def compute_diagnostics(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
     """Shares of the tested tensors that the last step projected, by view, and the mean ‖w‖ of those before it.
 
-    Numbers without axes, 0 where no tensor was tested or projected, and before the first step. Empty if no group has
+    0-dim tensors, 0 if no tensor was tested or projected, and before the first step. Empty if no group has
     diagnostics=True.
     """
     if not any(group["diagnostics"] for group in optimizer.param_groups):

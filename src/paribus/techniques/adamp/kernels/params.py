@@ -1,4 +1,4 @@
-"""What every form of a projecting step is given: the rule, its options, and leaves whose tensors share one layout."""
+"""The inputs of every form of a projecting step: the rule, options, and parameters whose tensors share one layout."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ UpdateRule = AdamRule | MomentumRule
 
 @dataclass(frozen=True)
 class Options:
-    """lr: a number, or a tensor without axes. decay: what lr is multiplied with in w ← w(1 − lr·decay·…)."""
+    """lr: a number, or a 0-dim tensor. decay: what lr is multiplied by in w ← w(1 − lr·decay·…)."""
 
     lr: float | Tensor
     decay: float
     delta: float
     wd_ratio: float
     eps: float
-    collects_stats: bool  # whether a form should tell what it saw
+    collects_stats: bool  # whether a form should return its ProjectionStats
 
 
 class ParamTensors(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
     """One parameter's tensors, in the working dtype and the parameter's own strides.
 
-    weight: the parameter itself, or a copy if that is of half precision. states: (m, v) or (b,). step: float32, no
-    axes, on the parameter's device; None for Momentum. axis: which axis counts the channels. projects: whether it is
-    tested at all. dense: whether its elements fill one stretch of memory, in any order of the axes.
+    weight: the parameter itself, or a copy if that is of half precision. states: (m, v) or (b,). step: float32, 0-dim,
+    on the parameter's device; None for MomentumRule. axis: which axis counts the channels. is_tested: whether it is
+    tested for projection at all. is_dense: whether its elements fill one stretch of memory, in any order of the axes.
     """
 
     parameter: Tensor
@@ -81,7 +81,7 @@ def read_options(group: dict[str, Any], decay: float) -> Options:
 def collect_params(
     optimizer: torch.optim.Optimizer, names: tuple[str, ...], counts: bool
 ) -> list[tuple[dict[str, Any], list[ParamTensors]]]:
-    """(group, leaves) of all groups. names: of the states. counts: whether steps are counted.
+    """(group, its parameters' tensors) of all groups. names: of the states. counts: whether steps are counted.
 
     Raises ValueError for a sparse gradient, before any state is made.
     """
@@ -94,7 +94,7 @@ def collect_params(
 def _collect_param(
     p: Tensor, state: dict[str, Any], names: tuple[str, ...], counts: bool, group: dict[str, Any]
 ) -> ParamTensors:
-    """Its state is made at the first step, and takes the parameter's layout."""
+    """Its state is made at the first step, in the parameter's layout."""
     gradient, kind = p.grad, compute_dtype(p.dtype)
     assert gradient is not None
     if state.get(names[-1]) is None:
