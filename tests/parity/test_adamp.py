@@ -261,7 +261,7 @@ MUTANTS: list[tuple[str, Callable[..., Any]]] = [
     ("orthogonal", no_layer_view),
     ("orthogonal", no_channel_view),
     ("orthogonal", threshold_without_size),
-    ("decay_and_move", decay_forgotten),
+    ("apply_decay_and_step", decay_forgotten),
 ]
 
 

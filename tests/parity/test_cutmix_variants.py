@@ -107,8 +107,8 @@ def ours(variant: str, lams: list[float], centres: list[tuple[int, int]]) -> tup
     x, y = batch()
     rule = CutMix(**VARIANTS[variant])
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(module, "beta", lambda *_: lams[0])
-        patched.setattr(module, "betas", lambda *_: torch.tensor(lams, dtype=torch.float64))
+        patched.setattr(module, "sample_beta", lambda *_: lams[0])
+        patched.setattr(module, "sample_betas", lambda *_: torch.tensor(lams, dtype=torch.float64))
         columns = [torch.tensor(axis if rule.per == "sample" else axis[0]) for axis in zip(*centres, strict=True)]
         with drawing(torch, randint=columns):
             mix = draw(len(x), *x.shape[2:], rule, torch.Generator())

@@ -50,7 +50,7 @@ from pathlib import Path
 from paribus.data.packs import write
 from paribus.data.packs.prepare import PrepareRequest, prepare
 write._CHUNK_BYTES = 2 * 16 * 16 * 3
-slow = write.append
+slow = write.append_to_disk
 def append(file, content):
     slow(file, content)
     print(flush=True)
@@ -58,7 +58,7 @@ def append(file, content):
     if len(appended) == {stop}:
         time.sleep(60)
 appended = []
-write.append = append
+write.append_to_disk = append
 said = write.ProgressSink(lambda line: None, lambda total, done: lambda n: None)
 if __name__ == "__main__":
     prepare(PrepareRequest("folder", Path({root!r}), 16, Path({out!r}), workers={workers}), said)

@@ -135,12 +135,12 @@ def test_a_batch_half_made_is_dropped_when_the_run_leaves() -> None:
 
 PROGRAM = """
 import os, sys, time, multiprocessing
-from paribus.data.loaders.worker_pool import Ahead
+from paribus.data.loaders.worker_pool import WorkerPool
 def slow(index, wanted):
     while wanted() and index:
         time.sleep(0.005)
     return index
-ahead = Ahead(slow, 2)
+ahead = WorkerPool(slow, 2)
 ahead.take(0)
 print(*(p.pid for p in multiprocessing.active_children()), flush=True)
 if sys.argv[1] == "wait":
