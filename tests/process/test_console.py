@@ -17,8 +17,8 @@ from paribus.tracking.console import ConsoleTracker
 
 SCENE = """
 import os, sys, time
-from paribus.tracking.console import Console
-console = Console(40, 100)
+from paribus.tracking.console import ConsoleTracker
+console = ConsoleTracker(40, 100)
 console.log(50, {"train/loss": 1.5, "throughput/samples_per_sec": 100.0, "val/acc1": 0.25})
 console._live.refresh()
 print("a word on standard output")
