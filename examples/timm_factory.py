@@ -1,13 +1,13 @@
-"""AdamP by timm's conventions: from its optimizer factory, and on its parameter groups.
+"""AdamP in timm: from its optimizer factory, and on its parameter groups.
 
-timm's own "adamp" sets wd_ratio=0.01 and nesterov=True; the authors' values are 0.1 and False. The factory takes a name
-only, and what stands before an underscore in it is dropped, so register one without.
+timm's own "adamp" sets wd_ratio=0.01 and nesterov=True; the authors' values are 0.1 and False. The factory takes a
+name only, and drops what is before an underscore in it, so register one without.
 """
 
 import timm
 import torch
 from timm.optim import OptimInfo, create_optimizer_v2, param_groups_weight_decay
-from timm.optim._optim_factory import default_registry  # timm exports no way to reach it
+from timm.optim._optim_factory import default_registry  # timm does not export it
 
 import paribus
 

@@ -1,4 +1,4 @@
-"""A paribus network made by timm's factory. timm learns their names only when it is asked to."""
+"""A paribus network from timm's factory. paribus's names have to be registered with timm first."""
 
 import timm
 import torch

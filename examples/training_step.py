@@ -1,4 +1,4 @@
-"""CutMix and SGDP in a module of the shape that Lightning trains. It runs without Lightning."""
+"""CutMix and SGDP in a module with the interface that Lightning trains. It runs without Lightning."""
 
 import torch
 import torch.nn.functional as F

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The main job, from a fresh clone: a study of CutMix and AdamP on 200 real digits, 4 arms × 6 seeds, trained, evaluated,
-# recorded and reported under runs/demo, which git ignores. Interrupted, it goes on when started again.
+# The main use case, from a fresh clone: a study of CutMix and AdamP on 200 real digits, 4 arms × 6 seeds, trained, evaluated,
+# recorded and reported under runs/demo, which git ignores. If interrupted, run it again to resume.
 # usage: bash scripts/demo.sh [FOLDER]     a folder with a study.yaml instead, such as experiments/pit_cifar10
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" ""
 given=${1:-experiments/quickstart}
 study=runs/demo/$(basename "$given")
-# the rows on record stay as they are: only the question is taken along, and every run is made here
+# only study.yaml is copied, so every run is trained here and the recorded rows are left alone
 mkdir -p "$study"
 cp "$given/study.yaml" "$study/study.yaml"
 paribus study run "$study" --workers 2 --runs "$study/runs"

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# Everything CI holds: style, types, import directions, tests. Arguments go to pytest, e.g. scripts/test.sh -m slow
+# Everything CI checks: style, types, import directions, tests. Arguments go to pytest, e.g. scripts/test.sh -m slow
 set -euo pipefail
 . "$(dirname "$0")/environment.sh" "[dev]"
 ruff check .
 ruff format --check .
 pyright
 lint-imports
-# In CI, for tests/slurm: Slurm's 3 MB, for which a minute is enough. Elsewhere those tests are skipped where it is not there.
+# In CI, for tests/slurm: install Slurm, 3 MB, in at most a minute. Elsewhere those tests are skipped without it.
 if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! PATH=$PATH:/usr/sbin command -v slurmctld >/dev/null; then
   (
     export DEBIAN_FRONTEND=noninteractive
     timeout 20 apt-get update && timeout 40 apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge
   ) >/dev/null 2>&1 </dev/null || echo "Slurm could not be installed; tests/slurm will be skipped"
 fi
-# one worker a core; a test uses one thread
+# one worker per core; a test uses one thread
 OMP_NUM_THREADS=1 python -m pytest --numprocesses "${PARIBUS_TEST_WORKERS:-2}" -m "not slow and not timing" "$@"

@@ -1,21 +1,21 @@
-"""A dataset class of one's own, trained on from the command line:
+"""A custom dataset class, used from the command line:
 
     PYTHONPATH=examples/own_dataset paribus train --config-dir examples/own_dataset data=shapes packages=[shapes]
 
-paribus asks for whole images by index, whatever their sizes; crop, flip and normalisation are its own.
+paribus reads whole images by index, of any size, and does the crop, flip and normalisation itself.
 """
 
 from PIL import Image, ImageDraw
 
 
 class Shapes:
-    """n pictures of circles and squares, of many sizes and colours."""
+    """n images of circles and squares, of many sizes and colours."""
 
     classes = ("circle", "square")
 
     def __init__(self, n: int, first: int = 0) -> None:
         self.numbers = range(first, first + n)
-        self.targets = [number % 2 for number in self.numbers]  # spares paribus to ask for every image at the start
+        self.targets = [number % 2 for number in self.numbers]  # so that paribus need not read every image at the start
 
     def __len__(self) -> int:
         return len(self.numbers)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A Slurm cluster of one node in a folder, for tests: as root, on any machine, nothing of it outside the folder.
+# A one-node Slurm cluster in a folder, for tests: as root, on any machine. Outside it, only munge's files in /run.
 #   apt-get install -y --no-install-recommends slurmctld slurmd slurm-client munge     once
 #   bash scripts/slurm/cluster.sh start DIR      then: export SLURM_CONF=DIR/slurm.conf
 #   bash scripts/slurm/cluster.sh stop DIR
-# No cgroups and no accounting. The node claims CPUS processors (default 4), whatever the machine has, so that tasks
+# No cgroups and no accounting. The node reports CPUS processors (default 4), whatever the machine has, so that tasks
 # can share them. A requeued job waits 10 s before it may start, where Slurm's default is two minutes (cred_expire).
 set -euo pipefail
 usage="usage: cluster.sh start|stop DIR"
@@ -25,11 +25,11 @@ start() {
   [ "$(id -u)" = 0 ] || { echo "slurmd starts jobs as their users, so it needs root" >&2; exit 2; }
   for program in slurmctld slurmd munged scontrol; do
     PATH=$PATH:/usr/sbin command -v "$program" >/dev/null ||
-      { echo "$program is not there: apt-get install -y slurmctld slurmd slurm-client munge" >&2; exit 2; }
+      { echo "$program is missing: apt-get install -y slurmctld slurmd slurm-client munge" >&2; exit 2; }
   done
   mkdir -p "$dir/state" "$dir/spool"
   dir=$(cd "$dir" && pwd)
-  # a socket's path has at most 107 characters, and munged wants every folder above it to be root's alone
+  # a socket's path has at most 107 characters, and munged requires every parent folder to be writable by root only
   run=$(mktemp -d /run/paribus-slurm-XXXXXX)
   chmod 755 "$run"
   echo "$run" > "$dir/run"

@@ -112,7 +112,7 @@ def test_a_stop_during_a_sweep_starts_no_further_job(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=60)
     assert process.returncode == 75
     assert "3 jobs: 3 ended with 75" in out
-    assert err.count("not started, since a stop was asked for") == 2
+    assert err.count("not started, since a stop was requested") == 2
 
 
 def test_a_damaged_newest_checkpoint_is_passed_over(

@@ -127,7 +127,7 @@ def _damage(study: Study, how: str) -> None:
     ("how", "told"),
     [
         ("no study", "no study there"),
-        ("no rows", "no run is on record yet; paribus study run"),
+        ("no rows", "no run is recorded yet; start with paribus study run"),
         ("newer rows", "schema 99"),
         ("another recipe", "the recipe has changed since its rows were recorded"),
         ("markers", "the markers of the report are damaged"),
@@ -148,7 +148,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(run: Run, study: Study, ho
     ("options", "told"),
     [
         (("--fail-if", "bad"), "--fail-if: found bad"),
-        (("--fail-if", "worse", "--margin", "0.005"), "Say it with pt"),
+        (("--fail-if", "worse", "--margin", "0.005"), "Give the unit pt"),
         (("--junit", "x.xml"), "--junit: there is nothing to write without --fail-if"),
         (("--margin",), "--help names the options"),
         (("--what",), "--help names the options"),
@@ -259,7 +259,7 @@ def _spoil(runs: Path, how: str) -> list[object]:
     ("how", "told"),
     [
         ("mixed side", "differ in more than the seed: transforms.cutmix"),
-        ("seed twice", "are both of seed 0"),
+        ("seed twice", "both have seed 0"),
         ("no run", "no run there"),
         ("not finished", "has not finished"),
         ("no metric", "--metric val/f1: no run has it; there are lr, train/loss, val/acc1"),

@@ -185,7 +185,7 @@ def test_ctrl_c_and_sigkill_of_the_launcher_lose_nothing(tmp_path: Path) -> None
     first.send_signal(signal.SIGINT)
     out, _ = first.communicate(timeout=30)
     assert first.returncode == 75
-    assert "left: 2 cells go on (paribus study run study finds them)" in out
+    assert "detached, 2 still running: paribus study run study finds them" in out
     second = launch(tmp_path, "--workers", "2", stdout=subprocess.PIPE)
     assert second.stdout is not None
     while "running" not in second.stdout.readline():  # its first line says what it found

@@ -70,7 +70,7 @@ def test_a_run_is_what_it_was_and_stays_untouched(the_run: Path, capfd: pytest.C
     told = capfd.readouterr().out
     assert "steps 1 to 60 of 60 again" in told
     assert "bit-exact: 60 losses, 12 gradient norms, 12 checksums of weights and optimizer and 9 results of" in told
-    assert "the numerics fingerprint is the one on record" in told
+    assert "the numerics fingerprint is the recorded one" in told
     assert content(the_run) == before
 
 
@@ -147,7 +147,7 @@ def test_negative_control_another_seed(copy: Path, capfd: pytest.CaptureFixture[
     told = capfd.readouterr().out
     assert "differs from step 1: train/loss was" in told
     assert "weights and optimizer began equal, before step 1" in told
-    assert "what differs from what is on record:\n  recipe " in told
+    assert "differences from the recorded run:\n  recipe " in told
 
 
 def test_other_threads_are_within_tolerance_and_named(the_run: Path, verify: Verify, capfd: Any) -> None:

@@ -305,7 +305,7 @@ def test_sync_leaves_a_run_alone_that_is_being_trained(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     assert done.returncode == 0
-    assert "left alone, it is being trained by process" in done.stdout
+    assert "skipped, it is being trained by process" in done.stdout
     settled(tmp_path)
 
 

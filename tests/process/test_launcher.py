@@ -87,7 +87,7 @@ def test_a_failing_cell_is_tried_again_and_then_listed(
     assert starts(study, plan) == {"baseline/s0": 2, "baseline/s1": 1, "cutmix/s0": 2, "cutmix/s1": 2}
     assert recorded(study) == {"baseline/s0": "done", "baseline/s1": "done", "cutmix/s0": "failed", "cutmix/s1": "done"}
     out = capsys.readouterr().out
-    assert "again    baseline/s0: killed by signal 9" in out
+    assert "retry    baseline/s0: killed by signal 9" in out
     assert "FAILED   cutmix/s0: the loss is not finite" in out
     assert not launched(study, plan).failed, "started again by hand, it has its chances again"
     assert recorded(study)["cutmix/s0"] == "done"
@@ -96,7 +96,7 @@ def test_a_failing_cell_is_tried_again_and_then_listed(
 def test_a_cell_that_ends_without_being_done_has_failed(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {"cutmix/s1": ["silent", "silent"]})
-    assert "ended well, but made-up-cutmix-s1 is not done" in launched(study, plan).failed["cutmix/s1"]
+    assert "exited with 0, but made-up-cutmix-s1 is not done" in launched(study, plan).failed["cutmix/s1"]
 
 
 def test_input_that_is_refused_is_not_tried_again_nor_for_other_seeds(

@@ -90,19 +90,19 @@ def test_an_array_is_sent_waits_and_ends_though_its_sender_is_gone(cluster: Path
         )
         told, _ = sender.communicate(timeout=120)
         assert sender.returncode == 0
-        assert "4 cells: 0 done, 0 running, 0 pending, 0 requeued, 4 sent as job " in told
+        assert "4 cells: 0 done, 0 running, 0 pending, 0 requeued, 4 submitted as job " in told
         with contextlib.suppress(ProcessLookupError):  # all that the sender's session may have left behind
             os.killpg(sender.pid, signal.SIGKILL)
         jobs = [json.loads(line) for line in (tmp_path / "runs/study/slurm/jobs.jsonl").read_text().splitlines()]
         assert [len(job["cells"]) for job in jobs] == [3, 1], "this cluster's MaxArraySize is 3"
         assert set(states(paribus, tmp_path)) == {"pending"}
-        assert "4 pending, 0 requeued, 0 sent\n" in send(paribus, tmp_path), "what waits is not sent twice"
+        assert "4 pending, 0 requeued, 0 submitted\n" in send(paribus, tmp_path), "what waits is not sent twice"
     finally:
         node("resume")
     results = tmp_path / "study" / "results.jsonl"
     until(lambda: results.exists() and len(read_rows(results)) == 4)
     assert set(states(paribus, tmp_path)) == {"done"}
-    assert "4 done, 0 running, 0 pending, 0 requeued, 0 sent\n" in send(paribus, tmp_path)
+    assert "4 done, 0 running, 0 pending, 0 requeued, 0 submitted\n" in send(paribus, tmp_path)
 
 
 def test_a_dry_run_prints_the_script_and_sends_nothing(cluster: Path, paribus: Run, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_dry_run_prints_the_script_and_sends_nothing(cluster: Path, paribus: R
     assert {"#SBATCH --partition=gpu", "#SBATCH --time=2:00:00", "#SBATCH --exclusive", "#SBATCH --array=0-1%1"} <= set(
         lines
     )
-    assert told.stderr.endswith("2 cells would be sent\n")
+    assert told.stderr.endswith("2 cells would be submitted\n")
     assert not (tmp_path / "runs").exists()
 
 
@@ -170,7 +170,7 @@ def test_requeued_in_mid_run(cluster: Path, paribus: Run, folder: Path, local: P
 def test_warned_before_its_time_is_up(cluster: Path, paribus: Run, folder: Path, local: Path) -> None:
     send(paribus, folder)
     slurm("scancel", "--batch", "--signal=USR1", job_of(paribus, folder, "baseline/s0"))
-    until(lambda: "its job queues again" in printed(folder))
+    until(lambda: "its job is requeued" in printed(folder))
     until(lambda: len(numbers(folder)) == 2)
     assert numbers(folder) == numbers(local)
     assert [row.segments for row in read_rows(folder / "study" / "results.jsonl")] == [2, 1]
@@ -200,7 +200,7 @@ def test_cancelled_shows_and_is_sent_again_on_request(cluster: Path, paribus: Ru
     now = status(paribus, folder)["baseline/s0"]
     assert now["state"] == "cancelled"
     assert now["job"] == job
-    assert "1 done, 0 running, 0 pending, 0 requeued, 1 sent" in send(paribus, folder)
+    assert "1 done, 0 running, 0 pending, 0 requeued, 1 submitted" in send(paribus, folder)
     until(lambda: len(numbers(folder)) == 2)
     assert numbers(folder) == numbers(local)
 
@@ -219,7 +219,7 @@ def test_its_time_is_up(cluster: Path, paribus: Run, tmp_path: Path) -> None:
     until(lambda: len(numbers(tmp_path / "there")) == 2, 280)
     assert numbers(tmp_path / "there") == numbers(tmp_path / "here")
     assert read_rows(tmp_path / "there" / "study" / "results.jsonl")[1].segments > 1
-    assert "its job queues again" in printed(tmp_path / "there")
+    assert "its job is requeued" in printed(tmp_path / "there")
 
 
 @pytest.mark.slow

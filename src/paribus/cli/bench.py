@@ -1,4 +1,4 @@
-"""`paribus bench`: how fast things are here, beside what else is installed: techniques, the loop, data, the start."""
+"""`paribus bench`: speed against the other implementations installed: techniques, the loop, data, the start."""
 
 import argparse
 import json
@@ -22,12 +22,12 @@ def run(args: argparse.Namespace) -> int:
     name = args.typed[1]
     for path in (args.out, args.json):
         if path is not None and not path.parent.is_dir():
-            raise ConfigError(f"bench {name}: {path.parent} is no folder; make it first, or choose another file")
+            raise ConfigError(f"bench {name}: {path.parent} is not a folder; create it first, or choose another file")
     return _report(args, BENCHES[name])
 
 
 def _report(args: argparse.Namespace, measure: Callable[[Any, Any], BenchReport]) -> int:
-    """Measure, print or write the table, and say whether every result was right."""
+    """Measure, print or write the table, and report whether every result was right."""
     from paribus.bench.harness.table import format_page, results_to_dict
     from paribus.core.build import instantiate
     from paribus.engine.distributed import World

@@ -1,9 +1,9 @@
 """`paribus cards`: the technique cards in docs/cards, checked against the code, or rewritten.
 
-A card has two parts. Above the marker a person writes what to expect of the technique. Below it stands what is known
-elsewhere, once: the account in the technique's own docstring, its settings from the dataclass, the paper's values and
-figures from docs/cards/NAME.yaml, times from the last `paribus bench techniques --json` under experiments/bench, and
-what the studies under experiments/ measured.
+A card has two parts. Above the marker a person writes what to expect of the technique. The part below is generated from
+single sources: the technique's own docstring, its settings from the dataclass, the paper's values and figures from
+docs/cards/NAME.yaml, times from the last `paribus bench techniques --json` under experiments/bench, and what the
+studies under experiments/ measured.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def read_papers(root: Path) -> dict[str, Any]:
 
 
 def build_cards(root: Path) -> dict[str, str]:
-    """Every card of the checkout at `root` as it should be: what a person wrote, then what is generated."""
+    """Every card of the checkout at `root`, up to date: what a person wrote, then what is generated."""
     papers = read_papers(root)
     measured, found = list(_read_bench_files(root / TIMES)), _collect_claims(root / STUDIES)
     cards: dict[str, str] = {}
@@ -77,7 +77,7 @@ def build_cards(root: Path) -> dict[str, str]:
 def build_card(
     name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]], found: Sequence[Claim]
 ) -> str:
-    """The part below the marker. measured: (file, its data) of each bench that was kept. found: by all studies."""
+    """The part below the marker. measured: (file, its data) of each saved bench. found: by all studies."""
     module = importlib.import_module(f"paribus.techniques.{paper['module']}")
     path = module.__name__.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
     source = f"[`{module.__name__}`](../../src/{path})"
@@ -96,7 +96,7 @@ def build_card(
 
 
 def _collect_claims(studies: Path) -> list[Claim]:
-    """What all studies with rows on record say."""
+    """The claims of all studies with recorded rows."""
     folders = [path.parent for path in sorted(studies.glob(f"*/{RESULTS}"))]
     return [claim for folder in folders for claim in build_claims(analyse_study(folder))]
 

@@ -1,4 +1,4 @@
-"""`paribus compare RUN... --against RUN...`: a study's statistics for run folders that no study planned. No torch."""
+"""`paribus compare RUN... --against RUN...`: a study's statistics for run folders outside a study. No torch."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
 
 @dataclass(frozen=True)
 class Side:
-    """The runs on one side, which share a recipe but for the seed. recipe: dotted where it is nested."""
+    """The runs on one side, which share a recipe except for the seed. recipe: dotted where it is nested."""
 
     arm: str
     techniques: tuple[str, ...]
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     analysis = analyse(
         AnalysisSpec(
             name=f"{one.arm} against {other.arm}",
-            question=f"What is {one.arm} worth against {other.arm}?",
+            question=f"What is the effect of {one.arm} against {other.arm}?",
             arms={other.arm: other.techniques, one.arm: one.techniques},
             pairs=((one.arm, other.arm),),
             metric=args.metric,
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     if unexplained:
         keys = format_list(f"{key} ({a} against {b})" for key, a, b in unexplained)
         caution = (
-            f"The recipes differ in more than techniques and seed: {keys}. What is measured is all of it together."
+            f"The recipes differ in more than techniques and seed: {keys}. What is measured is their joint effect."
         )
         report = replace(report, cautions=(caution, *report.cautions), troubles=("recipes differ", *report.troubles))
     found = run_gate(args, analysis, conditions)
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read_side(paths: Sequence[Path]) -> Side:
-    """Raises ConfigError for what is no finished run, another recipe among them, or a seed that is there twice."""
+    """Raises ConfigError for an unfinished run, a different recipe among them, or a duplicate seed."""
     folders = [path for path in paths if not _is_log(path, paths)]
     configs = {folder: runfolder.read_config(folder) for folder in folders}
     recipes = {folder: _recipe(config) for folder, config in configs.items()}
@@ -96,9 +96,9 @@ def read_side(paths: Sequence[Path]) -> Side:
     for folder in folders:
         row = record.read_row(folder, "", arm)
         if row is None:
-            raise ConfigError(f"{folder}: has not finished; run it to its end or leave it out")
+            raise ConfigError(f"{folder}: has not finished; finish it or leave it out")
         if row.seed in rows:
-            raise ConfigError(f"{rows[row.seed][0]} and {folder} are both of seed {row.seed}; leave one of them out")
+            raise ConfigError(f"{rows[row.seed][0]} and {folder} both have seed {row.seed}; leave one of them out")
         rows[row.seed] = (folder, row)
     return Side(arm, techniques, recipes[first], tuple(row for _, row in rows.values()))
 
@@ -109,12 +109,12 @@ def _is_log(path: Path, paths: Sequence[Path]) -> bool:
 
 
 def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config computes, but for the seed. No transforms at all are no key, as in an overlay that adds some."""
+    """The result-changing part of a config, without the seed. Empty transforms count as absent; overlays add some."""
     try:
         computed = computed_part(config)
         return {key: value for key, value in computed.items() if key != "seed" and (key, value) != ("transforms", [])}
     except (KeyError, AttributeError) as error:
-        raise ConfigError(f"{runfolder.CONFIG} is not whole: {error}") from error
+        raise ConfigError(f"{runfolder.CONFIG} is incomplete: {error}") from error
 
 
 def _renamed(side: Side, arm: str) -> Side:
@@ -122,7 +122,7 @@ def _renamed(side: Side, arm: str) -> Side:
 
 
 def _same_data(one: Side, other: Side) -> None:
-    """Another test set is another question: a difference between runs would be one between images."""
+    """On different test sets, a difference between runs would be one between images."""
     tested = [
         {name: size for name, size in row.sizes.items() if name != "train"} for row in (one.rows[0], other.rows[0])
     ]
@@ -146,7 +146,7 @@ def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
 
 
 def _set_by(technique: str) -> set[str]:
-    """The keys that a technique's overlay sets or swaps; empty for one from elsewhere, whose keys are then named."""
+    """The keys that a technique's overlay sets or swaps; empty for a third-party one, whose keys are then named."""
     path = Path(find_config_folder()) / "technique" / f"{technique}.yaml"
     if not path.is_file():
         return set()
@@ -159,7 +159,7 @@ def _set_by(technique: str) -> set[str]:
 def _leaves(node: Any, path: str = "") -> set[str]:
     if not isinstance(node, Mapping) or not node:
         return {path}
-    # a component that the overlay adds whole, with its class, is its own
+    # a component that the overlay adds whole, with its class, belongs to it
     if path and "_target_" in node:
         return {path}
     return {leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))}

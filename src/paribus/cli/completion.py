@@ -1,7 +1,7 @@
-"""`paribus completion SHELL` prints a script for a shell's Tab key; the script asks `paribus _complete WORDS...`.
+"""`paribus completion SHELL` prints a script for tab completion in a shell; it calls `paribus _complete WORDS...`.
 
-Commands, flags and choices are those of the tree of commands (tree.py); an argument says there what its value completes
-to. Names come from the config files and the folders that are there. All within some 50 ms: no torch, no Hydra.
+Commands, flags and choices are those of the tree of commands (tree.py); each argument declares there what its value
+completes to. Names come from the config files and existing folders. All within about 50 ms: no torch, no Hydra.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from paribus.core.exit_codes import OK
 from paribus.data.trees.names import FOLDER, list_manifest_names
 from paribus.recipe.configs import find_config_folder, list_options
 
-# COMP_LINE and not COMP_WORDS, because bash ends a word at "=" (unless in quotes) and wants back what follows the last
+# COMP_LINE and not COMP_WORDS, because bash ends a word at "=" (unless in quotes) and expects what follows the last
 _BASH = """\
 # paribus for bash. In ~/.bashrc:  eval "$(paribus completion bash)"
 _paribus() {
@@ -69,14 +69,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def complete(words: list[str]) -> int:
-    """The words after `paribus`, the last one unfinished; prints what it may become, one a line."""
+    """words: those after `paribus`, the last one unfinished; prints its completions, one per line."""
     for found in candidates(words):
         print(found)
     return OK
 
 
 def candidates(words: Sequence[str]) -> list[str]:
-    """What the last word may become. Ends in = or / where the word goes on after it."""
+    """Completions of the last word. They end in = or / where the word continues after it."""
     *before, word = words or [""]
     try:
         found, rest = tree.find(before)
@@ -123,7 +123,7 @@ def _flags(parser: Parser, start: str) -> list[str]:
 
 
 def _values(action: argparse.Action, word: str) -> list[str]:
-    """What the value of an argument may become."""
+    """Completions of the value of an argument."""
     what = completion_of(action)
     if action.choices is not None:
         return _starting(word, action.choices)
@@ -153,7 +153,7 @@ def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
         return found
     if key not in groups:
         return []
-    # of a list, and of what a sweep goes over, the last item is being written
+    # in a list, and in the values of a sweep, the last item is the one being typed
     before, begun = re.fullmatch(r"(.*[\[,])?(.*)", value, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     taken = set(re.split(r"[\[,]", before or ""))
     return [f"{key}={before or ''}{name}" for name in _starting(begun, list_options(key)) if name not in taken]
@@ -173,14 +173,14 @@ def _folder_of_key(word: str) -> list[str]:
 
 def _paths(word: str, whole: str = "", home: str = "", files: bool = False) -> list[str]:
     """Folders, and maybe files, that continue a path. whole: a file that makes a folder a whole word, as config.yaml
-    does; such ones under ./home come even if it is not named."""
+    does; those under ./home are offered even if it is not typed."""
     parent, _, begun = word.rpartition("/")
     if home and not parent and home.startswith(begun) and (found := _paths(f"{home}/", whole, files=files)):
         return found
     here = Path(parent or ("/" if word.startswith("/") else ".")).expanduser()
     try:
         found = sorted(path for path in here.iterdir() if path.name.startswith(begun) and (files or path.is_dir()))
-    except (OSError, RuntimeError):  # of a user's home that is not there
+    except (OSError, RuntimeError):  # the home of an unknown user
         return []
     prefix = word[: len(word) - len(begun)]
     shown = [path for path in found if begun.startswith(".") or not path.name.startswith(".")]

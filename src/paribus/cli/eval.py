@@ -1,4 +1,4 @@
-"""`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or on others of the same kind."""
+"""`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or another of the same shape."""
 
 import argparse
 from dataclasses import asdict
@@ -50,7 +50,7 @@ def _compose_data(found: SavedRun, overrides: list[str]) -> dict[str, Any]:
 
 
 def _check_inputs(found: SavedRun, data: DataSets) -> None:
-    """Networks may be built by their data's size, so another size would be another network."""
+    """A network may be built for its data's size, so another size would mean another network."""
     trained = {key: found.summary.get("inputs", {}).get(key) for key in asdict(data.spec)}
     if None not in trained.values() and trained != asdict(data.spec):
         old, new = (

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         "inputs": inputs,
         "weights": "average" if "ema" in found.checkpoint.method else "model",
         "run": {"id": found.recipe.id, "title": found.recipe.title, "step": found.checkpoint.step},
-        # metrics on record are those of the last step; an earlier checkpoint goes without
+        # recorded metrics are those of the last step; an earlier checkpoint is exported without
         "metrics": found.summary.get("metrics", {}) if found.checkpoint.step == found.summary.get("step") else {},
     }
 

@@ -1,4 +1,4 @@
-"""What `paribus study report` and `paribus compare` share: the gate's conditions, checked and written down."""
+"""What `paribus study report` and `paribus compare` share: the gate's conditions, checked and reported."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ def run_gate(args: argparse.Namespace, analysis: Analysis, conditions: Sequence[
 
 
 def report_gate(args: argparse.Namespace, analysis: Analysis, report: Report, found: Sequence[GateCheck]) -> int:
-    """Write the files that are wanted, print what the gate found, and return its exit code."""
+    """Write the requested files, print what the gate found, and return its exit code."""
     if args.junit:
         write_file(args.junit, format_junit(report.name, found))
     if args.json:

@@ -1,4 +1,4 @@
-"""`paribus list`: what there is to choose from, and the runs and studies under a folder. Needs no torch."""
+"""`paribus list`: the available configs, and the runs and studies under a folder. Needs no torch."""
 
 import argparse
 import json
@@ -19,11 +19,11 @@ from paribus.core.terminal import find_console
 from paribus.recipe.configs import list_options
 
 _COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
-_TAIL = 65536  # bytes of the record that are read of a run without a summary: some 200 entries
+_TAIL = 65536  # bytes read at the end of the record of a run without a summary: about 200 entries
 
 
 def list_group(args: argparse.Namespace) -> int:
-    """The configs of a group, each with what it is about."""
+    """The configs of a group, each with one line on it."""
     found = list_options(GROUPS[args.typed[1]])
     width = max(len(name) for name in found)
     for name, headline in found.items():
@@ -73,7 +73,7 @@ def list_runs(args: argparse.Namespace) -> int:
 class RunListing:
     """A run folder at a glance.
 
-    state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not end well).
+    state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not finish).
     step: of the newest checkpoint or record. total: steps, None where only the length in epochs is known so far.
     note: why it failed, who holds it, what is damaged. started: ISO 8601, of the first start.
     """
@@ -121,7 +121,7 @@ def _row(path: Path) -> RunListing:
 
 
 def _state(path: Path) -> tuple[str, str]:
-    """State and note. The lock is asked only where there is no marker, so a list disturbs no run that starts."""
+    """State and note. The lock is tried only where there is no marker, so listing does not disturb a starting run."""
     marker = runfolder.read_state(path)
     if marker is None:
         held = find_holder(path)
@@ -150,7 +150,7 @@ def _recorded(path: Path) -> dict[str, Any]:
     with suppress(OSError), open(path, "rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         for line in file.read().split(b"\n"):
-            with suppress(ValueError, KeyError, TypeError):  # cut at the front, or torn at the end
+            with suppress(ValueError, KeyError, TypeError):  # cut off at the start, or incomplete at the end
                 event = json.loads(line)
                 step, values = event["step"], {**values, **event["values"]}
     return {"step": step, "values": values}
@@ -178,7 +178,7 @@ def _count(rows: Sequence[RunListing]) -> str:
     return f"{len(rows)} run{'s' * (len(rows) != 1)} ({', '.join(counts)})"
 
 
-_COLUMNS: dict[str, Callable[[RunListing], str]] = {  # the last ones are dropped first where there is no room
+_COLUMNS: dict[str, Callable[[RunListing], str]] = {  # the last ones are dropped first on a narrow terminal
     "run": lambda row: row.run,
     "state": lambda row: row.state,
     "step": lambda row: f"{row.step}/{row.total or row.length or '?'}",
@@ -190,7 +190,7 @@ _RIGHT = ("step", "val acc1", "train s")
 
 
 def _local(time: str | None) -> str:
-    """In the reader's own time zone."""
+    """In the local time zone."""
     with suppress(ValueError, TypeError):
         return datetime.fromisoformat(time or "").astimezone().strftime("%Y-%m-%d %H:%M")
     return ""
@@ -211,7 +211,7 @@ def plain(rows: Sequence[RunListing]) -> list[str]:
 
 
 def table(rows: Sequence[RunListing], width: int) -> Any:
-    """The same as a table of rich's. Where even the first columns do not fit, names go on in the next line."""
+    """The same as a table of rich's. Where even the first columns do not fit, names wrap."""
     from rich.table import Table
     from rich.text import Text
 

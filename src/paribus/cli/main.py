@@ -25,28 +25,28 @@ from paribus.core.terminal import TolerantStdout
 def main() -> NoReturn:
     signal.signal(signal.SIGINT, _leave)
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started this
+        if getattr(sys, name) is None:  # closed by the parent process
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 — as long as the process
-        getattr(sys, name).reconfigure(errors="replace")  # a locale without × is no reason to fail
+        getattr(sys, name).reconfigure(errors="replace")  # a locale without × should not make a command fail
     out = TolerantStdout(sys.stdout)
     sys.stdout = cast(TextIO, out)
     code = dispatch(sys.argv[1:])
     out.flush()
-    # `paribus list runs | head`: that nobody reads on is no error
+    # `paribus list runs | head`: a closed pipe is not an error
     if out.failure is not None and out.failure.errno != errno.EPIPE:
-        training = sys.argv[1:2] == ["train"]  # has its result in the run folder
+        training = sys.argv[1:2] == ["train"]  # its result is in the run folder
         code = complain(
             f"standard output cannot be written: {out.failure.strerror}", code if training else code or FAILED
         )
     if "torch.distributed" in sys.modules and "MASTER_ADDR" in os.environ:
-        # torch aborts one of some dozens of ranks as the interpreter goes down; by now all is written, the group left
+        # torch aborts about one rank in dozens at interpreter shutdown; by now all is written, the group left
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    """Ctrl-C before training listens to it. As an exception it would be turned into others by what torch imports."""
+    """Ctrl-C before training handles it. As an exception it would be turned into others by what torch imports."""
     os.write(2, b"paribus: interrupted\n")
     os._exit(INTERRUPTED)
 
@@ -62,7 +62,7 @@ def dispatch(words: list[str]) -> int:
     try:
         found, rest = tree.find(words)
         command = found[-1]
-        if command.commands:  # none of them is named
+        if command.commands:  # no sub-command is given
             tree.parser_of(found).print_help()
             return OK
         if "RANK" in os.environ:
@@ -81,25 +81,25 @@ def dispatch(words: list[str]) -> int:
 
 def _help() -> str:
     codes = {
-        OK: "done, or done before",
+        OK: "done, or already done",
         FAILED: "failed",
         BAD_CONFIG: "the input is wrong",
         STUDY_FAILED: "a study ended with failures",
         MISMATCH: "a replay differs",
-        REQUEUE: "stopped with a checkpoint, run again to continue",
+        REQUEUE: "stopped with a checkpoint, run again to resume",
     }
     return (
-        "paribus: what a vision training technique is worth, all else being equal.\n\n"
+        "paribus: measure the effect of a vision training technique, all else being equal.\n\n"
         f"{tree.overview()}\n\n"
         f"{textwrap.fill(exit_codes(codes), 110)}\n"
-        "PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is where data sets lie.\n"
+        "PARIBUS_DEBUG=1 shows tracebacks. PARIBUS_DATA is the folder of the data sets.\n"
         "paribus COMMAND --help says more on each command."
     )
 
 
 def _leave_while_starting() -> None:
-    """A scheduler's signal while torch is imported: nothing is lost yet, and the run wants its requeue. From its first
-    step on a run listens itself (engine/stop.py)."""
+    """A scheduler's signal while torch is imported: nothing is lost yet, and the job should be requeued.
+    From its first step, a run handles signals itself (engine/stop.py)."""
 
     def leave(number: int, _: object) -> None:
         sys.stderr.write(f"paribus: {signal.Signals(number).name} while starting; run the same command again\n")
@@ -122,6 +122,6 @@ def complain(message: str, code: int) -> int:
 def _rank() -> str:
     from paribus.engine.world import from_environment
 
-    with suppress(ConfigError):  # a RANK that is no number is what the message is about
+    with suppress(ConfigError):  # an invalid RANK is what the message is about
         return f" [rank {rank}]" if (rank := from_environment().rank) else ""
     return ""

@@ -1,6 +1,6 @@
 """What the arguments of every command are made of: the parser, the types of values, what a value completes to.
 
-Imports nothing but argparse, because the Tab key waits for it.
+Imports nothing but argparse, because shell completion waits for it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ _COMPLETES = "completes"  # the attribute of an argparse action
 
 
 class _HelpFormatter(argparse.HelpFormatter):
-    """Fills running text, and leaves a paragraph with indented lines as it is: a table, a list of commands."""
+    """Wraps running text, and keeps a paragraph with indented lines as it is: a table, a list of commands."""
 
     def add_argument(self, action: argparse.Action) -> None:
         super().add_argument(action)
@@ -73,7 +73,7 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     wanted = f"a whole number, at least {least}" if most is None else f"a whole number from {least} to {most}"
 
     def convert(text: str) -> int:
-        # longer ones than 18 digits are no count of anything, and int() refuses some
+        # more than 18 digits is no plausible count, and int() refuses very long ones
         if not text.isdecimal() or len(text) > 18 or int(text) < least or (most is not None and int(text) > most):
             raise argparse.ArgumentTypeError(f"found {text!r}; should be {wanted}")
         return int(text)
@@ -96,7 +96,7 @@ def amount(text: str) -> float:
 
 
 def completes(action: argparse.Action, what: Kind | tuple[str, ...]) -> None:
-    """Say what the value of an argument completes to: a kind that is looked up, or one of these words."""
+    """Declare what the value of an argument completes to: a kind that is looked up, or one of these words."""
     setattr(action, _COMPLETES, what)
 
 

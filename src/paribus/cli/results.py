@@ -1,4 +1,4 @@
-"""`paribus results`: every table and report of a checkout, made again from the rows on record; nothing is trained.
+"""`paribus results`: regenerate every table and report of a checkout from the recorded rows; nothing is trained.
 
 That is the table of results in README.md and, for each study under experiments/, what `paribus study report` makes.
 """
@@ -37,35 +37,35 @@ def run(args: argparse.Namespace) -> int:
         for name, folder in folders.items():
             print(f"report: {publish(folder, analyses[name], build_report(analyses[name]))}")
         write_file(Path(README), readmes[Path(README)])
-        print(f"{len(stale)} of {len(readmes)} README.md rewritten")
+        print(f"{len(stale)} of {len(readmes)} README.md files rewritten")
         return OK
     if stale:
         raise RunFailed(f"not up to date: {', '.join(map(str, stale))}; paribus results --write")
-    print(f"{len(readmes)} README.md are what the rows of {len(folders)} studies say")
+    print(f"{len(readmes)} README.md files agree with the recorded rows of {len(folders)} studies")
     return OK
 
 
 def analyse_study(folder: Path) -> Analysis:
-    """Of a study's rows on record, and no others: a run that lies about on this machine is in no clone."""
+    """From a study's recorded rows only: a run folder on this machine is not in other clones."""
     study = load_study(folder)
     return analyse(build_analysis_spec(study), gather_rows(study, folder / "no runs"))
 
 
 def _build_main_readme(analyses: Mapping[str, Analysis]) -> str:
-    """README.md as it should be. Raises ConfigError unless its marker names every study on record once."""
+    """README.md, up to date. Raises ConfigError unless its marker names every recorded study once."""
     path = Path(README)
     readme = _read_text(path)
     names = parse_study_names(readme, path)
     if sorted(names) != sorted(analyses):
         raise ConfigError(
-            f"{path}: the table of results should have every study on record once, {', '.join(analyses)}; "
+            f"{path}: the table of results should name every recorded study once, {', '.join(analyses)}; "
             f"its marker names {', '.join(names)}"
         )
     return insert_table(format_results_table(analyses[name] for name in names), readme)
 
 
 def _read_text(path: Path) -> str:
-    """Raises ConfigError if it is no text file."""
+    """Raises ConfigError if it is not a text file."""
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

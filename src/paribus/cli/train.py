@@ -25,7 +25,7 @@ _QUIET = {"-q", "--quiet"}
 
 
 class JobEnded(Exception):
-    """One job of a sweep did not end with 0. Hydra carries it through a launcher, and goes on with the other jobs."""
+    """One job of a sweep did not end with 0. Hydra passes it through a launcher and continues with the other jobs."""
 
 
 def run(arguments: list[str]) -> int:
@@ -40,17 +40,17 @@ def run(arguments: list[str]) -> int:
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
 
     def job(cfg: DictConfig) -> None:
-        # unresolved: `seed=${nowhere}` is to be refused where it is used, not where it is told
+        # unresolved: `seed=${nowhere}` should be refused where it is used, not where it is printed
         task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
         overrides = task if sweeping else []
-        alone = from_environment().size == 1  # else torchrun's or srun's part of the command is missing
+        alone = from_environment().size == 1  # else the command lacks its torchrun or srun part
         screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
-        if REQUEUE in codes or (stops and stops[0].is_requested):  # starting the next job would not be leaving
-            codes.append(complain(f"not started, since a stop was asked for: {' '.join(overrides)}", REQUEUE))
+        if REQUEUE in codes or (stops and stops[0].is_requested):  # a stop ends the sweep too
+            codes.append(complain(f"not started, since a stop was requested: {' '.join(overrides)}", REQUEUE))
         else:
             codes.append(_one_job(cfg, overrides, stops, screen))
         code = codes[-1]
-        if sweeping and code != OK and os.getpid() != process:  # here `codes` tells
+        if sweeping and code != OK and os.getpid() != process:  # in this one, `codes` has it
             raise JobEnded(f"a job ended with exit code {code}")
 
     _check_flags(arguments)
@@ -70,7 +70,7 @@ def run(arguments: list[str]) -> int:
         return int(done.code or OK)
     except (ConfigError, RunFailed, BrokenPipeError):
         raise
-    except Exception as error:  # a job tells of its own; so this is Hydra at odds with a config or an override
+    except Exception as error:  # a job reports its own errors; so Hydra refused a config or an override
         raise ConfigError(explain_hydra_error(error, arguments)) from error
     finally:
         if "paribus.engine.distributed" in sys.modules:
@@ -83,7 +83,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _quoted(argument: str) -> str:
-    """A path as a shell hands it over, in the quotes that Hydra's grammar wants around spaces, ~ and letters like ü."""
+    """A path as the shell passes it, in the quotes that Hydra's grammar needs around spaces, ~ and letters like ü."""
     key, _, value = argument.partition("=")
     plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
     if key not in ("paths.runs", "data.root", "data.pack") or plain or re.search(r"['\"\\,]|\$\{", value):
@@ -116,7 +116,7 @@ def _config_dir(arguments: list[str]) -> list[str]:
 
 def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:
     from paribus.engine.stop import StopRequest
-    from paribus.runs.train import train  # torch comes with it, and only now
+    from paribus.runs.train import train  # imports torch, so only now
 
     if not stops:
         stops.append(StopRequest())
@@ -132,7 +132,7 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
         return complain(str(ConfigError(explain_hydra_error(error, overrides))), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
-    except Exception as error:  # a defect of ours, or of the user's own class
+    except Exception as error:  # a bug in paribus, or in the user's own class
         what = next(iter(str(error).splitlines()), "")
         return complain(
             f"the run failed: {type(error).__name__}: {what}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
@@ -140,7 +140,7 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
 
 
 def _overall(codes: list[int], quiet: bool) -> int:
-    """0 if every job ended well; else the gravest: failed before bad input before stopped."""
+    """0 if every job ended well; else the most severe: failed before bad input before stopped."""
     if len(codes) > 1 and not (quiet and set(codes) == {OK}):
         print(
             f"\n{len(codes)} jobs: "

@@ -1,8 +1,8 @@
 """The tree of commands: their names, one line on each, where their arguments are declared and what runs them.
 
 Dispatch, help and completion all come from here. A command's code is imported when it runs. Its arguments are declared
-in cli/arguments/, where nothing heavy is imported, since help and the Tab key need no more. `paribus train` is declared
-for the Tab key alone: Hydra parses its words.
+in cli/arguments/, where nothing heavy is imported, since help and shell completion need no more. `paribus train`
+is declared for shell completion only: Hydra parses its words.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from paribus.cli.options import Parser, parse
 from paribus.core.errors import ConfigError
 
 HELP = ("-h", "--help")
-_SHOWN = 54  # columns of the overview for what is typed
+_SHOWN = 54  # columns of the overview for the command line
 
 
 class Command(NamedTuple):
@@ -23,9 +23,9 @@ class Command(NamedTuple):
 
     help: one line. arguments: "MODULE:FUNCTION" of paribus.cli.arguments, which declares them on a parser, with a
     description. run: "MODULE:FUNCTION" of paribus.cli, which takes the arguments and returns the exit code; without it
-    `run` of the module of that name. commands: its sub-commands, if it has any; then it runs nothing itself. shown: how
-    the overview writes its words. more: further lines of the overview, words and text. raw: `run` takes the words as
-    they are typed. hidden: for scripts, and in no list.
+    `run` of the module of that name. commands: its sub-commands, if it has any; then it runs nothing itself. shown: its
+    arguments in the overview. more: further lines of the overview, arguments and text. raw: `run` takes the
+    words as typed. hidden: for scripts, and not listed.
     """
 
     name: str
@@ -44,13 +44,13 @@ class Command(NamedTuple):
 
 _STUDY = (
     Command(
-        "plan", "compose and check every cell, say what would run and for how long", "study:add_plan", "study.plan"
+        "plan", "compose and check every cell, print what would run and for how long", "study:add_plan", "study.plan"
     ),
-    Command("run", "run every cell that is not done; again to continue", "study:add_run", "study.run"),
+    Command("run", "run every cell that is not done; run again to resume", "study:add_run", "study.run"),
     Command("status", "what is done, running, failed and waiting, by arm", "study:add_status", "study.status"),
-    Command("cancel", "cancel the cells that wait or run on a cluster", "study:add_cancel", "study.cluster:cancel"),
-    Command("import", "take in rows of runs that were made elsewhere", "study:add_import", "study.import_rows"),
-    Command("report", "verdicts, tables and figures from the rows on record", "study:add_report", "study.report"),
+    Command("cancel", "cancel the pending and running cells on a cluster", "study:add_cancel", "study.cluster:cancel"),
+    Command("import", "import rows of runs from another machine", "study:add_import", "study.import_rows"),
+    Command("report", "verdicts, tables and figures from the recorded rows", "study:add_report", "study.report"),
     Command("cell", "train one cell inside a Slurm job", "study:add_cell", "study.cluster:run_cell", hidden=True),
 )
 _LIST = (
@@ -62,22 +62,22 @@ _LIST = (
     Command("studies", "the studies under a folder (./experiments)", "others:add_list_studies", "list:list_studies"),
 )
 _DATA = (
-    Command("prepare", "check a set's tree and pack it", "data:add_prepare", "data.prepare"),
-    Command("check", "are the tree and its packs as they should be?", "data:add_check", "data.check"),
-    Command("list", "the sets known, and which are there", "data:add_list", "data.list"),
+    Command("prepare", "check a data set's tree and pack it", "data:add_prepare", "data.prepare"),
+    Command("check", "check the tree and its packs", "data:add_check", "data.check"),
+    Command("list", "the known data sets, and which are present", "data:add_list", "data.list"),
 )
 _BENCH = (
-    Command("techniques", "each beside the public implementations installed; minutes", "bench:add_techniques", "bench"),
-    Command("loop", "the training loop beside the bare step, and where a step's time goes", "bench:add_loop", "bench"),
-    Command("data", "training input, images a second, beside torchvision's and timm's", "bench:add_data", "bench"),
+    Command("techniques", "each against the installed public ones; minutes", "bench:add_techniques", "bench"),
+    Command("loop", "the training loop against the bare step, and where a step's time goes", "bench:add_loop", "bench"),
+    Command("data", "training input, images per second, against torchvision's and timm's", "bench:add_data", "bench"),
     Command("start", "seconds from a fresh process to the first step", "bench:add_start", "bench"),
 )
-_WANDB = (Command("sync", "tell W&B of runs again, from their records", "others:add_wandb_sync", "wandb"),)
+_WANDB = (Command("sync", "upload runs to W&B from their records", "others:add_wandb_sync", "wandb"),)
 
 COMMANDS = (
     Command(
         "train",
-        "train, evaluate, record; again to resume; -q for less",
+        "train, evaluate, record; run again to resume; -q for less",
         "trained:add_train",
         shown="experiment=quickstart technique=cutmix",
         more=(("--help", "every setting, with its default"),),
@@ -92,13 +92,13 @@ COMMANDS = (
     ),
     Command(
         "verify",
-        "train it again, or a part: are the bits the same?",
+        "train it again, or a part: is it bit-exact?",
         "trained:add_verify",
         shown="RUN [--steps K | --span A:B]",
     ),
     Command(
         "study",
-        "many runs as one answer; run again to continue",
+        "many runs that answer one question; run again to resume",
         "study:describe",
         commands=_STUDY,
         shown="plan|run|status|cancel|import FOLDER",
@@ -109,45 +109,45 @@ COMMANDS = (
     ),
     Command(
         "wandb",
-        "tell Weights & Biases of a run again, from its record",
+        "upload a run to Weights & Biases from its record",
         "others:describe_wandb",
         commands=_WANDB,
         shown="sync RUN [--offline]",
     ),
     Command(
         "data",
-        "sets of images: checked, packed once, listed",
+        "image data sets: check, pack once, list",
         "data:describe",
         commands=_DATA,
         shown="prepare|check|list",
     ),
     Command(
         "list",
-        "what there is to choose from, and what has run",
+        "available configs, runs and studies",
         "others:describe_list",
         commands=_LIST,
         shown="techniques|models|experiments|data|runs|studies",
     ),
     Command(
         "bench",
-        "speed, beside the public implementations installed",
+        "speed, against the public implementations installed",
         "bench:describe",
         commands=_BENCH,
         shown="techniques|loop|data|start [--quick]",
     ),
     Command(
         "cards",
-        "the technique cards of a checkout, checked or rewritten",
+        "check or rewrite the technique cards of a checkout",
         "others:add_cards",
         shown="[NAME] [--write]",
     ),
     Command(
-        "results", "README's table and all reports, from the rows on record", "others:add_results", shown="[--write]"
+        "results", "README's table and all reports, from the recorded rows", "others:add_results", shown="[--write]"
     ),
-    Command("completion", "a script for the Tab key", "others:add_completion", shown="|".join(SHELLS)),
+    Command("completion", "a shell script for tab completion", "others:add_completion", shown="|".join(SHELLS)),
     Command(
         "_complete",
-        "what the words may become; the shells' scripts call it",
+        "completions of the last word; the shell scripts call it",
         "others:add_complete",
         "completion:complete",
         raw=True,
@@ -156,7 +156,7 @@ COMMANDS = (
 )
 
 
-ROOT = Command("paribus", "what a vision training technique is worth", "others:describe_root", commands=COMMANDS)
+ROOT = Command("paribus", "the effect of a vision training technique", "others:describe_root", commands=COMMANDS)
 
 
 def find(words: Sequence[str]) -> tuple[tuple[Command, ...], list[str]]:
@@ -207,7 +207,7 @@ def _fill(parser: Parser, command: Command) -> None:
         return
     group = parser.add_subparsers(title="commands", metavar="COMMAND")
     for sub in command.commands:
-        # argparse lists those that are given a help
+        # argparse lists only those with a help
         made = group.add_parser(sub.name) if sub.hidden else group.add_parser(sub.name, help=sub.help)
         _fill(made, sub)
 

@@ -1,7 +1,7 @@
-"""`paribus verify RUN`: train a recorded run again, or a span of it, and say whether the same bits come out.
+"""`paribus verify RUN`: train a recorded run again, or a span of it, and report whether it is bit-exact.
 
-What is compared is the run's receipt (engine/receipt.py), and what evaluations found. The run folder is read and never
-written.
+What is compared is the run's receipt (engine/receipt.py), and the results of evaluations. The run folder is
+read and never written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from paribus.engine.agreement import Difference
     from paribus.runs.replay import ReplayResult
 
-FEW = 10  # steps in which rounding does not grow far
+FEW = 10  # steps in which rounding errors stay small
 
 
 def run(args: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def as_json(v: ReplayResult) -> dict[str, Any]:
 
 
 def describe(v: ReplayResult) -> list[str]:
-    """The verdict for a person to read."""
+    """The verdict in words."""
     a = v.agreement
     lines = [f"{v.record.folder}: steps {v.begin + 1} to {v.end} of {v.record.end} again, in {v.seconds:.1f} s"]
     counted = f"{a.losses} losses, {a.norms} gradient norms, {a.checksums} checksums of weights and optimizer"
@@ -105,11 +105,11 @@ def _explain(v: ReplayResult) -> list[str]:
             and v.agreement.first_beyond_tolerance != v.agreement.first
             and v.end - v.begin > FEW
         )
-        advice = [f"rounding alone can grow so; --steps {FEW} shows what it does before it has grown"] if grown else []
-        return ["what differs from what is on record:", *rows, *advice]
-    same = "the numerics fingerprint is the one on record"
+        advice = [f"rounding alone can grow this much; --steps {FEW} shows what it does at first"] if grown else []
+        return ["differences from the recorded run:", *rows, *advice]
+    same = "the numerics fingerprint is the recorded one"
     if v.agreement.is_exact:
         return [same]
     if v.is_exact_promised:
-        return [f"{same}, under which the bits should be equal: the record, the data or this machine has changed"]
-    return [f"{same}, but CUDA without runtime=deterministic promises no bits"]
+        return [f"{same}, so the run should be bit-exact: the record, the data or this machine has changed"]
+    return [f"{same}, but CUDA without runtime=deterministic is not promised to be bit-exact"]

@@ -1,4 +1,4 @@
-"""`paribus wandb sync`: tell Weights & Biases of runs again, from their records. Needs no torch."""
+"""`paribus wandb sync`: upload runs to Weights & Biases from their records. Needs no torch."""
 
 import argparse
 import subprocess
@@ -26,24 +26,24 @@ def runs_under(path: Path) -> list[Path]:
         )
         if found:
             return found
-    raise ConfigError(f"{path}: no run there, nor a folder of runs; paribus list runs names them")
+    raise ConfigError(f"{path}: no run there, nor a folder of runs; paribus list runs lists them")
 
 
 def _sync(folder: Path, offline: bool) -> int:
-    """Have a follower tell what is there, and say how that ended. FAILED if W&B lacks something."""
+    """Have a follower upload what is recorded, and print how that ended. FAILED if W&B lacks something."""
     if (trainer := find_holder(folder)) is not None:
-        print(f"{folder}: left alone, it is being trained by {trainer}")
+        print(f"{folder}: skipped, it is being trained by {trainer}")
         return OK
     mode = "offline" if offline else "auto"
     process = start_follower(folder, subprocess.DEVNULL, "--once", "--mode", mode, "--patience", str(WANDB_PATIENCE))
     code = process.wait()
     known = read_status(folder, process.pid)
     if code == BUSY:
-        print(f"{folder}: left alone, another process is telling it to W&B")
+        print(f"{folder}: skipped, another process is uploading it to W&B")
         return OK
     if code or known.get("why"):
         print(f"{folder}: {known.get('why') or f'W&B ended with {code}; see {folder}/wandb/follower.log'}")
         return FAILED
     where = f"W&B has it: {known['url']}" if known.get("url") else f"local record {known.get('record')}"
-    print(f"{folder}: {where}{'' if offline or known.get('url') else '; wandb login, and again to upload it'}")
+    print(f"{folder}: {where}{'' if offline or known.get('url') else '; to upload it, wandb login and run this again'}")
     return OK

@@ -1,4 +1,4 @@
-"""Files of one JSON object a line, each with the version of its schema."""
+"""Files of one JSON object per line, each with the version of its schema."""
 
 import json
 from pathlib import Path

@@ -19,9 +19,7 @@ def load_study(path: Path) -> Study:
     path = path.expanduser()
     file = path if path.name == SPEC else path / SPEC
     if not file.is_file():
-        raise ConfigError(
-            f"{path}: no study there (no {SPEC}); paribus study plan FOLDER wants the folder that has one"
-        )
+        raise ConfigError(f"{path}: no study there (no {SPEC}); give the folder that has one")
     try:
         values = yaml.load(file.read_text(), _StrictLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -33,7 +31,7 @@ def load_study(path: Path) -> Study:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, where YAML itself would quietly keep the last: two arms of one name."""
+    """Refuses a duplicate key, where YAML itself would silently keep the last: two arms of one name."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -43,13 +41,11 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, f"a key should be text, found {key!r}", node.start_mark
                 )
         if twice := _find_duplicates(keys):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {twice[0]} stands there twice", node.start_mark
-            )
+            raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice[0]}", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-# overrides that a study makes itself, and where its author says them instead
+# overrides that a study sets itself, and where its author gives them instead
 T = TypeVar("T")
 _STUDY_KEYS = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
 
@@ -101,17 +97,17 @@ def _check_arms(spec: StudySpec) -> None:
     if not spec.seeds:
         raise ConfigError("seeds: found none; should be at least one seed")
     if twice := _find_duplicates(spec.seeds):
-        raise ConfigError(f"seeds: {twice[0]} is there twice; a seed is one run of every arm")
+        raise ConfigError(f"seeds: {twice[0]} is listed twice; a seed is one run of every arm")
     for where, overrides in {"recipe": spec.recipe, **{f"arms.{a}": o for a, o in spec.arms.items()}}.items():
         for override in overrides:
             if "=" not in override and not override.startswith("~"):
                 raise ConfigError(f"{where}: found {override!r}; an override is key=value")
             if instead := _STUDY_KEYS.get(parse_key(override)):
-                raise ConfigError(f"{where}: found {override!r}; a study says this by {instead}")
+                raise ConfigError(f"{where}: found {override!r}; a study sets this by {instead}")
 
 
 def _check_names(spec: StudySpec) -> None:
-    """Arms that are named in other places exist, and no comparison stands twice."""
+    """Arms that are named in other places exist, and no comparison is listed twice."""
     for path, pairs in (("comparisons", spec.comparisons), ("paper", spec.paper)):
         for i, pair in enumerate(pairs):
             for key in ("arm", "against"):
@@ -119,7 +115,7 @@ def _check_names(spec: StudySpec) -> None:
             if pair.arm == pair.against:
                 raise ConfigError(f"{path}.{i}: {pair.arm} against itself")
     if twice := _find_duplicates((pair.arm, pair.against) for pair in spec.comparisons):
-        raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is there twice")
+        raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is listed twice")
     if not spec.comparisons:
         raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
 
@@ -130,7 +126,7 @@ def _check_factors(spec: StudySpec) -> None:
         for arm in arms:
             _check_arm(arm, spec.arms, f"factors.{factor}")
         if twice := _find_duplicates(arms):
-            raise ConfigError(f"factors.{factor}: {twice[0]} is there twice")
+            raise ConfigError(f"factors.{factor}: {twice[0]} is listed twice")
     if not spec.factors:
         return
     by_combination: dict[frozenset[str], str] = {}
@@ -152,7 +148,7 @@ def _check_arm(arm: str, arms: Mapping[str, Any], path: str) -> None:
 
 
 def _find_duplicates(items: Iterable[Any]) -> list[Any]:
-    """The items that are there more than once."""
+    """The items that occur more than once."""
     return [item for item, n in Counter(items).items() if n > 1]
 
 

@@ -1,8 +1,8 @@
-"""plan.jsonl: every cell of a study, composed once and frozen. Committed, so that rows can be held against it later.
+"""plan.jsonl: every cell of a study, composed once and frozen. Committed, so that rows can be checked against it later.
 
 The first line is the head: {"schema", "study", "arms": {arm: {"device", "recipe"}}}, where recipe is what an arm
-computes but for the seed. A line for each cell follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides",
-"title"}. `overrides` is what `paribus train` is given; the launcher adds where runs lie.
+computes, without the seed. A line for each cell follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides",
+"title"}. `overrides` is what `paribus train` is given; the launcher adds the folder of runs.
 """
 
 import json
@@ -61,7 +61,7 @@ def read_plan(path: Path) -> Plan | None:
     """The plan in a file, None if there is no file. Raises ConfigError if it is damaged or of a newer schema."""
     if not path.is_file():
         return None
-    again = f"delete it; paribus study plan {path.parent} makes it again"
+    again = f"delete it; paribus study plan {path.parent} recreates it"
     head, *lines = read_lines(path, SCHEMA, again) or [{}]
     try:
         cells = tuple(
@@ -79,7 +79,7 @@ def require_plan(study: Study) -> Plan:
     """The frozen plan. Raises ConfigError if there is none yet."""
     found = read_plan(study.plan_path)
     if found is None:
-        raise ConfigError(f"{study.folder} has no {PLAN} yet; paribus study plan {study.folder} makes it")
+        raise ConfigError(f"{study.folder} has no {PLAN} yet; run paribus study plan {study.folder} first")
     return found
 
 
@@ -127,15 +127,15 @@ def check_cells(plan: Plan) -> None:
 
 
 def check_rows(study: Study, plan: Plan, before: Plan | None, rows: Iterable[Row]) -> None:
-    """Raises ConfigError if rows are on record that this plan does not have, or has with another recipe.
+    """Raises ConfigError if recorded rows are not in this plan, or are there with another recipe.
 
-    before: the plan that they were recorded under, to tell which keys have changed.
+    before: the plan that they were recorded under, to report which keys have changed.
     """
     cells = plan.by_name()
-    advice = f"put it back, or move {RESULTS} and {PLAN} away to start the study anew"
+    advice = f"put it back, or move {RESULTS} and {PLAN} away to restart the study"
     known = before.by_id() if before else {}
     for row in rows:
-        if row.state != "done":  # nothing is lost by changing what failed
+        if row.state != "done":  # a failed run may be changed
             continue
         cell = cells.get(row.cell)
         if cell is None:
@@ -146,7 +146,7 @@ def check_rows(study: Study, plan: Plan, before: Plan | None, rows: Iterable[Row
         changes = diff_recipes(before.recipes[old.arm], plan.recipes[row.arm]) if before and old else []
         changed = (
             ", ".join(f"{key} was {was}, is {now}" for key, was, now in changes[:6])
-            or "what, is not known, since the plan of that time is not there"
+            or "which keys is unknown, since the earlier plan is missing"
         )
         raise ConfigError(
             f"arms.{row.arm}: the recipe has changed since its rows were recorded: {changed} "

@@ -1,6 +1,6 @@
-"""results.jsonl: one row a run, made from its run folder; committed, so that a study's numbers outlive its folders.
+"""results.jsonl: one row per run, made from its run folder; committed, so that a study's numbers outlive its folders.
 
-`metrics` and `curves` are what repeats bit for bit; `cost` and `hardware` are what it took, where it ran.
+`metrics` and `curves` are bit-exact when repeated; `cost` and `hardware` are those of the machine it ran on.
 """
 
 import fcntl
@@ -26,13 +26,13 @@ _NOT_EVALUATED = {"train", "lr", "time", "throughput", "memory"}  # first parts 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One run. id: of its recipe. state: done or failed, and then `why` says it in one line.
+    """One run. id: of its recipe. state: done or failed, with the reason in `why`, one line.
 
     metrics: as of the last step, without clocks; {} where that was not reached. curves: key -> (step, value) at every
     evaluation; a training metric is taken from the log line at or before it. cost: train_s, eval_s (seconds),
-    samples_per_sec (median over log windows), peak_gb, parameters, macs; None where it is not known. segments: how
+    samples_per_sec (median over log windows), peak_gb, parameters, macs; None where unknown. segments: how
     often it was started; mixed: whether two of them may differ in the last bits. dirty: whether the checkout had
-    changes that were not committed. started: in ISO 8601.
+    uncommitted changes. started: in ISO 8601.
     """
 
     study: str
@@ -71,12 +71,12 @@ def read_rows(path: Path) -> list[Row]:
         except TypeError as error:
             raise ConfigError(f"{path}: line {number} is not a row: {error}") from error
     if twice := [cell for cell, n in Counter(row.cell for row in rows).items() if n > 1]:
-        raise ConfigError(f"{path}: has more than one row of {twice[0]}; a cell has one, so take the wrong one out")
+        raise ConfigError(f"{path}: has more than one row of {twice[0]}; a cell has one, so remove the wrong one")
     return rows
 
 
 def read_row(folder: Path, study: str, arm: str) -> Row | None:
-    """The row of a run that is done or failed; None for one that has not come so far. Raises ConfigError if damaged."""
+    """The row of a run that is done or failed; None for one that is neither. Raises ConfigError if damaged."""
     state = runfolder.read_state(folder)
     summary = runfolder.read_json(folder / runfolder.SUMMARY)
     if state not in ("DONE", "FAILED") or not summary:
@@ -85,7 +85,7 @@ def read_row(folder: Path, study: str, arm: str) -> Row | None:
     try:
         return _build_row(folder, study, arm, state, summary, segments)
     except (KeyError, TypeError, AttributeError, IndexError) as error:  # JSON, but not what a run writes
-        raise ConfigError(f"{folder} is damaged: its summary or record lacks something ({error!r})") from error
+        raise ConfigError(f"{folder} is damaged: its summary or record is incomplete ({error!r})") from error
 
 
 def _build_row(
@@ -95,7 +95,7 @@ def _build_row(
     events = read_events(folder / runfolder.EVENTS)
     values = summary["metrics"]
     if state == "DONE" and (not events or events[-1]["step"] < summary["step"]):
-        # the last lines were lost after the run had ended, and the summary still has the last one
+        # the last lines were lost after the run ended; the summary still has the final values
         events.append({"step": summary["step"], "values": values})
     first_line = (folder / state).read_text(errors="replace").partition("\n")[0]
     return Row(
@@ -158,8 +158,8 @@ def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str]) ->
     """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
 
     planned: name -> recipe id of every cell, in the order of the file. A failure of another recipe than the planned one
-    is dropped, since what failed was changed. Raises ConfigError, and leaves the file as
-    it was, if it is damaged or newer, or the disk is full.
+    is dropped, since the recipe that failed was changed. Raises ConfigError, and leaves the file unchanged, if it is
+    damaged or newer, or the disk is full.
     """
     place = {name: i for i, name in enumerate(planned)}
     try:
@@ -179,7 +179,7 @@ def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str]) ->
 
 
 def _is_truncated(row: Row, recorded: Row | None) -> bool:
-    """Whether the record of a run was damaged after its row had been written: then the row knows more."""
+    """Whether the record of a run was damaged after its row had been written: then the row has more."""
     if recorded is None or recorded.id != row.id or recorded.state != "done":
         return False
     return row.state != "done" or (
@@ -189,7 +189,7 @@ def _is_truncated(row: Row, recorded: Row | None) -> bool:
 
 @contextmanager
 def _results_lock(study: Study) -> Iterator[None]:
-    """One process at a time on results.jsonl. The lock is on study.yaml, which is there and which we never replace."""
+    """One process at a time on results.jsonl. The lock is on study.yaml, which exists and is never replaced."""
     with open(study.folder / SPEC, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""study.yaml: the question, what is compared and how it will be judged, all fixed before there is a number.
+"""study.yaml: the question, what is compared and how it will be judged, all fixed before any result is known.
 
-Checked as strictly as a run's config: whatever is wrong is one line that names the file and the key. What only
-composing can tell (an overlay that does not fit, a metric that nothing measures) is found by `paribus study plan`.
+Checked as strictly as a run's config: each mistake is one line that names the file and the key. What only
+composing can show (an overlay that does not fit, a metric that nothing measures) is found by `paribus study plan`.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ class ComparisonSpec:
 
 @schema
 class PaperResult:
-    """What a paper says: the difference arm - against, in the metric's unit, and where it stands."""
+    """What a paper says: the difference arm - against, in the metric's unit, and where it is published."""
 
     arm: str
     against: str
@@ -40,14 +40,14 @@ class PaperResult:
 
 @schema
 class Tuned:
-    """Settings that were searched for: with which budget, the same for every arm, in words."""
+    """Settings that were tuned: with which budget, the same for every arm, in words."""
 
     tuned: Text
 
 
 @schema
 class Untuned:
-    """Settings that nobody searched for, and that are not the paper's either: where they come from, in words."""
+    """Settings that are neither tuned nor the paper's: where they come from, in words."""
 
     untuned: Text
 
@@ -60,8 +60,8 @@ class StudySpec:
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
     smallest difference that would matter, in the metric's unit (accuracies are fractions). targets: values of the
-    metric whose time of arrival is compared. settings: paper, or tuned: the budget, or
-    untuned: where they come from. threads: of each cell. retries: of a cell that fails.
+    metric; the time to reach them is compared. settings: paper, or tuned: the budget, or untuned: where they come from.
+    threads: of each cell. retries: of a cell that fails.
     """
 
     question: Text
@@ -107,6 +107,6 @@ def parse_key(override: str) -> str:
 
 
 def merge_overrides(recipe: Iterable[str], arm: Iterable[str]) -> tuple[str, ...]:
-    """The overrides of an arm. One that sets a key again takes the place of the recipe's: Hydra refuses a group that is
-    chosen twice."""
+    """The overrides of an arm. One that sets the same key replaces the recipe's: Hydra refuses a group that is chosen
+    twice."""
     return tuple({parse_key(override): override for override in (*recipe, *arm)}.values())

@@ -1,4 +1,4 @@
-"""How a study stands, arm by arm, by its plan, its rows and the names in its run folders: no torch, no composing."""
+"""The state of a study, by arm, from its plan, its rows and the names in its run folders: no torch, no composing."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ from paribus.study.runner.eta import EtaEstimator
 from paribus.study.slurm import queue
 
 STATES = ("done", "running", "failed", "waiting")
-ON_SLURM = ("pending", "requeued", "cancelled")  # counted where there are any
+ON_SLURM = ("pending", "requeued", "cancelled")  # listed only where there are any
 
 
 @dataclass(frozen=True)
 class Status:
-    """standings: one for each planned cell, in order. left: seconds until all is done with as many workers as run now
-    (or `workers`), None where nothing is known. warning: what could not be asked."""
+    """cell_states: one for each planned cell, in order. seconds_left: until all is done with as many workers as run now
+    (or `workers`), None where unknown. warning: why Slurm's queue could not be read."""
 
     study: str
     cell_states: tuple[tuple[Cell, CellState], ...]
@@ -39,13 +39,13 @@ class Status:
 
 
 def build_status(plan: Plan, rows: Iterable[Row], runs: Path, now: float, workers: int = 0) -> Status:
-    """now: UNIX time. workers: at a time, from here on; 0 for as many as run now."""
+    """now: UNIX time. workers: concurrent cells from now on; 0 for as many as run now."""
     rows, warning = list(rows), ""
     recorded = {row.cell for row in rows if row.state == "done"}
     try:
         found = queue.read_cell_states(plan, runs, recorded)
     except ConfigError as error:
-        warning = f"cells that were sent to Slurm count as waiting: {error}"
+        warning = f"cells submitted to Slurm count as waiting: {error}"
         found = {cell.name: cells.read_state(runs, cell, cell.name in recorded) for cell in plan.cells}
     standings = tuple((cell, found[cell.name]) for cell in plan.cells)
     running = [(cell.arm, now - s.since if s.since else 0.0) for cell, s in standings if s.state == "running"]
@@ -55,7 +55,7 @@ def build_status(plan: Plan, rows: Iterable[Row], runs: Path, now: float, worker
 
 
 def to_json(status: Status, arms: Iterable[str]) -> dict[str, Any]:
-    """Plain data, with one entry a cell."""
+    """Plain data, with one entry per cell."""
 
     def entry(cell: Cell, now: CellState) -> Mapping[str, Any]:
         return {"cell": cell.name, "id": cell.id, "folder": cell.folder, "state": now.state} | {

@@ -409,7 +409,7 @@ def test_the_command_knows_every_technique_of_the_bench() -> None:
         (["techniques", "--repeats", "x"], "at least 1"),
         (["techniques", "--device", "tpu"], "device"),
         (["techniques", "--fast"], "--fast"),
-        (["techniques", "--out", "no/such/folder/t.md"], "no folder"),
+        (["techniques", "--out", "no/such/folder/t.md"], "is not a folder"),
     ],
 )
 def test_wrong_input_is_told_in_one_line(arguments: list[str], said: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -90,7 +90,7 @@ def test_plan_says_what_would_run_and_for_how_long(tmp_path: Path, capsys: pytes
     assert dispatch(["study", "plan", str(study.folder), "--runs", str(tmp_path / "runs"), "--workers", "2"]) == 0
     out = capsys.readouterr().out
     assert "study: Is it any good?" in out
-    assert "6 to run: no run tells for how long" in out
+    assert "6 to run: duration unknown, no run to estimate it from" in out
     cell = plans.require_plan(study).cells[0]
     rows.update_rows(study, [row(cell)], {})
     assert dispatch(["study", "plan", str(study.folder), "--runs", str(tmp_path / "runs"), "--workers", "2"]) == 0
@@ -103,7 +103,7 @@ def test_power_proposes_seeds_from_what_was_measured(tmp_path: Path, capfd: pyte
     study = written(tmp_path / "study", seeds=3)
     command = ["study", "plan", str(study.folder), "--power"]
     assert dispatch(command) == 2
-    assert "cutmix against baseline has 0 seeds on record; the spread needs at least 2" in capfd.readouterr().err
+    assert "cutmix against baseline has 0 recorded seeds; the spread needs at least 2" in capfd.readouterr().err
     made = plans.require_plan(study)
     values = {"baseline": [0.5, 0.51, 0.52], "cutmix": [0.51, 0.54, 0.55]}  # differences 0.01, 0.03, 0.03
     rows.update_rows(study, [row(cell, values[cell.arm][cell.seed]) for cell in made.cells], made.ids())
@@ -150,7 +150,7 @@ def test_runs_of_a_study_are_one_group_in_wandb(tmp_path: Path) -> None:
         (["run", "nowhere"], "nowhere: no study there"),
         (["run", "STUDY", "--workers", "0"], "argument --workers: found '0'; should be a whole number, at least 1"),
         (["run", "STUDY", "--wrokers", "2"], "unrecognized arguments: --wrokers 2"),
-        (["status", "STUDY"], "STUDY has no plan.jsonl yet; paribus study plan STUDY makes it"),
+        (["status", "STUDY"], "STUDY has no plan.jsonl yet; run paribus study plan STUDY first"),
         (["import", "STUDY", "nowhere"], "STUDY has no plan.jsonl yet"),
     ],
 )

@@ -154,7 +154,7 @@ def test_a_recipe_that_changed_since_its_rows_were_recorded(tmp_path: Path) -> N
     assert study.plan_path.read_text() == before
     plan.freeze(study, later, [])  # nothing was recorded yet
     assert plan.read_plan(study.plan_path) == later
-    with pytest.raises(ConfigError, match="what, is not known"):
+    with pytest.raises(ConfigError, match="which keys is unknown"):
         plan.freeze(study, later, rows)
 
 

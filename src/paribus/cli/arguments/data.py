@@ -6,21 +6,21 @@ from paribus.data.trees.names import FOLDER, list_manifest_names
 
 
 def describe(parser: Parser) -> None:
-    parser.description = "Sets of images: their trees checked, packed once, listed."
+    parser.description = "Image data sets: check their trees, pack them once, list them."
     parser.epilog = (
         "Examples:\n"
-        "  paribus data prepare imagenette --root DIR --download    check a set's tree and pack it at 160 pixels\n"
-        "  paribus data check imagenette --root DIR --deep          are the tree and its packs as they should be?\n"
-        "  paribus data list                                        the sets known, and which are there"
+        "  paribus data prepare imagenette --root DIR --download    check a data set's tree and pack it at 160 pixels\n"
+        "  paribus data check imagenette --root DIR --deep          check the tree and its packs\n"
+        "  paribus data list                                        the known data sets, and which are present"
     )
 
 
 def add_prepare(parser: Parser) -> None:
     parser.description = (
-        "Compare a set's tree of images with its manifest and pack it: pixels at one size, read without decoding. "
-        "A pack that is up to date is left alone, and a run that was stopped is continued by the same command."
+        "Compare a data set's image tree with its manifest and pack it: pixels at one size, read without decoding. "
+        "An up-to-date pack is kept, and an interrupted run is resumed by the same command."
     )
-    parser.epilog = exit_codes({OK: "packed, or packed before"})
+    parser.epilog = exit_codes({OK: "packed, or already packed"})
     _add_name(parser)
     _add_root(parser)
     parser.add_argument(
@@ -28,35 +28,35 @@ def add_prepare(parser: Parser) -> None:
         type=whole_number(1, 4096),
         default=160,
         metavar="PIXELS",
-        help="of packed images, pixels a side (default: 160)",
+        help="side of the packed images, in pixels (default: 160)",
     )
     _add_out(parser, "ROOT/packed/NAME-SIZE")
     parser.add_argument(
-        "--workers", type=whole_number(1, 4096), metavar="N", help="processes that decode (default: the cores)"
+        "--workers", type=whole_number(1, 4096), metavar="N", help="processes that decode (default: one per core)"
     )
-    parser.add_argument("--download", action="store_true", help="fetch the set if it is not there (imagenette)")
+    parser.add_argument("--download", action="store_true", help="download the data set if it is missing (imagenette)")
     parser.add_argument(
-        "--on-error", choices=("raise", "skip"), default="raise", help="for images that do not decode (default: raise)"
+        "--on-error", choices=("raise", "skip"), default="raise", help="when an image does not decode (default: raise)"
     )
-    parser.add_argument("--allow-missing", action="store_true", help="take a tree that lacks images or classes")
-    _add_list(parser, "training images to take, one file name a line")
+    parser.add_argument("--allow-missing", action="store_true", help="accept a tree that lacks images or classes")
+    _add_list(parser, "training images to use, one file name per line")
 
 
 def add_check(parser: Parser) -> None:
     parser.description = "Compare a tree with its manifest, and its packs with the tree and their checksums."
-    parser.epilog = exit_codes({OK: "as they should be", BAD_CONFIG: "the input, the tree or a pack is wrong"})
+    parser.epilog = exit_codes({OK: "valid", BAD_CONFIG: "the input, the tree or a pack is wrong"})
     _add_name(parser)
     _add_root(parser)
     _add_out(parser, "all ROOT/packed/NAME-*")
     parser.add_argument(
         "--deep", action="store_true", help="read all pixels, not only the first and last of each split"
     )
-    parser.add_argument("--allow-missing", action="store_true", help="a tree that lacks images or classes is no fault")
-    _add_list(parser, "the training images that were taken, as for prepare")
+    parser.add_argument("--allow-missing", action="store_true", help="accept a tree that lacks images or classes")
+    _add_list(parser, "the training images that were used, as for prepare")
 
 
 def add_list(parser: Parser) -> None:
-    parser.description = "List the sets that have a manifest, and where they are found under the root."
+    parser.description = "List the data sets that have a manifest, and where they are under the root."
     parser.epilog = exit_codes()
     _add_root(parser)
 
@@ -71,7 +71,7 @@ def _add_name(parser: Parser) -> None:
 
 def _add_root(parser: Parser) -> None:
     root = parser.add_argument(
-        "--root", type=path, metavar="DIR", help="the tree, or the folder it lies in (default: PARIBUS_DATA, or data)"
+        "--root", type=path, metavar="DIR", help="the tree, or its parent folder (default: PARIBUS_DATA, or data)"
     )
     completes(root, "folder")
 

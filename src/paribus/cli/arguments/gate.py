@@ -26,9 +26,9 @@ same; other metrics take a bare number in their own unit.
 
 
 def add_gate_options(parser: Parser, default: str) -> None:
-    """default: the margin that holds without --margin, in words. Sets the parser's epilog."""
+    """default: the margin used without --margin, in words. Sets the parser's epilog."""
     parser.epilog = f"{_HELP}\n" + exit_codes(
-        {OK: "done, and no condition of --fail-if holds", FAILED: "one holds", BAD_CONFIG: "the input is wrong"}
+        {OK: "done, and no condition of --fail-if holds", FAILED: "a condition holds", BAD_CONFIG: "the input is wrong"}
     )
     gate = parser.add_argument_group("gate")
     condition = gate.add_argument(

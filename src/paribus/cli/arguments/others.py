@@ -1,4 +1,4 @@
-"""The arguments of the commands that look after what is there: list, wandb, cards, results, completion."""
+"""The arguments of list, wandb, cards, results and completion."""
 
 from paribus import __version__
 from paribus.cli.options import Parser, completes, exit_codes, path
@@ -18,21 +18,21 @@ WANDB_PATIENCE = 600  # seconds for a run to be uploaded
 
 
 def describe_root(parser: Parser) -> None:
-    parser.description = "What a vision training technique is worth, all else being equal."
+    parser.description = "Measure the effect of a vision training technique, all else being equal."
     parser.add_argument("-V", "--version", action="version", version=f"paribus {__version__}", help="print the version")
 
 
 def describe_list(parser: Parser) -> None:
-    parser.description = "What there is to choose from, and the runs and studies under a folder."
+    parser.description = "List the available configs, and the runs and studies under a folder."
     parser.epilog = (
         "Examples:\n"
-        "  paribus list experiments      each with what it is about; so for every group of configs\n"
+        "  paribus list experiments      each with one line on it; likewise for every config group\n"
         "  paribus list runs --json      the runs under ./runs, for other programs"
     )
 
 
 def add_list_group(parser: Parser) -> None:
-    parser.description = "List the configs of a group by name, each with what it is about."
+    parser.description = "List the configs of a group by name, each with one line on it."
     parser.epilog = exit_codes()
 
 
@@ -40,7 +40,7 @@ def add_list_runs(parser: Parser) -> None:
     parser.description = "List the runs directly under a folder: state, steps, accuracy, time."
     parser.epilog = exit_codes({OK: "listed, even if there are none"})
     _add_folder(parser, "runs")
-    parser.add_argument("--json", action="store_true", help="everything, for other programs")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON, for other programs")
 
 
 def add_list_studies(parser: Parser) -> None:
@@ -57,17 +57,17 @@ def _add_folder(parser: Parser, default: str) -> None:
 
 
 def describe_wandb(parser: Parser) -> None:
-    parser.description = "Runs on Weights & Biases, from their records."
+    parser.description = "Upload runs to Weights & Biases from their records."
     parser.epilog = "Example:\n  paribus wandb sync runs    every run under ./runs"
 
 
 def add_wandb_sync(parser: Parser) -> None:
     parser.description = (
-        "Rebuild what W&B has of a run, or of every run under a folder, from events.jsonl. When logged in (wandb "
-        "login, or WANDB_API_KEY) it is uploaded, but for the steps that the service has already; otherwise, or with "
-        "--offline, a new local record in RUN/wandb takes the place of the old one. A run that is being trained is "
-        f"left alone. The service has {WANDB_PATIENCE} seconds a run. WANDB_PROJECT, WANDB_ENTITY and the other "
-        "variables of W&B count."
+        "Rebuild a run in W&B, or every run under a folder, from events.jsonl. When logged in (wandb login, or "
+        "WANDB_API_KEY) it is uploaded, except for the steps that the service already has; otherwise, or with "
+        "--offline, a new local record in RUN/wandb replaces the old one. A run that is being trained is skipped. "
+        f"Uploading a run times out after {WANDB_PATIENCE} seconds. WANDB_PROJECT, WANDB_ENTITY and W&B's other "
+        "variables apply."
     )
     parser.epilog = exit_codes({FAILED: "a run could not be uploaded"})
     run = parser.add_argument("path", type=path, metavar="RUN|FOLDER", help="a run folder, or a folder of them")
@@ -92,8 +92,8 @@ def add_cards(parser: Parser) -> None:
 
 def add_results(parser: Parser) -> None:
     parser.description = (
-        "Check that README.md and the README.md of every study under experiments/ say what the rows on record say. Run "
-        "it from the top of a checkout."
+        "Check that README.md and the README.md of every study under experiments/ agree with the recorded rows. Run it "
+        "from the top of a checkout."
     )
     parser.epilog = exit_codes({OK: "up to date, or written", FAILED: "a README.md is not up to date"})
     parser.add_argument(
@@ -102,16 +102,16 @@ def add_results(parser: Parser) -> None:
 
 
 def add_completion(parser: Parser) -> None:
-    parser.description = "Print a script that lets the Tab key complete commands, flags, names and folders."
+    parser.description = "Print a shell script for tab completion of commands, flags, names and folders."
     parser.epilog = (
-        "Switch it on with one of:\n"
+        "Enable it with one of:\n"
         '  eval "$(paribus completion bash)"         in ~/.bashrc\n'
         '  eval "$(paribus completion zsh)"          in ~/.zshrc, after compinit\n'
         "  paribus completion fish | source          in ~/.config/fish/config.fish\n\n" + exit_codes()
     )
-    parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="the shell it is for")
+    parser.add_argument("shell", choices=SHELLS, metavar="|".join(SHELLS), help="your shell")
 
 
 def add_complete(parser: Parser) -> None:
-    parser.description = "Print what the last word may become, one a line; the shells' scripts call this."
+    parser.description = "Print the completions of the last word, one per line; the shell scripts call this."
     parser.add_argument("words", nargs="*", metavar="WORD", help="those after `paribus`, the last one unfinished")

@@ -11,35 +11,35 @@ SBATCH = ("partition", "account", "qos", "constraint", "time", "mem")  # options
 
 
 def describe(parser: Parser) -> None:
-    parser.description = "A study is a folder with a study.yaml: a question, its arms, seeds."
+    parser.description = "A study is a folder with a study.yaml: a question, its arms and its seeds."
     parser.epilog = (
         "Examples:\n"
-        "  paribus study plan experiments/quickstart               check all cells, say how long the rest takes\n"
-        "  paribus study run experiments/quickstart --workers 2    run what is missing; again to continue\n"
+        "  paribus study plan experiments/quickstart               check all cells, estimate the time left\n"
+        "  paribus study run experiments/quickstart --workers 2    run what is missing; run again to resume\n"
         "  paribus study report experiments/quickstart             verdicts, tables and figures"
     )
 
 
 def add_plan(parser: Parser) -> None:
-    parser.description = "Compose and check every cell, freeze plan.jsonl, and say what would run and for how long."
-    parser.epilog = exit_codes({OK: "every cell is sound"})
+    parser.description = "Compose and check every cell, freeze plan.jsonl, and print what would run and for how long."
+    parser.epilog = exit_codes({OK: "every cell is valid"})
     _add_study(parser)
     _add_workers(parser)
     parser.add_argument(
-        "--power", action="store_true", help="say how many seeds the smallest effect needs, by the rows so far"
+        "--power", action="store_true", help="print how many seeds the smallest effect needs, by the recorded rows"
     )
     parser.add_argument("--quiet", action="store_true", help="only check and freeze")
 
 
 def add_run(parser: Parser) -> None:
     parser.description = (
-        "Run every cell that is not done. Completed runs are skipped, so the same command again continues the study."
+        "Run every cell that is not done. Completed runs are skipped, so the same command resumes a stopped study."
     )
     parser.epilog = exit_codes(
         {
             OK: "every cell is done",
             STUDY_FAILED: "the study ended with failed cells",
-            REQUEUE: "stopped, run again to continue",
+            REQUEUE: "stopped, run again to resume",
         }
     )
     _add_study(parser)
@@ -50,36 +50,38 @@ def add_run(parser: Parser) -> None:
 
 def _add_cluster(parser: Parser) -> None:
     group = parser.add_argument_group("on a cluster", "submit the cells that are not done as a Slurm array, and return")
-    group.add_argument("--cluster", choices=("slurm",), help="with it, --workers is how many cells may run at a time")
+    group.add_argument("--cluster", choices=("slurm",), help="--workers then limits the cells that run at a time")
     template = group.add_argument(
         "--template", metavar="FILE", help=f"batch script, or {', '.join(template_names())} (default: one_gpu)"
     )
     completes(template, "file")
     group.add_argument("--dry-run", action="store_true", help="print the script and submit nothing")
     for name in SBATCH:
-        group.add_argument(f"--{name}", metavar="X", help=f"sbatch --{name}=X, of each cell")
+        group.add_argument(f"--{name}", metavar="X", help=f"sbatch --{name}=X, for each cell")
     group.add_argument(
-        "--sbatch", action="append", default=[], metavar="OPTION", help="any other: --sbatch=--exclusive; repeatable"
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="any other option: --sbatch=--exclusive; repeatable",
     )
     number = whole_number(0)
-    group.add_argument(
-        "--gpus", type=number, metavar="N", help="of each node (default: 1, or 0 if all arms are on CPU)"
-    )
-    group.add_argument("--cpus", type=number, metavar="N", help="of each process (default: the study's threads)")
-    group.add_argument("--nodes", type=number, default=2, metavar="N", help="of each cell, for many_nodes (default: 2)")
-    group.add_argument("--tasks", type=number, default=0, metavar="N", help="processes a node (default: one a GPU)")
+    group.add_argument("--gpus", type=number, metavar="N", help="per node (default: 1, or 0 if all arms are on CPU)")
+    group.add_argument("--cpus", type=number, metavar="N", help="per process (default: the study's threads)")
+    group.add_argument("--nodes", type=number, default=2, metavar="N", help="per cell, for many_nodes (default: 2)")
+    group.add_argument("--tasks", type=number, default=0, metavar="N", help="processes per node (default: one per GPU)")
 
 
 def add_status(parser: Parser) -> None:
-    parser.description = "Say what is done, running, failed and waiting, by arm."
+    parser.description = "Count the cells that are done, running, failed and waiting, by arm."
     parser.epilog = exit_codes({OK: "printed, whatever the states are"})
     _add_study(parser)
-    parser.add_argument("--json", action="store_true", help="for other programs, with one entry a cell")
+    parser.add_argument("--json", action="store_true", help="print JSON for other programs, with one entry per cell")
 
 
 def add_report(parser: Parser) -> None:
     parser.description = "Write the tables into the study's README.md and make report.html, report.csv and report.json."
-    _add_study(parser, "where run folders lie that are not on record")
+    _add_study(parser, "where the run folders are whose rows are not recorded yet")
     parser.add_argument(
         "--wandb", action="store_true", help="send the same tables and figures to W&B as one run of the group"
     )
@@ -87,8 +89,8 @@ def add_report(parser: Parser) -> None:
 
 
 def add_import(parser: Parser) -> None:
-    parser.description = "Take in rows of runs that were made elsewhere. Each has to be a cell of the plan."
-    parser.epilog = exit_codes({OK: "the rows are on record"})
+    parser.description = "Import rows of runs from another machine. Each must be a cell of the plan."
+    parser.epilog = exit_codes({OK: "the rows are recorded"})
     _add_folder(parser)
     found = parser.add_argument(
         "found", type=path, nargs="+", metavar="RUN|FILE", help="run folders, or a results.jsonl"
@@ -97,7 +99,7 @@ def add_import(parser: Parser) -> None:
 
 
 def add_cancel(parser: Parser) -> None:
-    parser.description = "Cancel the cells that wait or run on a Slurm cluster."
+    parser.description = "Cancel the cells that are pending or running on a Slurm cluster."
     parser.epilog = exit_codes({OK: "cancelled, or nothing to cancel"})
     _add_study(parser)
 
@@ -106,7 +108,7 @@ def add_cell(parser: Parser) -> None:
     parser.description = "Train one cell inside a Slurm job; batch scripts call this."
     parser.epilog = exit_codes({FAILED: "the run failed", REQUEUE: "stopped with a checkpoint"})
     _add_study(parser)
-    parser.add_argument("--cell", required=True, metavar="ARM/sSEED", help="which one")
+    parser.add_argument("--cell", required=True, metavar="ARM/sSEED", help="which cell")
     parser.add_argument("--launcher", default="", metavar="COMMAND", help="what starts its processes, e.g. 'srun -n 8'")
 
 
@@ -117,7 +119,7 @@ def _add_folder(parser: Parser) -> None:
     completes(folder, "study")
 
 
-def _add_study(parser: Parser, runs: str = "where run folders lie") -> None:
+def _add_study(parser: Parser, runs: str = "where the run folders are") -> None:
     _add_folder(parser)
     action = parser.add_argument("--runs", type=path, metavar="DIR", help=f"{runs} (default: runs/STUDY)")
     completes(action, "folder")
@@ -125,4 +127,4 @@ def _add_study(parser: Parser, runs: str = "where run folders lie") -> None:
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, metavar="K", help="cells at a time (default: by cores or GPUs)")
-    parser.add_argument("--repeat", action="store_true", help="run completed cells again, and compare")
+    parser.add_argument("--repeat", action="store_true", help="run completed cells again, and compare the results")

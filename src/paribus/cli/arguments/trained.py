@@ -8,18 +8,18 @@ from paribus.cli.options import Parser, amount, completes, count, exit_codes, pa
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, MISMATCH, OK
 
-# the keys of a run's config that may differ here from where it was trained; a dot at the end: all that begin so
+# the keys of a run's config that may differ from those it was trained with; a dot at the end: all keys below it
 EVAL_KEYS = ("data.root", "data.pack", "data.workers", "packages", "runtime.")
 EXPORT_KEYS = ("data.root", "packages")
 
 
 def add_train(parser: Parser) -> None:
-    """For the Tab key alone: Hydra parses the words of `paribus train`, and has its own --help."""
+    """For shell completion only: Hydra parses the words of `paribus train`, and has its own --help."""
     parser.description = "Train, evaluate and record. Hydra composes the recipe; paribus train --help says more."
     parser.epilog = exit_codes()
-    completes(parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="of the config"), "override")
+    completes(parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="config overrides"), "override")
     parser.add_argument("-c", "--cfg", choices=("job",), help="print the composed config instead of training")
-    folder = parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder of configs of your own")
+    folder = parser.add_argument("-cd", "--config-dir", metavar="DIR", help="a folder with your own configs")
     completes(folder, "folder")
     parser.add_argument("-m", "--multirun", action="store_true", help="train every combination of a,b values")
     parser.add_argument("-q", "--quiet", action="store_true", help="print less")
@@ -27,8 +27,8 @@ def add_train(parser: Parser) -> None:
 
 def add_eval(parser: Parser) -> None:
     parser.description = (
-        "Evaluate a trained network again, on its own data or on another data set of as many classes, normalised as "
-        "the run's own was."
+        "Evaluate a trained network again, on its own data or on another data set with the same number of classes, "
+        "normalised like the run's own."
     )
     parser.epilog = (
         "Overrides: data.root=DIR, data.pack=DIR, data.workers=N, data=NAME with data.KEY=VALUE (another data set), "
@@ -52,9 +52,9 @@ def add_export(parser: Parser) -> None:
 
 def add_verify(parser: Parser) -> None:
     parser.description = (
-        "Train the run again in a temporary folder, with the threads and on the kind of device on record, and compare "
+        "Train the run again in a temporary folder, with the recorded threads and kind of device, and compare "
         "the loss of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and the "
-        "results of evaluations. Says bit-exact, within tolerance, or differs from step t, and what differs in the "
+        "results of evaluations. Reports bit-exact, within tolerance, or differs from step t, and what differs in the "
         "numerics fingerprint."
     )
     parser.epilog = (
@@ -64,7 +64,7 @@ def add_verify(parser: Parser) -> None:
         + exit_codes(
             {
                 OK: "bit-exact or within tolerance",
-                MISMATCH: "it differs",
+                MISMATCH: "the results differ",
                 BAD_CONFIG: "there is nothing to verify, or it cannot be replayed",
             }
         )
@@ -79,15 +79,15 @@ def add_verify(parser: Parser) -> None:
         "--tolerance",
         type=amount,
         metavar="X",
-        help="largest relative difference of a loss or norm that passes (default: 0 where bits are promised: under "
-        "the fingerprint on record, on a CPU, or on CUDA with runtime=deterministic; elsewhere 1e-3, for fp64 1e-9, "
-        "for bf16 and fp16 5e-2, which rounding alone outgrows after enough steps)",
+        help="largest relative difference of a loss or norm that passes (default: 0 where the run is promised to "
+        "be bit-exact: with the recorded fingerprint, on a CPU, or on CUDA with runtime=deterministic; elsewhere 1e-3, "
+        "for fp64 1e-9, for bf16 and fp16 5e-2, which rounding alone exceeds after enough steps)",
     )
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON, for other programs")
 
 
 def add_compare(parser: Parser) -> None:
-    parser.description = "Compare runs with others by their last step, paired by seed, as a study does but without one."
+    parser.description = "Compare finished runs by their last step, paired by seed, with the statistics of a study."
     add_gate_options(parser, "0, and then nothing can be called equivalent")
     runs = parser.add_argument(
         "runs", nargs="+", type=path, metavar="RUN", help="run folders of one recipe, one a seed"
@@ -97,9 +97,9 @@ def add_compare(parser: Parser) -> None:
     )
     for action in (runs, others):
         completes(action, "run")
-    parser.add_argument("--metric", default="val/acc1", help="which one to compare (default: val/acc1)")
+    parser.add_argument("--metric", default="val/acc1", help="the metric to compare (default: val/acc1)")
     parser.add_argument(
-        "--lower-is-better", action="store_true", help="of the metric; always so for metrics that end in loss"
+        "--lower-is-better", action="store_true", help="for the metric; always set for metrics that end in loss"
     )
 
 
@@ -107,7 +107,7 @@ def _add_run(parser: Parser, metavar: str, text: str) -> argparse.Action:
     """A run and overrides of its config, in any order. Returns the argument of the overrides."""
     completes(parser.add_argument("run", metavar=metavar, help=text), "run")
     return parser.add_argument(
-        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="what differs here from where it was trained"
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings that differ from those of the training"
     )
 
 

@@ -1,4 +1,4 @@
-"""`paribus data check`: is a tree as its manifest says, and are its packs as the tree is? Needs no torch."""
+"""`paribus data check`: compare a tree with its manifest, and its packs with the tree. Needs no torch."""
 
 import argparse
 from pathlib import Path
@@ -35,12 +35,12 @@ def run(args: argparse.Namespace) -> int:
         print(f"no pack; make one with: {format_prepare_command(args.name, 160, folder, root)}")
     if wrong:
         more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
-        raise ConfigError(f"{args.name} is not as it should be: {wrong[0]}{more}")
+        raise ConfigError(f"{args.name} failed the check: {wrong[0]}{more}")
     return OK
 
 
 def _check_tree(args: argparse.Namespace, root: Path, packed: bool) -> list[str]:
-    """What is wrong with the tree. That there is none is no fault of a set that is packed."""
+    """What is wrong with the tree. A missing tree is not a fault where the data set is packed."""
     known = None if args.name == FOLDER else load_manifest(args.name)
     wanted = PrepareRequest(name=args.name, root=root, allow_missing=args.allow_missing, names=args.list)
     there = False
@@ -55,7 +55,7 @@ def _check_tree(args: argparse.Namespace, root: Path, packed: bool) -> list[str]
 
 
 def _check_pack(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
-    """What is wrong with a pack; prints what it is."""
+    """What is wrong with a pack; prints its description."""
     try:
         record = read_record(folder)
         if record is None:

@@ -8,5 +8,5 @@ from paribus.cli.options import path
 
 
 def root_folder(args: argparse.Namespace) -> Path:
-    """Where the trees lie."""
+    """The folder of the image trees."""
     return args.root or path(os.environ.get("PARIBUS_DATA") or "data")

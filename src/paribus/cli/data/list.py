@@ -1,4 +1,4 @@
-"""`paribus data list`: the sets of images that have a manifest, and where they are. Needs no torch."""
+"""`paribus data list`: the data sets that have a manifest, and where they are. Needs no torch."""
 
 import argparse
 
@@ -27,5 +27,5 @@ def run(args: argparse.Namespace) -> int:
     for row in rows:
         cells = [row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]]
         print("  ".join(cells))
-    print(f"{FOLDER}: any tree with train/ and val/, a folder a class in each")
+    print(f"{FOLDER}: any tree with train/ and val/, one folder per class in each")
     return OK

@@ -1,4 +1,4 @@
-"""`paribus data prepare`: a set's tree of images checked and packed. Needs no torch (fetching an archive does)."""
+"""`paribus data prepare`: check and pack a data set's image tree. Needs no torch (downloading does)."""
 
 import argparse
 import time
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
-    """A bar where there is a terminal; lines everywhere; and in words how fast it went."""
+    """Where progress is reported (lines, and a bar on a terminal), and a function that describes the speed."""
     screen, done, since = find_console(), 0, time.perf_counter()
     if screen is None:
 
@@ -79,4 +79,4 @@ def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
 
 
 def _describe_rate(images: int, seconds: float) -> str:
-    return f"; packed {images:,} in {seconds:.1f} s ({images / seconds:,.0f} a second)" if images else ""
+    return f"; packed {images:,} in {seconds:.1f} s ({images / seconds:,.0f} per second)" if images else ""

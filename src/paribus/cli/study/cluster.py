@@ -1,4 +1,4 @@
-"""`paribus study run --cluster slurm`, `study cell` and `study cancel`: submit cells to Slurm, be one, cancel them."""
+"""`paribus study run --cluster slurm`, `study cell` and `study cancel`: submit cells to Slurm, run one, cancel them."""
 
 import argparse
 import shlex
@@ -20,29 +20,29 @@ from paribus.study.spec import Study
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises ConfigError for options of a cluster without one."""
+    """Raises ConfigError for options of --cluster without it."""
     given = [name for name in (*SBATCH, "template", "dry_run", "sbatch", "gpus", "cpus") if getattr(args, name)]
     if args.cluster is None and given:
-        raise ConfigError(f"--{given[0].replace('_', '-')}: is of --cluster slurm, which is not given")
+        raise ConfigError(f"--{given[0].replace('_', '-')}: needs --cluster slurm")
 
 
 def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int:
-    """Submit what is neither done nor on its way."""
+    """Submit what is neither done nor queued nor running."""
     job = _make_job(args, study, plan)
     if args.dry_run:
         missing, _ = _sort_out(args, study, plan, runs)
         if missing:
             print(script.build_script(job, study, runs, missing), end="")
-        print(f"{len(missing)} cells would be sent", file=sys.stderr)
+        print(f"{len(missing)} cells would be submitted", file=sys.stderr)
         return OK
     with queue.submission_lock(runs):
         queue.record_missing_rows(study, plan, runs)
         missing, counts = _sort_out(args, study, plan, runs)
         ids = queue.submit(study, plan, runs, missing, job) if missing else []
     states = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "pending", "requeued"))
-    print(f"{len(plan.cells)} cells: {states}, {len(missing)} sent" + (f" as job {', '.join(ids)}" if ids else ""))
+    print(f"{len(plan.cells)} cells: {states}, {len(missing)} submitted" + (f" as job {', '.join(ids)}" if ids else ""))
     where = ["--runs", str(args.runs)] if args.runs else []
-    print(f"{shlex.join(['paribus', 'study', 'status', str(args.study), *where])} tells how they stand")
+    print(f"{shlex.join(['paribus', 'study', 'status', str(args.study), *where])} reports their state")
     return OK
 
 

@@ -1,4 +1,4 @@
-"""What the commands of `paribus study` share: where run folders lie, how many cells at a time, the table of states."""
+"""What the commands of `paribus study` share: the folder of runs, how many cells run at a time, a table of states."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`paribus study import`: rows of runs that were made elsewhere, if they are cells of the plan."""
+"""`paribus study import`: rows of runs from another machine, if they are cells of the plan."""
 
 import argparse
 from pathlib import Path
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _compute(folder: Path) -> dict[str, object]:
-    """What a run folder's recipe computes, without the seed."""
+    """The result-changing part of a run folder's recipe, without the seed."""
     from paribus.recipe.recipe import rebuild_recipe  # torch comes with it
 
     recipe = rebuild_recipe({**runfolder.read_config(folder), "packages": []})

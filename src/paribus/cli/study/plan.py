@@ -1,4 +1,4 @@
-"""`paribus study plan`: compose and check every cell, freeze plan.jsonl, say what is missing. Needs torch."""
+"""`paribus study plan`: compose and check every cell, freeze plan.jsonl, print what is missing. Needs torch."""
 
 import argparse
 import time
@@ -16,7 +16,7 @@ from paribus.study.status import build_status
 def run(args: argparse.Namespace) -> int:
     study = load_study(args.study)
     rows = record.read_rows(study.results_path)
-    from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be sound
+    from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be valid
 
     try:
         made = build_plan(study)
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     print_table(found, study)
     missing = len(made.cells) - found.counts()["done"] - found.counts()["running"]
     if missing:
-        known = "no run tells for how long"
+        known = "duration unknown, no run to estimate it from"
         if found.seconds_left is not None:
             known = f"about {format_clock(found.seconds_left)} with {workers} at a time"
         print(f"\n{missing} to run: {known}")

@@ -1,4 +1,4 @@
-"""`paribus study plan --power`: how many seeds the smallest effect needs, by the spread that is on record."""
+"""`paribus study plan --power`: how many seeds the smallest effect needs, by the recorded spread."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ POWER = 0.8
 
 
 def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
-    """A line for each comparison, and what they are for. Raises ConfigError where two seeds are not on record."""
+    """A heading, and a line for each comparison. Raises ConfigError where fewer than two seeds are recorded."""
     spec = study.spec
     values = {
         arm: {r.seed: r.metrics[spec.metric] for r in rows if r.arm == arm and spec.metric in r.metrics}
@@ -21,14 +21,14 @@ def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
     pairs = [(pair.arm, pair.against) for pair in spec.comparisons]
     rule = Rule(margin=spec.smallest_effect, higher_is_better=spec.higher_is_better)
     lines = [
-        f"seeds that find a true difference of {spec.smallest_effect:g} in {spec.metric}, "
-        f"and call none equivalent, with {POWER:.0%} power each:"
+        f"seeds needed to find a true difference of {spec.smallest_effect:g} in {spec.metric}, "
+        f"and to call a difference of 0 equivalent, each with {POWER:.0%} power:"
     ]
     for (arm, against), found in zip(pairs, compare_all(values, pairs, rule), strict=True):
         n, sd = found.estimate.n, found.estimate.sd
         if n < 2 or math.isnan(sd):
             raise ConfigError(
-                f"--power: {arm} against {against} has {n} seeds on record; the spread needs at least 2, "
+                f"--power: {arm} against {against} has {n} recorded seeds; the spread needs at least 2, "
                 "so run those first (seeds: 3 in study.yaml, and more later)"
             )
         low, high = (seeds_to_decide(spec.smallest_effect, sd=s, power=POWER) for s in sd_interval(sd, n))

@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def gather_rows(study: Study, runs: Path) -> list[Row]:
-    """The rows on record, and those of planned runs that have ended but are not on record yet.
+    """The recorded rows, and those of planned runs that have ended but are not recorded yet.
 
-    Raises ConfigError if there are none, or they are of another plan.
+    Raises ConfigError if there are none, or if they belong to another plan.
     """
     rows, plan = record.read_rows(study.results_path), plans.read_plan(study.plan_path)
     if plan is not None:
@@ -56,7 +56,7 @@ def gather_rows(study: Study, runs: Path) -> list[Row]:
             "put the arm back, or move the rows away"
         )
     if not rows:
-        raise ConfigError(f"{study.folder}: no run is on record yet; paribus study run {study.folder} makes them")
+        raise ConfigError(f"{study.folder}: no run is recorded yet; start with paribus study run {study.folder}")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""`paribus study run`: every cell that is not done, as processes here or as jobs of a cluster. Needs no torch."""
+"""`paribus study run`: every cell that is not done, as local processes or as cluster jobs. Needs no torch."""
 
 import argparse
 import shlex
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     study, leave = load_study(args.study), LaunchStop()
     runs = runs_folder(args, study)
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
-    # a process of its own composes, so that this one stays small for as long as the cells run
+    # a separate process composes, so that this one stays small while the cells run
     code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", "study", "plan", str(args.study), "--quiet"])
     if code != OK:
         return code if code > 0 else BAD_CONFIG
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{runs} cannot be made: {error.strerror}; choose another with --runs DIR") from error
+        raise ConfigError(f"{runs} cannot be created: {error.strerror}; choose another with --runs DIR") from error
     leave.listen(runs / "launch.log")
     board, began = LaunchProgress(), time.monotonic()
     launch = Launch(study, made, LaunchSettings(runs, workers, gpus, args.per_gpu, args.repeat), board, leave)
@@ -59,17 +59,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _print_left(launch: Launch, folder: Path) -> None:
-    """What goes on by itself after a stop, and how to continue."""
+    """What is still running after a stop, and how to resume."""
     again = shlex.join(["paribus", "study", "run", str(folder)])
     running = [
         *(child.process.pid for child in launch.children.values()),
         *(s.process for _, s in launch.external_cells.values()),
     ]
     if not running:
-        print(f"left: nothing runs; {again} goes on")
+        print(f"stopped, nothing is running: {again} resumes")
         return
     known = " ".join(str(process) for process in running if process)
-    print(f"left: {len(running)} cells go on ({again} finds them); kill {known} would stop them with a checkpoint")
+    print(f"detached, {len(running)} still running: {again} finds them; kill {known} stops them with a checkpoint")
 
 
 def _print_done(launch: Launch, study: Study, made: plans.Plan, seconds: float) -> None:
@@ -77,7 +77,7 @@ def _print_done(launch: Launch, study: Study, made: plans.Plan, seconds: float) 
     equal, different = launch.compare_repeated()
     if equal or different:
         names = f" ({', '.join(different[:8])})" if different else ""
-        print(f"repeated what was on record: {len(equal)} cells equal it bit for bit, {len(different)} do not{names}")
+        print(f"repeated recorded runs: {len(equal)} cells are bit-exact, {len(different)} differ{names}")
 
 
 def _print_failed(failed: dict[str, str], made: plans.Plan, runs: Path) -> None:

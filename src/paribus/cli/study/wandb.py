@@ -11,7 +11,7 @@ from paribus.tracking.wandb_summary import StudySummary, send_summary
 
 
 def send(study: str, analysis: Analysis, report: Report, page: Path, home: Path) -> str:
-    """Returns in one line where it went. home: for W&B's own folder, unless WANDB_DIR says another."""
+    """Returns in one line where it was sent. home: for W&B's own folder, unless WANDB_DIR names another."""
     with style.style_context():
         images = {
             f"{plot.key} {i}".replace("/", " "): (plot.title, style.render_png(plot.figure))

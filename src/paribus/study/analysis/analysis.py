@@ -1,5 +1,5 @@
-"""From rows to numbers: everything a report says, before a word of it is formatted. A pure function of what was asked
-and of the rows, so that the same rows give the same numbers to the last bit, in whatever order they come.
+"""From rows to numbers: everything a report says, before a word of it is formatted. A pure function of the question
+and the rows, so that the same rows give the same numbers to the last bit, in whatever order they come.
 """
 
 import math
@@ -37,7 +37,7 @@ from paribus.study.stats import (
 
 @dataclass(frozen=True)
 class ComparisonDetails:
-    """One comparison with what stands beside its verdict."""
+    """One comparison with the statistics reported beside its verdict."""
 
     comparison: Comparison
     pairing: Pairing
@@ -48,8 +48,7 @@ class ComparisonDetails:
 class Analysis:
     """See the fields' own classes. missing: planned cells without a row; failed: cell -> why, in one line; mixed: cells
     whose segments may differ in the last bits; numerics: what differs between the fingerprints of the runs, key ->
-    values. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm ->
-    difference at each step.
+    values. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each step.
     reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     """
 
@@ -82,7 +81,7 @@ class Analysis:
 
 
 def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
-    """All numbers of a report. Rows of arms that are not asked for are left out. Raises ConfigError."""
+    """All numbers of a report. Rows of other arms than those of the spec are left out. Raises ConfigError."""
     place = {arm: i for i, arm in enumerate(spec.arms)}
     kept = tuple(sorted((row for row in rows if row.arm in place), key=lambda row: (place[row.arm], row.seed)))
     done = [row for row in kept if row.state == "done"]
@@ -138,7 +137,7 @@ def _explain_failure(row: Row, metric: str) -> str:
 
 
 def _find_numeric_differences(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
-    """What differs in the fingerprints; of the optimizer, in those of one arm, as arms may be there to compare it."""
+    """What differs in the fingerprints; of the optimizer, in those of one arm, as a study may compare optimizers."""
     keys = sorted({key for row in rows for key in row.fingerprint})
     found: dict[str, set[str]] = {}
     for key in keys:
@@ -169,7 +168,7 @@ def _compute_bias(curves: Curves, spec: AnalysisSpec) -> SelectionBias:
 
 
 def _drop_single_points(bands: Mapping[str, Band]) -> dict[str, Band]:
-    """Without those of a single point, as runs have that were evaluated at the end alone."""
+    """Without those of a single point, which come from runs evaluated only at the end."""
     return {arm: band for arm, band in bands.items() if len(band.steps) != 1}
 
 

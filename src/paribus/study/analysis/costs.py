@@ -1,4 +1,4 @@
-"""What the runs of a study took: time, memory, operations; steps to a target; training time beside the baseline's."""
+"""The cost of a study's runs: time, memory, operations; steps to a target; training time relative to the baseline's."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ COSTS = ("train_s", "eval_s", "samples_per_sec", "peak_gb", "parameters", "macs"
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """Time, in steps, until the metric reaches a value. arms, comparisons: in the order of what was asked."""
+    """Time, in steps, until the metric reaches a value. arms, comparisons: in the order of the spec."""
 
     value: float
     horizon: float
@@ -37,7 +37,7 @@ class TimeToTarget:
 @dataclass(frozen=True)
 class Overhead:
     """Training time of an arm over that of its baseline on the same seeds: geometric mean and 95 % t interval of the
-    ratio, from logarithms; NaN where it is not known."""
+    ratio, from logarithms; NaN where unknown."""
 
     arm: str
     baseline: str

@@ -13,7 +13,7 @@ Curves = Mapping[int, Mapping[str, Sequence[Sequence[float]]]]  # seed -> key ->
 @dataclass(frozen=True, slots=True)
 class Band:
     """n runs: at each step their mean, and the band around it. Only steps at which every one of them was evaluated:
-    a mean over runs that come and go would jump."""
+    a mean over a changing set of runs would jump."""
 
     n: int
     steps: tuple[float, ...]

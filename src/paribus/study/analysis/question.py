@@ -1,4 +1,4 @@
-"""What a report is asked for: a study's question, or one that a command line puts."""
+"""The question a report answers: a study's, or one from the command line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ ArmPair = tuple[str, str]  # (arm, what it is compared with)
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisSpec:
-    """What is analysed, whether a study.yaml says it or a command line.
+    """What is analysed, as specified by a study.yaml or a command line.
 
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
-    words: what a comparison changes, where its author says so. again: commands that make it once more.
+    words: what a comparison changes, where its author says so. again: commands that reproduce it.
     """
 
     name: str
@@ -43,7 +43,7 @@ class AnalysisSpec:
         return against.pop() if len(against) == 1 else ""
 
     def label_comparison(self, arm: str, baseline: str) -> str:
-        """A comparison in a list of them: the arm alone where all have one baseline, which then stands at the top."""
+        """A comparison in a list of them: the arm alone where all have one baseline, which the header then names."""
         return arm if self.baseline == baseline else f"{arm} – {baseline}"
 
     @property
@@ -56,7 +56,7 @@ class AnalysisSpec:
 
 
 def build_analysis_spec(study: Study) -> AnalysisSpec:
-    """A study's own question. Its commands name the folder from its parent on: not where it lies on this machine."""
+    """A study's own question. Its commands name the folder relative to its grandparent, without this machine's path."""
     spec, folder = study.spec, study.folder.absolute()
     place = f"{folder.parent.name}/{folder.name}"
     return AnalysisSpec(

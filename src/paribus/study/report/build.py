@@ -1,6 +1,6 @@
-"""From an analysis to the report: which sections there are, in what order, and what is said above them.
+"""From an analysis to the report: which sections there are, in what order, and what is stated above them.
 
-Figures that a section names are drawn by figures/. What each number means is said in the words of docs/statistics.md.
+Figures that a section names are drawn by figures/. Numbers are explained in the words of docs/statistics.md.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ VERDICT_KINDS = {
 
 
 def build_report(analysis: Analysis) -> Report:
-    """The report of an analysis; sections that have nothing to say are left out."""
+    """The report of an analysis; empty sections are left out."""
     spec, unit = analysis.spec, choose_report_unit(analysis)
     builders: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
         sections.build_differences,
@@ -96,7 +96,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
 
 
 def _list_cautions(a: Analysis) -> tuple[str, ...]:
-    """The troubles at length: which runs, and what it means for the numbers."""
+    """The troubles in detail: which runs, and what they mean for the numbers."""
     cautions: list[str] = []
     if a.missing:
         cautions.append(
@@ -121,7 +121,7 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
 
 
 def _format_failures(failed: Mapping[str, str]) -> str:
-    """Cells that failed for one reason together."""
+    """Failed cells, grouped by reason."""
     by_reason: dict[str, list[str]] = {}
     for cell, why in failed.items():
         by_reason.setdefault(why, []).append(cell)

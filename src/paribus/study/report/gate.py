@@ -1,11 +1,11 @@
 """A gate for CI: conditions on the comparisons of a report; where one holds, the command exits with 1.
 
 "Worse" is in the metric's direction, and m the margin of the gate. Read the conditions by where the 95 % interval of
-the difference lies; the first two ask for proof of opposite things, and between them is what nobody knows yet.
+the difference lies; the first two require proof of opposite claims, and between them is what is still uncertain.
 
 * worse: shown to be worse by more than m (the interval ends below -m). Lets an uncertain loss pass.
 * maybe-worse: not shown to be no worse than m (the interval begins at or below -m); the opposite is called
-  non-inferiority. Stops an uncertain loss, and wants enough seeds.
+  non-inferiority. Stops an uncertain loss, and needs enough seeds.
 * not-better: not shown to be better by more than m.
 * not-equivalent: not shown to differ by less than m, up or down (TOST at 0.05, so by the 90 % interval).
 * undecided: the report's own verdict is undecided.
@@ -14,7 +14,7 @@ the difference lies; the first two ask for proof of opposite things, and between
 worse, not-better, not-equivalent and undecided are Holm-adjusted over all comparisons, as the report's verdicts are: at
 m = 0, `worse` is the report's *worse*. maybe-worse is not, since it passes only if every comparison does, and so no
 error rate grows with their number. A comparison that cannot be tested (fewer than two seeds) fails every condition: a
-gate that lets through what it could not look at is none.
+gate must not pass what it could not check.
 """
 
 import re
@@ -49,7 +49,7 @@ class GateCheck:
 def run_checks(a: Analysis, conditions: Sequence[str], margin: float | None) -> tuple[GateCheck, ...]:
     """margin: in the metric's unit; None: the smallest effect of interest for maybe-worse and not-equivalent, else 0.
 
-    Raises ConfigError for a condition that is not there, or one that needs a margin and has none.
+    Raises ConfigError for an unknown condition, or one that needs a margin and has none.
     """
     found: list[GateCheck] = []
     for condition in dict.fromkeys(conditions):
@@ -119,7 +119,7 @@ CONDITIONS: Mapping[str, Callable[[Analysis, str, float], list[GateCheck]]] = {
 
 
 def _shift_values(a: Analysis, arm: str, bonus: float) -> Values:
-    """An arm's values with a bonus for free: then "better" says that it is better than the baseline less the bonus."""
+    """An arm's values with a bonus added: then "better" means that it is better than the baseline minus the bonus."""
     sign = 1 if a.spec.higher_is_better else -1
     return {seed: value + sign * bonus for seed, value in a.values(arm).items()}
 
@@ -161,9 +161,9 @@ def _format_margin(a: Analysis, m: float) -> str:
 def parse_margin(text: str, metric: str) -> float:
     """A margin as typed, in the metric's unit.
 
-    Accuracies are fractions on record and per cent in every table, so for them a margin is in points, as in the tables:
-    0.5, 0.5pt, 0.5% and "0.5 points" are all half a point. A bare number below 0.05 is refused, since whoever types
-    0.005 may well mean 0.5pt. Other metrics take a bare number, in their own unit. Raises ConfigError.
+    Accuracies are recorded as fractions and shown in per cent in every table, so for them a margin is in points, as in
+    the tables: 0.5, 0.5pt, 0.5% and "0.5 points" are all half a point. A bare number below 0.05 is refused, since
+    0.005 may well be meant as 0.5pt. Other metrics take a bare number, in their own unit. Raises ConfigError.
     """
     found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(pt|pts|points?|pp|%)?\s*", text)
     if not found:
@@ -173,12 +173,12 @@ def parse_margin(text: str, metric: str) -> float:
     number, unit = float(found[1]), found[2]
     if not is_accuracy(metric):
         if unit:
-            raise ConfigError(f"--margin: found {text!r}; {metric} is no accuracy, so give a number in its own unit")
+            raise ConfigError(f"--margin: found {text!r}; {metric} is not an accuracy; give a number in its own unit")
         return number
     if not unit and 0 < number < 0.05:
         raise ConfigError(
             f"--margin: found {text}; is it {number:g} points ({number:g}pt) or {number * 100:g} points "
-            f"({number * 100:g}pt)? Say it with pt"
+            f"({number * 100:g}pt)? Give the unit pt"
         )
     return number / 100
 

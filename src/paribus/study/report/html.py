@@ -1,5 +1,5 @@
-"""report.html: one file that opens from disk, with everything in it and nothing loaded. The same report and figures
-give the same bytes. What it looks like is in templates/report.html.j2.
+"""report.html: one self-contained file that opens from disk and loads nothing. The same report and figures
+give the same bytes. Its layout is in templates/report.html.j2.
 """
 
 import re
@@ -35,7 +35,7 @@ def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]
 
 
 def classify_cell(cell: str) -> str:
-    """The kind of verdict that a table's cell says; "" for any other cell."""
+    """The kind of verdict in a table's cell; "" for any other cell."""
     if cell in ("sooner", "later"):
         return {"sooner": "better", "later": "worse"}[cell]
     if cell in ("failed", "missing"):
@@ -45,7 +45,7 @@ def classify_cell(cell: str) -> str:
 
 
 def add_line_breaks(name: str) -> str:
-    """A name that may go on in the next line after a joint: long_names-of_arms."""
+    """A name that may wrap after a separator: long_names-of_arms."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"(?<=[\w.])([_+-])(?=\w)", r"\1<wbr>", str(escape(name))))

@@ -1,6 +1,6 @@
 """The report in Markdown: the part of a study's README.md between two markers, and what `paribus compare` prints.
 
-What people have written outside of the markers is never touched.
+Text outside the markers is never touched.
 """
 
 import re
@@ -16,7 +16,7 @@ _MARKER = re.compile(r"^[ \t]*<!-- paribus report: (begin|end)\b[^\n]*-->[ \t]*$
 
 
 def build_readme(report: Report, before: str | None, path: Path) -> str:
-    """A README with this report in it. before: the one there is, None if there is none; path: of it, for messages.
+    """A README with this report in it. before: the existing one, None if there is none; path: of it, for messages.
 
     Raises ConfigError where its markers are not exactly one begin and, after it, one end.
     """
@@ -30,13 +30,13 @@ def build_readme(report: Report, before: str | None, path: Path) -> str:
         markers = ", ".join(f"{m[1]} in line {before.count(chr(10), 0, m.start()) + 1}" for m in found)
         raise ConfigError(
             f"{path}: the markers of the report are damaged: found {markers}; should be one begin and then one end; "
-            "mend them, or delete all of them and the report is added at the end"
+            "repair them, or delete all of them and the report is appended"
         )
     return before[: found[0].start()] + block + before[found[1].end() :]
 
 
 def format_markdown(report: Report) -> str:
-    """The verdicts, then the sections that a README has room for."""
+    """The verdicts, then the short sections."""
     parts = [f"## {report.title}"]
     parts.append("\n".join(f"* **{escape_markdown(v.said)}** {escape_markdown(v.numbers)}" for v in report.verdicts))
     parts += [f"> {escape_markdown(text)}" for text in report.cautions]
@@ -61,7 +61,7 @@ def _format_section(section: Section) -> str:
 
 
 def format_table(table: Table) -> str:
-    """Columns are padded, so that it can be read as it is too."""
+    """Columns are padded, so that the source is readable too."""
     rows = [[escape_markdown(cell) for cell in row] for row in (table.head, *table.rows)]
     widths = [max(3, *(len(row[i]) for row in rows)) for i in range(len(table.head))]
 
@@ -76,5 +76,5 @@ def format_table(table: Table) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that means itself in Markdown and stays in its table cell."""
+    """Text escaped for Markdown, on one line, so that it stays in its table cell."""
     return re.sub(r"([\\|*<>_`])", r"\\\1", " ".join(text.split()))

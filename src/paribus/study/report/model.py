@@ -1,4 +1,4 @@
-"""The report as data: sentences, tables and sections in reading order. markdown.py and html.py only set it in type."""
+"""The report as data: sentences, tables and sections in reading order. markdown.py and html.py only render it."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """figures: keys of plots. short: part of the README too."""
+    """figures: keys of plots. short: also part of the README."""
 
     key: str
     title: str
@@ -36,7 +36,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Report:
-    """troubles: what is missing, failed or numerically mixed, in a few words each; they stand in the title."""
+    """troubles: what is missing, failed or numerically mixed, in a few words each; shown in the title."""
 
     name: str
     troubles: tuple[str, ...]

@@ -1,6 +1,6 @@
 """The files of a report: README.md, report.html, report.csv, report.json in the study's folder.
 
-All of them are made, and all that could refuse them is looked at, before the first is written.
+All of them are built, and everything that could prevent writing is checked, before the first is written.
 """
 
 import csv
@@ -26,8 +26,8 @@ README, HTML, CSV, JSON = "README.md", "report.html", "report.csv", "report.json
 
 
 def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
-    """Write all four; returns the path of report.html. Raises ConfigError, and has written nothing, if one of them may
-    not be written or the README's markers are damaged."""
+    """Write all four; returns the path of report.html. Raises ConfigError, and writes nothing, if one of them cannot
+    be written or the README's markers are damaged."""
     readme = folder / README
     for name in (README, HTML, CSV, JSON):
         check_writable(folder / name)
@@ -48,7 +48,7 @@ def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
 
 def check_writable(path: Path) -> None:
     """Raise ConfigError if the file may not be written. A rename would replace even a file that is write-protected, so
-    this asks for the file's own permission."""
+    this checks the file's own permission."""
     if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
         raise ConfigError(f"{path} is write-protected; nothing was written; chmod u+w {path} allows it")
     if not os.access(path.parent, os.W_OK):
@@ -56,7 +56,7 @@ def check_writable(path: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """Write a file that the user asked for. Raises ConfigError."""
+    """Write a file that the user requested. Raises ConfigError."""
     try:
         write_atomically(path, text)
     except OSError as error:
@@ -64,7 +64,7 @@ def write_file(path: Path, text: str) -> None:
 
 
 def format_csv(a: Analysis) -> str:
-    """One row a run: its metrics at the last step, its best evaluation, its cost, and what it was made with."""
+    """One row per run: its metrics at the last step, its best evaluation, its cost, and its provenance."""
     metrics = sorted({key for row in a.rows for key in row.metrics})
     prints = sorted({key for row in a.rows for key in row.fingerprint})
     out = io.StringIO()

@@ -1,7 +1,7 @@
-"""The table of results: every claim that a study under experiments/ has put to the test, one row each, for the README.
+"""The table of results: every claim that a study under experiments/ has tested, one row each, for the README.
 
-It stands between two markers, the first of which names the studies in their order. Made from the rows on record and
-nothing else, as the studies' own reports are. Each technique's card has the rows that are about it.
+It is between two markers, the first of which names the studies in order. Made from the recorded rows only, like the
+studies' own reports. Each technique's card has the rows about it.
 """
 
 import math
@@ -36,7 +36,7 @@ HEAD = (
 
 
 def parse_study_names(readme: str, path: Path) -> tuple[str, ...]:
-    """The studies that the README's marker asks for. Raises ConfigError unless it has one begin and then one end."""
+    """The studies that the README's marker names. Raises ConfigError unless it has one begin and then one end."""
     begins = list(BEGIN.finditer(readme))
     if len(begins) != 1 or readme.count(END) != 1 or readme.index(END) < begins[0].end():
         raise ConfigError(
@@ -54,8 +54,8 @@ def insert_table(table: str, readme: str) -> str:
 
 @dataclass(frozen=True)
 class Claim:
-    """One row: cells under HEAD, the last of them the study's name; techniques: those that make the difference.
-    against: whether the measured difference has another sign than the paper's, be it decided or not."""
+    """One row: cells under HEAD, the last of them the study's name; techniques: those whose effect it is.
+    against: whether the measured difference has the opposite sign to the paper's, decided or not."""
 
     techniques: frozenset[str]
     cells: tuple[str, ...]
@@ -74,11 +74,11 @@ def format_results_table(analyses: Iterable[Analysis]) -> str:
 
 
 def format_claims_table(found: Sequence[Claim], experiments: str) -> str:
-    """Markdown. experiments: where that folder is, from the file that the table stands in."""
+    """Markdown. experiments: where that folder is, from the file that has the table."""
     table = format_table(
         Table(HEAD, tuple((*c.cells[:-1], f"@{c.cells[-1]}@") for c in found), frozenset({0, 1, 6, 7}))
     )
-    for name in dict.fromkeys(claim.cells[-1] for claim in found):  # last: what format_table escapes is a link no more
+    for name in dict.fromkeys(claim.cells[-1] for claim in found):  # after format_table, which would escape the link
         link = f"[{escape_markdown(name)}]({experiments}/{name}): `paribus study run experiments/{name} --repeat`"
         table = table.replace(f"@{escape_markdown(name)}@", link)
     return table

@@ -78,7 +78,7 @@ def build_provenance(a: Analysis, unit: Unit) -> Section | None:
 
 
 def build_overrides(a: Analysis, unit: Unit) -> Section:
-    """What each arm sets, so that a single run can be made again by hand."""
+    """What each arm sets, so that a single run can be reproduced by hand."""
     rows = tuple((arm, " ".join(own) or "nothing of its own") for arm, own in a.spec.arms.items())
     ids = {arm: [row.id for row in a.rows if row.arm == arm] for arm in a.spec.arms}
     common = " ".join(a.spec.recipe)

@@ -1,4 +1,4 @@
-"""How numbers and verdicts are written: the unit of a metric, p values, intervals, and one sentence a comparison."""
+"""How numbers and verdicts are written: the unit of a metric, p values, intervals, and one sentence per comparison."""
 
 import math
 import re
@@ -12,7 +12,7 @@ from paribus.study.stats.verdict import Verdict
 
 @dataclass(frozen=True)
 class Unit:
-    """scale: what a value is multiplied by to be shown. values, differences: the unit's names, "" where the metric has
+    """scale: the factor from a value to what is shown. values, differences: the unit's names, "" where the metric has
     none. digits: after the point."""
 
     scale: float
@@ -37,8 +37,8 @@ class Unit:
 
 
 def choose_unit(metric: str, sizes: Iterable[float]) -> Unit:
-    """Accuracies are kept as fractions and shown in per cent, their differences in points. Other metrics are shown as
-    they are, with three digits of the smallest of the sizes (standard deviations, the margin)."""
+    """Accuracies are recorded as fractions and shown in per cent, their differences in points. Other metrics are shown
+    as they are, with three digits of the smallest of the sizes (standard deviations, the margin)."""
     if is_accuracy(metric):
         return Unit(100.0, "%", "points", 2)
     known = [abs(size) for size in sizes if math.isfinite(size) and size != 0]
@@ -52,7 +52,7 @@ def is_accuracy(metric: str) -> bool:
 
 
 def format_p(p: float) -> str:
-    """Three decimals; more where they decide on which side of 0.05 it is, or where it is very small."""
+    """Three decimals; more where it would round to 0.05, or where it is very small."""
     if math.isnan(p):
         return DASH
     if p < 1e-4:
@@ -61,7 +61,7 @@ def format_p(p: float) -> str:
 
 
 def format_p_equals(p: float) -> str:
-    """= 0.030, or < 0.0001; a line may not break in it."""
+    """= 0.030, or < 0.0001; without a line break in it."""
     text = format_p(p)
     return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
 

@@ -1,11 +1,12 @@
-"""A cell seen from outside: its state by its run folder and log, and how its process is started.
+"""A cell from the outside: its state, read from its run folder and log, and how its process is started.
 
-Beside the run folder NAME lies NAME.log with all that the cell's processes printed. It begins with `== start`, and what
-can be copied to do the same by hand; a launcher that outlives the cell adds `== ended with CODE`.
+NAME.log beside the run folder NAME has everything that the cell's processes printed. It begins with `== start` and a
+command to copy and run by hand; a launcher that outlives the cell adds `== ended with CODE`.
 
-The kernel's lock on the log says whether a process of the cell lives. The launcher takes it and hands it down with the
-open file, so it is held from before the process exists until its end, whatever becomes of the launcher; a restarted or
-second launcher sees it at once, while the run folder's own lock comes seconds later, when torch has been imported.
+The kernel's lock on the log shows whether a process of the cell is alive. The launcher takes it and the process
+inherits it with the open file, so it is held from before the process exists until it ends, even if the launcher dies; a
+restarted or second launcher sees it at once, while the run folder's own lock comes seconds later, when torch has been
+imported.
 """
 
 import fcntl
@@ -27,14 +28,14 @@ StateName = Literal[
     "done", "running", "failed", "waiting", "pending", "requeued", "cancelled"
 ]  # the last three: on Slurm
 _START, _END = "== start ", "== ended with "
-_TAIL_BYTES = 8192  # bytes of a log in which its last lines are looked for
-_RESUMABLE_CODES = (0, 75)  # exit codes after which a cell that is not done just goes on
+_TAIL_BYTES = 8192  # bytes at the end of a log that are searched for its last lines
+_RESUMABLE_CODES = (0, 75)  # exit codes after which an unfinished cell is simply resumed
 
 
 @dataclass(frozen=True)
 class CellState:
-    """host and process: of the one that trains, "" and 0 where it is not known yet. since: UNIX time of the start, 0
-    where nobody noted it. device: its CUDA_VISIBLE_DEVICES. why: it failed, or waits. job: Slurm's, where it counts."""
+    """host and process: of the training process, "" and 0 where not known yet. since: UNIX time of the start, 0 where
+    not recorded. device: its CUDA_VISIBLE_DEVICES. why: it failed, or waits. job: Slurm's, if it has one."""
 
     state: StateName
     host: str = ""
@@ -50,7 +51,7 @@ def log_path(runs: Path, cell: Cell) -> Path:
 
 
 def read_state(runs: Path, cell: Cell, recorded: bool = False) -> CellState:
-    """What a cell's folder and log say. recorded: its row is there, from this machine or another.
+    """The state by a cell's folder and log. recorded: whether it has a row, from this machine or another.
 
     Only names, locks and the end of a log are read: a tenth of a millisecond.
     """
@@ -77,24 +78,24 @@ def read_state(runs: Path, cell: Cell, recorded: bool = False) -> CellState:
 
 
 def has_live_process(log: Path) -> bool:
-    """Whether a process of this log's cell lives on this machine."""
+    """Whether a process of this log's cell is alive on this machine."""
     try:
         with open(log, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
     except BlockingIOError:
         return True
-    except OSError:  # there is none
+    except OSError:  # no log
         return False
 
 
 def start_process(
     runs: Path, cell: Cell, threads: int, device: str | None, launcher: Sequence[str] = (), detached: bool = True
 ) -> subprocess.Popen[bytes] | None:
-    """Start a cell: `apart`, in a session and process group of its own, out of reach of this terminal and its end.
+    """Start a cell. detached: in its own session and process group, so that it survives this terminal.
 
-    None, and nothing is started, if another process has it or it has been done meanwhile.
-    device: for CUDA_VISIBLE_DEVICES; None leaves it alone. launcher: a command that starts it, e.g. srun and its flags.
+    Returns None, and starts nothing, if another process has the cell or it is done by now.
+    device: for CUDA_VISIBLE_DEVICES; None leaves it unset. launcher: a command that starts it, e.g. srun and its flags.
     Raises OSError if the log cannot be written.
     """
     runs.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,7 @@ def start_process(
 
 
 def build_command(runs: Path, cell: Cell) -> list[str]:
-    """What trains a cell; by hand as well."""
+    """The command that trains a cell; it works by hand too."""
     return [
         sys.executable,
         "-P",
@@ -135,7 +136,7 @@ def build_command(runs: Path, cell: Cell) -> list[str]:
 
 
 def write_end(runs: Path, cell: Cell, code: int) -> None:
-    """Write into a cell's log how its process ended; a negative code is the signal that killed it."""
+    """Write into a cell's log how its process ended; a negative code is minus the signal that killed it."""
     with open(log_path(runs, cell), "ab") as log:
         _write_line(log, f"{_END}{code} {_now()}")
 
@@ -159,16 +160,16 @@ def read_last_output(log: Path, count: int) -> list[str]:
 
 
 def quote_override(text: str) -> str:
-    """A value for a Hydra override, in quotes where Hydra's grammar would take it apart."""
-    # a word on its own could be null, true or inf, so what is left alone has a slash, as paths do
+    """A value for a Hydra override, in quotes where Hydra's grammar would split it."""
+    # a single word could be null, true or inf, so only text with a slash, as in paths, stays unquoted
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", text) and "/" in text:
         return text
-    # in Hydra's quotes a backslash stands for itself, but for \' and where it comes right before a quote
+    # in Hydra's quotes a backslash is literal, except in \' and right before a quote
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
 def _read_last_start(log: Path) -> tuple[float, str]:
-    """When the last start was and on which device, by the log; (0, "") if it does not say."""
+    """When the last start was and on which device, from the log; (0, "") if it has none."""
     found = [line for line in read_last_lines(log, 200) if line.startswith(_START)]
     if not found:
         return 0.0, ""

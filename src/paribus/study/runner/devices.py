@@ -1,4 +1,4 @@
-"""Which GPU a cell runs on: one cell a GPU unless told otherwise."""
+"""Which GPU a cell runs on: one cell per GPU by default."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def list_gpus() -> list[str]:
-    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; [] without any. Asks the driver, not torch."""
+    """The GPUs this process may use, as CUDA_VISIBLE_DEVICES names them; [] without any. By nvidia-smi, not torch."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in (part.strip() for part in visible.split(",")) if name and name != "-1"]
@@ -21,7 +21,7 @@ def list_gpus() -> list[str]:
 def pick_free_gpu(names: Sequence[str], per_gpu: int, in_use: Iterable[str]) -> str | None:
     """The GPU with the fewest cells that has room for one more, the first of equals; None if all are full.
 
-    in_use: the GPU of each running cell; names that are not ours count for nothing.
+    in_use: the GPU of each running cell; names that are not in `names` are ignored.
     """
     cells = Counter(in_use)
     best = min(names, key=lambda name: cells[name], default=None)

@@ -1,21 +1,21 @@
-"""How long cells take: from the rows on record, and from the cells that this launch has seen end."""
+"""How long cells take: from the recorded rows, and from the cells that ended in this launch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from paribus.study.rows import Row
 
-START_S = 5.0  # seconds that a cell needs beside training and evaluating: imports, data, the last checkpoint
+START_S = 5.0  # seconds that a cell needs besides training and evaluating: imports, data, the last checkpoint
 
 
 def measure_seconds(row: Row) -> float | None:
-    """Wall time of a run by its row; None where the row does not tell."""
+    """Wall time of a run by its row; None where the row has none."""
     train, evaluate = row.cost.get("train_s"), row.cost.get("eval_s")
     return START_S + train + (evaluate or 0.0) if train is not None else None
 
 
 class EtaEstimator:
-    """Seconds a cell, by arm. What was seen here counts before what is on record, which may be of another machine."""
+    """Seconds per cell, by arm. This launch's cells take precedence over recorded rows, maybe of another machine."""
 
     def __init__(self, rows: Iterable[Row] = ()) -> None:
         self._recorded: dict[str, list[float]] = {}
@@ -38,7 +38,7 @@ class EtaEstimator:
         return fmean(every) if every else None
 
     def _slowdown(self) -> float:
-        """How much longer cells take here than their arms did on record: another machine, or a busier one."""
+        """How much longer cells take here than their arms' recorded rows: another machine, or a busier one."""
         both = [arm for arm in self._seen if arm in self._recorded]
         recorded = sum(fmean(self._recorded[arm]) for arm in both)
         return sum(fmean(self._seen[arm]) for arm in both) / recorded if recorded else 1.0
@@ -48,7 +48,7 @@ class EtaEstimator:
     ) -> float | None:
         """Seconds until all is done. waiting: cells of each arm; running: (arm, seconds since its start) of each.
 
-        Work over workers, but not less than the longest cell.
+        Total work divided by workers, but at least the longest cell.
         """
         each = {arm: self.estimate_cell(arm) for arm in {*waiting, *(arm for arm, _ in running)}}
         if any(seconds is None for seconds in each.values()):

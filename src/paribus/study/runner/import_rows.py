@@ -1,4 +1,4 @@
-"""Rows from another machine, by its run folders or its results.jsonl. What is not a cell of the plan is refused."""
+"""Rows from another machine, from its run folders or its results.jsonl. What is not a cell of the plan is refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from paribus.study.spec import PLAN, Study
 
 @dataclass(frozen=True)
 class ForeignRow:
-    """A row from elsewhere. computed: what its recipe computes, without the seed; None where that is not known."""
+    """A row from elsewhere. recipe: its result-changing settings, without the seed; None where unknown."""
 
     where: str
     row: Row
@@ -23,7 +23,7 @@ class ForeignRow:
 
 
 def read_run_folder(path: Path, recipe: Mapping[str, Any]) -> ForeignRow:
-    """The row of a run folder. computed: of its config.yaml. Raises ConfigError unless it is done."""
+    """The row of a run folder. recipe: of its config.yaml. Raises ConfigError unless it is done."""
     if runfolder.read_state(path) != "DONE":
         raise ConfigError(f"{path}: the run is not done; only finished runs are imported")
     try:
@@ -36,7 +36,7 @@ def read_run_folder(path: Path, recipe: Mapping[str, Any]) -> ForeignRow:
 
 
 def read_results_file(path: Path) -> list[ForeignRow]:
-    """The finished rows of a results.jsonl, with their recipes where its plan lies beside it."""
+    """The finished rows of a results.jsonl, with their recipes if its plan is in the same folder."""
     beside = plans.read_plan(path.with_name(PLAN))
     known = beside.by_id() if beside else {}
     return [
@@ -48,7 +48,7 @@ def read_results_file(path: Path) -> list[ForeignRow]:
 
 def select_new_rows(study: Study, plan: Plan, found: Sequence[ForeignRow], rows: Sequence[Row]) -> list[Row]:
     """The rows that are new here, under this study's names. Raises ConfigError if one does not belong, or contradicts a
-    row on record."""
+    recorded row."""
     cells = plan.by_id()
     recorded = {row.id: row for row in rows if row.state == "done"}
     new: dict[str, Row] = {}
@@ -61,17 +61,17 @@ def select_new_rows(study: Study, plan: Plan, found: Sequence[ForeignRow], rows:
             new[one.row.id] = replace(one.row, study=study.name, arm=cell.arm)
         elif (other.metrics, other.curves) != (one.row.metrics, one.row.curves):
             raise ConfigError(
-                f"{one.where}: {cell.name} is on record already, with other numbers "
-                f"({_format_metric_differences(other, one.row)}); take its row out of results.jsonl first if this one "
+                f"{one.where}: {cell.name} is already recorded, with other numbers "
+                f"({_format_metric_differences(other, one.row)}); remove its row from results.jsonl first if this one "
                 "should count"
             )
     return list(new.values())
 
 
 def _explain_unplanned(one: ForeignRow, plan: Plan) -> str:
-    """What keeps a recipe out: the keys in which it differs from the arm it is nearest to."""
+    """Why a recipe is not in the plan: the keys in which it differs from the nearest arm."""
     if one.recipe is None:
-        return "which of its keys differ, its run folder could tell: import that"
+        return "import its run folder instead to see which keys differ"
     changes_by_arm = {arm: plans.diff_recipes(recipe, one.recipe) for arm, recipe in plan.recipes.items()}
     arm = min(changes_by_arm, key=lambda name: len(changes_by_arm[name]))
     if not changes_by_arm[arm]:

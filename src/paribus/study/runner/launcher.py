@@ -1,7 +1,7 @@
-"""`paribus study run`: every cell that is not done gets a process, at most so many at a time, until all have ended.
+"""`paribus study run`: a process for every cell that is not done, a limited number at a time, until all have ended.
 
-The launcher keeps nothing that it would miss: what is done, running or failed stands in the run folders and logs. So
-one that was killed just goes on when started again, two side by side share the work; cells notice neither. No torch.
+The launcher keeps no state of its own: what is done, running or failed is in the run folders and logs. So a killed
+launcher resumes when started again, and two side by side share the work; cells notice neither. No torch.
 """
 
 import subprocess
@@ -25,13 +25,13 @@ from paribus.study.runner.signals import LaunchStop
 from paribus.study.spec import Study
 
 POLL_S = 0.1
-EXTERNAL_POLL_S = 1.0  # between two looks at cells that are not our children
+EXTERNAL_POLL_S = 1.0  # between polls of cells that are not our children
 
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """runs: where run folders lie. gpus: names for CUDA_VISIBLE_DEVICES, none for the CPU. repeat: a recorded row is no
-    reason not to run a cell; only its run folder is."""
+    """runs: the folder of run folders. gpus: names for CUDA_VISIBLE_DEVICES, none for the CPU. repeat: run cells with a
+    recorded row again; only those with a finished run folder are skipped."""
 
     runs: Path
     workers: int
@@ -52,7 +52,7 @@ class ChildProcess:
 
 @dataclass
 class Launch:
-    """One `paribus study run`. After `run`: how every cell stands."""
+    """One `paribus study run`. After `run`: the state of every cell."""
 
     study: Study
     plan: Plan
@@ -75,7 +75,7 @@ class Launch:
         self.eta = EtaEstimator(self.rows.values())
 
     def run(self) -> None:
-        """Until nothing is left to do or to wait for, or the person wants to leave.
+        """Run until nothing is left to start or wait for, or a stop is requested.
 
         Raises ConfigError, with cells still running, when the disk is full.
         """
@@ -90,7 +90,7 @@ class Launch:
             self.progress.update(*self.counts(), self._seconds_left())
             time.sleep(POLL_S)
         for name in [name for name in self.failed if self._read_state(self.cells[name]).state == "done"]:
-            del self.failed[name]  # by another launcher, meanwhile
+            del self.failed[name]  # done by another launcher meanwhile
             self._mark_done(self.cells[name])
         self._write_rows([])
 
@@ -99,7 +99,7 @@ class Launch:
         return len(self.done), len(self.children) + len(self.external_cells), len(self.failed), len(self.plan.cells)
 
     def compare_repeated(self) -> tuple[list[str], list[str]]:
-        """Cells that were on record before and have been run anew: with equal numbers, bit for bit, and with others."""
+        """Previously recorded cells that were run again: those that are bit-exact, and those that differ."""
         anew = [
             (name, (row.metrics, row.curves) == (was.metrics, was.curves))
             for name, row in self.rows.items()
@@ -111,7 +111,7 @@ class Launch:
         return [name for name, equal in anew if equal], [name for name, equal in anew if not equal]
 
     def _read_initial_states(self) -> None:
-        """What is done already, what runs though we did not start it, and what is missing."""
+        """Which cells are done, which already run in other processes, and which are missing."""
         found: list[Row] = []
         for cell in self.plan.cells:
             now = self._read_state(cell)
@@ -143,22 +143,22 @@ class Launch:
         self.progress.adopted(cell, now)
 
     def _collect_exited(self) -> None:
-        """Settle the children that have ended."""
+        """Handle the children that have ended."""
         for name, child in list(self.children.items()):
             code = child.process.poll()
             if code is None:
                 continue
             del self.children[name]
-            with suppress(OSError):  # a full disk; the run folder tells the same
+            with suppress(OSError):  # a full disk; the run folder has the same state
                 cells.write_end(self.settings.runs, child.cell, code)
             now = self._read_state(child.cell)
             if now.state == "done":
                 self.eta.add_seconds(child.cell.arm, time.monotonic() - child.started_at)
                 self._mark_done(child.cell)
-            elif now.state == "running":  # another process was quicker, and ours was refused
+            elif now.state == "running":  # another process was faster, and ours was refused
                 self._adopt(child.cell, now)
             elif code == REQUEUE:
-                self.progress.print_line(f"again    {name}: it stopped with a checkpoint")
+                self.progress.print_line(f"retry    {name}: stopped with a checkpoint")
                 self.waiting.append(child.cell)
             else:
                 self._mark_failed(child.cell, self._explain_exit(child.cell, now, code), final=code == BAD_CONFIG)
@@ -167,12 +167,12 @@ class Launch:
         if code < 0:
             return f"killed by signal {-code}"
         if code == 0:
-            return f"ended well, but {cell.folder} is not done; what would run may have changed since it was planned"
+            return f"exited with 0, but {cell.folder} is not done; its recipe may have changed since it was planned"
         output = cells.read_last_output(cells.log_path(self.settings.runs, cell), 1)
         return now.why or next(iter(output), f"exit code {code}")
 
     def _poll_external(self) -> None:
-        """Settle the cells of others, which we cannot wait for."""
+        """Handle the cells of other processes, which we cannot wait for."""
         self.last_poll = time.monotonic()
         for name, (cell, _) in list(self.external_cells.items()):
             now = self._read_state(cell)
@@ -195,7 +195,7 @@ class Launch:
         self.progress.done(cell, self.study.spec.metric, row)
 
     def _mark_failed(self, cell: Cell, why: str, final: bool = False) -> None:
-        """Once more, or listed. final: its input was refused, as it will be again, for every seed of the arm."""
+        """Retry the cell, or list it as failed. final: its input was refused, as for every seed of the arm."""
         self.failure_counts[cell.name] += 1
         again = not final and self.failure_counts[cell.name] <= self.study.spec.retries
         self.progress.failed(cell, why, again)
@@ -209,7 +209,7 @@ class Launch:
             self._write_rows([row])
 
     def _start_waiting(self) -> None:
-        """Start cells while there is room."""
+        """Start cells while workers are free."""
         skipped = [cell for cell in self.waiting if cell.arm in self.refused_arms]
         for cell in skipped:
             self.waiting.remove(cell)
@@ -233,7 +233,7 @@ class Launch:
         except OSError as error:
             raise ConfigError(
                 f"{self.settings.runs} cannot be written: {error.strerror}; make room, or choose another with "
-                f"--runs DIR, and run the same command again; {len(self.children)} cells go on"
+                f"--runs DIR, and run the same command again; {len(self.children)} cells still running"
             ) from error
         if process is None:
             self._adopt(cell, CellState("running"))

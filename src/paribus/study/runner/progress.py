@@ -1,4 +1,4 @@
-"""What a person sees of a launch: a line for each cell that ends, and on a terminal a bar below them."""
+"""Progress of a launch: a line for each cell that ends, and on a terminal a bar below them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class LaunchProgress:
-    """Output that fails (a terminal that is gone, a pipe that nobody reads) is no reason to stop launching."""
+    """Output that fails (a closed terminal, a closed pipe) does not stop the launch."""
 
     def __init__(self) -> None:
         self.host = socket.gethostname()
@@ -38,7 +38,7 @@ class LaunchProgress:
             self._bar.start()
 
     def update(self, done: int, running: int, failed: int, total: int, left: float | None) -> None:
-        """left: seconds until all is done, None where there is nothing to tell it from."""
+        """left: seconds until all is done, None where it cannot be estimated."""
         parts = [f"{running} running", *([f"{failed} failed"] if failed else [])]
         parts += [f"about {format_clock(left)} left"] if left is not None else []
         self._counts = ", ".join([f"{done}/{total} done", *parts])
@@ -60,7 +60,7 @@ class LaunchProgress:
         )
 
     def failed(self, cell: Cell, why: str, again: bool) -> None:
-        self.print_line(f"{'again   ' if again else 'FAILED  '} {cell.name}: {why}{self._format_counts()}")
+        self.print_line(f"{'retry   ' if again else 'FAILED  '} {cell.name}: {why}{self._format_counts()}")
 
     def _format_counts(self) -> str:
         return f"  ({self._counts})" if self._bar is None and self._counts else ""
@@ -74,7 +74,7 @@ class LaunchProgress:
                 print(line, flush=True)
 
     def detach(self) -> None:
-        """Plain lines from now on."""
+        """Remove the bar: plain lines from now on."""
         if self._bar is not None:
             with suppress(OSError):
                 self._bar.stop()

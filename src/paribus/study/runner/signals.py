@@ -1,4 +1,4 @@
-"""Leaving a launcher without touching its cells: Ctrl-C, SIGTERM, and the end of the terminal."""
+"""Stopping a launcher without touching its cells: Ctrl-C, SIGTERM, and a closed terminal."""
 
 import os
 import signal
@@ -7,14 +7,14 @@ from types import FrameType
 
 
 class LaunchStop:
-    """asked: Ctrl-C or SIGTERM came. hung_up: the terminal is gone (logout); the launcher goes on without it."""
+    """requested: Ctrl-C or SIGTERM was received. hung_up: the terminal is closed (logout); the launcher continues."""
 
     def __init__(self) -> None:
         self.requested = False
         self.hung_up = False
 
     def listen(self, log: Path) -> None:
-        """log: where output goes on to when the terminal is gone. Its folder must be there."""
+        """log: file for the output once the terminal is closed. Its folder must exist."""
         outputs = [number for number in (1, 2) if os.isatty(number)]
 
         def leave(number: int, frame: FrameType | None) -> None:
@@ -22,7 +22,7 @@ class LaunchStop:
 
         def hang_up(number: int, frame: FrameType | None) -> None:
             self.hung_up = True
-            if outputs:  # whoever writes to a terminal that is gone gets an error
+            if outputs:  # writing to a closed terminal is an error
                 descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
                 for output in outputs:
                     os.dup2(descriptor, output)

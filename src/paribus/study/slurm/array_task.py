@@ -1,7 +1,7 @@
-"""What a task of a Slurm array does: train one cell as the local launcher would, put its row on record, queue again.
+"""A task of a Slurm array: train one cell as the local launcher would, record its row, requeue if stopped.
 
-Slurm signals this process; the cell gets SIGUSR1 from it, since srun hands that to its tasks and makes SIGTERM an end
-at once.
+Slurm signals this process; the cell gets SIGUSR1 from it, since srun passes that on to its tasks but ends
+them at once on SIGTERM.
 """
 
 import os
@@ -22,12 +22,12 @@ from paribus.study.runner import cells
 from paribus.study.slurm import queue
 from paribus.study.spec import Study
 
-LOCK_TIMEOUT_S = STALE + 60  # seconds for the lock of an earlier start on a node that died
-MAX_RESTARTS_WITHOUT_CHECKPOINT = 3  # restarts after which one that saved nothing new is the last
+LOCK_TIMEOUT_S = STALE + 60  # seconds to wait for the lock of an earlier start on a dead node
+MAX_RESTARTS_WITHOUT_CHECKPOINT = 3  # after so many restarts, a stop without a new checkpoint is final
 
 
 class SignalForwarder:
-    """asked: SIGTERM or SIGUSR1 came, and the cell has been told, now or as soon as there is one."""
+    """stop_requested: SIGTERM or SIGUSR1 was received; it is forwarded to the cell, at once or when it has started."""
 
     def __init__(self) -> None:
         self.stop_requested = False
@@ -36,14 +36,14 @@ class SignalForwarder:
             signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        print(f"{signal.Signals(number).name} came", flush=True)
+        print(f"received {signal.Signals(number).name}", flush=True)
         self.stop_requested = True
         if self.child is not None and self.child.poll() is None:
             self.child.send_signal(signal.SIGUSR1)
 
 
 def run_cell(study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequence[str] = ()) -> int:
-    """The exit code of the cell; 75 where its job queues again. launcher: what starts its processes, e.g. srun."""
+    """The exit code of the cell; 75 where its job is requeued. launcher: what starts its processes, e.g. srun."""
     signals, before = SignalForwarder(), newest_checkpoint_step(runs / cell.folder)
     code = 0
     for _ in range(1 + study.spec.retries):
@@ -58,7 +58,8 @@ def run_cell(study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequenc
             return _requeue(cell, before, newest_checkpoint_step(runs / cell.folder))
         if child is None:
             print(
-                f"{cell.name}: {find_holder(runs / cell.folder) or 'another process'} has it; nothing to do", flush=True
+                f"{cell.name}: {find_holder(runs / cell.folder) or 'another process'} is running it; nothing to do",
+                flush=True,
             )
             return 0
         if code == BAD_CONFIG:
@@ -71,12 +72,12 @@ def run_cell(study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequenc
 def _start_process(
     study: Study, runs: Path, cell: Cell, launcher: Sequence[str], signals: SignalForwarder
 ) -> subprocess.Popen[bytes] | None:
-    """The cell's process; None if it is done or another has it, and keeps it longer than a lock of the dead stands."""
+    """The cell's process; None if it is done, or if another process holds it for longer than a stale lock lasts."""
     deadline = time.monotonic() + LOCK_TIMEOUT_S
     while True:
         signals.child = cells.start_process(runs, cell, study.spec.threads, None, launcher, detached=False)
         if signals.child is not None:
-            if signals.stop_requested:  # it came just now
+            if signals.stop_requested:  # the signal came before the child was set
                 signals.child.send_signal(signal.SIGUSR1)
             return signals.child
         if (runs / cell.folder / "DONE").exists() or signals.stop_requested or time.monotonic() > deadline:
@@ -85,7 +86,7 @@ def _start_process(
 
 
 def _requeue(cell: Cell, before: int | None, after: int | None) -> int:
-    """Queue again. A cell that gets nowhere, say since its time is too short to start in, does not do so for ever."""
+    """Requeue. A cell without progress, say with a time limit too short to start in, is not requeued for ever."""
     restarts = os.environ.get("SLURM_RESTART_COUNT", "0")
     if (after or 0) <= (before or 0) and restarts.isdecimal() and int(restarts) >= MAX_RESTARTS_WITHOUT_CHECKPOINT:
         print(
@@ -94,12 +95,12 @@ def _requeue(cell: Cell, before: int | None, after: int | None) -> int:
         )
         return 1
     why_not = queue.requeue_self()
-    print(f"{cell.name}: stopped at step {after or 0}; " + (why_not or "its job queues again"), flush=True)
+    print(f"{cell.name}: stopped at step {after or 0}; " + (why_not or "its job is requeued"), flush=True)
     return REQUEUE
 
 
 def _record_row(study: Study, plan: Plan, runs: Path, cell: Cell) -> None:
-    """Put the cell's row on record. If that cannot be, the next study run or status does it."""
+    """Record the cell's row. If that fails, the next study run or status does it."""
     try:
         row = rows.read_row(runs / cell.folder, study.name, cell.arm)
         if row is not None:

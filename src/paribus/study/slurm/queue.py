@@ -1,8 +1,8 @@
-"""Studies on a Slurm cluster: an array over the cells that are not done, and how its tasks stand. Nothing stays.
+"""Studies on a Slurm cluster: an array over the cells that are not done, and the state of its tasks. No daemon.
 
-RUNS/slurm/ holds the scripts, what the jobs print, and jobs.jsonl: {"schema", "job", "cells", "script", "time"} for
-each array, whose task i is cells[i]. How a cell stands is told by its run folder and log first; only where they cannot
-tell, `squeue` is asked. `sacct` is not: many clusters keep no accounts. A job that squeue has forgotten has ended.
+RUNS/slurm/ holds the scripts, the output of the jobs, and jobs.jsonl: {"schema", "job", "cells", "script", "time"} for
+each array, whose task i is cells[i]. The state of a cell comes from its run folder and log; `squeue` is queried only
+where they do not determine it. `sacct` is not used: many clusters keep no accounts. A job unknown to squeue has ended.
 """
 
 import fcntl
@@ -28,14 +28,14 @@ from paribus.study.slurm.script import JobOptions
 from paribus.study.spec import Study
 
 SCHEMA, FOLDER, JOBS = 1, "slurm", "jobs.jsonl"
-COMMAND_TIMEOUT_S = 60.0  # seconds until a controller that does not answer counts as down
+COMMAND_TIMEOUT_S = 60.0  # seconds until an unresponsive controller counts as down
 _PENDING_STATES = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "SPECIAL_EXIT", "RESV_DEL_HOLD"}
 _RUNNING_STATES = {"RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "STOPPED", "RESIZING", "SIGNALING", "STAGE_OUT"}
 
 
 @dataclass(frozen=True)
 class SlurmTask:
-    """One task of an array in the queue. state: Slurm's word. restarts: how often it was requeued."""
+    """One task of an array in the queue. state: Slurm's name for it. restarts: how often it was requeued."""
 
     state: str
     restarts: int
@@ -43,13 +43,13 @@ class SlurmTask:
 
 
 def has_jobs(runs: Path) -> bool:
-    """Whether these runs were ever sent to Slurm."""
+    """Whether these runs were ever submitted to Slurm."""
     return (runs / FOLDER / JOBS).exists()
 
 
 def read_tasks(runs: Path) -> dict[str, str]:
     """Name of a cell -> its latest task, as JOB_INDEX. Raises ConfigError if the file is damaged."""
-    lines = read_lines(runs / FOLDER / JOBS, SCHEMA, "move it away; cells that still queue may then be sent twice")
+    lines = read_lines(runs / FOLDER / JOBS, SCHEMA, "move it away; queued cells may then be submitted twice")
     return {name: f"{line['job']}_{i}" for line in lines for i, name in enumerate(line["cells"])}
 
 
@@ -66,7 +66,7 @@ def query_tasks(jobs: Iterable[str]) -> dict[str, SlurmTask]:
     except ConfigError as error:
         if "Invalid job id" not in str(error):
             raise
-        return {}  # it has forgotten them, which it says of a single one only
+        return {}  # squeue fails so only for a single unknown job
     found = [[field.strip() for field in line.split("|")] for line in output.splitlines()]
     return {
         f"{array}_{index}": SlurmTask(state, int(restarts), why) for array, index, state, restarts, why, *_ in found
@@ -74,7 +74,7 @@ def query_tasks(jobs: Iterable[str]) -> dict[str, SlurmTask]:
 
 
 def read_cell_states(plan: Plan, runs: Path, recorded: Iterable[str]) -> dict[str, CellState]:
-    """Name -> how a cell stands, by folders and then by the queue. recorded: cells with a row.
+    """Name -> state of the cell, by folders and then by the queue. recorded: cells with a row.
 
     Raises ConfigError if the queue is needed and does not answer.
     """
@@ -87,8 +87,8 @@ def read_cell_states(plan: Plan, runs: Path, recorded: Iterable[str]) -> dict[st
 
 
 def resolve_state(now: CellState, name: str, task: SlurmTask | None) -> CellState:
-    """How a cell stands whose folder says that it is neither done nor running. task: of its latest job, None where
-    Slurm has forgotten it."""
+    """The state of a cell whose folder shows it neither done nor running. task: of its latest job, None where it is
+    unknown to Slurm."""
     if task is not None and task.state in _PENDING_STATES:
         return CellState(
             "requeued" if task.restarts else "pending", job=name, why="" if task.reason == "None" else task.reason
@@ -102,8 +102,8 @@ def resolve_state(now: CellState, name: str, task: SlurmTask | None) -> CellStat
 
 
 def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], job_options: JobOptions) -> list[str]:
-    """Send arrays over these cells, as few as Slurm's MaxArraySize allows, and return their job ids. Raises ConfigError
-    where sbatch refuses; what was sent before stays, and is on record."""
+    """Submit arrays over these cells, as few as Slurm's MaxArraySize allows, and return their job ids. Raises
+    ConfigError where sbatch refuses; arrays submitted before that stay, and are recorded."""
     folder, most = runs / FOLDER, max_array_size()
     parts = [missing[i : i + most] for i in range(0, len(missing), most)]
     ids: list[str] = []
@@ -111,7 +111,7 @@ def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], job_op
         text = script.build_script(job_options, study, runs, part)
         path = folder / f"{datetime.now():%Y%m%d-%H%M%S-%f}.sbatch"
         path.write_text(text)
-        # by Slurm's variables, a job sent from inside another would look like a part of that one
+        # with Slurm's variables, a job submitted from inside another would look like a part of that one
         env = {key: value for key, value in os.environ.items() if not key.startswith("SLURM_") or key == "SLURM_CONF"}
         job = _run_slurm("sbatch", "--parsable", str(path), env=env).strip().partition(";")[0]
         line = {"schema": SCHEMA, "job": job, "cells": [cell.name for cell in part], "script": path.name}
@@ -126,18 +126,18 @@ def submit(study: Study, plan: Plan, runs: Path, missing: Sequence[Cell], job_op
 
 @contextmanager
 def submission_lock(runs: Path) -> Iterator[None]:
-    """One process at a time sends cells of these runs. Raises ConfigError for the second."""
+    """One process at a time submits cells of these runs. Raises ConfigError for the second."""
     folder = runs / FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / "lock", "a")  # noqa: SIM115 — closed below
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made: {error.strerror}; choose another with --runs DIR") from error
+        raise ConfigError(f"{folder} cannot be created: {error.strerror}; choose another with --runs DIR") from error
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(f"{folder}: another process is sending cells; wait for it") from error
+            raise ConfigError(f"{folder}: another process is submitting cells; wait for it") from error
         yield
 
 
@@ -152,10 +152,10 @@ def cancel(tasks: Iterable[str]) -> None:
 
 
 def requeue_self() -> str | None:
-    """Put the task that this process runs in back into the queue; why not, if that is refused.
+    """Requeue the task that this process runs in; returns why not, if that is refused.
 
-    Only where Slurm lets it run still, or ends it for its time limit: a job that somebody cancels would come back to
-    life, and one that is preempted queues again anyway. The array's last task has the array's own number, so a task is
+    Only where it still runs, or ends at its time limit: a cancelled job would come back to life, and a preempted one
+    is requeued anyway. The array's last task has the array's own number, so a task is
     named as JOB_INDEX: its SLURM_JOB_ID alone would requeue them all.
     """
     array, index = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
@@ -163,7 +163,7 @@ def requeue_self() -> str | None:
     try:
         job_text = _run_slurm("scontrol", "show", "job", "--oneliner", name)
         if not may_requeue(job_text):
-            return f"Slurm is ending job {name}, and queues it again if it means to"
+            return f"Slurm is ending job {name}, and requeues it if configured to"
         _run_slurm("scontrol", "requeue", name)
     except ConfigError as error:
         return str(error)
@@ -171,7 +171,7 @@ def requeue_self() -> str | None:
 
 
 def may_requeue(job_text: str) -> bool:
-    """told: what scontrol shows of a job."""
+    """job_text: what scontrol shows of a job."""
     fields = dict(re.findall(r"(\w+)=(\S+)", job_text))
     if fields.get("JobState") == "RUNNING":
         return True
@@ -198,12 +198,12 @@ def _parse_seconds(text: str) -> int | None:
 
 
 def record_missing_rows(study: Study, plan: Plan, runs: Path) -> int:
-    """Put rows on record of cells that are done but wrote none, say for a full disk; how many."""
+    """Record the rows of cells that are done but wrote none, say for a full disk; returns how many."""
     known = {row.cell: row for row in rows.read_rows(study.results_path) if row.state == "done"}
     new: list[Row] = []
     for cell in plan.cells:
         if cell.name not in known and (runs / cell.folder / "DONE").exists():
-            with suppress(ConfigError, KeyError):  # damaged: status and report go on without it
+            with suppress(ConfigError, KeyError):  # damaged: status and report continue without it
                 if (row := rows.read_row(runs / cell.folder, study.name, cell.arm)) is not None:
                     new.append(row)
     if new:
@@ -212,14 +212,14 @@ def record_missing_rows(study: Study, plan: Plan, runs: Path) -> int:
 
 
 def _run_slurm(command: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-    """What one of Slurm's commands prints. Raises ConfigError with what it says."""
+    """What one of Slurm's commands prints. Raises ConfigError with its error message."""
     try:
         finished = subprocess.run(
             [command, *arguments], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False, env=env
         )
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{command}: there is no such command; --cluster slurm needs Slurm's on this machine"
+            f"{command}: no such command; --cluster slurm needs Slurm's commands on this machine"
         ) from error
     except subprocess.TimeoutExpired as error:
         raise ConfigError(

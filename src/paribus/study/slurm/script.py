@@ -1,4 +1,4 @@
-"""Batch scripts for Slurm: a template with {{ data }} in it, filled in. The templates of the package lie in sbatch/."""
+"""Batch scripts for Slurm: a template with {{ data }} in it, filled in. The package's own are beside this file."""
 
 import re
 import shlex
@@ -18,7 +18,7 @@ _REQUIRED = ("array", "cells", "cell")
 
 @dataclass(frozen=True)
 class JobOptions:
-    """What the command line says of a job. template: a name or a file. options: further ones of sbatch, without dashes,
+    """The command line's options for a job. template: a name or a file. options: others of sbatch, without dashes,
     as ("partition", "gpu"). at_once: cells that may run at a time, 0 for all."""
 
     template: str = "one_gpu"
@@ -40,7 +40,9 @@ def build_script(job_options: JobOptions, study: Study, runs: Path, cells: Seque
             f"{', '.join(sorted(_PLACEHOLDERS))}"
         )
     if missing := [name for name in _REQUIRED if name not in used]:
-        raise ConfigError(f"--template {job_options.template}: has no {{{{ {missing[0]} }}}}; paribus's own has it too")
+        raise ConfigError(
+            f"--template {job_options.template}: has no {{{{ {missing[0]} }}}}; the package's templates have it"
+        )
     values = _template_values(job_options, study, runs, cells)
     return re.sub(r"\{\{ *(\w+) *\}\}", lambda found: values.get(found[1], found[0]), text)
 
@@ -75,5 +77,5 @@ def _read_template(name: str) -> str:
 
 
 def _strip_comments(text: str) -> str:
-    """Without the lines that are for the reader alone; Slurm reads those with #SBATCH."""
+    """Without comment lines; Slurm reads those with #SBATCH."""
     return "\n".join(line for line in text.splitlines() if not line.startswith("#") or line.startswith("#SBATCH"))

@@ -1,4 +1,4 @@
-"""The batch scripts that the package has for Slurm, beside this file. Imports nothing: the command line names them."""
+"""The package's batch scripts for Slurm, beside this file. Imports nothing heavy: --help lists them."""
 
 from pathlib import Path
 

@@ -1,7 +1,7 @@
 """The statistics of a study, in one place to import from. What each number means: docs/statistics.md.
 
 Input is a mapping seed -> value for each arm; a NaN, an infinity or an absent seed is a failed cell and is listed,
-never dropped in silence. Output are frozen dataclasses; NaN in them means "undefined", and `plain` makes them JSON.
+never silently dropped. Outputs are frozen dataclasses; NaN in them means "undefined", and `to_plain` makes them JSON.
 
     rule = Rule(margin=0.005, higher_is_better=True)               # fixed in advance; checks its ranges (ConfigError)
     summarise(arms["cutmix"], seeds)                               # ArmSummary: n, mean, sd, se, missing
@@ -14,7 +14,7 @@ never dropped in silence. Output are frozen dataclasses; NaN in them means "unde
     compare_times(arrivals, pairs, rule)                           # time to a target, censored
     seeds_to_decide(0.005, sd=0.004)                               # planning: see study/stats/power.py
 
-Cost: 0.2 ms a comparison; robustness rows 10 ms at 20 seeds, 40 ms at 50. SciPy is imported by the first comparison.
+Cost: 0.2 ms per comparison; robustness rows 10 ms at 20 seeds, 40 ms at 50. SciPy is imported by the first comparison.
 """
 
 import math
@@ -86,7 +86,7 @@ __all__ = [
 
 
 def to_plain(result: Any) -> Any:
-    """Any result of this package as JSON has it: mappings, lists, strings, numbers; NaN and infinities are null."""
+    """Any result of this package as JSON types: mappings, lists, strings, numbers; NaN and infinities are null."""
     if is_dataclass(result) and not isinstance(result, type):
         return {field.name: to_plain(getattr(result, field.name)) for field in fields(result)}
     if isinstance(result, Enum):

@@ -1,10 +1,10 @@
 """One estimated difference: its mean, its t interval, and the two p values that a verdict rests on.
 
-The numbers are differences between runs, one a seed (`one_sample`), or two arms that share no seeds (`welch`). Sums are
-exact (`math.fsum`), so the order of the seeds changes nothing, not even the last bit, and swapping arms only negates.
+The numbers are differences between runs, one per seed (`one_sample`), or two arms that share no seeds (`welch`). Sums
+are exact (`math.fsum`), so the order of the seeds changes nothing, not even the last bit; swapping arms only negates.
 
 No spread. When all differences are equal up to rounding, t divides by zero and would be certain after two seeds; with
-accuracies that are multiples of 1/360 this does happen by chance. Then the exact test takes over: n equal differences
+accuracies that are multiples of 1/360 this does happen by chance. Then an exact test is used: n equal differences
 have a one-sided p of 2^-n (each could as well have had the other sign), and an interval exists only where twice that
 is at most alpha (6 seeds at 0.05).
 """
@@ -65,7 +65,7 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float]:
 
 
 def one_sample(values: Sequence[float], *, margin: float = 0.0, alpha: float = 0.05, scale: float = 0.0) -> Estimate:
-    """Student's t on one difference a seed. scale: size of the numbers that were subtracted, to know rounding by."""
+    """Student's t on one difference per seed. scale: size of the numbers subtracted, to recognise rounding."""
     n = len(values)
     mean, sd = mean_and_sd(values)
     if n < 2:

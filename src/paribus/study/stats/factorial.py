@@ -1,13 +1,13 @@
 """Factorial studies: k techniques on or off in all 2^k combinations, every combination on the same seeds.
 
-One contrast a seed, then a one-sample t on the contrasts: what is common to a seed's runs cancels, as in a pair.
+One contrast per seed, then a one-sample t on the contrasts: what a seed's runs share cancels, as in a pair.
 
 * Main effect of A: mean over the 2^(k-1) arms with A minus mean over those without, "what A adds on average over the
-  company it may be in".
+  settings of the other factors".
 * Interaction of A and B: what A adds with B on minus what A adds with B off, averaged over the others (a difference of
-  differences, not halved). Below 0, where higher is better: they do less together than apart suggests.
+  differences, not halved). Below 0, where higher is better: together they add less than their separate effects suggest.
 
-Every contrast weighs every arm, so a seed with a failed cell gives no contrast and is left out of all, and named.
+Every contrast uses every arm, so a seed with a failed cell gives no contrast; it is left out of all of them and listed.
 The k main effects and the k (k-1) / 2 interactions are one family.
 """
 

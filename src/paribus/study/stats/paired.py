@@ -1,8 +1,8 @@
-"""Arms and their comparison: what one arm measured, and what it is worth against another on the same seeds.
+"""Arms and their comparison: what one arm measured, and its effect against another on the same seeds.
 
 Arms with equal seeds share initialisation, data order and augmentation, so the difference is taken seed by seed. Where
-too few seeds are shared, Welch's test takes over and says so (`paired` is False). The rule looks at the seeds alone,
-never at the values: paired if at least two seeds are shared and they are at least half of the smaller arm.
+too few seeds are shared, Welch's test is used and reported (`paired` is False). The choice depends on the seeds only,
+never on the values: paired if at least two seeds are shared and they are at least half of the smaller arm.
 """
 
 import math
@@ -31,8 +31,8 @@ class Comparison:
     """arm - baseline, in the metric's unit: positive is better only if higher is.
 
     seeds: the shared seeds that entered, and differences: one for each of them; both empty where paired is False.
-    left_out: usable seeds of either arm that did not enter, for want of a partner. failed: seeds that one of the two
-    lists without a number.
+    left_out: usable seeds of either arm that did not enter, for lack of a partner. failed: seeds listed by one of the
+    two without a number.
     """
 
     arm: str
@@ -48,7 +48,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """What sharing seeds was worth, and how often the arm wins.
+    """The effect of sharing seeds, and how often the arm wins.
 
     correlation: of the two arms over the shared seeds. variance_ratio: var(difference) / (var(arm) + var(baseline));
     1 is what independent runs would give, and 0.5 means that pairing halves the seeds a claim needs.
@@ -91,7 +91,7 @@ def compare(arm: Values, baseline: Values, rule: Rule) -> Comparison:
 def compare_all(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]], rule: Rule) -> tuple[Comparison, ...]:
     """All comparisons of a study, as pairs (arm, baseline): together they are the family that Holm adjusts for.
 
-    Raises ConfigError where a pair names an arm that is not there, or compares an arm with itself.
+    Raises ConfigError where a pair names an unknown arm, or compares an arm with itself.
     """
     for pair in pairs:
         for name in pair:
@@ -150,7 +150,7 @@ def _build_comparison(
 
 
 def pairing(arm: Values, baseline: Values, *, higher_is_better: bool = True) -> Pairing:
-    """See `Pairing`; a number that two arms cannot give (no runs, no variance) is NaN."""
+    """See `Pairing`; a number that is undefined for two arms (no runs, no variance) is NaN."""
     a, b = drop_failed(arm), drop_failed(baseline)
     seeds = sorted(a.keys() & b.keys())
     xs, ys = [a[s] for s in seeds], [b[s] for s in seeds]

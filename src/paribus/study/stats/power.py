@@ -1,6 +1,6 @@
-"""How many seeds a claim needs, and what the seeds at hand can show.
+"""How many seeds a claim needs, and what the available seeds can show.
 
-Everything follows from the standard deviation of one paired difference, the level of the test and the wanted power.
+Everything follows from the standard deviation of one paired difference, the level of the test and the requested power.
 Two-sided t: exact, by the noncentral t distribution. Two one-sided tests (equivalence): exact, by integrating over the
 distribution of the measured standard deviation, since both tests share it.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from paribus.study.stats.estimate import check_fraction
 
-_MAX_EXACT_SEEDS = 10**6  # beyond so many seeds the normal approximation is as exact, and nobody will run them
+_MAX_EXACT_SEEDS = 10**6  # beyond so many seeds the normal approximation is as exact, and nobody would run them
 
 
 def power_of_difference(effect: float, n: int, *, sd: float, alpha: float = 0.05) -> float:

@@ -1,13 +1,13 @@
-"""Robustness rows: the same question asked without the normal distribution. No verdict depends on them.
+"""Robustness rows: the same question without assuming a normal distribution. No verdict depends on them.
 
 * Sign-flip test: if the arms did not differ, every difference could as well have had the other sign. Exact up to 20
   seeds, by counting all 2^n; 100,000 random ones beyond. It cannot fall below 2^(1-n): 0.0625 at 5 seeds, 0.03125 at 6.
 * BCa bootstrap interval (Efron 1987, doi:10.1080/01621459.1987.10478410), from 20 seeds on: with fewer it is too
-  narrow. It assumes no distribution but knows nothing of what the sample does not show.
+  narrow. It assumes no distribution, but uses only what the sample shows.
 
-Random numbers belong to a name, as everywhere in paribus; the generator is NumPy's because studies start without torch.
-The sample is first brought into one order and orientation, so relabelled seeds give the same bits and swapped arms
-their negative.
+Random numbers are keyed by a name, as everywhere in paribus; the generator is NumPy's because studies start without
+torch. The sample is first sorted and oriented, so relabelled seeds give bit-exact results and swapped arms their
+negative.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ from paribus.study.stats.paired import Comparison
 EXACT_MAX_SEEDS = 20
 BCA_MIN_SEEDS, BCA_RESAMPLES = 20, 10_000
 SIGN_FLIPS = 100_000
-MAX_SEEDS = 1_000  # seeds, at 0.6 s a comparison; beyond, resampling tells nothing that t does not
+MAX_SEEDS = 1_000  # seeds, at 0.6 s per comparison; beyond, resampling adds nothing to t
 _CHUNK_ELEMENTS = 2**22
 
 
@@ -42,13 +42,13 @@ class Robustness:
 
 
 def make_generator(name: str, *key: int | str) -> np.random.Generator:
-    """The generator that belongs to (name, *key) alone."""
+    """The generator keyed by (name, *key) only."""
     digest = hashlib.shake_256(repr((name, key)).encode()).digest(32)
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
 def robustness(comparison: Comparison, study: str, *, alpha: float = 0.05) -> Robustness:
-    """study: the name that the random numbers belong to, together with the names of the two arms."""
+    """study: the name that keys the random numbers, together with the names of the two arms."""
     differences = comparison.differences
     if not 0 < len(differences) <= MAX_SEEDS:
         return Robustness(NAN, False, NAN, NAN, NAN)
@@ -74,7 +74,7 @@ def sign_flip_p(differences: Sequence[float], random: np.random.Generator | None
     observed one counted among them, so that p is never 0 and the test keeps its level.
     """
     sizes = np.sort(np.abs(np.asarray(differences, dtype=np.float64)))[::-1]
-    # a sum that equals the observed one but for the order of summation counts as equal
+    # a sum that equals the observed one up to the order of summation counts as equal
     observed = abs(math.fsum(differences)) - 1e-12 * math.fsum(sizes)
     if random is None:
         sums = sizes[:1]  # the first sign stays: its flip mirrors every sum and changes no |sum|
@@ -126,6 +126,6 @@ def _orient(differences: Sequence[float]) -> tuple[np.ndarray, int]:
 
 
 def _split_rows(rows: int, columns: int) -> list[int]:
-    """rows in parts of bounded memory."""
+    """rows in chunks of bounded memory."""
     step = max(1, _CHUNK_ELEMENTS // max(1, columns))
     return [min(step, rows - start) for start in range(0, rows, step)]

@@ -1,15 +1,15 @@
-"""Time to a target, where some runs never get there: censored, not dropped and not counted as failed.
+"""Time to a target that some runs never reach: these are censored, not dropped and not counted as failed.
 
 Dropping the runs that never arrive would favour the arm that fails more often. So:
 
 * per arm: how many arrived, and the Kaplan-Meier median, which is undefined when fewer than half did;
 * between arms: the time up to a common horizon, min(time, horizon). The horizon is the shortest time for which any run
   was watched without arriving (one budget for all arms makes it that budget), so that this number is *known* for
-  every run, and the paired t, its interval, TOST and Holm apply as to any metric. It says nothing on what comes after;
+  every run, and the paired t, its interval, TOST and Holm apply as to any metric. It ignores what comes after;
 * as robustness row the sign test: on how many seeds the arm arrived sooner. It also uses pairs in which only one run
   arrived, and no size of differences. Like the sign-flip test it cannot fall below 2^(1-n).
 
-Times are in whatever unit they come (steps, seconds) and known to the spacing of evaluations.
+Times are in any unit (steps, seconds) and as precise as the spacing of evaluations.
 """
 
 import math
@@ -114,7 +114,7 @@ def compare_times(
 
 def _add_sign_test(comparison: Comparison, arm: Arrivals, baseline: Arrivals, horizon: float) -> TimeComparison:
     if not any(a.reached for runs in (arm, baseline) for a in _drop_failed(runs).values()):
-        # all times equal the horizon: that is agreement on nothing
+        # all times equal the horizon: no evidence of equivalence
         nothing = replace(comparison.judgement, verdict=Verdict.UNTESTABLE, more_seeds=None)
         comparison = replace(comparison, judgement=nothing)
     orders = [_compare_arrivals(arm[s], baseline[s]) for s in comparison.seeds]
@@ -124,7 +124,7 @@ def _add_sign_test(comparison: Comparison, arm: Arrivals, baseline: Arrivals, ho
 
 
 def _compare_arrivals(a: Arrival, b: Arrival) -> int | None:
-    """-1 where a arrived first, 1 where b did, 0 together, None where that is not known."""
+    """-1 where a arrived first, 1 where b did, 0 together, None where unknown."""
     if a.reached and b.reached:
         return (a.time > b.time) - (a.time < b.time)
     if a.reached and b.time >= a.time:

@@ -8,7 +8,7 @@ A study makes two kinds of claim about its comparisons, and each kind is one fam
   studies is any such claim made about a comparison whose true difference is the margin or more.
 
 Each statement is Holm-adjusted over all comparisons of the study, whatever the other family says; together they err in
-at most 2 alpha. The family is fixed by the plan: a comparison that cannot be tested, for want of seeds, still counts.
+at most 2 alpha. The family is fixed by the plan: a comparison that cannot be tested, for lack of seeds, still counts.
 
 Both claims can be true at once: a difference that is real and too small to matter. That is its own verdict, *better
 (or worse), but within the margin*, and for a gate it counts as equivalent.
@@ -82,7 +82,7 @@ class Judgement:
 def holm(p: Sequence[float]) -> list[float]:
     """Holm's adjusted p values, in the order given: reject where they are at most alpha.
 
-    A NaN (an untestable hypothesis) stays NaN and counts as p = 1: the family does not shrink for want of data.
+    A NaN (an untestable hypothesis) stays NaN and counts as p = 1: the family does not shrink for lack of data.
     """
     adjusted, running = [NAN] * len(p), 0.0
     order = sorted((i for i in range(len(p)) if not math.isnan(p[i])), key=lambda i: p[i])

@@ -32,9 +32,9 @@ def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_pat
         "other", {"arm": "cutmix", "optimizer": {"lr": 0.3}}
     )
     assert "it is arm cutmix at seed 9, which is not planned" in refused("other", dict(made.recipes["cutmix"]), 9)
-    assert "import that" in refused("other", None)
+    assert "import its run folder" in refused("other", None)
     with pytest.raises(
-        ConfigError, match=r"cutmix/s0 is on record already, with other numbers \(val/acc1 0.25 and 0.5\)"
+        ConfigError, match=r"cutmix/s0 is already recorded, with other numbers \(val/acc1 0.25 and 0.5\)"
     ):
         import_rows.select_new_rows(study, made, [found], [row(cell, 0.25)])
     finished(tmp_path / "failed", other, state="FAILED")

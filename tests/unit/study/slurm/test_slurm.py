@@ -69,7 +69,7 @@ def test_a_template_that_does_not_fit_is_refused(text: str | None, why: str, tmp
 
 
 def test_options_of_a_cluster_want_one() -> None:
-    with pytest.raises(ConfigError, match=r"^--dry-run: is of --cluster slurm"):
+    with pytest.raises(ConfigError, match=r"^--dry-run: needs --cluster slurm"):
         check(arguments("run", "x", "--dry-run"))
     check(arguments("run", "x", "--cluster", "slurm", "--dry-run", "--time", "1:00"))
     check(arguments("run", "x", "--workers", "2"))
@@ -133,14 +133,14 @@ def test_when_a_job_may_queue_again(told: str, may: bool) -> None:
 
 def test_without_slurm_it_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ConfigError, match=r"^squeue: there is no such command; --cluster slurm needs"):
+    with pytest.raises(ConfigError, match=r"^squeue: no such command; --cluster slurm needs"):
         queue.query_tasks(["7"])
 
 
 def test_a_second_sender_is_refused(tmp_path: Path) -> None:
     with (
         queue.submission_lock(tmp_path),
-        pytest.raises(ConfigError, match="another process is sending"),
+        pytest.raises(ConfigError, match="another process is submitting"),
         queue.submission_lock(tmp_path),
     ):
         pass

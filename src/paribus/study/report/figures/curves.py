@@ -1,4 +1,4 @@
-"""The figures of a report. Each is a pure function of the analysis; direct labels stand in place of legends."""
+"""The figures of a report. Each is a pure function of the analysis; direct labels replace legends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MAX_ARMS_PER_PANEL = 4  # arms in one panel of curves; more get a small panel ea
 
 
 def build_plots(analysis: Analysis, unit: Unit) -> tuple[Plot, ...]:
-    """All figures that this analysis has something for."""
+    """All figures that this analysis has data for."""
     with drawing.style_context():
         found = [*plot_differences(analysis, unit), *_plot_curves(analysis, unit), *plot_costs(analysis, unit)]
         found += [plot_target(analysis, target, unit) for target in analysis.targets]
@@ -116,7 +116,7 @@ def _draw_bands(
 
 
 def _set_plain_ticks(axes: Axes, span: float) -> None:
-    """1, 2, 5, 10 where few powers of ten are in sight, else these alone; never as 10²."""
+    """1, 2, 5, 10 where few powers of ten are shown, else only those; never as 10²."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 60 else (1,)))
@@ -125,7 +125,7 @@ def _set_plain_ticks(axes: Axes, span: float) -> None:
 
 
 def _axis_range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:
-    """All of the means and, but for the first third of training, of the bands: what is decided late should be seen."""
+    """All of the means and, except in the first third of training, of the bands: late differences should be visible."""
     shown: list[float] = [0.0] if zero else []
     for band in arms.values():
         late = len(band.steps) // 3

@@ -1,4 +1,4 @@
-"""Figures of estimates with their intervals: differences (the forest plot), factorial effects, the paper beside us."""
+"""Figures of estimates with intervals: differences (the forest plot), factorial effects, the paper's and ours."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForestLine:
-    """One row of a plot of intervals; NaN where there is none. cross: a second figure beside the estimate."""
+    """One row of a plot of intervals; NaN where there is none. cross: a second value beside the estimate."""
 
     name: str
     mean: float

@@ -33,7 +33,7 @@ _COST_NAMES = {"train_s": "training (s)", "peak_gb": "peak memory (GB)", "macs":
 
 
 def plot_costs(a: Analysis, unit: Unit) -> list[Plot]:
-    """The metric over each cost that differs between arms; where all have the same there is nothing to plot."""
+    """The metric over each cost that differs between arms; where all are equal there is nothing to plot."""
     found = []
     for kind, name in _COST_NAMES.items():
         scale = 1e-6 if kind == "macs" else 1.0

@@ -1,7 +1,7 @@
 """How figures are drawn: colours, type, and an SVG that takes both from the page around it.
 
-Only this file and plots*.py know matplotlib. The same numbers give the same bytes: a fixed salt for ids, no date, text
-kept as text. Inside a page, colours are CSS variables, so that one drawing serves light and dark.
+Only the files of this folder import matplotlib. The same numbers give the same bytes: a fixed salt for ids, no date,
+text kept as text. Inside a page, colours are CSS variables, so that one drawing serves light and dark.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart, darkened where they would be too pale on
-# white. The first is for the arm that others are compared with. The template has their twins for dark pages.
+# white. The first is for the arm that others are compared with. The template has their counterparts for dark pages.
 ARMS = ("#5b6470", "#0b6fb3", "#c6540a", "#0a8a67", "#b0508f", "#8a6d00", "#2b9fd0", "#7a3e9d")
-PANEL = 400  # points wide: as a phone is
+PANEL = 400  # points wide, as a phone
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 INK, FAINT, GRID, MARGIN, PAPER = "#1b2026", "#5f6873", "#d9dde2", "#e8ebef", "#fefefe"
 _VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", MARGIN: "--margin", PAPER: "--paper"} | {
@@ -78,7 +78,7 @@ class PlotStyle:
 
 @dataclass(frozen=True)
 class Plot:
-    """key: that a section names. fits: wide or narrow, the page that it is made for; "" for both."""
+    """key: the one that sections refer to. fits: wide or narrow, the page that it is made for; "" for both."""
 
     key: str
     title: str
@@ -91,7 +91,7 @@ def build_style(a: Analysis) -> PlotStyle:
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of so many points (1/72 inch), apart from matplotlib's global state."""
+    """An empty figure of so many points (1/72 inch), without matplotlib's global state."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -108,7 +108,7 @@ def style_context() -> Any:
 
 
 def render_svg(figure: Figure, key: str, title: str) -> str:
-    """An <svg> for a page. key: makes its ids its own there. title: what it shows, for those who cannot see it."""
+    """An <svg> for a page. key: makes its ids unique there. title: what it shows, for screen readers."""
     import matplotlib
 
     out = io.StringIO()
@@ -144,7 +144,7 @@ def _escape(text: str) -> str:
 
 
 def shorten(name: str, most: int = 24) -> str:
-    """A name that fits beside a line; its beginning and its end tell more than its middle."""
+    """A name that fits beside a line; its beginning and its end are kept."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
 
 
