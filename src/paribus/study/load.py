@@ -45,8 +45,8 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# overrides that a study sets itself, and where its author gives them instead
 T = TypeVar("T")
+# overrides that a study sets itself, and where its author gives them instead
 _STUDY_KEYS = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
 
 
@@ -150,6 +150,3 @@ def _check_arm(arm: str, arms: Mapping[str, Any], path: str) -> None:
 def _find_duplicates(items: Iterable[Any]) -> list[Any]:
     """The items that occur more than once."""
     return [item for item, n in Counter(items).items() if n > 1]
-
-
-T = TypeVar("T")
