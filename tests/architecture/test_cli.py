@@ -103,10 +103,16 @@ def test_an_unknown_command_is_one_line_that_names_it_and_what_there_is(
 ) -> None:
     assert dispatch([*words(found), "nonsense"]) == 2
     err = capfd.readouterr().err
-    assert err.startswith(f"paribus: {' '.join([*words(found), 'nonsense'])}: no such command; there are ")
+    assert err.startswith(f"paribus: {' '.join([*words(found), 'nonsense'])}: no such command")
     assert ", ".join(found[-1].listed()) in err
     assert err.count("\n") == 1
     assert "_complete" not in err
+
+
+def test_a_command_that_is_nearly_right_is_told_what_was_meant(capfd: pytest.CaptureFixture[str]) -> None:
+    for typed, meant in ((["stdy"], "study"), (["list", "modles"], "models"), (["study", "rnu"], "run")):
+        assert dispatch(typed) == 2
+        assert f"no such command (did you mean {meant}?)" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("found", [found for found in LEAVES if not found[-1].raw], ids=name)
@@ -115,8 +121,8 @@ def test_a_command_line_that_is_not_understood_is_one_line(
 ) -> None:
     assert dispatch([*words(found), "--no-such-flag", "a", "b", "c"]) == 2
     out, err = capfd.readouterr()
-    assert err.startswith(f"paribus: paribus {name(found)}: ")
-    assert err.endswith(f"; paribus {name(found)} --help names the options\n")
+    assert err.startswith(f"paribus: {name(found)}: ")
+    assert err.endswith(f"; paribus {name(found)} --help shows the usage\n")
     assert (out, err.count("\n")) == ("", 1)
 
 

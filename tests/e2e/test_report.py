@@ -150,8 +150,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(run: Run, study: Study, ho
         (("--fail-if", "bad"), "--fail-if: found bad"),
         (("--fail-if", "worse", "--margin", "0.005"), "Give the unit pt"),
         (("--junit", "x.xml"), "--junit: there is nothing to write without --fail-if"),
-        (("--margin",), "--help names the options"),
-        (("--what",), "--help names the options"),
+        (("--margin",), "--help shows the usage"),
+        (("--what",), "--help shows the usage"),
     ],
 )
 def test_bad_options_are_one_line_before_anything_is_written(

@@ -16,7 +16,7 @@ from rich.console import Console
 from helpers.pretended_cells import pretend
 from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.plan import Plan
 from paribus.study.runner import cells
 from paribus.study.runner.launcher import Launch, LaunchSettings
@@ -46,7 +46,7 @@ def starts(study: Study, plan: Plan) -> dict[str, int]:
 
 
 def recorded(study: Study) -> dict[str, str]:
-    return {r.cell: r.state for r in record.read_rows(study.results_path)}
+    return {r.cell: r.state for r in rows_file.read_rows(study.results_path)}
 
 
 def test_every_cell_runs_once_and_running_again_starts_nothing(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,8 +57,8 @@ def test_every_cell_runs_once_and_running_again_starts_nothing(study: Study, mon
         assert made.done == {cell.name for cell in plan.cells}
         assert not made.failed
         assert set(starts(study, plan).values()) == {1}
-    assert [r.cell for r in record.read_rows(study.results_path)] == [cell.name for cell in plan.cells]
-    assert [r.metrics["val/acc1"] for r in record.read_rows(study.results_path)] == [0.5, 0.51, 0.5, 0.51]
+    assert [r.cell for r in rows_file.read_rows(study.results_path)] == [cell.name for cell in plan.cells]
+    assert [r.metrics["val/acc1"] for r in rows_file.read_rows(study.results_path)] == [0.5, 0.51, 0.5, 0.51]
 
 
 def test_only_what_is_missing_runs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,10 +66,10 @@ def test_only_what_is_missing_runs(study: Study, monkeypatch: pytest.MonkeyPatch
     pretend(monkeypatch, {})
     imported, here, _, _ = plan.cells
     finished(study.folder.parent / "runs" / here.folder, here)
-    record.update_rows(study, [row(imported, hardware={"cpu": "elsewhere"})], {})
+    rows_file.update_rows(study, [row(imported, hardware={"cpu": "elsewhere"})], {})
     launched(study, plan)
     assert list(starts(study, plan).values()) == [0, 0, 1, 1]
-    rows = record.read_rows(study.results_path)
+    rows = rows_file.read_rows(study.results_path)
     assert rows[0].hardware == {"cpu": "elsewhere"}, "rows of other machines stay"
     assert len(rows) == 4
     again = launched(study, plan, repeat=True)
@@ -221,7 +221,7 @@ def test_a_damaged_summary_is_told_and_costs_no_other_row(
 def test_a_disk_that_is_full_is_one_line_and_the_record_stays(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {})
-    record.update_rows(study, [row(plan.cells[0])], {})
+    rows_file.update_rows(study, [row(plan.cells[0])], {})
     before = study.results_path.read_bytes()
 
     def full(path: Path, content: object) -> None:

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from helpers.studies import finished, made_up_plan, row, written
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.runner.cells import log_path
 from paribus.study.status import build_status, to_json
 
@@ -22,8 +22,8 @@ def test_status_of_a_thousand_runs_takes_less_than_a_second(tmp_path: Path) -> N
             finished(runs / cell.folder, cell, state="DONE" if i % 10 < 7 else "FAILED")
             (runs / cell.folder / "lock").touch()
             log_path(runs, cell).write_text("== start\n" + "line\n" * 200 + f"== ended with {int(i % 10 == 7)}\n")
-    record.update_rows(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
-    found = build_status(made, record.read_rows(study.results_path), runs, time.time())
+    rows_file.update_rows(study, [row(cell) for i, cell in enumerate(made.cells) if i % 10 < 7], made.ids())
+    found = build_status(made, rows_file.read_rows(study.results_path), runs, time.time())
     assert found.counts() == {"done": 700, "running": 0, "failed": 100, "waiting": 200}
     assert to_json(found, study.spec.arms)["arms"]["arm3"] == {"done": 70, "running": 0, "failed": 10, "waiting": 20}
     code = (

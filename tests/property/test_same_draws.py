@@ -17,7 +17,7 @@ from paribus.core.batch import Batch
 from paribus.core.protocols import DeviceContext
 from paribus.data.images import ImageSet
 from paribus.data.loaders import decode_batch, from_files
-from paribus.data.loaders.from_files import FolderLoader
+from paribus.data.loaders.from_files import DecodingLoader
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.packs.prepare import PrepareRequest, prepare
 
@@ -39,9 +39,9 @@ def oblongs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tree(tmp_path_factory.mktemp("oblongs"), sizes=((40, 52), (61, 37), (24, 90)), ending=".jpg")
 
 
-def loader(made: ImageSet, place: DeviceContext = ALONE, seed: int = 3) -> FolderLoader:
+def loader(made: ImageSet, place: DeviceContext = ALONE, seed: int = 3) -> DecodingLoader:
     found = made(place).loader(BATCH, seed)
-    assert isinstance(found, FolderLoader)
+    assert isinstance(found, DecodingLoader)
     return found
 
 

@@ -14,7 +14,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.identity import computed_part
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.analysis.analysis import analyse
 from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.plan import diff_recipes
@@ -94,7 +94,7 @@ def read_side(paths: Sequence[Path]) -> Side:
     arm = "+".join(techniques) or "baseline"
     rows: dict[int, tuple[Path, Row]] = {}
     for folder in folders:
-        row = record.read_row(folder, "", arm)
+        row = rows_file.read_row(folder, "", arm)
         if row is None:
             raise ConfigError(f"{folder}: has not finished; finish it or leave it out")
         if row.seed in rows:

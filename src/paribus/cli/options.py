@@ -41,7 +41,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, formatter_class=_HelpFormatter, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{self.prog}: {message}; {self.prog} --help names the options")
+        # without the program's name, with which every message begins anyway
+        raise ConfigError(f"{self.prog.removeprefix('paribus ')}: {message}; {self.prog} --help shows the usage")
 
     def flags(self) -> dict[str, argparse.Action]:
         """Every spelling of every option."""

@@ -7,7 +7,7 @@ is declared for shell completion only: Hydra parses its words.
 
 import argparse
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from paribus.cli.arguments.others import GROUPS, SHELLS
@@ -168,9 +168,17 @@ def find(words: Sequence[str]) -> tuple[tuple[Command, ...], list[str]]:
             where = _typed(found)
             what = " ".join([*where.split()[1:], rest[0]])
             there = ", ".join(found[-1].listed())
-            raise ConfigError(f"{what}: no such command; there are {there} ({where} --help)")
+            raise ConfigError(f"{what}: no such command{_near(rest[0], known)}; there are {there} ({where} --help)")
         found, rest = (*found, known[rest[0]]), rest[1:]
     return found, rest
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    """ " (did you mean study?)" where something is close."""
+    import difflib  # 5 ms, and needed for a mistake alone
+
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def read(found: tuple[Command, ...], rest: Sequence[str]) -> argparse.Namespace | None:

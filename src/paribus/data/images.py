@@ -18,7 +18,7 @@ from torch import Tensor
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
-from paribus.data.loaders.from_files import build_folder_sets
+from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.in_memory import Images, StorageMode, build_in_memory_sets
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
 from paribus.data.ops.input_spec import Interpolation
@@ -130,7 +130,7 @@ class ImageSet(ImageDataSettings):
             for split, source in (("train", train), ("val", val)):
                 if len(source) != (expected := known.count(split)) and expected is not None:
                     _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
-        return build_folder_sets(self.name, train, val, self, place, _readable_class_names(train.classes, known))
+        return build_decoded_sets(self.name, train, val, self, place, _readable_class_names(train.classes, known))
 
 
 _STDERR_PROGRESS = ProgressSink(lambda line: print(line, file=sys.stderr), lambda total, done: lambda more: None)

@@ -144,13 +144,13 @@ def _apply_table_operations(images: Tensor, which: Tensor, number: Tensor) -> Te
     counts = color.histograms(images)
     levels = torch.arange(256, device=images.device)
     whole = number.long()[:, None, None]
-    kept = 8 - whole.clamp(0, 8)
+    dropped_bits = 8 - whole.clamp(0, 8)
     as_bytes = levels.to(torch.uint8).expand_as(counts)
     made = {
         "autocontrast": color.autocontrast_tables(counts),
         "equalize": color.equalize_tables(counts),
         "invert": 255 - levels,
-        "posterize": (levels >> kept) << kept,
+        "posterize": (levels >> dropped_bits) << dropped_bits,
         "solarize": torch.where(levels < whole, levels, 255 - levels),
         "solarize_add": torch.where(levels < 128, (levels + whole).clamp(max=255), levels),
         "contrast": color.blend(color.mean_grey(images)[..., 0], as_bytes, number.float()),

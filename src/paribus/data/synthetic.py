@@ -17,7 +17,7 @@ from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
 @schema
 class Synthetic:
-    """n training and val_n test images of size×size pixels; the data do not depend on the run's seed."""
+    """n training and val_n validation images of size×size pixels; the data do not depend on the run's seed."""
 
     classes: Annotated[int, Field(ge=2)] = 10
     channels: Annotated[int, Field(ge=1)] = 3

@@ -20,7 +20,7 @@ from torch import Tensor
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
-from paribus.data.loaders.from_files import build_folder_sets
+from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.settings import ImageDataSettings
 from paribus.data.trees.decoding import BadImage
 
@@ -51,7 +51,7 @@ class FromDataset(ImageDataSettings):
                 f"data.val: found the label {int(val.targets.max())}; data.train has {len(classes)} classes"
             )
         named = tuple(getattr(train.dataset, "classes", ())) == classes
-        return build_folder_sets(train.name, train, val, self, place, classes if named else ())
+        return build_decoded_sets(train.name, train, val, self, place, classes if named else ())
 
     def _build_source(self, split: str) -> "DatasetSource":
         given, name = getattr(self, split), self.dataset.__qualname__

@@ -11,6 +11,7 @@ import torch
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
+from paribus.core.formatting import format_count
 from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.agreement import METRIC, Key, Value
 from paribus.engine.distributed import World
@@ -23,11 +24,12 @@ ALLOWED_OVERRIDES = ("data.root", "packages", "runtime.")
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run folder as it is on disk. events: the lines of its record. end: the last step in its receipt."""
+    """A run folder as it is on disk. receipt_lines: of receipts.jsonl. segments: one for each start of the run, from
+    provenance.json. events: of events.jsonl. end: the last step in the receipt."""
 
     folder: Path
     recipe: Recipe
-    lines: list[receipt.ReceiptLine]
+    receipt_lines: list[receipt.ReceiptLine]
     segments: Sequence[Mapping[str, Any]]
     summary: Mapping[str, Any]
     events: Sequence[Mapping[str, Any]]
@@ -76,7 +78,7 @@ def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
         return
     if checkpoint_name(loaded.step) != path.name:
         raise ConfigError(f"{path} holds the checkpoint of step {loaded.step}; put the right file back")
-    known = [line["checksums"] for line in record.lines if line["step"] == loaded.step and "checksums" in line]
+    known = [line["checksums"] for line in record.receipt_lines if line["step"] == loaded.step and "checksums" in line]
     if known and receipt.checksums(loaded.method) != known[-1]:
         raise ConfigError(
             f"{path} holds other weights than the run had (their checksums are not in {runfolder.RECEIPTS}); "
@@ -86,7 +88,7 @@ def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
 
 def parse_span(record: RecordedRun, span: str | None) -> tuple[int, int]:
     """The two ends of a span as steps."""
-    first = next(step for line in record.lines for step, _ in receipt.iterate_steps(line)) - 1
+    first = next(step for line in record.receipt_lines for step, _ in receipt.iterate_steps(line)) - 1
     if span is None:
         begin, end = first, _choose_end(record, first)
     else:
@@ -114,19 +116,19 @@ def _choose_end(record: RecordedRun, begin: int) -> int:
     if affordable >= record.end:
         return record.end
     checkpoint_steps = [
-        line["step"] for line in record.lines if "checksums" in line and begin < line["step"] <= affordable
+        line["step"] for line in record.receipt_lines if "checksums" in line and begin < line["step"] <= affordable
     ]
     return max(checkpoint_steps, default=affordable)
 
 
 def select_segments(segments: Sequence[Mapping[str, Any]], begin: int, end: int) -> list[Mapping[str, Any]]:
-    """The segments of a run whose steps are in its record: a later one replaces the steps that it repeated."""
+    """The segments (starts of the run) whose steps are in the record: a later one replaces what it trained again."""
     starts = [segment.get("start_step", 0) for segment in segments]
     return [segment for i, segment in enumerate(segments) if max(starts[i], begin) < min([*starts[i + 1 :], end])]
 
 
-def check_world(folder: Path, segments: list[Mapping[str, Any]], span: str | None) -> World:
-    """This process's rank among as many processes as were recorded."""
+def require_recorded_world(folder: Path, segments: list[Mapping[str, Any]], span: str | None) -> World:
+    """The world of this process. Raises ConfigError unless as many processes run as were recorded."""
     sizes = sorted({segment["fingerprint"].get("world_size", 1) for segment in segments})
     world = distributed.from_environment()
     if len(sizes) > 1:
@@ -136,7 +138,8 @@ def check_world(folder: Path, segments: list[Mapping[str, Any]], span: str | Non
     if sizes[0] != world.size:
         command = "paribus verify" if sizes[0] == 1 else f"torchrun --nproc-per-node={sizes[0]} -m paribus.cli verify"
         rest = f" --span {span}" if span else ""
-        raise ConfigError(f"{folder} was trained by {sizes[0]} processes, not {world.size}; {command} {folder}{rest}")
+        trained_by = format_count(sizes[0], "process", "processes")
+        raise ConfigError(f"{folder} was trained by {trained_by}, not {world.size}; {command} {folder}{rest}")
     return world
 
 

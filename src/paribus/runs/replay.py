@@ -42,10 +42,10 @@ from paribus.runs.describe import describe_optimizer
 from paribus.runs.recorded_run import (
     RecordedRun,
     check_checkpoint,
-    check_world,
     checkpoint_name,
     load_recorded_run,
     parse_span,
+    require_recorded_world,
     select_segments,
     with_recorded_runtime,
 )
@@ -89,7 +89,7 @@ def replay_run(folder: Path, span: str | None, tolerance: float | None, override
     ]
     if not recorded_segments:
         raise ConfigError(f"{folder / runfolder.PROVENANCE} has no fingerprint of steps {begin + 1} to {end}")
-    world = check_world(record.folder, recorded_segments, span)
+    world = require_recorded_world(record.folder, recorded_segments, span)
     recipe = with_recorded_runtime(record.recipe, recorded_segments[0], overrides)
     start = checkpoint.load(folder / runfolder.CHECKPOINTS / checkpoint_name(begin)) if begin else None
     for path in sorted((folder / runfolder.CHECKPOINTS).glob("step_*.pt")):
@@ -110,7 +110,7 @@ def replay_run(folder: Path, span: str | None, tolerance: float | None, override
     agreement = distributed.broadcast_from_main(
         world,
         lambda: compare_receipts(
-            collect_values(record.lines) | record.collect_metrics(), replayed, begin, end, tolerance
+            collect_values(record.receipt_lines) | record.collect_metrics(), replayed, begin, end, tolerance
         ),
     )
     differences = _find_differences(record, recorded_segments, current_fingerprint, recipe, checksum)

@@ -9,13 +9,13 @@ import pytest
 from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
 from paribus.study import plan
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 
 
 def test_a_row_from_a_run_folder(tmp_path: Path) -> None:
     cell = made_up_plan(written(tmp_path / "study")).cells[1]
     finished(tmp_path / "run", cell, 0.75)
-    made = record.read_row(tmp_path / "run", "study", cell.arm)
+    made = rows_file.read_row(tmp_path / "run", "study", cell.arm)
     assert made is not None
     assert (made.cell, made.id, made.state, made.why, made.segments, made.mixed) == (
         cell.name,
@@ -39,11 +39,11 @@ def test_segments_with_other_numerics_are_mixed(tmp_path: Path) -> None:
     finished(tmp_path / "run", cell)
     finished(tmp_path / "run", cell)
     path = tmp_path / "run" / "provenance.json"
-    same = record.read_row(tmp_path / "run", "study", cell.arm)
+    same = rows_file.read_row(tmp_path / "run", "study", cell.arm)
     segments = json.loads(path.read_text())["segments"]
     segments[0]["fingerprint"] = {"threads": 2}
     path.write_text(json.dumps({"segments": segments}))
-    other = record.read_row(tmp_path / "run", "study", cell.arm)
+    other = rows_file.read_row(tmp_path / "run", "study", cell.arm)
     assert same is not None
     assert other is not None
     assert (same.segments, same.mixed) == (2, False)
@@ -52,9 +52,9 @@ def test_segments_with_other_numerics_are_mixed(tmp_path: Path) -> None:
 
 def test_a_run_that_is_not_finished_has_no_row_and_a_failed_one_says_why(tmp_path: Path) -> None:
     cell = made_up_plan(written(tmp_path / "study")).cells[0]
-    assert record.read_row(tmp_path / "run", "study", cell.arm) is None
+    assert rows_file.read_row(tmp_path / "run", "study", cell.arm) is None
     finished(tmp_path / "run", cell, state="FAILED", why="the loss is not finite")
-    made = record.read_row(tmp_path / "run", "study", cell.arm)
+    made = rows_file.read_row(tmp_path / "run", "study", cell.arm)
     assert made is not None
     assert (made.state, made.why, made.metrics) == ("failed", "the loss is not finite", {})
     assert made.curves["val/acc1"] == [[10, 0.25], [20, 0.5]]
@@ -64,11 +64,11 @@ def test_a_run_that_is_not_finished_has_no_row_and_a_failed_one_says_why(tmp_pat
 def test_a_damaged_tail_of_the_events_is_recovered(lost: int | str, tmp_path: Path) -> None:
     cell = made_up_plan(written(tmp_path / "study")).cells[0]
     finished(tmp_path / "run", cell)
-    whole = record.read_row(tmp_path / "run", "study", cell.arm)
+    whole = rows_file.read_row(tmp_path / "run", "study", cell.arm)
     events = tmp_path / "run" / "events.jsonl"
     lines = events.read_bytes().splitlines(keepends=True)
     events.write_bytes(b"".join(lines[:-1]) + (b"" if lost == "line" else lines[-1][: -int(lost)]))
-    again = record.read_row(tmp_path / "run", "study", cell.arm)
+    again = rows_file.read_row(tmp_path / "run", "study", cell.arm)
     assert whole is not None
     assert again is not None
     assert (again.metrics, again.curves) == (whole.metrics, whole.curves)
@@ -77,26 +77,26 @@ def test_a_damaged_tail_of_the_events_is_recovered(lost: int | str, tmp_path: Pa
 def test_a_cell_with_two_rows_is_refused(tmp_path: Path) -> None:
     study = written(tmp_path / "study")
     cells = made_up_plan(study).cells
-    record.update_rows(study, [row(cell) for cell in cells], {cell.name: cell.id for cell in cells})
+    rows_file.update_rows(study, [row(cell) for cell in cells], {cell.name: cell.id for cell in cells})
     lines = study.results_path.read_text().splitlines(keepends=True)
-    assert len(record.read_rows(study.results_path)) == len(lines) == len(cells)
+    assert len(rows_file.read_rows(study.results_path)) == len(lines) == len(cells)
     study.results_path.write_text("".join([*lines, lines[0].replace('"val/acc1": 0.5', '"val/acc1": 0.99')]))
     with pytest.raises(ConfigError, match=f"more than one row of {cells[0].name}"):
-        record.read_rows(study.results_path)
+        rows_file.read_rows(study.results_path)
 
 
 def test_a_row_on_record_is_not_given_up_for_less(tmp_path: Path) -> None:
     study = written(tmp_path)
     cell = made_up_plan(study).cells[0]
     whole = row(cell)
-    record.update_rows(study, [whole], {})
+    rows_file.update_rows(study, [whole], {})
     for less in (
         replace(whole, state="failed", metrics={}, curves={}),
         replace(whole, curves={"val/acc1": [[20, 0.5]]}),
     ):
-        assert record.update_rows(study, [less], {}) == [whole]
+        assert rows_file.update_rows(study, [less], {}) == [whole]
     other = replace(whole, metrics={"val/acc1": 0.6}, curves={"val/acc1": [[20, 0.6]]})
-    assert record.update_rows(study, [other], {}) == [other]  # the run itself says something else
+    assert rows_file.update_rows(study, [other], {}) == [other]  # the run itself says something else
 
 
 def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) ->
     rows = [row(cell, 0.1 + 0.2 * i) for i, cell in enumerate(cells)]
     ids = {cell.name: cell.id for cell in cells}
     for one in rows[::-1]:
-        record.update_rows(study, [one], ids)
-    assert record.read_rows(study.results_path) == rows
+        rows_file.update_rows(study, [one], ids)
+    assert rows_file.read_rows(study.results_path) == rows
     assert list(ids) == ["baseline/s10", "baseline/s9", "cutmix/s10", "cutmix/s9"]
     before = study.results_path.stat().st_ino
-    record.update_rows(study, rows, ids)
+    rows_file.update_rows(study, rows, ids)
     assert study.results_path.stat().st_ino == before, "nothing new: not written again"
 
 
@@ -127,12 +127,12 @@ def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) ->
 def test_a_newer_or_damaged_file_is_refused_and_left_alone(name: str, line: str, told: str, tmp_path: Path) -> None:
     study = written(tmp_path)
     made = made_up_plan(study)
-    record.update_rows(study, [row(made.cells[0])], {})
+    rows_file.update_rows(study, [row(made.cells[0])], {})
     path = tmp_path / name
     first = path.read_text().splitlines()[0]
     path.write_text(f"{first}\n{line}\n")
     writes = {
-        "results.jsonl": lambda: record.update_rows(study, [row(made.cells[1])], {}),
+        "results.jsonl": lambda: rows_file.update_rows(study, [row(made.cells[1])], {}),
         "plan.jsonl": lambda: plan.freeze(study, made, []),
     }
     with pytest.raises(ConfigError, match=told):
@@ -161,10 +161,10 @@ def test_a_recipe_that_changed_since_its_rows_were_recorded(tmp_path: Path) -> N
 def test_what_failed_may_be_changed(tmp_path: Path) -> None:
     study = written(tmp_path)
     first = made_up_plan(study, lr=0.1)
-    record.update_rows(study, [row(cell, state="failed") for cell in first.cells[:2]], first.ids())
+    rows_file.update_rows(study, [row(cell, state="failed") for cell in first.cells[:2]], first.ids())
     later = made_up_plan(study, lr=0.2)
-    plan.freeze(study, later, record.read_rows(study.results_path))
-    assert record.update_rows(study, [row(later.cells[0])], later.ids()) == [row(later.cells[0])]
+    plan.freeze(study, later, rows_file.read_rows(study.results_path))
+    assert rows_file.update_rows(study, [row(later.cells[0])], later.ids()) == [row(later.cells[0])]
 
 
 def test_a_cell_that_has_rows_stays_in_the_study(tmp_path: Path) -> None:

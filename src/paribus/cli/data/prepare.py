@@ -14,7 +14,7 @@ from paribus.study.runner.devices import count_cores
 
 
 def run(args: argparse.Namespace) -> int:
-    wanted = PrepareRequest(
+    request = PrepareRequest(
         name=args.name,
         root=root_folder(args),
         size=args.size,
@@ -25,23 +25,23 @@ def run(args: argparse.Namespace) -> int:
         allow_missing=args.allow_missing,
         names=args.list,
     )
-    with _progress() as (said, rate):
-        record = prepare(wanted, said)
+    with _progress() as (progress, rate):
+        record = prepare(request, progress)
     counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
-    print(f"{wanted.folder}: {record.name} at {record.size} pixels: {counts}, {len(record.classes):,} classes{rate()}")
+    print(f"{request.folder}: {record.name} at {record.size} pixels: {counts}, {len(record.classes):,} classes{rate()}")
     print(f"chosen: {record.rule.get('chosen', '')}")
     for reason in (reason for s in record.splits.values() for reason in s.skipped):
         print(f"skipped: {reason}")
     if skipped := sum(len(s.skipped) for s in record.splits.values()):
-        print(f"{skipped:,} images skipped, listed above and in {wanted.folder / 'pack.json'}")
+        print(f"{skipped:,} images skipped, listed above and in {request.folder / 'pack.json'}")
     return OK
 
 
 @contextmanager
 def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
     """Where progress is reported (lines, and a bar on a terminal), and a function that describes the speed."""
-    screen, done, since = find_console(), 0, time.perf_counter()
-    if screen is None:
+    console, done, since = find_console(), 0, time.perf_counter()
+    if console is None:
 
         def begin(total: int, before: int) -> Callable[[int], None]:
             nonlocal since
@@ -58,7 +58,7 @@ def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    with Progress(*columns, console=screen, transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
 
         def begin_bar(total: int, before: int) -> Callable[[int], None]:
             nonlocal since

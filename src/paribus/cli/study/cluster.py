@@ -11,7 +11,7 @@ from paribus.cli.study.common import runs_folder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.slurm import queue, script
@@ -48,7 +48,7 @@ def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int:
 
 def _sort_out(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> tuple[list[Cell], Counter[str]]:
     """The cells to submit, and how many are in each state."""
-    rows = record.read_rows(study.results_path)
+    rows = rows_file.read_rows(study.results_path)
     recorded = {row.cell for row in rows if row.state == "done" and not args.repeat}
     known = queue.read_cell_states(plan, runs, recorded)
     missing = [cell for cell in plan.cells if known[cell.name].state in ("waiting", "failed", "cancelled")]

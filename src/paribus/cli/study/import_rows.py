@@ -7,7 +7,7 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.load import load_study
 from paribus.study.runner import import_rows as importing
 from paribus.study.spec import RESULTS
@@ -15,7 +15,7 @@ from paribus.study.spec import RESULTS
 
 def run(args: argparse.Namespace) -> int:
     study = load_study(args.study)
-    made, rows = plans.require_plan(study), record.read_rows(study.results_path)
+    plan, rows = plans.require_plan(study), rows_file.read_rows(study.results_path)
     found: list[importing.ForeignRow] = []
     for path in args.found:
         if path.is_file():
@@ -24,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
             found.append(importing.read_run_folder(path, _compute(path)))
         else:
             raise ConfigError(f"{path}: nothing there; a run folder or a {RESULTS} is needed")
-    new = importing.select_new_rows(study, made, found, rows)
-    record.update_rows(study, new, made.ids())
+    new = importing.select_new_rows(study, plan, found, rows)
+    rows_file.update_rows(study, new, plan.ids())
     print(f"{len(new)} of {len(found)} rows are new: {study.results_path}")
     return OK
 

@@ -8,14 +8,14 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.load import load_study
 from paribus.study.status import build_status
 
 
 def run(args: argparse.Namespace) -> int:
     study = load_study(args.study)
-    rows = record.read_rows(study.results_path)
+    rows = rows_file.read_rows(study.results_path)
     from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be valid
 
     try:

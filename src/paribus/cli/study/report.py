@@ -7,7 +7,7 @@ from paribus.cli.gate import parse_conditions, report_gate, run_gate
 from paribus.cli.study.common import runs_folder
 from paribus.core.errors import ConfigError
 from paribus.study import plan as plans
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.analysis.analysis import analyse
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
@@ -38,7 +38,7 @@ def gather_rows(study: Study, runs: Path) -> list[Row]:
 
     Raises ConfigError if there are none, or if they belong to another plan.
     """
-    rows, plan = record.read_rows(study.results_path), plans.read_plan(study.plan_path)
+    rows, plan = rows_file.read_rows(study.results_path), plans.read_plan(study.plan_path)
     if plan is not None:
         plans.check_rows(study, plan, plan, rows)
         recorded = {row.cell for row in rows}
@@ -46,7 +46,7 @@ def gather_rows(study: Study, runs: Path) -> list[Row]:
             folder = runs / cell.folder
             if cell.name in recorded or not folder.is_dir():
                 continue
-            row = record.read_row(folder, study.name, cell.arm)
+            row = rows_file.read_row(folder, study.name, cell.arm)
             if row is not None and row.id == cell.id:
                 rows.append(row)
     elsewhere = sorted({row.arm for row in rows} - study.spec.arms.keys())

@@ -9,7 +9,7 @@ from paribus.cli.study.common import print_table, runs_folder
 from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.load import load_study
 from paribus.study.slurm import queue
 from paribus.study.status import build_status, to_json
@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     made, runs = plans.require_plan(study), runs_folder(args, study)
     if queue.has_jobs(runs):
         queue.record_missing_rows(study, made, runs)
-    found = build_status(made, record.read_rows(study.results_path), runs, time.time())
+    found = build_status(made, rows_file.read_rows(study.results_path), runs, time.time())
     if found.warning:
         print(f"warning: {found.warning}", file=sys.stderr)
     if args.json:

@@ -18,7 +18,8 @@ from torch import Tensor
 from paribus.core.batch import Batch, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
-from paribus.data.loaders.decode_batch import BatchIndex, DecodedBatch, EvalDecoder, Samples, TrainDecoder
+from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
+from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
 from paribus.data.loaders.subset import compute_checksum, split_training_set
 from paribus.data.loaders.worker_pool import WorkerPool
@@ -60,7 +61,7 @@ class DecodeErrors:
         return decoded
 
 
-class FolderLoader:
+class DecodingLoader:
     """Training batches, decoded by `workers` processes ahead of the step, or in this one (0).
 
     Another rank's samples that a transform requests (Batch.fetch) are decoded here, in threads, while the step waits;
@@ -111,8 +112,10 @@ class FolderLoader:
         """End the workers; they also end with the loader and with the process."""
         self._pool.close()
 
-    def _make_batch(self, step: int, positions: Tensor, there: Tensor, pixels: Tensor, share: Tensor) -> Batch:
-        """positions: on the CPU, there: on the device. share: this rank's own pixels, for `_fetch`."""
+    def _make_batch(
+        self, step: int, positions: Tensor, positions_on_device: Tensor, pixels: Tensor, share: Tensor
+    ) -> Batch:
+        """positions: on the CPU. share: this rank's own pixels, for `_fetch`."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         ids, targets = (v[rows].to(device, non_blocking=True) for v in (self._samples.ids, self._samples.targets))
@@ -122,7 +125,7 @@ class FolderLoader:
             inputs=self._inputs.transform_cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
             ids=unique_sample_ids(ids, copies),
-            positions=there,
+            positions=positions_on_device,
             size=self._batch_size,
             classes=self._classes,
             fetch=(lambda where: self._fetch(step, where, share)) if self._place.world > 1 else None,
@@ -147,7 +150,7 @@ class FolderLoader:
         return self._make_batch(step, here, positions, pixels, share)
 
 
-def build_folder_evaluation(
+def build_decoded_evaluation(
     samples: Samples, settings: ImageDataSettings, classes: int, place: DeviceContext, decode_errors: DecodeErrors
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
@@ -193,7 +196,7 @@ def build_folder_evaluation(
     return batches
 
 
-def build_folder_sets(
+def build_decoded_sets(
     name: str, train: Source, val: Source, settings: ImageDataSettings, place: DeviceContext, names: tuple[str, ...]
 ) -> DataSets:
     """Two sources of images, decoded in every step. The checksum is of the chosen training samples' names, labels and,
@@ -207,7 +210,7 @@ def build_folder_sets(
         parts["minival"] = Samples(train, held_out)
 
     def loader(batch_size: int, seed: int) -> Loader:
-        return FolderLoader(
+        return DecodingLoader(
             samples, input_spec, classes, place, batch_size, seed, settings.workers, skip, decode_errors
         )
 
@@ -215,7 +218,7 @@ def build_folder_sets(
         spec=Spec(classes=classes, channels=3, height=settings.size, width=settings.size),
         loader=loader,
         splits={
-            key: build_folder_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
+            key: build_decoded_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
         },
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
         checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids),

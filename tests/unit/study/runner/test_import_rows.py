@@ -7,7 +7,7 @@ import pytest
 
 from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
-from paribus.study import rows as record
+from paribus.study import rows as rows_file
 from paribus.study.runner import import_rows
 
 
@@ -45,7 +45,7 @@ def test_import_takes_what_is_planned_and_says_why_it_takes_nothing_else(tmp_pat
 def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -> None:
     there = written(tmp_path / "there")
     other = made_up_plan(there, lr=0.7)
-    record.update_rows(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
+    rows_file.update_rows(there, [row(other.cells[0]), row(other.cells[1], state="failed")], {})
     study = written(tmp_path / "here")
     made = made_up_plan(study)
     found = import_rows.read_results_file(there.results_path)
@@ -53,7 +53,7 @@ def test_import_of_a_file_knows_the_keys_by_the_plan_beside_it(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"baseline/s0: recipe .* optimizer.lr is 0.1 in the plan, 0.7 here"):
         import_rows.select_new_rows(study, made, found, [])
     made_up_plan(there)
-    record.update_rows(there, [row(made.cells[0])], {})
+    rows_file.update_rows(there, [row(made.cells[0])], {})
     assert [
         r.cell for r in import_rows.select_new_rows(study, made, import_rows.read_results_file(there.results_path), [])
     ] == ["baseline/s0"]
