@@ -88,7 +88,7 @@ def test_what_cannot_be_read_back_is_said(trained: Path, tmp_path: Path, capfd) 
         library.load(tmp_path / "nowhere.safetensors")
     capfd.readouterr()
     for arguments, message in (
-        (["export"], "paribus export: the following arguments are required: RUN|CHECKPOINT;"),
+        (["export"], "paribus: export: the following arguments are required: RUN|CHECKPOINT;"),
         (["export", str(trained), "--out"], "argument --out: expected one argument"),
         (["export", str(trained), "--out=net.bin"], "should end in .safetensors"),
         (["export", str(trained), "--out=/proc/net.safetensors"], "cannot be written"),

@@ -403,7 +403,7 @@ def test_the_command_knows_every_technique_of_the_bench() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["loops"], "bench loops: no such command; there are techniques, loop, data, start"),
+        (["loops"], "bench loops: no such command (did you mean loop?); there are techniques, loop, data, start"),
         (["techniques", "cutmux"], "no bench of cutmux"),
         (["techniques", "--threads", "0"], "at least 1"),
         (["techniques", "--repeats", "x"], "at least 1"),

@@ -145,8 +145,8 @@ def test_runs_of_a_study_are_one_group_in_wandb(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["pln", "x"], "study pln: no such command; there are plan, run, status, cancel, import"),
-        (["plan"], "paribus study plan: the following arguments are required: FOLDER"),
+        (["pln", "x"], "study pln: no such command (did you mean plan?); there are plan, run, status, cancel, import"),
+        (["plan"], "paribus: study plan: the following arguments are required: FOLDER"),
         (["run", "nowhere"], "nowhere: no study there"),
         (["run", "STUDY", "--workers", "0"], "argument --workers: found '0'; should be a whole number, at least 1"),
         (["run", "STUDY", "--wrokers", "2"], "unrecognized arguments: --wrokers 2"),
