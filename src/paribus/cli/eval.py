@@ -1,7 +1,7 @@
 """`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or another of the same shape."""
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from paribus.cli.arguments.trained import EVAL_KEYS, split_run
@@ -11,6 +11,7 @@ from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.runtime import apply_runtime
+from paribus.evaluators.unmixed_loss import UnmixedLoss
 from paribus.recipe.build import build_evaluators, build_method, explain_build_errors, make_device_context
 from paribus.recipe.recipe import rebuild_recipe
 from paribus.runs.saved_run import SavedRun, load_saved_run
@@ -24,6 +25,10 @@ def run(args: argparse.Namespace) -> int:
     recipe = found.recipe
     if named:
         recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, named + of_data)})
+    if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
+        recipe = replace(
+            recipe, evaluators={k: e for k, e in recipe.evaluators.items() if not isinstance(e, UnmixedLoss)}
+        )
 
     place = make_device_context(recipe, apply_runtime(recipe.runtime, World()), World())
     with explain_build_errors("data"):

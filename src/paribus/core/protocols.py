@@ -208,6 +208,14 @@ class Predicts(Protocol):
 
 
 @runtime_checkable
+class HasEma(Protocol):
+    """Capability of a method that may evaluate an average of its weights."""
+
+    @property
+    def without_ema(self) -> Predicts | None: ...  # what predicts with the latest weights; None without an average
+
+
+@runtime_checkable
 class HasParameters(Protocol):
     """Capability: the parameters whose gradients a `train_step` leaves behind, for the run's receipt."""
 
@@ -221,9 +229,12 @@ class MethodFactory(Protocol):
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Sums over this rank's share of a split. `splits` maps names to batches for a batch size."""
+    """Sums over this rank's share of a split. `splits` maps names to batches for a batch size.
 
-    def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums: ...
+    method: what is evaluated, asked for capabilities such as `Predicts`.
+    """
+
+    def __call__(self, method: Any, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums: ...
 
 
 class Tracker(Protocol):

@@ -32,6 +32,13 @@ class Sums:
             {name: all_reduce(value) for name, value in sorted(self.counts.items())},
         )
 
+    def with_suffix(self, suffix: str) -> Sums:
+        """The same sums under longer names."""
+        return Sums(
+            {name + suffix: value for name, value in self.totals.items()},
+            {name + suffix: value for name, value in self.counts.items()},
+        )
+
     def means(self) -> dict[str, float]:
         """One number a metric. This is where the host waits for the device."""
         return {name: float(self.totals[name].item() / self.counts[name].item()) for name in self.totals}

@@ -29,7 +29,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, ParameterGroup, Slots
-from paribus.methods.supervised import SupervisedTraining
+from paribus.methods.supervised import PlainNetwork, SupervisedTraining
 
 
 def hard_distillation(label_loss: Tensor, second: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,6 +91,10 @@ class DistilledTraining:
     @property
     def eval_model(self) -> nn.Module:
         return self._student.eval_model
+
+    @property
+    def without_ema(self) -> PlainNetwork | None:
+        return self._student.without_ema
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         return self._student.train_step(batch, at)

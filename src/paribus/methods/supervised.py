@@ -1,6 +1,7 @@
 """One step of supervised training. Techniques change only its slots; see core/protocols.py."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,6 +12,18 @@ from paribus.core.build import schema
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, HasDiagnostics, Slots
 from paribus.methods.lengths import find_convolution_weights, measure_lengths
+
+
+@dataclass(frozen=True)
+class PlainNetwork:
+    """A network that predicts, for evaluators."""
+
+    model: nn.Module
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, classes) logits."""
+        return self.model(inputs)
 
 
 class SupervisedTraining:
@@ -51,7 +64,7 @@ class SupervisedTraining:
             self._scaler,
         )
         if self._ema is not None:
-            self._ema.update(self.model)
+            self._ema.update(self.model, at.step)
         diagnostics = self._diagnostics()
         if before:
             diagnostics |= measure_lengths(before, self._weights)
@@ -66,10 +79,16 @@ class SupervisedTraining:
         """The network that evaluation and export use: the averaged one where there is one."""
         return self.model if self._ema is None else self._ema.module
 
+    @property
+    def without_ema(self) -> PlainNetwork | None:
+        """What predicts with the latest weights, where evaluation uses averaged ones; else None."""
+        return None if self._ema is None else PlainNetwork(self.model)
+
     def prepare_eval(self) -> None:
         """Make ready to predict: evaluation mode, and BatchNorm statistics equal on all ranks."""
-        self._sync(self.eval_model)
-        self.eval_model.eval()
+        for model in (self.model, self.eval_model) if self._ema is not None else (self.model,):
+            self._sync(model)
+            model.eval()
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from paribus.core.build import did_you_mean
 from paribus.core.errors import ConfigError
+from paribus.engine.evaluate import WITHOUT_EMA
 from paribus.recipe.compose import explain_hydra_error
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.recipe import Recipe, build_recipe
@@ -87,6 +88,8 @@ def _check_metric(spec: StudySpec, recipe: Recipe) -> None:
     if not all(hasattr(evaluator, "keys") for evaluator in evaluators):
         return
     known = [key for evaluator in evaluators for key in getattr(evaluator, "keys")]  # noqa: B009 — not in the protocol
+    if getattr(recipe.ema, "decay", None) is not None:
+        known += [key + WITHOUT_EMA for key in known]
     if spec.metric not in known:
         there = ", ".join(known) or "nothing"
         raise ConfigError(

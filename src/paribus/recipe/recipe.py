@@ -29,7 +29,7 @@ from paribus.core.protocols import (
     Update,
 )
 from paribus.engine.runtime import Runtime
-from paribus.recipe.identity import computed_part, hash_recipe
+from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
 from paribus.recipe.overlays import apply_overlays
 
 
@@ -115,11 +115,15 @@ class Recipe:
 
 def build_recipe(cfg: Any, technique_names: list[str]) -> Recipe:
     """Check a composed config, with the names of the requested techniques. Raises ConfigError."""
-    return rebuild_recipe(apply_overlays(cfg, technique_names))
+    return _check(apply_overlays(cfg, technique_names))
 
 
 def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:
-    """The recipe of a run folder's config.yaml."""
+    """The recipe of a run folder's config.yaml, which may be of an earlier version. Raises ConfigError."""
+    return _check(fill_in_earlier(config))
+
+
+def _check(config: Mapping[str, Any]) -> Recipe:
     packages = config.get("packages") or ()
     if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
         raise ConfigError(f"packages: found {packages!r}; should be a list of package names")

@@ -1,6 +1,7 @@
 """`paribus train`, one run: check, build, resume or start, train, record."""
 
 import errno
+import sys
 import traceback
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from paribus.engine.loop import train as train_loop
 from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
 from paribus.engine.watch import RankMonitor, monitor_ranks
+from paribus.methods.ema import Ema
 from paribus.recipe.build import (
     build_evaluators,
     build_loader,
@@ -91,6 +93,8 @@ def _train(
         world=world,
         device=device,
     )
+    if world.is_main:
+        warn_of_initial_weights(recipe.ema, run.total)
     stop.install_handlers()
     with ExitStack() as exit_stack:
         resumed = distributed.broadcast_from_main(
@@ -138,6 +142,17 @@ def _explain_error(error: Exception) -> str | None:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "out of memory; use a smaller batch_size, or update.accumulate=N for the same batch in N parts"
     return None
+
+
+def warn_of_initial_weights(ema: Any, steps: int) -> None:
+    """Warn where the average of the weights will still hold a good part of those that the run began with."""
+    share = ema.share_of_initial_weights(steps) if isinstance(ema, Ema) else 0.0
+    if share > 0.01:
+        print(
+            f"warning: ema.decay={ema.decay} over {steps} steps: {share:.0%} of the average will be the initial "
+            "weights; ema.warmup=true, a smaller decay or more steps avoid that",
+            file=sys.stderr,
+        )
 
 
 def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:

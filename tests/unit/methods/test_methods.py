@@ -11,7 +11,6 @@ from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
-from paribus.methods.ema import Ema
 from paribus.methods.optimizers import SGD, AdamW, FusedOptimizerFactory
 from paribus.methods.schedules import Constant, Cosine, Linear, Step
 from paribus.methods.supervised import SupervisedTraining
@@ -106,20 +105,6 @@ def test_clipping_limits_the_step_and_unscales_first() -> None:
     assert distance(unclipped, start) > 1e-3
     half = stepped(GradientStep(clip_norm=1e-3, precision="fp16"), steps=1)
     assert distance(half, clipped) < 1e-5
-
-
-def test_the_average_follows_the_weights_and_copies_buffers() -> None:
-    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    average = Ema(decay=0.9)(model)
-    assert average is not None
-    before = average.module[0].weight.clone()  # type: ignore[index]
-    with torch.no_grad():
-        model[0].weight.add_(1.0)
-        model[1].running_mean.fill_(3.0)
-    average.update(model)
-    assert torch.allclose(average.module[0].weight, before + 0.1)  # type: ignore[index]
-    assert (average.module[1].running_mean == 3).all()  # type: ignore[index]
-    assert Ema()(model) is None
 
 
 def test_evaluation_uses_the_average() -> None:

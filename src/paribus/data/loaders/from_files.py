@@ -21,7 +21,7 @@ from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
-from paribus.data.loaders.subset import compute_checksum, split_training_set
+from paribus.data.loaders.subset import TRAIN_SAMPLE, choose_train_sample, compute_checksum, split_training_set
 from paribus.data.loaders.worker_pool import WorkerPool
 from paribus.data.ops import native
 from paribus.data.ops.draws import SampleRandom
@@ -218,7 +218,8 @@ def build_decoded_sets(
         spec=Spec(classes=classes, channels=3, height=settings.size, width=settings.size),
         loader=loader,
         splits={
-            key: build_decoded_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
+            key: build_decoded_evaluation(part, settings, classes, place, decode_errors)
+            for key, part in {**parts, TRAIN_SAMPLE: samples.select(choose_train_sample(len(samples)))}.items()
         },
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
         checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids),

@@ -11,7 +11,7 @@ from torch import Tensor
 from paribus.core.batch import Batch, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
-from paribus.data.loaders.subset import compute_checksum, split_training_set
+from paribus.data.loaders.subset import TRAIN_SAMPLE, choose_train_sample, compute_checksum, split_training_set
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec
 from paribus.data.ops.inputs import InputTransform
@@ -262,7 +262,7 @@ def build_in_memory_sets(
         loader=loader,
         splits={
             key: build_evaluation(part, input_spec, classes, place, keep, eval_transform)
-            for key, part in splits.items()
+            for key, part in {**splits, TRAIN_SAMPLE: train.select(choose_train_sample(len(train.ids)))}.items()
         },
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
         checksum=compute_checksum(pixels or train.images, train.targets, train.ids, train.rows),

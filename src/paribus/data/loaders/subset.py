@@ -38,6 +38,17 @@ def split_training_set(
     return used, held_out
 
 
+TRAIN_SAMPLE = "train_sample"  # the split of the images that choose_train_sample chooses
+_TRAIN_SAMPLE_SIZE = 1000
+
+
+def choose_train_sample(n: int) -> Tensor:
+    """Indices of at most 1,000 of n training samples, evenly spaced: they are evaluated beside the test images, without
+    augmentation, to see how well a network fits what it is trained on."""
+    size = min(n, _TRAIN_SAMPLE_SIZE)
+    return torch.arange(size) * n // size
+
+
 def sample_stratified(targets: Tensor, n: int, name: str, *, last: bool = False, key: str = "n") -> Tensor:
     """Indices of n samples, in increasing order, with the classes in proportion.
 
