@@ -10,6 +10,7 @@ from paribus.core.exit_codes import OK
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
+from paribus.engine.loop import restore
 from paribus.engine.runtime import apply_runtime
 from paribus.recipe.build import build_evaluators, build_method, explain_build_errors, make_device_context
 from paribus.recipe.recipe import rebuild_recipe
@@ -32,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):
         method = build_method(recipe, data, place)
-        method.load_state_dict(found.checkpoint.method)
+        restore(found.checkpoint, method)
     other = f", on {' '.join(named + of_data)}" if named else ""
     print(f"{found.folder.name} after step {found.checkpoint.step}{other}")
     for key, value in sorted(evaluate(method, evaluators, data.splits).items()):

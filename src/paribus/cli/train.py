@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.cli.main import complain
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
 from paribus.recipe.compose import explain_hydra_error
@@ -133,9 +133,8 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     except RunFailed as error:
         return complain(str(error), FAILED)
     except Exception as error:  # a bug in paribus, or in the user's own class
-        what = next(iter(str(error).splitlines()), "")
         return complain(
-            f"the run failed: {type(error).__name__}: {what}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
+            f"the run failed: {explain_exception(error)}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from paribus.core.duration import in_steps
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.protocols import (
     BuildContext,
     Checks,
@@ -38,10 +38,7 @@ def explain_build_errors(part: str) -> Iterator[None]:
     except (ConfigError, RunFailed):
         raise
     except Exception as error:
-        first_line = next(iter(str(error).splitlines()), "")
-        raise ConfigError(
-            f"{part}: cannot be made from this config: {type(error).__name__}: {first_line[:300]}"
-        ) from error
+        raise ConfigError(f"{part}: cannot be made from this config: {explain_exception(error)}") from error
 
 
 def make_device_context(recipe: Recipe, device: torch.device, world: distributed.World) -> DeviceContext:

@@ -10,7 +10,7 @@ import torch
 
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.events import read_events
 from paribus.core.exit_codes import OK, REQUEUE
 from paribus.core.protocols import DataSets
@@ -112,7 +112,7 @@ def _train(
             if world.is_main:
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
-                    why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
+                    why = failure or f"{explain_exception(error)}\n\n{traceback.format_exc()}"
                     summary = _write_summary(recipe, run, data, size, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
