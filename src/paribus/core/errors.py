@@ -72,9 +72,7 @@ def explain_misfit(error: BaseException) -> str:
         text,
     )
     if shapes:
-        pairs = [
-            f"{name} {_format_shape(old)} in the file, {_format_shape(new)} in the network" for name, old, new in shapes
-        ]
+        pairs = [f"{name} {_as_tuple(old)} in the file, {_as_tuple(new)} in the network" for name, old, new in shapes]
         parts.append(_count_and_list(pairs, "of another shape"))
     return "; ".join(parts) or to_one_line(text)
 
@@ -88,7 +86,7 @@ def to_one_line(text: str) -> str:
     joined = ""
     for line in text.splitlines():
         if line := " ".join(line.split()):
-            joined += f"{'' if not joined else ' ' if joined[-1] in ':;,' else '; '}{line}"
+            joined += f"{'' if not joined else ' ' if joined[-1] in ':;,.' else '; '}{line}"
     return joined if len(joined) <= _LIMIT else f"{joined[:_LIMIT]}... ({len(joined) - _LIMIT} more characters)"
 
 
@@ -97,7 +95,7 @@ def _count_and_list(items: list[str], label: str) -> str:
     return f"{len(items)} {label}: {', '.join(items[:_FEW])}{more}"
 
 
-def _format_shape(text: str) -> str:
+def _as_tuple(text: str) -> str:
     """As Python writes a tuple: "(5,)", "(10, 64)"."""
     return str(tuple(int(n) for n in text.split(",") if n.strip()))
 

@@ -40,8 +40,8 @@ def init_process_group(world: World, device: torch.device) -> None:
         )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         raise ConfigError(
-            f"the {world.size} processes could not connect at {world.master}: {explain_exception(error)}; set MASTER_ADDR and "
-            "MASTER_PORT to choose another address"
+            f"the {world.size} processes could not connect at {world.master}: {explain_exception(error)}; set "
+            "MASTER_ADDR and MASTER_PORT to choose another address"
         ) from error
 
 
