@@ -26,8 +26,10 @@ from paribus.recipe.build import (
     build_evaluators,
     build_loader,
     build_method,
+    check_normalisation,
     count_steps,
     explain_build_errors,
+    explain_one_value,
     make_device_context,
 )
 from paribus.recipe.recipe import Recipe, build_recipe
@@ -80,6 +82,7 @@ def _train(
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model, optimizer or transforms"):
         method = build_method(recipe, data, place)
+        check_normalisation(recipe, method, data, place)
     size = measure_network_size(method, data.spec)
     run = Run(
         folder=recipe.folder,
@@ -108,6 +111,8 @@ def _train(
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
             )
         except Exception as error:
+            if (wrong := explain_one_value(error, recipe)) is not None:  # of a network that runs only with values
+                error = ConfigError(wrong)
             failure = monitor.explain_lost_rank(error) or _explain_error(error)
             if world.is_main:
                 summary: dict[str, Any] = {}
