@@ -17,7 +17,7 @@ from paribus.cli.main import complain
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import explain_hydra_error
+from paribus.recipe.compose import explain_hydra_error, find_config_flags
 from paribus.recipe.configs import find_config_folder
 from paribus.runs.screen import Screen
 
@@ -44,7 +44,7 @@ def run(arguments: list[str]) -> int:
         task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
         overrides = task if sweeping else []
         alone = from_environment().size == 1  # else the command lacks its torchrun or srun part
-        screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
+        screen = Screen((*find_config_flags(arguments), *task) if alone else (), quiet, sweeping)
         if REQUEUE in codes or (stops and stops[0].is_requested):  # a stop ends the sweep too
             codes.append(complain(f"not started, since a stop was requested: {' '.join(overrides)}", REQUEUE))
         else:
@@ -102,16 +102,6 @@ def _check_flags(arguments: list[str]) -> None:
 
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(arguments)
-
-
-def _config_dir(arguments: list[str]) -> list[str]:
-    """--config-dir as it was given, which a command for the same run needs again."""
-    for i, argument in enumerate(arguments):
-        if argument in ("--config-dir", "-cd"):
-            return arguments[i : i + 2]
-        if argument.startswith("--config-dir="):
-            return [argument]
-    return []
 
 
 def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:

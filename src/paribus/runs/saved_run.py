@@ -13,6 +13,7 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
+from paribus.recipe.near_keys import find_same, format_near, list_keys
 from paribus.recipe.overlays import with_value
 from paribus.recipe.recipe import Recipe, rebuild_recipe
 
@@ -54,6 +55,10 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return found
 
 
+def _is_allowed(key: str, allowed: tuple[str, ...]) -> bool:
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed)
+
+
 def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> dict[str, Any]:
     """The config with overrides of what may differ from where the run was trained.
 
@@ -63,9 +68,10 @@ def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tu
     config = {**config, "packages": []}
     for override in overrides:
         key, _, text = override.partition("=")
-        if not any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed):
+        if not _is_allowed(key, allowed):
             keys = ", ".join(f"{name}KEY" if name.endswith(".") else name for name in allowed)
-            raise ConfigError(f"{key}: cannot be overridden here; what can be: {keys}")
+            near = find_same(key, (k for k in list_keys(config) if _is_allowed(k, allowed)))
+            raise ConfigError(f"{key}: cannot be overridden here{format_near(near[:2])}; what can be: {keys}")
         group = key.partition(".")[0]
         if group not in config or (key != group and not isinstance(config[group], dict)):
             raise ConfigError(f"{key}: the run's config has no {group}")
