@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...
     folder = path if path.is_dir() else path.absolute().parent.parent
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
-    recipe = rebuild_recipe(with_overrides(runfolder.read_config(folder), overrides, allowed))
+    recipe = rebuild_with_overrides(runfolder.read_config(folder), overrides, allowed)
     found = load_newest_checkpoint(folder) if path.is_dir() else checkpoint.load(path)
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
@@ -53,6 +53,21 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     for warning in caught:
         print(f"warning: {warning.message}", file=sys.stderr)
     return found
+
+
+def rebuild_with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> Recipe:
+    """The recipe of a run's config with overrides. Raises ConfigError, which names the packages that are needed."""
+    try:
+        return rebuild_recipe(with_overrides(config, overrides, allowed))
+    except ConfigError as error:
+        if "(packages=" in str(error) and (needed := format_packages(config.get("packages") or ())):
+            raise ConfigError(f"{error}; this run was trained with {needed}") from error
+        raise
+
+
+def format_packages(packages: Iterable[str]) -> str:
+    """As on the command line; "" for none."""
+    return f"packages=[{','.join(packages)}]" if packages else ""
 
 
 def _is_allowed(key: str, allowed: tuple[str, ...]) -> bool:

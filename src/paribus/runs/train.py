@@ -130,7 +130,7 @@ def _train(
         if world.is_main:
             summary = _write_summary(recipe, run, data, size, state)
             tracker.close(summary)
-            screen.print_end(summary, run.folder, start)
+            screen.print_end(summary, run.folder, start, recipe.packages)
     return OK if state == "DONE" else REQUEUE
 
 

@@ -8,6 +8,7 @@ feel. It is never imported in this process, and nothing of it is started with mo
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -155,7 +156,7 @@ class WandBTracker:
             threading.Thread(target=self._process.wait, daemon=True).start()
 
     def _warn(self, what: str, kind: str = "warning") -> None:
-        print(f"{kind}: {what}; paribus wandb sync {self._folder} sends it again", file=sys.stderr)
+        print(f"{kind}: {what}; paribus wandb sync {shlex.quote(str(self._folder))} sends it again", file=sys.stderr)
 
 
 def start_follower(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:
