@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import hydra
@@ -19,6 +20,7 @@ from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
 from paribus.recipe.compose import explain_hydra_error, find_config_flags
 from paribus.recipe.configs import find_config_folder
+from paribus.recipe.overlays import with_keys_set
 from paribus.runs.screen import Screen
 
 _QUIET = {"-q", "--quiet"}
@@ -115,7 +117,9 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     choice: Any = HydraConfig.get().runtime.choices.get("technique")
     techniques = [choice] if isinstance(choice, str) else list(choice or [])
     try:
-        return train(OmegaConf.to_container(cfg, resolve=True), techniques, stops[0], screen)
+        composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+        return train(with_keys_set(composed, folders), techniques, stops[0], screen)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere

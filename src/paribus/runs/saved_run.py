@@ -2,7 +2,7 @@
 
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from paribus.engine.checkpoint import Checkpoint
 from paribus.recipe.near_keys import find_same, format_near, list_keys
 from paribus.recipe.overlays import with_value
 from paribus.recipe.recipe import Recipe, rebuild_recipe
+from paribus.runs.screen_text import format_packages
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,6 @@ def rebuild_with_overrides(config: dict[str, Any], overrides: Sequence[str], all
         if "(packages=" in str(error) and (needed := format_packages(config.get("packages") or ())):
             raise ConfigError(f"{error}; this run was trained with {needed}") from error
         raise
-
-
-def format_packages(packages: Iterable[str]) -> str:
-    """As on the command line; "" for none."""
-    return f"packages=[{','.join(packages)}]" if packages else ""
 
 
 def _is_allowed(key: str, allowed: tuple[str, ...]) -> bool:

@@ -153,8 +153,8 @@ def format_result(outcome: Outcome) -> list[str]:
 
 def format_next_commands(outcome: Outcome) -> list[str]:
     """The commands that make sense next."""
-    packages = [f"packages=[{','.join(outcome.packages)}]"] if outcome.packages else []
-    run, parent = shlex.join([outcome.folder, *packages]), str(Path(outcome.folder).parent)
+    words = [outcome.folder, *([format_packages(outcome.packages)] if outcome.packages else [])]
+    run, parent = shlex.join(words), str(Path(outcome.folder).parent)
     table: list[LabeledText] = []
     if outcome.state != "DONE":
         table = [("resume", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
@@ -168,6 +168,11 @@ def format_next_commands(outcome: Outcome) -> list[str]:
         other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]
         table.append(("another seed", shlex.join(["paribus", "train", *other])))
     return ["next", *align_rows(table)]
+
+
+def format_packages(packages: Sequence[str]) -> str:
+    """As on the command line; "" for none."""
+    return f"packages=[{','.join(packages)}]" if packages else ""
 
 
 def format_result_line(outcome: Outcome) -> str:

@@ -118,7 +118,7 @@ def _train(
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
                     why = failure or f"{explain_exception(error)}\n\n{traceback.format_exc()}"
-                    summary = _write_summary(recipe, run, data, size, "FAILED", why)
+                    summary = _write_summary(recipe, rules, run, data, size, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
@@ -128,7 +128,7 @@ def _train(
                 raise error_class(f"{run.folder}: {failure}; {explain_last_checkpoint(run.folder)}") from error
             raise
         if world.is_main:
-            summary = _write_summary(recipe, run, data, size, state)
+            summary = _write_summary(recipe, rules, run, data, size, state)
             tracker.close(summary)
             screen.print_end(summary, run.folder, start, recipe.packages)
     return OK if state == "DONE" else REQUEUE
@@ -154,7 +154,7 @@ def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:
 
 
 def _write_summary(
-    recipe: Recipe, run: Run, data: DataSets, size: NetworkSize, state: str, why: str = ""
+    recipe: Recipe, rules: Any, run: Run, data: DataSets, size: NetworkSize, state: str, why: str = ""
 ) -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}
@@ -166,6 +166,7 @@ def _write_summary(
         "title": recipe.title,
         "name": recipe.name,
         "techniques": list(recipe.techniques),
+        "technique_keys": {name: list(rule["sets"]) for name, rule in rules.items() if rule and rule.get("sets")},
         "seed": recipe.seed,
         "state": state,
         "step": events[-1]["step"] if events else 0,
