@@ -18,7 +18,7 @@ from paribus.cli.main import complain
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import explain_hydra_error, find_config_flags
+from paribus.recipe.compose import explain_hydra_error, find_config_flags, find_open_keys
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.overlays import with_keys_set
 from paribus.runs.screen import Screen
@@ -108,6 +108,7 @@ def _check_flags(arguments: list[str]) -> None:
 
 def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:
     from paribus.engine.stop import StopRequest
+    from paribus.recipe.recipe import refuse_missing
     from paribus.runs.train import train  # imports torch, so only now
 
     if not stops:
@@ -119,6 +120,8 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     try:
         composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
         folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+        task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
+        refuse_missing(find_open_keys(HydraConfig.get().runtime.choices, folders, task))
         return train(with_keys_set(composed, folders), techniques, stops[0], screen)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)

@@ -1,6 +1,7 @@
 """Composing a config from overrides, outside Hydra's command line; Hydra's errors become one line."""
 
 import re
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -57,6 +58,8 @@ def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
         return f"{error.full_key}: {to_one_line(str(error)) or 'cannot be resolved'}"
     if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
         advice = "; an override is key=value" if "parsing override" in text else ""
+        if "but found '?'" in text:
+            advice = f'; a value that is yet to be given is "{MISSING}", in quotes within braces'
         if "LexerNoViableAlt" in text or "mismatched input" in text:
             advice = "; a value with special characters goes in two pairs of quotes: \"key='value'\""
         return text.split(" See https://")[0] + advice
@@ -74,6 +77,23 @@ def find_config_flags(arguments: list[str]) -> list[str]:
         elif argument.partition("=")[0] in _CONFIG_FLAGS:
             found.append(argument)
     return found
+
+
+def find_open_keys(choices: Mapping[str, Any], folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:
+    """The keys that a chosen experiment or technique leaves for somebody to give (???), and that nobody gives. Hydra
+    keeps the default of such a key without a word. choices: of groups. folders: of configs."""
+    open_keys, given = set[str](), {override.lstrip("+").partition("=")[0] for override in overrides}
+    for group, chosen in choices.items():
+        for name in [chosen] if isinstance(chosen, str) else list(chosen or []):
+            path = next((p for folder in folders if (p := folder / group / f"{name}.yaml").is_file()), None)
+            if path is None or "@package _global_" not in (text := path.read_text()):
+                continue
+            content = yaml.safe_load(text) or {}
+            leaves = [key for key in list_keys(content) if not isinstance(get_value(content, key), Mapping)]
+            missing = {key for key in leaves if get_value(content, key) == MISSING}
+            open_keys |= missing
+            given |= set(leaves) - missing
+    return sorted(key for key in open_keys if not any(f"{key}.".startswith(f"{k}.") for k in given))
 
 
 def _explain_missing_key(key: str, value: str, config: dict[str, Any]) -> str:

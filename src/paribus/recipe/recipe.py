@@ -6,7 +6,7 @@ Errors in a user's config are found here, before any data is read or any folder 
 import functools
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -151,7 +151,10 @@ def _check_keys(config: Mapping[str, Any]) -> None:
 
 def check_given(config: Any) -> None:
     """Raise ConfigError where a config, or an override, leaves a value for somebody to give (OmegaConf's ???)."""
-    missing = [path for path, value in _iterate_leaves(config) if value == "???"]
+    refuse_missing([path for path, value in _iterate_leaves(config) if value == "???"])
+
+
+def refuse_missing(missing: Sequence[str]) -> None:
     if missing:
         given = " ".join(f"{path}=VALUE" for path in missing)
         raise ConfigError(f"{format_list(missing)}: missing value{'s' * (len(missing) > 1)} (???); give {given}")
