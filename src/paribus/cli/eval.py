@@ -33,7 +33,10 @@ def run(args: argparse.Namespace) -> int:
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):
         method = build_method(recipe, data, place)
-        restore(found.checkpoint, method)
+        try:
+            restore(found.checkpoint, method)
+        except ConfigError as error:
+            raise ConfigError(f"{found.folder}: {error}") from error
     other = f", on {' '.join(named + of_data)}" if named else ""
     print(f"{found.folder.name} after step {found.checkpoint.step}{other}")
     for key, value in sorted(evaluate(method, evaluators, data.splits).items()):
