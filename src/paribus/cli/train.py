@@ -18,7 +18,7 @@ from paribus.cli.main import complain
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import explain_hydra_error, find_config_flags, find_open_keys
+from paribus.recipe.compose import explain_flag, explain_hydra_error, find_config_flags, find_open_keys
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.overlays import with_keys_set
 from paribus.runs.screen import Screen
@@ -100,9 +100,12 @@ def _check_flags(arguments: list[str]) -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; an override is key=value, and paribus train --hydra-help names the flags")
+        words = message.partition("unrecognized arguments: --")[2].replace("=", " ").split()
+        near = explain_flag(*words[:2]) if words else ""
+        raise ConfigError(f"{message}; an override is key=value{near}, and paribus train --hydra-help names the flags")
 
     parser.error = refuse  # type: ignore[method-assign]
+    parser.allow_abbrev = False  # else --experiment is Hydra's --experimental-rerun
     parser.parse_args(arguments)
 
 

@@ -57,7 +57,7 @@ def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         return f"{error.full_key}: {to_one_line(str(error)) or 'cannot be resolved'}"
     if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
-        advice = "; an override is key=value" if "parsing override" in text else ""
+        advice = f"; an override is key=value{_explain_word(text)}" if "parsing override" in text else ""
         if "but found '?'" in text:
             advice = f'; a value that is yet to be given is "{MISSING}", in quotes within braces'
         if "LexerNoViableAlt" in text or "mismatched input" in text:
@@ -65,6 +65,12 @@ def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
         return text.split(" See https://")[0] + advice
     # what Hydra did not expect itself: an assertion, an empty name, a file that is not text
     return f"{' '.join(arguments)}: cannot be composed: {explain_exception(error)}"
+
+
+def explain_flag(name: str, value: str = "") -> str:
+    """For --lr 0.1, as many tools take it: " (did you mean optimizer.lr?)", or nothing."""
+    known = [*list_keys(compose_config([])), *_list_groups()]
+    return f" (did you mean {name}={value or 'VALUE'}?)" if name in known else explain_unknown_key(name, known, value)
 
 
 def find_config_flags(arguments: list[str]) -> list[str]:
@@ -94,6 +100,13 @@ def find_open_keys(choices: Mapping[str, Any], folders: Sequence[Path], override
             open_keys |= missing
             given |= set(leaves) - missing
     return sorted(key for key in open_keys if not any(f"{key}.".startswith(f"{k}.") for k in given))
+
+
+def _explain_word(text: str) -> str:
+    """For `paribus train smoke`: which choice it may have been."""
+    word = re.search(r"override '([^'=]+)' missing EQUAL", text)
+    groups = [group for group in sorted(_list_groups()) if word and word[1] in list_shipped_options(group)]
+    return f" (did you mean {' or '.join(f'{group}={word[1]}' for group in groups)}?)" if word and groups else ""
 
 
 def _explain_missing_key(key: str, value: str, config: dict[str, Any]) -> str:
