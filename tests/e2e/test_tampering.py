@@ -98,7 +98,8 @@ def test_going_on_from_what_was_changed(copy: Path, capfd: pytest.CaptureFixture
 
     resealed(copy / "checkpoints" / "step_00000010.pt", misshapen)
     told = refused(capfd, *again)
-    assert "the checkpoint at step 10 does not fit this network" in told
+    assert "the checkpoint at step 10 does not fit this network: 1 of another shape: " in told
+    assert "(2,) in the file, (" in told
     (copy / "checkpoints" / "step_00000010.pt").write_bytes(sound)
     path = copy / "receipts.jsonl"
     path.write_text(path.read_text().replace("1", "2", 1))

@@ -1,12 +1,10 @@
 """`paribus compare RUN... --against RUN...`: a study's statistics for run folders outside a study. No torch."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from paribus.cli.gate import parse_conditions, parse_margin_option, report_gate, run_gate
 from paribus.core import runfolder
@@ -14,6 +12,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.identity import computed_part
+from paribus.recipe.overlays import keys_set_by
 from paribus.study import rows as rows_file
 from paribus.study.analysis.analysis import analyse
 from paribus.study.analysis.question import AnalysisSpec
@@ -27,10 +26,12 @@ SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
 
 @dataclass(frozen=True)
 class Side:
-    """The runs on one side, which share a recipe except for the seed. recipe: dotted where it is nested."""
+    """The runs on one side, which share a recipe except for the seed. technique_keys: those its techniques set.
+    recipe: dotted where it is nested."""
 
     arm: str
     techniques: tuple[str, ...]
+    technique_keys: Set[str]
     recipe: Mapping[str, Any]
     rows: tuple[Row, ...]
 
@@ -100,7 +101,8 @@ def read_side(paths: Sequence[Path]) -> Side:
         if row.seed in rows:
             raise ConfigError(f"{rows[row.seed][0]} and {folder} both have seed {row.seed}; leave one of them out")
         rows[row.seed] = (folder, row)
-    return Side(arm, techniques, recipes[first], tuple(row for _, row in rows.values()))
+    keys = _technique_keys(first, techniques)
+    return Side(arm, techniques, keys, recipes[first], tuple(row for _, row in rows.values()))
 
 
 def _is_log(path: Path, paths: Sequence[Path]) -> bool:
@@ -137,7 +139,7 @@ def _same_data(one: Side, other: Side) -> None:
 
 def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
     """Keys in which the recipes differ and which no technique of either side sets: (key, one's, the other's)."""
-    own = {key for name in {*one.techniques, *other.techniques} for key in _set_by(name)}
+    own = {key for side in (one, other) for key in side.technique_keys}
     found = diff_recipes(one.recipe, other.recipe)
     images = [side.rows[0].data_checksum for side in (one, other)]
     if images[0] != images[1] and one.recipe.get("data") == other.recipe.get("data"):
@@ -145,21 +147,9 @@ def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
     return [(key, a, b) for key, a, b in found if not any(key == k or key.startswith(f"{k}.") for k in own)]
 
 
-def _set_by(technique: str) -> set[str]:
-    """The keys that a technique's overlay sets or swaps; empty for a third-party one, whose keys are then named."""
-    path = Path(find_config_folder()) / "technique" / f"{technique}.yaml"
-    if not path.is_file():
-        return set()
-    overlay = yaml.safe_load(path.read_text()) or {}
-    rules = overlay.pop("overlays", {})
-    swapped = {key for rule in rules.values() for key in rule.get("swap", {})}
-    return {*_leaves(overlay), *swapped, *(key.removesuffix("._target_") for key in swapped if key.count(".") > 1)}
-
-
-def _leaves(node: Any, path: str = "") -> set[str]:
-    if not isinstance(node, Mapping) or not node:
-        return {path}
-    # a component that the overlay adds whole, with its class, belongs to it
-    if path and "_target_" in node:
-        return {path}
-    return {leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))}
+def _technique_keys(folder: Path, techniques: Sequence[str]) -> set[str]:
+    """The keys that the techniques of a run set: as the run recorded them, or by our own overlays for a run before
+    that. Of a third party's technique in such a run they are not known, and are then named as differences."""
+    recorded = runfolder.read_json(folder / runfolder.SUMMARY).get("technique_keys", {})
+    known = [recorded.get(name) or keys_set_by(name, [find_config_folder()]) for name in techniques]
+    return {key for keys in known for key in keys}

@@ -10,6 +10,7 @@ from paribus.core.exit_codes import OK
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
+from paribus.engine.loop import restore
 from paribus.engine.runtime import apply_runtime
 from paribus.evaluators.unmixed_loss import UnmixedLoss
 from paribus.recipe.build import build_evaluators, build_method, explain_build_errors, make_device_context
@@ -37,7 +38,10 @@ def run(args: argparse.Namespace) -> int:
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):
         method = build_method(recipe, data, place)
-        method.load_state_dict(found.checkpoint.method)
+        try:
+            restore(found.checkpoint, method)
+        except ConfigError as error:
+            raise ConfigError(f"{found.folder}: {error}") from error
     other = f", on {' '.join(named + of_data)}" if named else ""
     print(f"{found.folder.name} after step {found.checkpoint.step}{other}")
     for key, value in sorted(evaluate(method, evaluators, data.splits).items()):

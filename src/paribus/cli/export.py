@@ -1,6 +1,8 @@
 """`paribus export`: a trained network as safetensors and a small JSON, for `paribus.load` and plain torch."""
 
 import argparse
+import json
+import shlex
 from dataclasses import fields
 from typing import Any
 
@@ -41,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--out: {target} cannot be written: {error.strerror}") from error
     for file in written:
         print(file)
-    print(f"\nread back:  python -c \"import paribus; model = paribus.load('{target}')\"")
+    packages = f", packages={json.dumps(found.recipe.packages)}" if found.recipe.packages else ""
+    code = f"import paribus; model = paribus.load({json.dumps(str(target), ensure_ascii=False)}{packages})"
+    print(f"\nread back:  python -c {shlex.quote(code)}")
     return OK
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import hydra
@@ -14,11 +15,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.cli.main import complain
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import explain_hydra_error
+from paribus.recipe.compose import explain_flag, explain_hydra_error, find_config_flags, find_open_keys
 from paribus.recipe.configs import find_config_folder
+from paribus.recipe.overlays import with_keys_set
 from paribus.runs.screen import Screen
 
 _QUIET = {"-q", "--quiet"}
@@ -44,7 +46,7 @@ def run(arguments: list[str]) -> int:
         task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
         overrides = task if sweeping else []
         alone = from_environment().size == 1  # else the command lacks its torchrun or srun part
-        screen = Screen((*_config_dir(arguments), *task) if alone else (), quiet, sweeping)
+        screen = Screen((*find_config_flags(arguments), *task) if alone else (), quiet, sweeping)
         if REQUEUE in codes or (stops and stops[0].is_requested):  # a stop ends the sweep too
             codes.append(complain(f"not started, since a stop was requested: {' '.join(overrides)}", REQUEUE))
         else:
@@ -98,24 +100,18 @@ def _check_flags(arguments: list[str]) -> None:
     parser = get_args_parser()
 
     def refuse(message: str) -> NoReturn:
-        raise ConfigError(f"{message}; an override is key=value, and paribus train --hydra-help names the flags")
+        words = message.partition("unrecognized arguments: --")[2].replace("=", " ").split()
+        near = explain_flag(*words[:2]) if words else ""
+        raise ConfigError(f"{message}; an override is key=value{near}, and paribus train --hydra-help names the flags")
 
     parser.error = refuse  # type: ignore[method-assign]
+    parser.allow_abbrev = False  # else --experiment is Hydra's --experimental-rerun
     parser.parse_args(arguments)
-
-
-def _config_dir(arguments: list[str]) -> list[str]:
-    """--config-dir as it was given, which a command for the same run needs again."""
-    for i, argument in enumerate(arguments):
-        if argument in ("--config-dir", "-cd"):
-            return arguments[i : i + 2]
-        if argument.startswith("--config-dir="):
-            return [argument]
-    return []
 
 
 def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:
     from paribus.engine.stop import StopRequest
+    from paribus.recipe.recipe import refuse_missing
     from paribus.runs.train import train  # imports torch, so only now
 
     if not stops:
@@ -125,7 +121,11 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     choice: Any = HydraConfig.get().runtime.choices.get("technique")
     techniques = [choice] if isinstance(choice, str) else list(choice or [])
     try:
-        return train(OmegaConf.to_container(cfg, resolve=True), techniques, stops[0], screen)
+        composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+        folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+        task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
+        refuse_missing(find_open_keys(HydraConfig.get().runtime.choices, folders, task))
+        return train(with_keys_set(composed, folders), techniques, stops[0], screen)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except OmegaConfBaseException as error:  # an interpolation that leads nowhere
@@ -133,9 +133,8 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
     except RunFailed as error:
         return complain(str(error), FAILED)
     except Exception as error:  # a bug in paribus, or in the user's own class
-        what = next(iter(str(error).splitlines()), "")
         return complain(
-            f"the run failed: {type(error).__name__}: {what}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
+            f"the run failed: {explain_exception(error)}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
         )
 
 

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic.dataclasses import is_pydantic_dataclass
 
 from paribus.core.class_paths import to_current_name
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.renamed import old_names
 
 T = TypeVar("T")
@@ -113,9 +113,14 @@ def _import_name(name: object, where: str, allowed: tuple[str, ...]) -> Any:
         )
     module_name, _, attribute = to_current_name(name).rpartition(".")
     try:
-        return getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{where}: {name} cannot be imported: {error}") from error
+        module = importlib.import_module(module_name)
+        found = getattr(module, attribute, None)
+    except Exception as error:  # whatever the code of a user's package raises
+        raise ConfigError(f"{where}: {name} cannot be imported: {explain_exception(error)}") from error
+    if found is None:
+        near = did_you_mean(attribute, list(vars(module)))
+        raise ConfigError(f"{where}: {name} cannot be imported: {module_name} has no {attribute}{near}")
+    return found
 
 
 def to_config(thing: Any) -> Any:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paribus.core.errors import to_one_line
 from paribus.core.renamed import old_names
 
 # no fused multiply-adds: with them another CPU would give other bits; the rest changes none
@@ -62,8 +63,8 @@ def openmp_parallel() -> Any:
 
 
 def _explain_error(error: Exception) -> str:
-    message = getattr(error, "stderr", None) or str(error)
-    return message.strip().splitlines()[-1] if message.strip() else type(error).__name__
+    message = getattr(error, "stderr", None)  # all of it: the compiler's last line is often its least
+    return to_one_line(message if isinstance(message, str) and message.strip() else str(error)) or type(error).__name__
 
 
 def _compile(source: Path, name: str, defines: tuple[str, ...]) -> Path:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.settings import ImageDataSettings
@@ -60,7 +60,7 @@ class FromDataset(ImageDataSettings):
             n = len(made)
         except Exception as error:
             raise ConfigError(
-                f"data.{split}: {name} cannot be made from {given}: {type(error).__name__}: {error}"
+                f"data.{split}: {name} cannot be made from {given}: {explain_exception(error)}"
             ) from error
         if not n:
             raise ConfigError(f"data.{split}: {name} is empty")
@@ -88,7 +88,7 @@ class DatasetSource:
         try:
             return _to_rgb(self.dataset[index][0])
         except Exception as error:
-            raise BadImage(f"{self.image_name(index)}: {type(error).__name__}: {error}") from error
+            raise BadImage(f"{self.image_name(index)}: {explain_exception(error)}") from error
 
 
 def _read_labels(dataset: Any, where: str) -> Tensor:
@@ -97,7 +97,7 @@ def _read_labels(dataset: Any, where: str) -> Tensor:
         given = known if known is not None else [dataset[i][1] for i in range(len(dataset))]
         labels = torch.as_tensor(np.asarray(given))
     except Exception as error:
-        raise ConfigError(f"{where}: its labels cannot be read: {type(error).__name__}: {error}") from error
+        raise ConfigError(f"{where}: its labels cannot be read: {explain_exception(error)}") from error
     if labels.shape != (len(dataset),) or labels.is_floating_point() or labels.is_complex() or int(labels.min()) < 0:
         raise ConfigError(
             f"{where}: found labels {labels.dtype} of shape {tuple(labels.shape)}; expected a whole number from 0 for "

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.runfolder import CHECKPOINTS, EVENTS, write_atomically
 
 # A checkpoint is torch's file followed by its sha256: a truncated file or a flipped bit is detected before anything
@@ -52,11 +52,11 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     try:
         raw = path.read_bytes()
         if hashlib.sha256(raw[:-_DIGEST]).digest() != raw[-_DIGEST:]:
-            raise ValueError("its content does not match its checksum")
+            raise ConfigError("its content does not match its checksum")
         return Checkpoint(**torch.load(io.BytesIO(raw[:-_DIGEST]), map_location=device, weights_only=True))
     except Exception as error:  # whatever a broken or foreign file makes torch, zip or pickle raise
-        first_line = str(error).split("\n")[0]
-        raise ConfigError(f"{path} is not a sound checkpoint: {first_line}") from error
+        what = error.strerror if isinstance(error, OSError) and error.strerror else explain_exception(error)
+        raise ConfigError(f"{path} is not a sound checkpoint: {what}") from error
 
 
 def load_newest(run: Path, device: torch.device | str = "cpu") -> Checkpoint | None:

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_exception
 from paribus.engine.world import World, from_environment
 
 __all__ = [
@@ -39,10 +39,9 @@ def init_process_group(world: World, device: torch.device) -> None:
             "nccl" if device.type == "cuda" else "gloo", **(rendezvous if world.launcher == "srun" else {})
         )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
-        what = next(iter(str(error).splitlines()), "")
         raise ConfigError(
-            f"the {world.size} processes could not connect at {world.master}: {what}; set MASTER_ADDR and "
-            "MASTER_PORT to choose another address"
+            f"the {world.size} processes could not connect at {world.master}: {explain_exception(error)}; set "
+            "MASTER_ADDR and MASTER_PORT to choose another address"
         ) from error
 
 

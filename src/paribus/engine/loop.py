@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_misfit
 from paribus.core.progress import Progress
 from paribus.core.protocols import Loader, Method, Tracker
 from paribus.engine import checkpoint
@@ -87,14 +87,17 @@ def train(
     return "DONE"
 
 
-def restore(resumed: Checkpoint, method: Method, accumulator: MetricAccumulator) -> None:
-    """Restore the checkpoint's state. Raises ConfigError if it is of another network."""
+def restore(resumed: Checkpoint, method: Method, accumulator: MetricAccumulator | None = None) -> None:
+    """Restore the checkpoint's state, without the loop's own where only the network is wanted. Raises ConfigError if it
+    is of another network."""
     try:
         method.load_state_dict(resumed.method)
-        accumulator.load_state_dict(resumed.loop)
+        if accumulator is not None:
+            accumulator.load_state_dict(resumed.loop)
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        what = " ".join(str(error).split())
-        raise ConfigError(f"the checkpoint at step {resumed.step} does not fit this network: {what[:200]}") from error
+        raise ConfigError(
+            f"the checkpoint at step {resumed.step} does not fit this network: {explain_misfit(error)}"
+        ) from error
 
 
 def check_finite(metrics: dict[str, float], done: int) -> dict[str, float]:

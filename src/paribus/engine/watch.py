@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from paribus.core.errors import RunFailed
+from paribus.core.errors import RunFailed, explain_exception
 from paribus.engine.distributed import all_sum
 from paribus.engine.world import World
 
@@ -149,7 +149,7 @@ def monitor_ranks(world: World, device: torch.device) -> Iterator[RankMonitor]:
         all_sum(torch.zeros((), device=device)).item()
     except BaseException as error:
         why = None if isinstance(error, RunFailed) else monitor.explain_lost_rank(error)
-        monitor.leave(next(iter(str(error).splitlines()), type(error).__name__))
+        monitor.leave(explain_exception(error))
         if why is not None:
             raise RunFailed(why) from error
         raise

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_exception, explain_misfit
 from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, ParameterGroup, Slots
@@ -152,8 +152,7 @@ def load_weights(model: nn.Module, file: str) -> None:
     except SafetensorError as error:
         raise ConfigError(f"method.weights: {file} is no sound .safetensors file: {error}") from error
     except RuntimeError as error:
-        wrong = " ".join(str(error).split())
-        raise ConfigError(f"method.weights: {file} does not fit method.teacher: {wrong[:300]}") from error
+        raise ConfigError(f"method.weights: {file} does not fit method.teacher: {explain_misfit(error)}") from error
 
 
 def hash_weights(model: nn.Module) -> str:
@@ -198,7 +197,6 @@ def _output_shapes(model: nn.Module, workshop: BuildContext, path: str) -> list[
         return None
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"{path}: it does not take images of {spec.channels}×{spec.height}×{spec.width}: "
-            f"{next(iter(str(error).splitlines()), '')[:300]}"
+            f"{path}: it does not take images of {spec.channels}×{spec.height}×{spec.width}: {explain_exception(error)}"
         ) from error
     return [tuple(part.shape) for part in (outputs if isinstance(outputs, tuple | list) else (outputs,))]

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from paribus.core.build import build, schema, to_config
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_misfit
 from paribus.core.protocols import ModelFactory, Spec
 from paribus.core.runfolder import write_atomically, write_json
 from paribus.core.streams import stream, use_generator
@@ -60,7 +60,9 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
     except ConfigError as error:
         raise ConfigError(f"{description}: {error}") from error
     except (ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError(f"{description} does not describe {weights}: {error}; export the run again") from error
+        raise ConfigError(
+            f"{description} does not describe {weights}: {explain_misfit(error)}; export the run again"
+        ) from error
     return model.eval()
 
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import nn
 
 from paribus.core.build import did_you_mean, schema
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.protocols import Spec
 
 
@@ -34,7 +34,9 @@ class Timm:
                 self.name, pretrained=False, num_classes=spec.classes, in_chans=spec.channels, **self.args
             )
         except (TypeError, ValueError, AssertionError) as error:
-            raise ConfigError(f"model.args: timm's {self.name} refuses {self.args}: {error}") from error
+            raise ConfigError(
+                f"model.args: timm's {self.name} refuses {self.args}: {explain_exception(error)}"
+            ) from error
         return _with_small_stem(model, self.name, spec) if self.small_images else model
 
 
@@ -60,9 +62,8 @@ class TimmPretrained:
         try:
             return timm.create_model(self.name, pretrained=True)
         except Exception as error:  # whatever it raises for an unreachable hub or a full disk
-            what = " ".join(str(error).split())[:200]
             raise ConfigError(
-                f"TimmPretrained.name: the weights of {self.name} could not be loaded: {type(error).__name__}: {what}; "
+                f"TimmPretrained.name: the weights of {self.name} could not be loaded: {explain_exception(error)}; "
                 "fetch them where there is a network and copy the hub's cache (HF_HOME)"
             ) from error
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import torch
 
 from paribus.core.duration import in_steps
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_exception
+from paribus.core.meta import to_meta
 from paribus.core.protocols import (
     BuildContext,
     Checks,
@@ -38,10 +39,7 @@ def explain_build_errors(part: str) -> Iterator[None]:
     except (ConfigError, RunFailed):
         raise
     except Exception as error:
-        first_line = next(iter(str(error).splitlines()), "")
-        raise ConfigError(
-            f"{part}: cannot be made from this config: {type(error).__name__}: {first_line[:300]}"
-        ) from error
+        raise ConfigError(f"{part}: cannot be made from this config: {explain_exception(error)}") from error
 
 
 def make_device_context(recipe: Recipe, device: torch.device, world: distributed.World) -> DeviceContext:
@@ -100,6 +98,34 @@ def _with_new_verb(method: Method) -> Method:
         warnings.warn(f"{name}.settle is now called prepare_eval; rename it", DeprecationWarning, stacklevel=2)
         setattr(method, "prepare_eval", old)  # noqa: B010 — not declared on the user's class
     return method
+
+
+def check_normalisation(recipe: Recipe, method: Method, data: DataSets, place: DeviceContext) -> None:
+    """Raise ConfigError if BatchNorm would see one value per channel, which has no variance: one image in a part of the
+    batch, and one pixel left of it. Only the shapes tell, so such a network runs once without values."""
+    model, parts = getattr(method, "model", None), place.world * getattr(recipe.update, "accumulate", 1)
+    if model is None or recipe.batch_size > parts:
+        return
+    spec = data.spec
+    try:
+        with torch.no_grad():
+            image = torch.empty(1, spec.channels, spec.height, spec.width, dtype=place.dtype, device="meta")
+            to_meta(model).train()(image)
+    except Exception as error:  # a network that needs values is left to its first step
+        if (wrong := explain_one_value(error, recipe)) is not None:
+            raise ConfigError(wrong) from error
+
+
+def explain_one_value(error: Exception, recipe: Recipe) -> str | None:
+    """torch's refusal to normalise one value per channel as one of the config; None for another error."""
+    if "Expected more than 1 value per channel when training" not in str(error):
+        return None
+    accumulate = getattr(recipe.update, "accumulate", 1)
+    return (
+        f"batch_size={recipe.batch_size}, update.accumulate={accumulate}: BatchNorm gets one value per channel, and "
+        "needs two or more in training; choose a larger batch_size or a smaller update.accumulate, so that each "
+        "process and part has at least 2 images"
+    )
 
 
 def build_evaluators(recipe: Recipe, data: DataSets) -> list[Evaluator]:

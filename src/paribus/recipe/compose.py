@@ -1,5 +1,10 @@
 """Composing a config from overrides, outside Hydra's command line; Hydra's errors become one line."""
 
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, cast
 
 import yaml
@@ -7,10 +12,15 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from paribus.core.build import did_you_mean
-from paribus.core.errors import ConfigError
+from paribus.core.build import did_you_mean, resolve
+from paribus.core.errors import ConfigError, explain_exception, to_one_line
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.configs import list_options as list_shipped_options
+from paribus.recipe.near_keys import explain_unknown_key, list_keys
+from paribus.recipe.overlays import get_value
+
+MISSING = "???"  # OmegaConf's value that somebody has yet to give
+_CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 
 
 def compose_config(overrides: list[str]) -> dict[str, Any]:
@@ -34,37 +44,105 @@ def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
         return f"{group}={name}: there is no such {group}{did_you_mean(name, known_options)}; there are {there}"
     causes = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
     text = " ".join(line.strip() for line in "\n".join(causes).splitlines() if line.strip())
-    if "not in struct" in text or "Could not override" in text:
-        key = next(
-            (a.lstrip("+~").split("=")[0] for a in arguments if f"'{a.lstrip('+~').split('=')[0]}'" in text),
-            None,
+    if any(words in text for words in ("not in struct", "Could not override", "Could not delete")):
+        key, value = next(
+            ((k.lstrip("+~"), v) for a in arguments for k, _, v in [a.partition("=")] if f"'{k.lstrip('+~')}'" in text),
+            (None, ""),
         )
-        if key is not None and key in _list_keys(arguments):
-            return f"{key}: new keys are added with +, as in +{key}.NAME._target_=CLASS"
         if key is not None:
-            return f"{key}: no such key{did_you_mean(key, _list_keys(arguments))}; paribus train --help shows them all"
+            return _explain_missing_key(key, value, _compose_choices(arguments))
+    if (group := re.match(r"You must specify '([^']+)'.*Available options:(.*)", text)) is not None:
+        there = ", ".join(group[2].split())
+        return f"{group[1]}: missing value ({MISSING}); give {group[1]}=NAME, one of {there}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
-        return f"{error.full_key}: {next(iter(str(error).splitlines()), 'cannot be resolved')}"
+        return f"{error.full_key}: {to_one_line(str(error)) or 'cannot be resolved'}"
     if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
-        advice = "; an override is key=value" if "parsing override" in text else ""
+        advice = f"; an override is key=value{_explain_word(text)}" if "parsing override" in text else ""
+        if "but found '?'" in text:
+            advice = f'; a value that is yet to be given is "{MISSING}", in quotes within braces'
         if "LexerNoViableAlt" in text or "mismatched input" in text:
             advice = "; a value with special characters goes in two pairs of quotes: \"key='value'\""
         return text.split(" See https://")[0] + advice
     # what Hydra did not expect itself: an assertion, an empty name, a file that is not text
-    return f"{' '.join(arguments)}: cannot be composed: {type(error).__name__}: {text[:300]}"
+    return f"{' '.join(arguments)}: cannot be composed: {explain_exception(error)}"
 
 
-def _list_keys(arguments: list[str]) -> list[str]:
-    """The dotted keys of the config under these choices of groups (data=digits), for near matches."""
+def explain_flag(name: str, value: str = "") -> str:
+    """For --lr 0.1, as many tools take it: " (did you mean optimizer.lr?)", or nothing."""
+    known = [*list_keys(compose_config([])), *_list_groups()]
+    return f" (did you mean {name}={value or 'VALUE'}?)" if name in known else explain_unknown_key(name, known, value)
 
-    def list_dotted(node: Any, path: str) -> list[str]:
-        if not isinstance(node, dict):
-            return [path]
-        return [path, *(key for k, v in node.items() for key in list_dotted(v, f"{path}.{k}" if path else str(k)))]
 
-    groups = {path.name for path in find_config_folder().iterdir() if path.is_dir()}
-    choices = [a for a in arguments if a.partition("=")[0] in groups]
+def find_config_flags(arguments: list[str]) -> list[str]:
+    """Hydra's flags that choose where configs come from (--config-dir DIR), as given; a command for the same run needs
+    them again."""
+    found: list[str] = []
+    for i, argument in enumerate(arguments):
+        if argument in _CONFIG_FLAGS:
+            found += arguments[i : i + 2]
+        elif argument.partition("=")[0] in _CONFIG_FLAGS:
+            found.append(argument)
+    return found
+
+
+def find_open_keys(choices: Mapping[str, Any], folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:
+    """The keys that a chosen experiment or technique leaves for somebody to give (???), and that nobody gives. Hydra
+    keeps the default of such a key without a word. choices: of groups. folders: of configs."""
+    open_keys, given = set[str](), {override.lstrip("+").partition("=")[0] for override in overrides}
+    for group, chosen in choices.items():
+        for name in [chosen] if isinstance(chosen, str) else list(chosen or []):
+            path = next((p for folder in folders if (p := folder / group / f"{name}.yaml").is_file()), None)
+            if path is None or "@package _global_" not in (text := path.read_text()):
+                continue
+            content = yaml.safe_load(text) or {}
+            leaves = [key for key in list_keys(content) if not isinstance(get_value(content, key), Mapping)]
+            missing = {key for key in leaves if get_value(content, key) == MISSING}
+            open_keys |= missing
+            given |= set(leaves) - missing
+    return sorted(key for key in open_keys if not any(f"{key}.".startswith(f"{k}.") for k in given))
+
+
+def _explain_word(text: str) -> str:
+    """For `paribus train smoke`: which choice it may have been."""
+    word = re.search(r"override '([^'=]+)' missing EQUAL", text)
+    groups = [group for group in sorted(_list_groups()) if word and word[1] in list_shipped_options(group)]
+    return f" (did you mean {' or '.join(f'{group}={word[1]}' for group in groups)}?)" if word and groups else ""
+
+
+def _explain_missing_key(key: str, value: str, config: dict[str, Any]) -> str:
+    parent_path, _, name = key.rpartition(".")
+    parent = get_value(config, parent_path) if parent_path else config
+    if parent == {} or (isinstance(parent, dict) and name in _list_fields(parent, config)):
+        return f"{key}: new keys are added with +, as in +{key}={value or 'VALUE'}"
+    if isinstance(get_value(config, key), dict):
+        return f"{key}: new keys are added with +, as in +{key}.NAME._target_=CLASS"
+    first, *rest = key.split(".")
+    if first == "transforms" and rest[:1] and rest[0] in list_shipped_options("technique"):
+        return f"{key}: no such key; technique={rest[0]} brings it"
+    near = explain_unknown_key(key, [*list_keys(config), *_list_groups()], value)
+    return f"{key}: no such key{near}; paribus train --help shows them all"
+
+
+def _list_fields(node: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    """The settings of a node's class, of which a config need not write all."""
     try:
-        return list_dotted(compose_config(choices), "")
-    except ConfigError:  # the user's own groups, or two mistakes at once
-        return list_dotted(compose_config([]), "")
+        return [field.name for field in fields(resolve(node.get("_target_"), "", tuple(config["packages"])))]
+    except ConfigError:  # no class
+        return []
+
+
+def _list_groups() -> list[str]:
+    return [path.name for path in find_config_folder().iterdir() if path.is_dir()]
+
+
+def _compose_choices(arguments: list[str]) -> dict[str, Any]:
+    """The config under the choices of groups among these arguments (data=digits), whose keys are then known."""
+    groups, flags = [*_list_groups(), "packages"], find_config_flags(arguments)
+    # of a sweep (-m data=digits,synthetic) the first
+    choices = [a if "[" in a else a.partition(",")[0] for a in arguments if a.partition("=")[0] in groups]
+    folder = flags[-1].removeprefix("--config-dir=") if flags else ""
+    search = [f"hydra.searchpath=[{Path(folder).absolute().as_uri()}]"] if folder else []
+    for attempt in ([*search, *choices], choices):
+        with suppress(ConfigError):
+            return compose_config(attempt)
+    return compose_config([])  # two mistakes at once

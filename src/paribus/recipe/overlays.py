@@ -7,15 +7,18 @@ A file in configs/technique/ adds its settings to the config, and declares under
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
              it there: two mixing transforms, one of them requested, would be compared with a baseline that has one
     fits:    one sentence on what it fits, for the refusal
+    sets:    the keys that the file sets, which `paribus train` fills in and a run records for `paribus compare`
     check:   settings for the conformance battery, kept here because a third party's battery needs them too:
              neutral: settings with which it does nothing at all, so that the run must be bit-exact with the baseline
              small:   settings that suit the tiny images of the smoke recipes
              (up to 0.1 these two were keys beside `expect`; there they are still read)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import Field
 
 from paribus.core.build import instantiate, schema
@@ -40,6 +43,7 @@ class Overlay:
     expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     fits: str = ""
+    sets: tuple[str, ...] = ()
     check: OverlayCheck = Field(default_factory=OverlayCheck)
 
 
@@ -94,7 +98,38 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }
+    if isinstance(rule.get("sets"), list):
+        plain["sets"] = tuple(rule["sets"])
     return instantiate(Overlay, {**rule, **plain, "check": check}, f"overlays.{name}")
+
+
+def with_keys_set(cfg: dict[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """The config with `sets` in the rules of each technique whose file lies in one of these folders of configs."""
+    rules = cfg.get("overlays")
+    if not isinstance(rules, Mapping):
+        return cfg
+    keys = {name: keys_set_by(name, folders) for name, rule in rules.items() if isinstance(rule, Mapping)}
+    return {**cfg, "overlays": {**rules, **{name: {"sets": k, **rules[name]} for name, k in keys.items() if k}}}
+
+
+def keys_set_by(technique: str, folders: Sequence[Path]) -> list[str]:
+    """The keys that a technique's file sets or swaps; [] if none of the folders has it."""
+    path = next((p for folder in folders if (p := folder / "technique" / f"{technique}.yaml").is_file()), None)
+    overlay: Any = (yaml.safe_load(path.read_text()) if path else None) or {}
+    rules = overlay.pop("overlays", None) or {}
+    overlay.pop("defaults", None)
+    swapped = {key for rule in rules.values() for key in (rule or {}).get("swap", {})}
+    whole = {key.removesuffix("._target_") for key in swapped if key.count(".") > 1}
+    return sorted(({*_leaves(overlay), *swapped, *whole}) - {""})
+
+
+def _leaves(node: Any, path: str = "") -> set[str]:
+    if not isinstance(node, Mapping) or not node:
+        return {path}
+    # a component that the overlay adds whole, with its class, belongs to it
+    if path and "_target_" in node:
+        return {path}
+    return {leaf for key, value in node.items() for leaf in _leaves(value, f"{path}.{key}" if path else str(key))}
 
 
 def _check_settings(name: str, rule: dict[str, Any]) -> OverlayCheck:

@@ -6,7 +6,8 @@ Errors in a user's config are found here, before any data is read or any folder 
 import functools
 import importlib.util
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from pydantic import AfterValidator, Field
 from paribus.core.build import build, instantiate, matches_signature, schema, to_config
 from paribus.core.duration import PositiveDuration
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 from paribus.core.protocols import (
     DataFactory,
     EMAFactory,
@@ -30,6 +32,7 @@ from paribus.core.protocols import (
 )
 from paribus.engine.runtime import Runtime
 from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
+from paribus.recipe.near_keys import explain_unknown_key, list_keys
 from paribus.recipe.overlays import apply_overlays
 
 
@@ -115,6 +118,7 @@ class Recipe:
 
 def build_recipe(cfg: Any, technique_names: list[str]) -> Recipe:
     """Check a composed config, with the names of the requested techniques. Raises ConfigError."""
+    check_given(cfg)
     return _check(apply_overlays(cfg, technique_names))
 
 
@@ -124,6 +128,7 @@ def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:
 
 
 def _check(config: Mapping[str, Any]) -> Recipe:
+    check_given(config)
     packages = config.get("packages") or ()
     if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
         raise ConfigError(f"packages: found {packages!r}; should be a list of package names")
@@ -132,8 +137,40 @@ def _check(config: Mapping[str, Any]) -> Recipe:
             raise ConfigError(f"packages: found {package}; no Python package of that name can be imported")
     if isinstance(config.get("experiment"), Mapping):
         raise ConfigError("experiment: an experiment's file needs `# @package _global_` as its first line")
+    _check_keys(config)
     values = build(config, packages=tuple(packages))
     for key, cls in {"every": EveryConfig, "checkpoints": CheckpointsConfig, "paths": PathsConfig}.items():
         if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose
             values[key] = instantiate(cls, values[key], key)
     return instantiate(Recipe, values)
+
+
+def _check_keys(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError for keys at the top that no recipe has, with what each may have meant."""
+    unknown = [key for key in config if key not in {field.name for field in fields(Recipe)}]
+    if unknown:
+        near = [f"{key}: no such key{explain_unknown_key(str(key), list_keys(config), config[key])}" for key in unknown]
+        raise ConfigError(f"{'; '.join(near)}; paribus train --help shows them all")
+
+
+def check_given(config: Any) -> None:
+    """Raise ConfigError where a config, or an override, leaves a value for somebody to give (OmegaConf's ???)."""
+    refuse_missing([path for path, value in _iterate_leaves(config) if value == "???"])
+
+
+def refuse_missing(missing: Sequence[str]) -> None:
+    if missing:
+        given = " ".join(f"{path}=VALUE" for path in missing)
+        raise ConfigError(f"{format_list(missing)}: missing value{'s' * (len(missing) > 1)} (???); give {given}")
+
+
+def _iterate_leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted key and value of every leaf; those of a list have its key."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _iterate_leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _iterate_leaves(value, path)
+    else:
+        yield path, node

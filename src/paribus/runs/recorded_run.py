@@ -1,6 +1,7 @@
 """A run as `paribus verify` reads it: its record, the steps that can be replayed, and the environment they ran in."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from paribus.core.formatting import format_count
 from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.agreement import METRIC, Key, Value
 from paribus.engine.distributed import World
-from paribus.recipe.recipe import Recipe, rebuild_recipe
-from paribus.runs.saved_run import with_overrides
+from paribus.recipe.recipe import Recipe
+from paribus.runs.saved_run import rebuild_with_overrides
 
 DEFAULT_SECONDS = 60  # of training, roughly, where no span is given
 ALLOWED_OVERRIDES = ("data.root", "packages", "runtime.")
@@ -49,7 +50,7 @@ class RecordedRun:
 
 
 def load_recorded_run(folder: Path, overrides: Sequence[str]) -> RecordedRun:
-    config = with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES)
+    recipe = rebuild_with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES)
     path = folder / runfolder.RECEIPTS
     lines = receipt.read(path) if path.is_file() else []
     end = max((line["step"] for line in lines if "losses" in line), default=0)
@@ -62,7 +63,7 @@ def load_recorded_run(folder: Path, overrides: Sequence[str]) -> RecordedRun:
     if runfolder.read_state(folder) == "DONE" and isinstance(summary.get("step"), int) and summary["step"] > end:
         raise ConfigError(f"{path} ends at step {end} of {summary['step']}; put the whole file back")
     events = read_events(folder / runfolder.EVENTS)
-    return RecordedRun(folder, rebuild_recipe(config), lines, segments, summary, events, end)
+    return RecordedRun(folder, recipe, lines, segments, summary, events, end)
 
 
 def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
@@ -127,7 +128,9 @@ def select_segments(segments: Sequence[Mapping[str, Any]], begin: int, end: int)
     return [segment for i, segment in enumerate(segments) if max(starts[i], begin) < min([*starts[i + 1 :], end])]
 
 
-def require_recorded_world(folder: Path, segments: list[Mapping[str, Any]], span: str | None) -> World:
+def require_recorded_world(
+    folder: Path, segments: list[Mapping[str, Any]], span: str | None, overrides: Sequence[str]
+) -> World:
     """The world of this process. Raises ConfigError unless as many processes run as were recorded."""
     sizes = sorted({segment["fingerprint"].get("world_size", 1) for segment in segments})
     world = distributed.from_environment()
@@ -137,9 +140,9 @@ def require_recorded_world(folder: Path, segments: list[Mapping[str, Any]], span
         )
     if sizes[0] != world.size:
         command = "paribus verify" if sizes[0] == 1 else f"torchrun --nproc-per-node={sizes[0]} -m paribus.cli verify"
-        rest = f" --span {span}" if span else ""
+        rest = shlex.join([str(folder), *(["--span", span] if span else []), *overrides])
         trained_by = format_count(sizes[0], "process", "processes")
-        raise ConfigError(f"{folder} was trained by {trained_by}, not {world.size}; {command} {folder}{rest}")
+        raise ConfigError(f"{folder} was trained by {trained_by}, not {world.size}; {command} {rest}")
     return world
 
 

@@ -89,7 +89,7 @@ def replay_run(folder: Path, span: str | None, tolerance: float | None, override
     ]
     if not recorded_segments:
         raise ConfigError(f"{folder / runfolder.PROVENANCE} has no fingerprint of steps {begin + 1} to {end}")
-    world = require_recorded_world(record.folder, recorded_segments, span)
+    world = require_recorded_world(record.folder, recorded_segments, span, overrides)
     recipe = with_recorded_runtime(record.recipe, recorded_segments[0], overrides)
     start = checkpoint.load(folder / runfolder.CHECKPOINTS / checkpoint_name(begin)) if begin else None
     for path in sorted((folder / runfolder.CHECKPOINTS).glob("step_*.pt")):

@@ -13,8 +13,10 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
+from paribus.recipe.near_keys import find_same, format_near, list_keys
 from paribus.recipe.overlays import with_value
 from paribus.recipe.recipe import Recipe, rebuild_recipe
+from paribus.runs.screen_text import format_packages
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...
     folder = path if path.is_dir() else path.absolute().parent.parent
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
-    recipe = rebuild_recipe(with_overrides(runfolder.read_config(folder), overrides, allowed))
+    recipe = rebuild_with_overrides(runfolder.read_config(folder), overrides, allowed)
     found = load_newest_checkpoint(folder) if path.is_dir() else checkpoint.load(path)
     if found is None:
         raise ConfigError(f"{folder} has no checkpoint yet; train it first")
@@ -54,6 +56,20 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return found
 
 
+def rebuild_with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> Recipe:
+    """The recipe of a run's config with overrides. Raises ConfigError, which names the packages that are needed."""
+    try:
+        return rebuild_recipe(with_overrides(config, overrides, allowed))
+    except ConfigError as error:
+        if "(packages=" in str(error) and (needed := format_packages(config.get("packages") or ())):
+            raise ConfigError(f"{error}; this run was trained with {needed}") from error
+        raise
+
+
+def _is_allowed(key: str, allowed: tuple[str, ...]) -> bool:
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed)
+
+
 def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> dict[str, Any]:
     """The config with overrides of what may differ from where the run was trained.
 
@@ -63,9 +79,10 @@ def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tu
     config = {**config, "packages": []}
     for override in overrides:
         key, _, text = override.partition("=")
-        if not any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed):
+        if not _is_allowed(key, allowed):
             keys = ", ".join(f"{name}KEY" if name.endswith(".") else name for name in allowed)
-            raise ConfigError(f"{key}: cannot be overridden here; what can be: {keys}")
+            near = find_same(key, (k for k in list_keys(config) if _is_allowed(k, allowed)))
+            raise ConfigError(f"{key}: cannot be overridden here{format_near(near[:2])}; what can be: {keys}")
         group = key.partition(".")[0]
         if group not in config or (key != group and not isinstance(config[group], dict)):
             raise ConfigError(f"{key}: the run's config has no {group}")

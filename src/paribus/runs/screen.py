@@ -55,8 +55,8 @@ class Screen:
         else:
             print("\n".join([description.title, *align_rows(format_rows(description))]), flush=True)
 
-    def print_end(self, summary: Mapping[str, Any], folder: Path, start: int) -> None:
-        """Print the result. summary: as in summary.json."""
+    def print_end(self, summary: Mapping[str, Any], folder: Path, start: int, packages: tuple[str, ...] = ()) -> None:
+        """Print the result. summary: as in summary.json. packages: of the recipe."""
         outcome = Outcome(
             title=summary["title"],
             state=summary["state"],
@@ -68,6 +68,7 @@ class Screen:
             folder=str(folder),
             seed=summary["seed"],
             command=self.command,
+            packages=packages,
         )
         if self.quiet:
             print(format_result_line(outcome), flush=True)

@@ -55,7 +55,8 @@ class Outcome:
     """The result of a run. metrics: the latest of each. step: of the checkpoint. start: steps done before, by a
     resumed run. seconds: since this start, all included.
 
-    command: the arguments of `paribus train` that run it; () where they are not known.
+    command: the arguments of `paribus train` that run it; () where they are not known. packages: of the recipe, which
+    other commands want to be given again.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Outcome:
     folder: str
     seed: int
     command: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
 
 
 def format_rows(description: RunDescription) -> list[LabeledText]:
@@ -151,20 +153,26 @@ def format_result(outcome: Outcome) -> list[str]:
 
 def format_next_commands(outcome: Outcome) -> list[str]:
     """The commands that make sense next."""
-    folder, parent = shlex.quote(outcome.folder), str(Path(outcome.folder).parent)
+    words = [outcome.folder, *([format_packages(outcome.packages)] if outcome.packages else [])]
+    run, parent = shlex.join(words), str(Path(outcome.folder).parent)
     table: list[LabeledText] = []
     if outcome.state != "DONE":
         table = [("resume", shlex.join(["paribus", "train", *outcome.command]))] if outcome.command else []
         return ["next", *align_rows(table)] if table else ["next: the same command again resumes"]
     table = [
-        ("evaluate again", f"paribus eval {folder}"),
-        ("export weights", f"paribus export {folder}"),
+        ("evaluate again", f"paribus eval {run}"),
+        ("export weights", f"paribus export {run}"),
         ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
     ]
     if outcome.command:
         other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]
         table.append(("another seed", shlex.join(["paribus", "train", *other])))
     return ["next", *align_rows(table)]
+
+
+def format_packages(packages: Sequence[str]) -> str:
+    """As on the command line; "" for none."""
+    return f"packages=[{','.join(packages)}]" if packages else ""
 
 
 def format_result_line(outcome: Outcome) -> str:

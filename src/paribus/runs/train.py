@@ -11,7 +11,7 @@ import torch
 
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
-from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.events import read_events
 from paribus.core.exit_codes import OK, REQUEUE
 from paribus.core.protocols import DataSets
@@ -28,8 +28,10 @@ from paribus.recipe.build import (
     build_evaluators,
     build_loader,
     build_method,
+    check_normalisation,
     count_steps,
     explain_build_errors,
+    explain_one_value,
     make_device_context,
 )
 from paribus.recipe.recipe import Recipe, build_recipe
@@ -82,6 +84,7 @@ def _train(
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model, optimizer or transforms"):
         method = build_method(recipe, data, place)
+        check_normalisation(recipe, method, data, place)
     size = measure_network_size(method, data.spec)
     run = Run(
         folder=recipe.folder,
@@ -112,12 +115,14 @@ def _train(
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
             )
         except Exception as error:
+            if (wrong := explain_one_value(error, recipe)) is not None:  # of a network that runs only with values
+                error = ConfigError(wrong)
             failure = monitor.explain_lost_rank(error) or _explain_error(error)
             if world.is_main:
                 summary: dict[str, Any] = {}
                 with suppress(OSError):  # a full disk takes no marker; the folder then reads as not finished
-                    why = failure or f"{type(error).__name__}: {error}\n\n{traceback.format_exc()}"
-                    summary = _write_summary(recipe, run, data, size, "FAILED", why)
+                    why = failure or f"{explain_exception(error)}\n\n{traceback.format_exc()}"
+                    summary = _write_summary(recipe, rules, run, data, size, "FAILED", why)
                 with suppress(OSError):
                     tracker.close(summary)
             if failure is not None:
@@ -127,9 +132,9 @@ def _train(
                 raise error_class(f"{run.folder}: {failure}; {explain_last_checkpoint(run.folder)}") from error
             raise
         if world.is_main:
-            summary = _write_summary(recipe, run, data, size, state)
+            summary = _write_summary(recipe, rules, run, data, size, state)
             tracker.close(summary)
-            screen.print_end(summary, run.folder, start)
+            screen.print_end(summary, run.folder, start, recipe.packages)
     return OK if state == "DONE" else REQUEUE
 
 
@@ -164,7 +169,7 @@ def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:
 
 
 def _write_summary(
-    recipe: Recipe, run: Run, data: DataSets, size: NetworkSize, state: str, why: str = ""
+    recipe: Recipe, rules: Any, run: Run, data: DataSets, size: NetworkSize, state: str, why: str = ""
 ) -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}
@@ -176,6 +181,7 @@ def _write_summary(
         "title": recipe.title,
         "name": recipe.name,
         "techniques": list(recipe.techniques),
+        "technique_keys": {name: list(rule["sets"]) for name, rule in rules.items() if rule and rule.get("sets")},
         "seed": recipe.seed,
         "state": state,
         "step": events[-1]["step"] if events else 0,

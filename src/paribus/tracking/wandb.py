@@ -8,6 +8,7 @@ feel. It is never imported in this process, and nothing of it is started with mo
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from paribus.core import runfolder
 from paribus.core.build import schema
 
 MIRROR = "wandb"  # in a run folder: id, record, lock, status.json, follower.log, and W&B's own folder of the run
@@ -72,7 +74,30 @@ class WandB:
         wrong = _explain_unusable()
         if wrong:
             print(f"warning: W&B is left out: {wrong}", file=sys.stderr)
-        return NullTracker() if wrong or self.effective_mode == "disabled" else WandBTracker(folder, self.after)
+        if wrong or self.effective_mode == "disabled":
+            return NullTracker()
+        return WandBTracker(folder, self.after, is_wanted(self, folder))
+
+
+def is_wanted(options: WandB, folder: Path) -> bool:
+    """Whether somebody asked for W&B: with its variables, a login, its settings, or the tracker on the command line. It
+    is in the default config only so that a login is enough; whoever has none should not have to hear of it."""
+    command = next((segment.get("command") or [] for segment in reversed(runfolder.read_segments(folder))), [])
+    return (
+        any(name.startswith("WANDB_") for name in os.environ)
+        or options != WandB()
+        or any(str(word).lstrip("+").startswith(("tracker=", "tracker.wandb")) for word in command)
+        or _has_login()
+    )
+
+
+def _has_login() -> bool:
+    """Whether `wandb login` has left a key, where that keeps it."""
+    for path in (os.environ.get("NETRC") or "~/.netrc", "~/_netrc"):
+        with suppress(OSError):
+            if "api.wandb.ai" in Path(path).expanduser().read_text(errors="replace"):
+                return True
+    return False
 
 
 def _explain_unusable() -> str:
@@ -97,10 +122,10 @@ class NullTracker:
 
 
 class WandBTracker:
-    """The training process's end of the pipe to the follower."""
+    """The training process's end of the pipe to the follower. wanted: whether to say that it is still busy."""
 
-    def __init__(self, folder: Path, after: float) -> None:
-        self._folder, self._after, self._began = folder, after, time.monotonic()
+    def __init__(self, folder: Path, after: float, wanted: bool) -> None:
+        self._folder, self._after, self._wanted, self._began = folder, after, wanted, time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
         self.log(0, {})
 
@@ -126,7 +151,7 @@ class WandBTracker:
             self._warn(f"the process that sends to W&B was killed (signal {-code}); another one starts over")
         elif code or report.get("why"):
             self._warn(f"W&B: {report.get('why') or f'its process ended with {code}'}")
-        elif code is None and report.get("state") != "offline":
+        elif code is None and report.get("state") != "offline" and self._wanted:
             online = report.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
             self._warn("the record for W&B is still being written, in the background", "warning" if online else "note")
         elif report.get("url"):
@@ -155,7 +180,7 @@ class WandBTracker:
             threading.Thread(target=self._process.wait, daemon=True).start()
 
     def _warn(self, what: str, kind: str = "warning") -> None:
-        print(f"{kind}: {what}; paribus wandb sync {self._folder} sends it again", file=sys.stderr)
+        print(f"{kind}: {what}; paribus wandb sync {shlex.quote(str(self._folder))} sends it again", file=sys.stderr)
 
 
 def start_follower(folder: Path, stdin: int, *options: str) -> subprocess.Popen[bytes]:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import IO
 
 from paribus.core import runfolder
+from paribus.core.errors import explain_exception
 from paribus.tracking.wandb import BUSY, GRACE
 from paribus.tracking.wandb_state import Follower
 
@@ -89,19 +90,17 @@ def mirror_run(follower: Follower, mode: str) -> None:
             return send_run(follower, online=True)
         except (UsageError, AuthenticationError) as error:  # no key, or none that could be one
             if mode == "online" or isinstance(error, AuthenticationError):
-                follower.write_status(why=f"not logged in ({_first_line(error)}), so the record is local")
+                follower.write_status(why=f"not logged in ({explain_exception(error)}), so the record is local")
             break
         except Exception as error:
-            follower.write_status(why=f"the service cannot be reached ({_first_line(error)}), so the record is local")
+            follower.write_status(
+                why=f"the service cannot be reached ({explain_exception(error)}), so the record is local"
+            )
             with suppress(Exception):  # W&B's own process holds the run's id until it ends
                 wandb.teardown()
         if last or follower.ended.wait(RETRY):
             break
     send_run(follower, online=False)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _lower_priority() -> None:
@@ -134,7 +133,7 @@ def main() -> int:
         follower.write_status(state="failed", why=f"wandb cannot be imported ({error}); pip install wandb")
         return FAILED
     except Exception as error:
-        follower.write_status(state="failed", why=f"no record could be written ({_first_line(error)})")
+        follower.write_status(state="failed", why=f"no record could be written ({explain_exception(error)})")
         raise
     return OK
 

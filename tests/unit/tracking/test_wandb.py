@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,55 @@ def test_a_folder_that_takes_no_files_costs_a_warning(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("warning: W&B is left out")
     assert f"paribus wandb sync {tmp_path}" in line
+
+
+class Busy:
+    """A follower that is still at work when the run ends."""
+
+    pid, returncode = 1, None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.stdin = open(os.devnull, "wb")  # noqa: SIM115 — closed by the tracker
+
+    def wait(self, timeout: float | None = None) -> None:
+        if timeout is not None:
+            raise subprocess.TimeoutExpired("follower", timeout)
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "variables", "login", "heard"),
+    [
+        ({}, ["paribus", "train", "experiment=smoke", "every.log=2ba"], {}, "", False),
+        ({}, [], {}, "machine github.com login me password x", False),
+        ({}, ["paribus", "train", "tracker=wandb"], {}, "", True),
+        ({}, ["paribus", "train", "tracker=[events,wandb]"], {}, "", True),
+        ({}, ["paribus", "train", "tracker.wandb.project=paribus"], {}, "", True),
+        ({"tags": ("a",)}, [], {}, "", True),
+        ({}, [], {"WANDB_PROJECT": "mine"}, "", True),
+        ({}, [], {"WANDB_MODE": "offline"}, "", True),
+        ({}, [], {"WANDB_API_KEY": "x" * 40}, "", True),
+        ({}, [], {}, "machine api.wandb.ai\n  login user\n  password x", True),
+    ],
+)
+def test_who_never_asked_for_it_hears_nothing_of_it(
+    options: dict[str, object],
+    command: list[str],
+    variables: dict[str, str],
+    login: str,
+    heard: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    (tmp_path / "netrc").write_text(login)
+    for name, value in {**variables, "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "provenance.json").write_text(json.dumps({"segments": [{"command": command}]}))
+    monkeypatch.setattr(subprocess, "Popen", Busy)
+    WandB(**options)(tmp_path, 0, 1).close({})  # type: ignore[arg-type]
+    assert ("is still being written" in capsys.readouterr().err) == heard
 
 
 def test_runs_are_found_alone_in_a_folder_and_in_its_folders(tmp_path: Path) -> None:

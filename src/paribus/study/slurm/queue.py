@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, to_one_line
 from paribus.study import rows
 from paribus.study.jsonl import read_lines
 from paribus.study.plan import Cell, Plan
@@ -226,6 +226,5 @@ def _run_slurm(command: str, *arguments: str, env: Mapping[str, str] | None = No
             f"{command}: Slurm has not answered for {COMMAND_TIMEOUT_S:.0f} s; try again later"
         ) from error
     if finished.returncode != 0:
-        messages = [line for line in finished.stderr.splitlines() if line.strip()]
-        raise ConfigError(f"{command}: {messages[0] if messages else f'exit code {finished.returncode}'}")
+        raise ConfigError(f"{command}: {to_one_line(finished.stderr) or f'exit code {finished.returncode}'}")
     return finished.stdout

@@ -1,0 +1,117 @@
+"""A key as other tools call it is answered with ours, and a value that nobody gave with its key."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from helpers.trainings import composed
+from paribus.core.errors import ConfigError
+from paribus.recipe.compose import compose_config, find_config_flags, find_open_keys
+from paribus.recipe.configs import find_config_folder
+from paribus.recipe.near_keys import ALIASES, list_keys
+from paribus.recipe.recipe import build_recipe, rebuild_recipe
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        build_recipe(compose_config(["experiment=smoke", *overrides]), [])
+    return str(caught.value)
+
+
+WORDS = {
+    "lr=0.1": "lr: no such key (did you mean optimizer.lr?)",
+    "+lr=0.1": "lr: no such key (did you mean optimizer.lr?)",
+    "++lr=0.1": "lr: no such key (did you mean optimizer.lr?)",
+    "~lr": "lr: no such key (did you mean optimizer.lr?)",
+    "epochs=3": "epochs: no such key (did you mean steps=3ep?)",
+    "+epochs=3": "epochs: no such key (did you mean steps=3ep?)",
+    "trainer.max_epochs=3": "(did you mean steps=3ep?)",
+    "max_steps=500": "(did you mean steps=500ba?)",
+    "bs=16": "(did you mean batch_size?)",
+    "wd=0.1": "(did you mean optimizer.weight_decay?)",
+    "momentun=0.9 optimizer=sgd": "(did you mean optimizer.momentum?)",
+    "momentum=0.9": "optimizer.momentum is a key of other choices of optimizer=",
+    "device=cpu": "(did you mean runtime.device?)",
+    "workers=2": "data.workers is a key of other choices of data=",
+    "root=x data=cifar10": "(did you mean data.root?)",
+    "gpus=2": "several processes are started by torchrun --nproc-per-node=N",
+    "resume=true": "the same command again resumes a run",
+    "arch=resnet18": "(did you mean model?)",
+    "techniques=cutmix": "(did you mean technique?)",
+    "alpha=1 technique=cutmix": "(did you mean transforms.cutmix.alpha?)",
+    "transforms.cutmix.alpha=1": "technique=cutmix brings it",
+    "model.args.foo=3 model=resnet18": "new keys are added with +, as in +model.args.foo=3",
+    "optimizer.lrr=3": "optimizer.lrr: no such key (did you mean optimizer.lr",
+}
+
+
+@pytest.mark.parametrize("overrides", WORDS)
+def test_a_word_of_another_tool_is_answered_with_ours(overrides: str) -> None:
+    said = refusal(*overrides.split())
+    assert WORDS[overrides] in said
+    assert said.endswith(("shows them all", "brings it", "foo=3"))
+
+
+def test_every_alias_leads_to_a_key_that_exists() -> None:
+    folder = find_config_folder()
+    known = {*list_keys(composed()), *(path.name for path in folder.iterdir() if path.is_dir())}
+    for path in folder.glob("*/*.yaml"):
+        known |= {f"{path.parent.name}.{key}" for key in list_keys(yaml.safe_load(path.read_text()) or {})}
+    assert set(ALIASES.values()) <= known
+    assert not set(ALIASES) & {key for key in known if "." not in key}
+
+
+def test_keys_of_a_config_file_are_answered_together() -> None:
+    config = {**compose_config(["experiment=smoke"]), "lr": 0.1, "epochs": 3}
+    with pytest.raises(ConfigError, match=re.escape("epochs: no such key (did you mean steps=3ep?)")) as caught:
+        build_recipe(config, [])
+    assert "lr: no such key (did you mean optimizer.lr?)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seed=???", "seed"),
+        ("data.root=???", "data.root"),
+        ("name=???", "name"),
+        ("model._target_=???", "model._target_"),
+        ("objective=???", "objective"),
+        ("model.widths=[8,???]", "model.widths"),
+        ("+transforms.mine=???", "transforms.mine"),
+        ("tracker.console._target_=???", "tracker.console._target_"),
+        ("runtime.threads=???", "runtime.threads"),
+        ("packages=[???]", "packages"),
+        ("paths.runs=???", "paths.runs"),
+    ],
+)
+def test_a_value_that_is_yet_to_be_given(override: str, key: str) -> None:
+    data = ("data=cifar10",) if key == "data.root" else ()
+    assert refusal(*data, override) == f"{key}: missing value (???); give {key}=VALUE"
+
+
+def test_several_values_and_a_choice_that_are_yet_to_be_given() -> None:
+    assert refusal("seed=???", "steps=???").startswith("seed, steps: missing values (???); give seed=VALUE steps=VALUE")
+    assert refusal("model=???").startswith("model: missing value (???); give model=NAME, one of cifar_resnet, ")
+    config = {**build_recipe(compose_config(["experiment=smoke"]), []).config, "seed": "???"}
+    with pytest.raises(ConfigError, match="seed: missing value"):
+        rebuild_recipe(config)
+
+
+def test_what_an_experiment_leaves_open_is_not_replaced_by_the_default(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nsteps: ???\noptimizer:\n  lr: ???\n")
+    chosen = {"experiment": "mine", "technique": ["baseline"], "model": None}
+    assert find_open_keys(chosen, [tmp_path], ["seed=1"]) == ["optimizer.lr", "steps"]
+    assert find_open_keys(chosen, [tmp_path], ["steps=3ep"]) == ["optimizer.lr"]
+    assert find_open_keys(chosen, [tmp_path], ["++steps=3ep", "optimizer=sgd"]) == []
+    (tmp_path / "technique").mkdir()
+    (tmp_path / "technique" / "short.yaml").write_text("# @package _global_\nsteps: 1ep\n")
+    assert find_open_keys({**chosen, "technique": "short"}, [tmp_path], []) == ["optimizer.lr"]
+
+
+def test_the_flags_of_hydra_that_a_command_needs_again() -> None:
+    for flags in (["--config-dir", "a"], ["-cd", "a"], ["--config-dir=a"], ["--config-dir", "a", "-cn", "b"]):
+        assert find_config_flags(["seed=1", *flags, "name=x"]) == flags
+    assert find_config_flags(["name=--config-dir"]) == []
