@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 import hydra
@@ -17,7 +18,7 @@ from paribus.cli.main import complain
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import explain_hydra_error
+from paribus.recipe.compose import check_choices, check_experiment, explain_hydra_error
 from paribus.recipe.configs import find_config_folder
 from paribus.runs.screen import Screen
 
@@ -54,6 +55,10 @@ def run(arguments: list[str]) -> int:
             raise JobEnded(f"a job ended with exit code {code}")
 
     _check_flags(arguments)
+    overrides = [a for a in arguments if not a.startswith("-")]
+    config_dirs = [Path(a.rpartition("=")[2]).expanduser() for a in _config_dir(arguments)[-1:]]
+    check_choices(overrides, config_dirs)
+    check_experiment(overrides, config_dirs)
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
     try:

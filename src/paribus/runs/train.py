@@ -1,6 +1,7 @@
 """`paribus train`, one run: check, build, resume or start, train, record."""
 
 import errno
+import sys
 import traceback
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -36,6 +37,7 @@ from paribus.runs.input_grid import write_input_grid
 from paribus.runs.resume import check_same_images, explain_last_checkpoint, open_run_folder
 from paribus.runs.screen import Screen
 from paribus.runs.screen_text import format_brief
+from paribus.runs.threads import decide_threads, explain_other_count
 from paribus.runs.trackers import Trackers, open_trackers
 
 
@@ -57,7 +59,12 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
                 check_same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
             if world.is_main:
                 metrics = summary.get("metrics", {})
-                print(f"{recipe.folder} is done already: {format_brief(metrics)}; delete it to run again")
+                threads = explain_other_count(recipe, world)
+                print(
+                    f"{recipe.folder} is done already: {format_brief(metrics)}; "
+                    + (f"{threads}; " if threads else "")
+                    + "delete it to run again"
+                )
             return OK
         rules = cfg.get("overlays") or {}
         return _train(recipe, rules, world, device, stop or StopRequest(), screen or Screen(), monitor)
@@ -81,6 +88,8 @@ def _train(
     with explain_build_errors("model, optimizer or transforms"):
         method = build_method(recipe, data, place)
     size = measure_network_size(method, data.spec)
+    threads, remark = decide_threads(recipe, world, device, size.macs)
+    torch.set_num_threads(threads)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -98,6 +107,8 @@ def _train(
         )
         start = resumed.step if resumed else 0
         if world.is_main:
+            if remark:
+                print(f"note: {remark}", file=sys.stderr)
             write_input_grid(recipe, data, loader, run.total)
             screen.print_start(
                 lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, start)
