@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.cli.main import complain
+from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
@@ -55,6 +56,8 @@ def run(arguments: list[str]) -> int:
             raise JobEnded(f"a job ended with exit code {code}")
 
     _check_flags(arguments)
+    if sweeping:
+        leave_out_wandb_id()
     overrides = [a for a in arguments if not a.startswith("-")]
     config_dirs = [Path(a.rpartition("=")[2]).expanduser() for a in _config_dir(arguments)[-1:]]
     check_choices(overrides, config_dirs)

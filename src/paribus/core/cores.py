@@ -1,7 +1,7 @@
 """How many processor cores this process may use: its affinity mask and, in a container, the CPU quota of its cgroup.
 
-A quota (docker --cpus=2, a Kubernetes limit) hides no cores: 64 threads are made, and the kernel stops them all for most
-of the time. No torch here: `paribus study` counts cores too.
+A quota (docker --cpus=2, a Kubernetes limit) hides no cores: who ignores it makes 64 threads, and the kernel stops them
+all for most of the time. No torch here: `paribus study` counts cores too.
 """
 
 import os

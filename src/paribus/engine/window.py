@@ -5,6 +5,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -18,9 +19,7 @@ from paribus.engine.throughput import ThroughputWatch
 class MetricAccumulator:
     """Running sums of the metrics of some steps. Its state goes into checkpoints, so no half-summed window is lost."""
 
-    def __init__(
-        self, world: World, device: torch.device, clock: Callable[[], float] = time.perf_counter
-    ) -> None:
+    def __init__(self, world: World, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
         self._world, self._device, self._clock = world, device, clock
         self._sums: dict[str, Tensor] = {}
         self._newest: list[dict[str, Tensor | float]] = []  # metrics of steps that are not in the sums yet
@@ -53,7 +52,8 @@ class MetricAccumulator:
         }
         slower = self._watch.add(self._samples, self._window_s)
         if slower and self._world.is_main:
-            print(f"warning: {slower}", file=sys.stderr)
+            with suppress(OSError):  # training goes on where nobody can be told
+                print(f"warning: {slower}", file=sys.stderr)
         self._sums, self._count, self._samples, self._window_s = {}, 0, 0, 0.0
         return values
 

@@ -15,8 +15,8 @@ from paribus.recipe.overlays import get_value
 from paribus.recipe.recipe import Recipe
 from paribus.runs.screen_text import LabeledText, RunDescription
 
-# Operations of a network whose MACs are counted: the largest here has 1,000. Not a time, since the thread count depends on
-# the result, and must not on the load.
+# Operations of a network whose MACs are counted: the largest here has 1,000. Not a time, since the thread count depends
+# on the result, and must not on the load.
 COUNTING_LIMIT = 20_000
 _ALWAYS_SHOWN = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
 _NEVER_SHOWN = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed

@@ -1,5 +1,5 @@
-"""How many threads a run computes with. Decided once its network is built and before the first step, and recorded in its
-provenance; the last bits of a result depend on it.
+"""How many threads a run computes with: decided once its network is built, before the first step, and recorded in its
+provenance, since last bits of the result depend on it.
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ def decide_threads(recipe: Recipe, world: World, device: torch.device, macs: int
     A run that goes on where it was trained keeps its count, unless the config gives another. macs: of one image.
     """
     asked = choose_threads(recipe.runtime.threads, world)
-    kept = broadcast_from_main(world, lambda: _find_kept_count(recipe.folder, world, device))
+    kept = broadcast_from_main(world, lambda: find_kept_count(recipe.folder, world, device))
     if kept is not None:
         return decide_resumed(asked, kept, count_cores())
     images = recipe.batch_size // world.size // getattr(recipe.update, "accumulate", 1)
@@ -55,7 +55,7 @@ def explain_other_count(recipe: Recipe, world: World) -> str:
     return f"it was made with {first}{format_count(made[-1], 'thread')}, not the {asked.count} of {asked.source}"
 
 
-def _find_kept_count(folder: Path, world: World, device: torch.device) -> int | None:
+def find_kept_count(folder: Path, world: World, device: torch.device) -> int | None:
     """The count of the last segment, None where its bits cannot be had again: on another device, in other processes."""
     segments = runfolder.read_segments(folder)
     last = (segments[-1].get("fingerprint") or {}) if segments else {}

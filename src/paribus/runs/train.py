@@ -23,6 +23,7 @@ from paribus.engine.loop import train as train_loop
 from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
 from paribus.engine.watch import RankMonitor, monitor_ranks
+from paribus.methods.schedules import explain_long_warmup
 from paribus.recipe.build import (
     build_evaluators,
     build_loader,
@@ -107,8 +108,12 @@ def _train(
         )
         start = resumed.step if resumed else 0
         if world.is_main:
-            if remark:
-                print(f"note: {remark}", file=sys.stderr)
+            for kind, text in (
+                ("note", remark),
+                ("warning", explain_long_warmup(recipe.schedule, run.total, loader.steps_per_epoch)),
+            ):
+                if text:
+                    print(f"{kind}: {text}", file=sys.stderr)
             write_input_grid(recipe, data, loader, run.total)
             screen.print_start(
                 lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, start)
