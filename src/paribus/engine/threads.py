@@ -12,9 +12,10 @@ from typing import Literal
 from paribus.core.cores import count_cores
 from paribus.engine.world import World
 
-# FLOPs of the forward pass of what goes through the network at once. Measured with this package's small recipes on two
-# cores (AMD EPYC, torch 2.15), the quickest of many steps: below it a second thread gains less than a third (quickstart,
-# 0.2 GFLOP); THRESHOLD_NOTE
+# FLOPs of the forward pass of what goes through the network at once; a core does these in some 10 to 20 ms. Below it
+# are the smoke recipes (0.01 to 0.06 GFLOP) and quickstart (0.2), above it cifar10_resnet18 and all of ImageNet.
+# Measured only on a busy machine (two cores of an AMD EPYC, torch 2.15, load 5 to 8): there a second thread made every
+# recipe up to 2.6 GFLOP slower, 1.2 to 23 times. What it gains on an idle one is not measured yet.
 SMALL_FLOPS = 1e9
 
 

@@ -1,4 +1,4 @@
-"""Noticing that a run has become much slower than it was, and saying so once. Nothing that is recorded depends on it."""
+"""Noticing that a run has become much slower than it was, and saying so once. No record depends on it."""
 
 import statistics
 from collections import deque
