@@ -52,8 +52,8 @@ def describe_machine(typed: Sequence[str], device: Any) -> dict[str, Any]:
     """Date, command, hardware and versions."""
     import torch
 
+    from paribus.core.cores import count_cores
     from paribus.engine.provenance import cpu_name, hash_code, package_version
-    from paribus.engine.runtime import count_cores
 
     cuda = device.type == "cuda"
     return {

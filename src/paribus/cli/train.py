@@ -15,10 +15,18 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.cli.main import complain
+from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
-from paribus.recipe.compose import explain_flag, explain_hydra_error, find_config_flags, find_open_keys
+from paribus.recipe.compose import (
+    check_choices,
+    check_experiment,
+    explain_flag,
+    explain_hydra_error,
+    find_config_flags,
+    find_open_keys,
+)
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.overlays import with_keys_set
 from paribus.runs.screen import Screen
@@ -56,6 +64,12 @@ def run(arguments: list[str]) -> int:
             raise JobEnded(f"a job ended with exit code {code}")
 
     _check_flags(arguments)
+    if sweeping:
+        leave_out_wandb_id()
+    overrides = [a for a in arguments if not a.startswith("-")]
+    config_dirs = [Path(a.rpartition("=")[2]).expanduser() for a in find_config_flags(arguments)[-1:]]
+    check_choices(overrides, config_dirs)
+    check_experiment(overrides, config_dirs)
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing and exiting
     try:

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from paribus.cli.arguments.others import WANDB_PATIENCE
+from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import FAILED, OK
@@ -13,7 +14,10 @@ from paribus.tracking.wandb import BUSY, read_status, start_follower
 
 
 def run(args: argparse.Namespace) -> int:
-    return max(_sync(folder, args.offline) for folder in runs_under(args.path))
+    folders = runs_under(args.path)
+    if len(folders) > 1:
+        leave_out_wandb_id()
+    return max(_sync(folder, args.offline) for folder in folders)
 
 
 def runs_under(path: Path) -> list[Path]:

@@ -15,9 +15,10 @@ from typing import Any
 
 import torch
 
+from paribus.core.cores import count_cores
 from paribus.core.runfolder import PROVENANCE, read_segments, write_atomically, write_json
 from paribus.engine.distributed import World
-from paribus.engine.runtime import Runtime, count_cores
+from paribus.engine.runtime import Runtime
 
 _PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "wandb")
 
@@ -29,7 +30,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
         "paribus": package_version("paribus"),
         "code": hash_code(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if cuda else torch.backends.cpu.get_cpu_capability(),
+        "device": device_model(device),
         "cudnn": torch.backends.cudnn.version() if cuda else None,
         "threads": torch.get_num_threads(),
         "world_size": world.size,
@@ -41,6 +42,13 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
         "fused": runtime.fused,
         "sync_bn": runtime.sync_bn,
     }
+
+
+def device_model(device: torch.device) -> str:
+    """The kind of GPU, or of vector instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def hash_code() -> str:

@@ -13,11 +13,14 @@ from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.streams import key64, stream, stream_state, use_generator
 from paribus.engine.distributed import World
+from paribus.engine.threads import choose_threads
 
 
 @schema
 class Runtime:
-    """device: auto takes CUDA when it is there. threads: of torch on the CPU; auto is all cores the process may use.
+    """device: auto takes CUDA when it is there. threads: of torch on the CPU; auto is OMP_NUM_THREADS,
+    else SLURM_CPUS_PER_TASK, else one for a small network (engine/threads.py) and all cores the process may use for
+    others; a run that is resumed keeps the count it had.
 
     channels_last: layout of inputs and convolutions. compile: torch.compile, which needs a C++ compiler on a CPU;
     reduce-overhead replays CUDA graphs, max-autotune also benchmarks kernels first.
@@ -45,7 +48,7 @@ class Runtime:
 def apply_runtime(runtime: Runtime, world: World) -> torch.device:
     """Apply the settings to this process, before any work, and return the device."""
     device = _choose_device(runtime.device, world)
-    torch.set_num_threads(_choose_threads(runtime, world))
+    torch.set_num_threads(choose_threads(runtime.threads, world).count)
     torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = runtime.tf32
     torch.backends.cudnn.benchmark = not runtime.deterministic
@@ -72,25 +75,19 @@ def _choose_device(wanted: str, world: World) -> torch.device:
     return torch.device("cuda", index)
 
 
-def _choose_threads(runtime: Runtime, world: World) -> int:
-    if isinstance(runtime.threads, int):
-        return runtime.threads
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "") if world.launcher == "srun" else ""
-    return int(given) if given.isdecimal() else max(1, count_cores() // world.local_size)
-
-
-def count_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def build_from_stream(make: Any, seed: int, name: str) -> nn.Module:
     """Call `make` with torch's global generator set to the stream of this name: layers initialise from it.
 
-    On the CPU, so that the same seed gives the same weights on every device.
+    On the CPU and with one thread, so that the same seed gives the same weights on every device and with any number of
+    threads: torch's orthogonal initialisation, for one, rounds differently with two.
     """
-    with use_generator(stream(seed, "init", name)):
-        return make()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with use_generator(stream(seed, "init", name)):
+            return make()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def compile_model(model: nn.Module, mode: bool | str) -> nn.Module:

@@ -4,6 +4,8 @@
 import resource
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,20 +13,22 @@ from torch import Tensor
 
 from paribus.core.errors import RunFailed
 from paribus.engine.distributed import World, all_gather, all_sum
+from paribus.engine.throughput import ThroughputWatch
 
 
 class MetricAccumulator:
     """Running sums of the metrics of some steps. Its state goes into checkpoints, so no half-summed window is lost."""
 
-    def __init__(self, world: World, device: torch.device) -> None:
-        self._world, self._device = world, device
+    def __init__(self, world: World, device: torch.device, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._world, self._device, self._clock = world, device, clock
         self._sums: dict[str, Tensor] = {}
         self._newest: list[dict[str, Tensor | float]] = []  # metrics of steps that are not in the sums yet
         self._plain: dict[str, float] = {}
         self._count, self._samples = 0, 0
         self._recorded = 0
         self._train_s, self._eval_s, self._window_s = 0.0, 0.0, 0.0
-        self._since = time.perf_counter()
+        self._since = clock()
+        self._watch = ThroughputWatch()
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
 
@@ -46,6 +50,10 @@ class MetricAccumulator:
             "time/train_s": self._train_s,
             "time/eval_s": self._eval_s,
         }
+        slower = self._watch.add(self._samples, self._window_s)
+        if slower and self._world.is_main:
+            with suppress(OSError):  # training goes on where nobody can be told
+                print(f"warning: {slower}", file=sys.stderr)
         self._sums, self._count, self._samples, self._window_s = {}, 0, 0, 0.0
         return values
 
@@ -57,7 +65,7 @@ class MetricAccumulator:
 
     def end_evaluation(self) -> dict[str, float]:
         """The time since `check` was evaluation, not training; returns all of it so far."""
-        now = time.perf_counter()
+        now = self._clock()
         self._eval_s += now - self._since
         self._since = now
         return {"time/eval_s": self._eval_s}
@@ -68,7 +76,7 @@ class MetricAccumulator:
 
     def restart_clock(self) -> None:
         """The time since `check` counts as neither (a checkpoint was written)."""
-        self._since = time.perf_counter()
+        self._since = self._clock()
 
     def state_dict(self) -> dict[str, Any]:
         self._add_up()
@@ -90,10 +98,10 @@ class MetricAccumulator:
         self._count, self._samples = state["counts"]
         self._recorded = state.get("recorded", 0)
         self._train_s, self._eval_s, self._window_s = state["seconds"]
-        self._since = time.perf_counter()
+        self._since = self._clock()
 
     def _tick(self) -> None:
-        now = time.perf_counter()
+        now = self._clock()
         self._train_s += now - self._since
         self._window_s += now - self._since
         self._since = now

@@ -5,13 +5,21 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Method, Predicts
 from paribus.core.sums import Sums, metric_sums
+
+
+def _check_splits(splits: tuple[str, ...]) -> tuple[str, ...]:
+    if not splits:
+        raise ValueError("should name a split, such as val; evaluators.NAME=null leaves the evaluator out")
+    if twice := [split for i, split in enumerate(splits) if split in splits[:i]]:
+        raise ValueError(f"{twice[0]} is listed twice")
+    return splits
 
 
 @schema
@@ -21,7 +29,7 @@ class Accuracy:
     acc5 is left out for fewer than 6 classes. The loss is against the hard labels, without smoothing.
     """
 
-    splits: tuple[str, ...] = ("val",)
+    splits: Annotated[tuple[str, ...], AfterValidator(_check_splits)] = ("val",)
     batch_size: Annotated[int, Field(ge=1)] = 512
 
     @property

@@ -7,7 +7,9 @@ from pydantic import Field
 
 from paribus.core.build import schema
 from paribus.core.duration import Duration, in_steps
+from paribus.core.formatting import format_count
 from paribus.core.progress import Progress
+from paribus.core.protocols import Schedule
 
 
 def _warmup_factor(at: Progress, warmup: str, start: float) -> tuple[float | None, float]:
@@ -16,6 +18,18 @@ def _warmup_factor(at: Progress, warmup: str, start: float) -> tuple[float | Non
     if at.step < steps:
         return start + (1 - start) * (at.step + 1) / steps, 0.0
     return None, (at.step - steps) / max(1, at.total - steps)
+
+
+def explain_long_warmup(schedule: Schedule, total: int, steps_per_epoch: int) -> str:
+    """One line if a run of `total` steps ends before its warm-up does, as a short try of a long recipe; else ""."""
+    warmup = getattr(schedule, "warmup", None)
+    if not isinstance(warmup, str) or (steps := in_steps(warmup, steps_per_epoch)) <= total:
+        return ""
+    highest = schedule(Progress(total - 1, total, 0, steps_per_epoch))
+    return (
+        f"schedule.warmup: {warmup} is {format_count(steps, 'step')} and the run has {total:,}, so the learning rate "
+        f"gets no further than {highest:.1%} of optimizer.lr"
+    )
 
 
 @schema

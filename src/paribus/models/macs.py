@@ -1,6 +1,5 @@
 """The cost of a network in multiply-accumulates, and how to match it between two networks."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,29 +13,30 @@ from paribus.core.meta import to_meta
 from paribus.core.protocols import Spec
 
 
-class _Deadline(TorchDispatchMode):
-    """Raises TimeoutError at the first operation after so many seconds."""
+class _OperationLimit(TorchDispatchMode):
+    """Raises OverflowError after so many operations."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, limit: float) -> None:
         super().__init__()
-        self._end = time.monotonic() + seconds
+        self._left = limit
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if time.monotonic() > self._end:
-            raise TimeoutError
+        self._left -= 1
+        if self._left < 0:
+            raise OverflowError
         return func(*args, **(kwargs or {}))
 
 
-def count_macs(model: nn.Module, spec: Spec, limit_s: float = float("inf")) -> int:
+def count_macs(model: nn.Module, spec: Spec, limit: float = float("inf")) -> int:
     """Multiply-accumulates of one image through convolutions, matrix products and attention, in evaluation mode.
 
     Counted by torch's FlopCounterMode on shapes alone (meta device), at 2 FLOPs each; normalisation, activations and
-    biases are not counted, as in the papers' tables. Raises TimeoutError after limit_s seconds.
+    biases are not counted, as in the papers' tables. Raises OverflowError after `limit` operations.
     """
     meta_model = to_meta(model).eval()
     precision = next((p.dtype for p in meta_model.parameters() if p.is_floating_point()), torch.float32)
     counter = FlopCounterMode(display=False)
-    with counter, _Deadline(limit_s):
+    with counter, _OperationLimit(limit):
         meta_model(torch.empty(1, spec.channels, spec.height, spec.width, dtype=precision, device="meta"))
     return counter.get_total_flops() // 2
 

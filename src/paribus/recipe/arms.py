@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from paribus.core.build import did_you_mean
 from paribus.core.errors import ConfigError
 from paribus.engine.evaluate import WITHOUT_EMA
-from paribus.recipe.compose import explain_hydra_error
+from paribus.recipe.compose import check_choices, explain_hydra_error
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.study.plan import Cell, Plan
@@ -70,6 +70,7 @@ class _Arm:
 
 def _compose_config(overrides: list[str]) -> tuple[DictConfig, list[str]]:
     """The config, not resolved yet, and the techniques that were chosen."""
+    check_choices(overrides)
     try:
         with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
             cfg = compose("train", overrides, return_hydra_config=True)

@@ -94,7 +94,7 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
     rule = _check_mapping(f"overlays.{name}", rule)
     check = _check_settings(name, rule)
     several = {key: _check_mapping(f"overlays.{name}.{key}", rule.get(key)) for key in ("expect", "alone")}
-    plain = {
+    plain: dict[str, Any] = {
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }

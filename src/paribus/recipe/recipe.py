@@ -83,7 +83,9 @@ class Recipe:
     update: Annotated[Update, matches_signature(Update)]
     ema: Annotated[EMAFactory, matches_signature(EMAFactory)]
     evaluators: dict[str, Annotated[Evaluator | None, matches_signature(Evaluator)]]
-    tracker: dict[str, Annotated[TrackerFactory | None, matches_signature(TrackerFactory)]]
+    tracker: dict[str, Annotated[TrackerFactory | None, matches_signature(TrackerFactory)]] = Field(
+        default_factory=dict
+    )
     runtime: Runtime
     every: EveryConfig
     checkpoints: CheckpointsConfig

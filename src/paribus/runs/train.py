@@ -24,6 +24,7 @@ from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
 from paribus.engine.watch import RankMonitor, monitor_ranks
 from paribus.methods.ema import Ema
+from paribus.methods.schedules import explain_long_warmup
 from paribus.recipe.build import (
     build_evaluators,
     build_loader,
@@ -40,6 +41,7 @@ from paribus.runs.input_grid import write_input_grid
 from paribus.runs.resume import check_same_images, explain_last_checkpoint, open_run_folder
 from paribus.runs.screen import Screen
 from paribus.runs.screen_text import format_brief
+from paribus.runs.threads import decide_threads, explain_other_count
 from paribus.runs.trackers import Trackers, open_trackers
 
 
@@ -61,7 +63,12 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
                 check_same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
             if world.is_main:
                 metrics = summary.get("metrics", {})
-                print(f"{recipe.folder} is done already: {format_brief(metrics)}; delete it to run again")
+                threads = explain_other_count(recipe, world)
+                print(
+                    f"{recipe.folder} is done already: {format_brief(metrics)}; "
+                    + (f"{threads}; " if threads else "")
+                    + "delete it to run again"
+                )
             return OK
         rules = cfg.get("overlays") or {}
         return _train(recipe, rules, world, device, stop or StopRequest(), screen or Screen(), monitor)
@@ -86,6 +93,8 @@ def _train(
         method = build_method(recipe, data, place)
         check_normalisation(recipe, method, data, place)
     size = measure_network_size(method, data.spec)
+    threads, remark = decide_threads(recipe, world, device, size.macs)
+    torch.set_num_threads(threads)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
@@ -105,6 +114,12 @@ def _train(
         )
         start = resumed.step if resumed else 0
         if world.is_main:
+            for kind, text in (
+                ("note", remark),
+                ("warning", explain_long_warmup(recipe.schedule, run.total, loader.steps_per_epoch)),
+            ):
+                if text:
+                    print(f"{kind}: {text}", file=sys.stderr)
             write_input_grid(recipe, data, loader, run.total)
             screen.print_start(
                 lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, start)

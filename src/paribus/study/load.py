@@ -104,6 +104,9 @@ def _check_arms(spec: StudySpec) -> None:
                 raise ConfigError(f"{where}: found {override!r}; an override is key=value")
             if instead := _STUDY_KEYS.get(parse_key(override)):
                 raise ConfigError(f"{where}: found {override!r}; a study sets this by {instead}")
+        if twice := _find_duplicates(parse_key(override) for override in overrides):
+            both = [override for override in overrides if parse_key(override) == twice[0]]
+            raise ConfigError(f"{where}: {twice[0]} is set twice, by {' and by '.join(both)}; only one would count")
 
 
 def _check_names(spec: StudySpec) -> None:

@@ -8,6 +8,7 @@ feel. It is never imported in this process, and nothing of it is started with mo
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from paribus.core import runfolder
 from paribus.core.build import schema
 
 MIRROR = "wandb"  # in a run folder: id, record, lock, status.json, follower.log, and W&B's own folder of the run
-STATUS, LOG = "status.json", "follower.log"
+ID, STATUS, LOG = "id", "status.json", "follower.log"
 FOLLOWER = "paribus.tracking.wandb_follower"
 INPUTS = "inputs.png"  # in a run folder, where `images` is set
 BUSY = 4  # exit code of a follower that was not needed
@@ -42,6 +43,7 @@ class WandB:
 
     Every W&B variable counts where its field is left at the default (WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP,
     WANDB_JOB_TYPE, WANDB_NAME, WANDB_NOTES, WANDB_MODE), WANDB_TAGS are added, and WANDB_MODE=disabled always counts.
+    WANDB_RUN_ID names a single run when it starts; several at once (-m, a study) each get their own id.
 
     group, job_type: the recipe's name and its techniques unless given. tags: beside the names of the techniques.
     images: how many inputs of the first training batch to show, after the transforms, with their targets.
@@ -71,11 +73,14 @@ class WandB:
         return self.mode
 
     def __call__(self, folder: Path, start: int, total: int) -> "WandBTracker | NullTracker":
-        wrong = _explain_unusable()
-        if wrong:
-            print(f"warning: W&B is left out: {wrong}", file=sys.stderr)
-        if wrong or self.effective_mode == "disabled":
+        if self.effective_mode == "disabled":
             return NullTracker()
+        if wrong := _explain_unusable():
+            print(f"warning: W&B is left out: {wrong}", file=sys.stderr)
+            return NullTracker()
+        asked, known = os.environ.get("WANDB_RUN_ID"), folder / MIRROR / ID
+        if asked and known.exists() and (kept := known.read_text()) != asked:
+            print(f"note: WANDB_RUN_ID={asked} is left out: W&B knows this run as {kept} already", file=sys.stderr)
         return WandBTracker(folder, self.after, is_wanted(self, folder))
 
 
@@ -105,6 +110,8 @@ def _explain_unusable() -> str:
     mode, home = os.environ.get("WANDB_MODE", ""), os.environ.get("WANDB_DIR")
     if mode not in _MODES:
         return f"WANDB_MODE is {mode!r}; it should be one of {', '.join(sorted(_MODES - {''}))}"
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{0,128}", run_id := os.environ.get("WANDB_RUN_ID", "")):
+        return f"WANDB_RUN_ID is {run_id!r}; it should be at most 128 letters, digits and _ . -"
     try:
         if home:
             (Path(home).expanduser() / "wandb").mkdir(parents=True, exist_ok=True)

@@ -17,9 +17,9 @@ import yaml
 
 from paribus.core import runfolder
 from paribus.core.build import build
-from paribus.tracking.wandb import MIRROR, STATUS, WandB
+from paribus.tracking.wandb import ID, MIRROR, STATUS, WandB
 
-RECORD, ID = "record", "id"
+RECORD = "record"
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"  # what W&B's own ids are made of
 
 
@@ -50,7 +50,8 @@ class Follower:
 
     def keep_only(self, record: Path | None) -> None:
         """Remove what W&B has written of this run but for one record."""
-        for folder in (self.home / "wandb").glob(f"*run-*-{self.id}"):
+        second = "[0-9]" * 8 + "_" + "[0-9]" * 6  # spelt out: `*` would match the run b-c where this one is c
+        for folder in (self.home / "wandb").glob(f"*run-{second}-{self.id}"):
             if record is None or folder.name != record.name:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -72,7 +73,9 @@ def find_wandb_options(config: dict[str, Any]) -> WandB:
 
 
 def _load_or_make_id(path: Path) -> str:
-    """Random, since two people may run one recipe, and kept, since a run that is resumed stays one run."""
+    """WANDB_RUN_ID, else random, since two people may run one recipe. Kept, since a run that is resumed stays one
+    run."""
     if not path.exists():
-        runfolder.write_atomically(path, "".join(secrets.choice(_ALPHABET) for _ in range(8)))
+        random = "".join(secrets.choice(_ALPHABET) for _ in range(8))
+        runfolder.write_atomically(path, os.environ.get("WANDB_RUN_ID") or random)
     return path.read_text()

@@ -12,7 +12,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
 from paribus.methods.optimizers import SGD, AdamW, FusedOptimizerFactory
-from paribus.methods.schedules import Constant, Cosine, Linear, Step
+from paribus.methods.schedules import Constant, Cosine, CosineByEpoch, Linear, Step, explain_long_warmup
 from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.update import GradientStep
 from paribus.models.groups import decay_groups
@@ -34,6 +34,20 @@ def test_schedules_are_what_they_say() -> None:
     assert linear[5] == 1
     assert linear[99] == pytest.approx(1 - 94 / 95)
     assert set(factors(Constant())) == {1.0}
+
+
+def test_a_warm_up_longer_than_the_run_is_one_line_that_says_how_far_it_gets() -> None:
+    for schedule in (Cosine(warmup="5ep"), Linear(warmup="5ep"), Step(warmup="5ep"), Constant(warmup="50ba")):
+        told = explain_long_warmup(schedule, total=20, steps_per_epoch=10)
+        assert told.startswith(
+            f"schedule.warmup: {schedule.warmup} is 50 steps and the run has 20, so the learning rate"
+        )
+        assert schedule(Progress(19, 20, 0, 10)) == 20 / 50
+        assert "no further than 40.0% of optimizer.lr" in told
+        assert explain_long_warmup(schedule, total=50, steps_per_epoch=10) == "", "its last step has the full rate"
+    late = explain_long_warmup(CosineByEpoch(warmup="5ep"), total=20, steps_per_epoch=10)
+    assert "no further than 20.0%" in late, "one epoch of five, as CosineByEpoch rises once an epoch"
+    assert explain_long_warmup(lambda at: 1.0, total=1, steps_per_epoch=10) == "", "a schedule of a user's own"
 
 
 def test_cosine_and_step_are_torchs() -> None:

@@ -63,6 +63,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"recipe": ["seed=3"]}, "recipe: found 'seed=3'; a study sets this by seeds"),
     ({"arms": {"a": [], "b": ["++runtime.threads=2"]}}, "arms.b: found '++runtime.threads=2'; a study sets this by"),
     ({"arms": {"a": [], "b": ["paths.runs=x"]}}, "arms.b: found 'paths.runs=x'; a study sets this by the option"),
+    ({"recipe": ["technique=cutmix", "technique=adamp"]}, "recipe: technique is set twice, by technique=cutmix and by"),
+    ({"arms": {"a": [], "b": ["data.n=1", "++data.n=2"]}}, "arms.b: data.n is set twice, by data.n=1 and by ++"),
     ({"arms": {"a": []}}, "arms: found 1; a comparison needs two"),
     ({"arms": {"a": [], "b/c": []}}, "arms: found 'b/c'"),
     ({"arms": {"a": [], "b": None}}, "arms: found None"),

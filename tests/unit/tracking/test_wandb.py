@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from helpers.trainings import composed
+from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
 from paribus.tracking.wandb import NullTracker, WandB, WandBTracker
@@ -176,6 +178,58 @@ def test_a_setting_beats_a_variable_and_a_variable_beats_a_default(
     given = _told(tmp_path, **dict.fromkeys(variables.values(), "given"), tags=["y"])
     assert [given[key] for key in variables.values()] == ["given"] * 5
     assert given["tags"] == ["cutmix", "y", "x"]
+
+
+def test_the_variable_names_a_new_run_and_leaves_a_known_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from paribus.tracking.wandb_state import Follower
+
+    def open_run(name: str) -> str:
+        (tmp_path / name / "wandb").mkdir(parents=True, exist_ok=True)
+        (tmp_path / name / "config.yaml").write_text("tracker: {}")
+        WandB()(tmp_path / name, 0, 1)
+        return Follower(tmp_path / name, None).id
+
+    monkeypatch.delenv("WANDB_MODE")
+    known = open_run("a")
+    assert re.fullmatch("[a-z0-9]{8}", known)
+    monkeypatch.setenv("WANDB_RUN_ID", "mine-1")
+    assert open_run("b") == open_run("b") == "mine-1"
+    assert capsys.readouterr().err == ""
+    assert open_run("a") == known
+    assert capsys.readouterr().err == f"note: WANDB_RUN_ID=mine-1 is left out: W&B knows this run as {known} already\n"
+
+
+def test_an_id_that_w_and_b_would_refuse_is_a_warning_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE")
+    monkeypatch.setenv("WANDB_RUN_ID", "a/b")
+    assert isinstance(WandB()(tmp_path, 0, 1), NullTracker)
+    assert "warning: W&B is left out: WANDB_RUN_ID is 'a/b'" in capsys.readouterr().err
+
+
+def test_a_record_of_another_run_whose_id_ends_alike_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from paribus.tracking.wandb_state import Follower
+
+    monkeypatch.setenv("WANDB_RUN_ID", "c")
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "config.yaml").write_text("tracker: {}")
+    for name in ("run-20260101_000000-b-c", "offline-run-20260101_000000-c", "run-20260101_000000-c"):
+        (tmp_path / "wandb" / name).mkdir()
+    Follower(tmp_path, None).keep_only(tmp_path / "wandb" / "run-20260101_000000-c")
+    assert {p.name for p in (tmp_path / "wandb").glob("*run-*")} == {"run-20260101_000000-b-c", "run-20260101_000000-c"}
+
+
+def test_several_runs_at_once_do_not_share_the_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "mine")
+    leave_out_wandb_id()
+    leave_out_wandb_id()
+    assert "WANDB_RUN_ID" not in os.environ
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_conftest_keeps_w_and_b_out_of_all_other_tests() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from paribus.cli.data.common import root_folder
+from paribus.core.cores import count_cores
 from paribus.core.exit_codes import OK
 from paribus.core.terminal import find_console
 from paribus.data.packs.prepare import PrepareRequest, prepare
 from paribus.data.packs.write import ProgressSink
-from paribus.study.runner.devices import count_cores
 
 
 def run(args: argparse.Namespace) -> int:

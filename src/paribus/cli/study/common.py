@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from paribus.core.cores import count_cores
 from paribus.study import plan as plans
 from paribus.study.runner import devices
 from paribus.study.spec import Study
@@ -16,7 +17,7 @@ def runs_folder(args: argparse.Namespace, study: Study) -> Path:
 def choose_workers(study: Study, made: plans.Plan, gpus: list[str] | None = None, per_gpu: int = 1) -> int:
     """As many cells as there are GPUs, or as fit on the cores with a study's threads."""
     gpus = devices.list_gpus() if gpus is None and any(d != "cpu" for d in made.devices.values()) else gpus or []
-    return len(gpus) * per_gpu if gpus else max(1, devices.count_cores() // study.spec.threads)
+    return len(gpus) * per_gpu if gpus else max(1, count_cores() // study.spec.threads)
 
 
 def print_table(found: Status, study: Study) -> None:

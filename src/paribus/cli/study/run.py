@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.cli.study import cluster
 from paribus.cli.study.common import choose_workers, runs_folder
 from paribus.core.errors import ConfigError
@@ -25,6 +26,7 @@ LOG_LINES = 8  # of a failed cell's log that are shown
 
 def run(args: argparse.Namespace) -> int:
     cluster.check(args)
+    leave_out_wandb_id()
     study, leave = load_study(args.study), LaunchStop()
     runs = runs_folder(args, study)
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)

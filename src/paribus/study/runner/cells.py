@@ -118,7 +118,8 @@ def start_process(
             stdout=log,
             stderr=log,
             start_new_session=detached,
-            env={**os.environ, **environment},
+            # one W&B run for all cells would mix them
+            env={key: v for key, v in os.environ.items() if key != "WANDB_RUN_ID"} | environment,
         )
 
 

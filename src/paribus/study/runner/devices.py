@@ -26,8 +26,3 @@ def pick_free_gpu(names: Sequence[str], per_gpu: int, in_use: Iterable[str]) -> 
     cells = Counter(in_use)
     best = min(names, key=lambda name: cells[name], default=None)
     return best if best is not None and cells[best] < per_gpu else None
-
-
-def count_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
