@@ -1,13 +1,13 @@
 """How numbers and verdicts are written: the unit of a metric, p values, intervals, and one sentence per comparison."""
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paribus.core.formatting import DASH, NBSP, format_count, format_number
 from paribus.study.stats.paired import Comparison
 from paribus.study.stats.verdict import Verdict
+from paribus.study.units import is_accuracy
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,6 @@ def choose_unit(metric: str, sizes: Iterable[float]) -> Unit:
     known = [abs(size) for size in sizes if math.isfinite(size) and size != 0]
     digits = min(8, max(0, 2 - math.floor(math.log10(min(known))))) if known else 4
     return Unit(1.0, "", "", digits)
-
-
-def is_accuracy(metric: str) -> bool:
-    """acc, acc1, accuracy, on any split."""
-    return re.match(r"acc(uracy)?\d*$", metric.rpartition("/")[2]) is not None
 
 
 def format_p(p: float) -> str:
