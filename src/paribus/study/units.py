@@ -12,8 +12,8 @@ from typing import Any
 
 from paribus.core.errors import ConfigError
 
-# A bare difference of accuracies below it is a fraction in study.yaml; from it on it is points for --margin. The other is
-# refused.
+# Of accuracies a bare difference below it is a fraction in study.yaml, one from it on is points for --margin; the
+# others are refused.
 LARGE = 0.05
 _POINT = Decimal("0.01")
 # 1e-2 too: YAML 1.1 takes it for text, as it wants 1.0e-2

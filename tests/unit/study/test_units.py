@@ -1,4 +1,4 @@
-"""Numbers as they are typed: what a bare one means where, the unit pt, and that what could be meant otherwise is asked."""
+"""Numbers as they are typed: what a bare one means where, the unit pt, and that what has two readings is refused."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_other_metrics_take_any_number_and_no_points(read: Any, metric: str) -> 
             read(text, metric, "x")
 
 
-@pytest.mark.parametrize("metric", ["val/acc1", "val/acc5", "val/acc", "minival/accuracy", "val/acc1", "real/v2/acc1"])
+@pytest.mark.parametrize("metric", ["val/acc1", "val/acc5", "val/acc", "minival/accuracy", "real/v2/acc1"])
 @pytest.mark.parametrize(("found", "readings"), [
     (0.5, r"0.5 points \(0.5pt\) or 50 points \(50pt\)"),
     (0.05, r"0.05 points \(0.05pt\) or 5 points \(5pt\)"),
@@ -93,5 +93,5 @@ def test_what_is_no_number_is_one_line(read: Any, found: Any, metric: str) -> No
 
 @pytest.mark.parametrize("text", ["-1", "a lot", "", "nan", "-0.5pt", "1e999"])
 def test_margins_are_numbers_from_0(text: str) -> None:
-    with pytest.raises(ConfigError, match="^--margin: found"):
+    with pytest.raises(ConfigError, match=r"^--margin: found"):
         read_margin(text, "val/acc1", "--margin")

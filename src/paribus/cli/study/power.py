@@ -36,8 +36,9 @@ def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
         low, high = (seeds_to_decide(spec.smallest_effect, sd=s, power=POWER) for s in sd_interval(sd, n))
         needed = seeds_to_decide(spec.smallest_effect, sd=sd, power=POWER)
         how = "a paired difference" if found.paired else "an unpaired difference"
+        spread = f"sd of {how} {sd * unit.scale:.3g} {unit.differences}".rstrip()
         lines.append(
-            f"  {arm} against {against}: {needed} (sd of {how} {sd * unit.scale:.3g} over {n} seeds; {low} to {high} at the ends of "
-            "its 95 % interval)"
+            f"  {arm} against {against}: {needed} ({spread} over {n} seeds; {low} to {high} at the ends of its "
+            "95 % interval)"
         )
     return lines
