@@ -62,6 +62,7 @@ def test_a_report_is_four_files_and_says_the_verdict(run: Run, study: Study) -> 
         ((), 0),
         (("--fail-if", "worse", "--margin", "0.5"), 1),
         (("--fail-if", "worse", "--margin", "20pt"), 0),
+        (("--fail-if", "worse", "--margin", "2e1"), 0),
         (("--fail-if", "maybe-worse"), 1),
         (("--fail-if", "incomplete"), 0),
         (("--fail-if", "incomplete,undecided", "--fail-if", "worse"), 1),

@@ -27,8 +27,8 @@ CARDS, TIMES = Path("docs/cards"), Path("experiments/bench")
 
 _MEASURED = (
     "Means over seeds at the last step, on test images that chose nothing; the whole account of each study, with its "
-    "setting, stands behind its name. *Undecided* tells how many more seeds would decide at that scale; it says "
-    "nothing about another one."
+    "setting, stands behind its name. *Undecided* names the seeds with which, at that scale, a difference of the "
+    "margin is found in four studies of five and one of 0 called equivalent; it says nothing about another scale."
 )
 
 

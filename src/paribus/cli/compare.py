@@ -18,7 +18,7 @@ from paribus.study.analysis.analysis import analyse
 from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.plan import diff_recipes
 from paribus.study.report.build import build_report
-from paribus.study.report.markdown import escape_markdown, format_table
+from paribus.study.report.markdown import escape_markdown, format_sentence, format_table
 from paribus.study.rows import Row
 
 SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
@@ -70,7 +70,9 @@ def run(args: argparse.Namespace) -> int:
     found = run_gate(args, analysis, conditions)
     print(f"## {report.title}\n")
     for verdict in report.verdicts:
-        print(f"**{escape_markdown(verdict.said)}** {escape_markdown(verdict.numbers)}\n")
+        print(f"{format_sentence(verdict)}\n")
+    for text in report.remarks:
+        print(f"{escape_markdown(text)}\n")
     for text in report.cautions:
         print(f"> {escape_markdown(text)}\n")
     tables = [format_table(table) for s in report.sections if s.key in SHOWN for table in s.tables]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import FAILED, OK
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.report.gate import CONDITIONS, GateCheck, format_junit, parse_margin, run_checks
+from paribus.study.report.gate import CONDITIONS, GateCheck, format_junit, run_checks
 from paribus.study.report.model import Report
 from paribus.study.report.publish import build_json, write_file
 from paribus.study.stats import to_plain
+from paribus.study.units import read_margin
 
 
 def parse_conditions(args: argparse.Namespace) -> list[str]:
@@ -27,7 +28,7 @@ def parse_conditions(args: argparse.Namespace) -> list[str]:
 
 
 def parse_margin_option(args: argparse.Namespace, metric: str) -> float | None:
-    return None if args.margin is None else parse_margin(args.margin, metric)
+    return None if args.margin is None else read_margin(args.margin, metric, "--margin")
 
 
 def run_gate(args: argparse.Namespace, analysis: Analysis, conditions: Sequence[str]) -> tuple[GateCheck, ...]:

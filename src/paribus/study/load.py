@@ -12,6 +12,7 @@ import yaml
 from paribus.core.build import did_you_mean, instantiate
 from paribus.core.errors import ConfigError
 from paribus.study.spec import SPEC, ComparisonSpec, PaperResult, Study, StudySpec, Tuned, Untuned, parse_key
+from paribus.study.units import read_difference, read_value
 
 
 def load_study(path: Path) -> Study:
@@ -64,6 +65,8 @@ def _parse_spec(values: Any) -> StudySpec:
         first, *others = arms
         values["comparisons"] = tuple({"arm": arm, "against": first} for arm in others)
     values["comparisons"] = _parse_entries(ComparisonSpec, values.get("comparisons", ()), "comparisons")
+    if isinstance(metric := values.get("metric"), str):
+        values |= _read_numbers(values, metric)
     if "paper" in values:
         values["paper"] = _parse_entries(PaperResult, values["paper"], "paper")
     if isinstance(settings := values.get("settings"), dict):
@@ -73,6 +76,23 @@ def _parse_spec(values: Any) -> StudySpec:
     _check_names(spec)
     _check_factors(spec)
     return spec
+
+
+def _read_numbers(values: dict[str, Any], metric: str) -> dict[str, Any]:
+    """The numbers that are in the metric's unit, of which those of an accuracy may stand in points: 0.5pt."""
+    found: dict[str, Any] = {}
+    if "smallest_effect" in values:
+        found["smallest_effect"] = read_difference(values["smallest_effect"], metric, "smallest_effect")
+    if isinstance(targets := values.get("targets"), tuple):
+        found["targets"] = tuple(read_value(t, metric, f"targets.{i}") for i, t in enumerate(targets))
+    if isinstance(papers := values.get("paper"), tuple):
+        found["paper"] = tuple(
+            {**p, "difference": read_difference(p["difference"], metric, f"paper.{i}.difference")}
+            if isinstance(p, dict) and "difference" in p
+            else p
+            for i, p in enumerate(papers)
+        )
+    return found
 
 
 def _parse_entries(cls: type[T], entries: Any, path: str) -> Any:

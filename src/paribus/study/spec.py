@@ -59,9 +59,10 @@ class StudySpec:
 
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
-    smallest difference that would matter, in the metric's unit (accuracies are fractions). targets: values of the
-    metric; the time to reach them is compared. settings: paper, or tuned: the budget, or untuned: where they come from.
-    threads: of each cell. retries: of a cell that fails.
+    smallest difference that would matter, in the metric's unit: of an accuracy a fraction below 0.05, or in points,
+    0.5pt. targets: values of the metric; the time to reach them is compared. settings: paper, or tuned: the budget, or
+    untuned: where they come from. limits: what this setting cannot show, in a sentence. threads: of each cell.
+    retries: of a cell that fails.
     """
 
     question: Text
@@ -77,6 +78,7 @@ class StudySpec:
     targets: tuple[float, ...] = ()
     settings: Literal["paper"] | Tuned | Untuned
     paper: tuple[PaperResult, ...] = ()
+    limits: str = ""
     threads: Annotated[int, Field(ge=1)] = 1
     retries: Annotated[int, Field(ge=0)] = 1
 

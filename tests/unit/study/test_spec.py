@@ -57,6 +57,16 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"tunned": "x"}}, "settings.tunned: no such key (did you mean tuned?)"),
     ({"smallest_effect": 0}, "smallest_effect: found 0; should be greater than 0"),
     ({"smallest_effect": float("nan")}, "smallest_effect: found nan"),
+    ({"smallest_effect": 0.5}, "smallest_effect: found 0.5 on val/acc1; is it 0.5 points (0.5pt) or 50 points (50pt)?"),
+    ({"smallest_effect": "abc"}, "smallest_effect: found 'abc'; should be a number, e.g. 0.005 or 5e-3, or in points"),
+    ({"smallest_effect": "0.5pt", "metric": "val/loss"}, "smallest_effect: found '0.5pt'; val/loss is not an accuracy"),
+    ({"smallest_effect": "-0.5pt"}, "smallest_effect: found -0.005; should be greater than 0"),
+    ({"targets": [0.9, 90]}, "targets.1: found 90; val/acc1 is a fraction, at most 1; for 90 % write 90pt or 0.9"),
+    ({"targets": ["abc"]}, "targets.0: found 'abc'; should be a number"),
+    ({"targets": 0.9}, "targets: found 0.9"),
+    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 2.2, "source": "s"}]},
+     "paper.0.difference: found 2.2 on val/acc1; is it 2.2 points (2.2pt) or 220 points (220pt)?"),
+    ({"limits": ["a"]}, "limits: found ('a',)"),
     ({"metric": "accuracy"}, "metric: found 'accuracy'"),
     ({"recipe": "experiment=smoke"}, "recipe: found 'experiment=smoke'"),
     ({"recipe": ["smoke"]}, "recipe: found 'smoke'; an override is key=value"),
@@ -81,8 +91,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"comparisons": [{"arm": "cutmix", "against": "baseline"}] * 2}, "cutmix against baseline is listed twice"),
     ({"comparisons": []}, "comparisons: found none"),
     ({"comparisons": ["cutmix"]}, "comparisons.0: found 'cutmix'"),
-    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 1.0}]}, "paper.0.source: missing"),
-    ({"paper": [{"arm": "x", "against": "baseline", "difference": 1.0, "source": "s"}]}, "paper.0.arm: found x"),
+    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 0.01}]}, "paper.0.source: missing"),
+    ({"paper": [{"arm": "x", "against": "baseline", "difference": 0.01, "source": "s"}]}, "paper.0.arm: found x"),
     ({"factors": {"f": ["nobody"]}}, "factors.f: found nobody; the arms are baseline, cutmix"),
     ({"factors": {"f": ["cutmix", "cutmix"]}}, "factors.f: cutmix is listed twice"),
     ({"factors": {"f": []}}, "factors: baseline and cutmix are both the arm with no factor"),
@@ -95,6 +105,30 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "told"), MISTAKES, ids=[told[:50] for _, told in MISTAKES])
 def test_a_mistake_is_one_line(changes: dict[str, Any], told: str, tmp_path: Path) -> None:
     assert told in refusal(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("number", ["1e-2", "0.01", "1.0e-2", "1pt", "1 pt", "'1e-2'", "+1e-2", "1%"])
+def test_a_number_may_be_written_in_any_way(number: str, tmp_path: Path) -> None:
+    """YAML 1.1 reads 1e-2 as text."""
+    written(tmp_path)
+    text = (tmp_path / "study.yaml").read_text().replace("smallest_effect: 0.01", f"smallest_effect: {number}")
+    paper = f"paper: [{{arm: cutmix, against: baseline, difference: {number}, source: s}}]"
+    (tmp_path / "study.yaml").write_text(f"{text}targets: [9e-1, 90pt, 0.9, {number}]\n{paper}\n")
+    spec = load_study(tmp_path).spec
+    assert spec.smallest_effect == spec.paper[0].difference == 0.01
+    assert spec.targets == (0.9, 0.9, 0.9, 0.01)
+
+
+def test_only_numbers_are_read_as_numbers(tmp_path: Path) -> None:
+    """A name that looks like a number stays a name: arms of a sweep are called 1e-3."""
+    study = written(tmp_path, arms={"1e-2": ["optimizer.lr=1e-2"], "1e-3": ["optimizer.lr=1e-3"]}, question="1e3")
+    assert list(study.spec.arms) == ["1e-2", "1e-3"]
+    assert study.spec.question == "1e3"
+
+
+def test_the_smallest_effect_of_a_loss_is_any_number(tmp_path: Path) -> None:
+    spec = written(tmp_path, metric="val/loss", smallest_effect=0.5, higher_is_better=False, targets=[1.5]).spec
+    assert (spec.smallest_effect, spec.targets) == (0.5, (1.5,))
 
 
 @pytest.mark.parametrize(

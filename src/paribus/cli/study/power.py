@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from paribus.core.errors import ConfigError
+from paribus.study.report.wording import choose_unit
 from paribus.study.rows import Row
 from paribus.study.spec import Study
 from paribus.study.stats import Rule, compare_all, sd_interval, seeds_to_decide
@@ -20,8 +21,9 @@ def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
     }
     pairs = [(pair.arm, pair.against) for pair in spec.comparisons]
     rule = Rule(margin=spec.smallest_effect, higher_is_better=spec.higher_is_better)
+    unit = choose_unit(spec.metric, [])
     lines = [
-        f"seeds needed to find a true difference of {spec.smallest_effect:g} in {spec.metric}, "
+        f"seeds needed to find a true difference of {unit.size(spec.smallest_effect)} in {spec.metric}, "
         f"and to call a difference of 0 equivalent, each with {POWER:.0%} power:"
     ]
     for (arm, against), found in zip(pairs, compare_all(values, pairs, rule), strict=True):
@@ -34,8 +36,9 @@ def power_lines(study: Study, rows: Sequence[Row]) -> list[str]:
         low, high = (seeds_to_decide(spec.smallest_effect, sd=s, power=POWER) for s in sd_interval(sd, n))
         needed = seeds_to_decide(spec.smallest_effect, sd=sd, power=POWER)
         how = "a paired difference" if found.paired else "an unpaired difference"
+        spread = f"sd of {how} {sd * unit.scale:.3g} {unit.differences}".rstrip()
         lines.append(
-            f"  {arm} against {against}: {needed} (sd of {how} {sd:.4g} over {n} seeds; {low} to {high} at the ends of "
-            "its 95 % interval)"
+            f"  {arm} against {against}: {needed} ({spread} over {n} seeds; {low} to {high} at the ends of its "
+            "95 % interval)"
         )
     return lines

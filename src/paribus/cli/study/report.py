@@ -63,7 +63,9 @@ def gather_rows(study: Study, runs: Path) -> list[Row]:
 def _print(report: Report, path: Path) -> None:
     print(f"{report.title}\n")
     for verdict in report.verdicts:
-        print(f"* {verdict.said}\n  {verdict.numbers}")
+        print(f"* {verdict.said}\n  {verdict.numbers}" + (f"\n  {verdict.why}" if verdict.why else ""))
+    for text in report.remarks:
+        print(text)
     for text in report.cautions:
         print(f"! {text}")
     print(f"\nreport: {path}")

@@ -15,6 +15,7 @@ from paribus.study.analysis.costs import (
     summarise_cost,
 )
 from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_gap, select_curves, split_curve
+from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.rows import Row
 from paribus.study.spec import PaperResult
@@ -50,6 +51,7 @@ class Analysis:
     whose segments may differ in the last bits; numerics: what differs between the fingerprints of the runs, key ->
     values. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each step.
     reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
+    still_learning: pairs whose arm ended with a far higher loss on unmixed training images.
     """
 
     spec: AnalysisSpec
@@ -68,6 +70,7 @@ class Analysis:
     curves: Mapping[str, Mapping[str, Band]]
     gaps: Mapping[str, Mapping[str, Band]]
     reported: tuple[tuple[PaperResult, Comparison | None], ...]
+    still_learning: tuple[StillLearning, ...]
 
     @property
     def reference(self) -> str:
@@ -77,7 +80,7 @@ class Analysis:
 
     def values(self, arm: str) -> Values:
         """seed -> value of the metric at the last step; NaN where the cell failed."""
-        return _final_values(self.rows, arm, self.spec)
+        return _final_values(self.rows, arm, self.spec.metric)
 
 
 def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
@@ -85,7 +88,8 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
     place = {arm: i for i, arm in enumerate(spec.arms)}
     kept = tuple(sorted((row for row in rows if row.arm in place), key=lambda row: (place[row.arm], row.seed)))
     done = [row for row in kept if row.state == "done"]
-    values = {arm: _final_values(kept, arm, spec) for arm in spec.arms}
+    values = {arm: _final_values(kept, arm, spec.metric) for arm in spec.arms}
+    losses = {arm: _final_values(kept, arm, UNMIXED_LOSS) for arm in spec.arms}
     curves = {arm: select_curves(done, arm) for arm in spec.arms}
     compared = compare_all(values, spec.pairs, spec.rule)
     cells = {row.cell for row in kept}
@@ -118,6 +122,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
             for _, baseline in spec.pairs
         },
         reported=tuple((said, _match_paper_result(said, compared, values, spec)) for said in spec.paper),
+        still_learning=tuple(found for pair in spec.pairs if (found := find_still_learning(losses, pair)) is not None),
     )
 
 
@@ -125,8 +130,8 @@ def _final_value(row: Row, metric: str) -> float:
     return row.metrics.get(metric, math.nan) if row.state == "done" else math.nan
 
 
-def _final_values(rows: Sequence[Row], arm: str, spec: AnalysisSpec) -> Values:
-    return {row.seed: _final_value(row, spec.metric) for row in rows if row.arm == arm}
+def _final_values(rows: Sequence[Row], arm: str, metric: str) -> Values:
+    return {row.seed: _final_value(row, metric) for row in rows if row.arm == arm}
 
 
 def _explain_failure(row: Row, metric: str) -> str:
@@ -173,9 +178,10 @@ def _drop_single_points(bands: Mapping[str, Band]) -> dict[str, Band]:
 
 
 def _select_curve_keys(spec: AnalysisSpec, curves: Mapping[str, Curves]) -> list[str]:
-    """The metric, the losses of training and of the split that the metric is measured on, and the length of weights."""
+    """The metric, the losses (of training, on unmixed training images, on the split that the metric is measured on),
+    and the length of weights."""
     split = spec.metric.partition("/")[0]
-    wanted = dict.fromkeys((spec.metric, "train/loss", f"{split}/loss", "weights/norm", "weights/step"))
+    wanted = dict.fromkeys((spec.metric, "train/loss", UNMIXED_LOSS, f"{split}/loss", "weights/norm", "weights/step"))
     there = {key for runs in curves.values() for run in runs.values() for key in run}
     return [key for key in wanted if key in there]
 

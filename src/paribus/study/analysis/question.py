@@ -16,7 +16,8 @@ class AnalysisSpec:
 
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
-    words: what a comparison changes, where its author says so. again: commands that reproduce it.
+    words: what a comparison changes, where its author says so. limits: what the setting cannot show. again: commands
+    that reproduce it.
     """
 
     name: str
@@ -34,6 +35,7 @@ class AnalysisSpec:
     recipe: tuple[str, ...] = ()
     again: tuple[str, ...] = ()
     setting: str = ""
+    limits: str = ""
     words: Mapping[ArmPair, str] = field(default_factory=dict)
 
     @property
@@ -74,6 +76,7 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
         paper=spec.paper,
         recipe=spec.recipe,
         setting=spec.setting,
+        limits=spec.limits,
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
     )

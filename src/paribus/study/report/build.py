@@ -5,11 +5,12 @@ Figures that a section names are drawn by figures/. Numbers are explained in the
 
 from collections.abc import Callable, Mapping
 
-from paribus.core.formatting import format_count, format_list
+from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
+from paribus.study.analysis.question import ArmPair
 from paribus.study.report import sections, sections_cost, sections_runs, sections_weights
 from paribus.study.report.model import Report, Section, Sentence
-from paribus.study.report.wording import Unit, choose_unit, format_verdict
+from paribus.study.report.wording import LOOKING_AGAIN, Unit, choose_unit, format_verdict, names_more_seeds
 from paribus.study.stats.verdict import Verdict
 
 VERDICT_KINDS = {
@@ -50,9 +51,14 @@ def build_report(analysis: Analysis) -> Report:
         question=spec.question,
         facts=_list_facts(analysis, unit),
         verdicts=tuple(
-            Sentence(VERDICT_KINDS[c.comparison.judgement.verdict], *format_verdict(c.comparison, unit, spec.margin))
+            Sentence(
+                VERDICT_KINDS[c.comparison.judgement.verdict],
+                *format_verdict(c.comparison, unit, spec.margin),
+                why=_explain(analysis, (c.comparison.arm, c.comparison.baseline)),
+            )
             for c in analysis.comparisons
         ),
+        remarks=_list_remarks(analysis),
         cautions=_list_cautions(analysis),
         sections=tuple(section for section in built if section is not None),
         again=spec.again,
@@ -64,6 +70,25 @@ def choose_report_unit(analysis: Analysis) -> Unit:
     return choose_unit(
         analysis.spec.metric, [analysis.spec.margin, *sds, *(c.comparison.estimate.sd for c in analysis.comparisons)]
     )
+
+
+def _explain(a: Analysis, pair: ArmPair) -> str:
+    """Beside a verdict: that the arm was still learning, where its runs show it."""
+    found = next((x for x in a.still_learning if (x.arm, x.baseline) == pair), None)
+    if found is None:
+        return ""
+    losses = [format_number(loss, 2) for loss in (found.loss, found.baseline_loss)]
+    return (
+        f"{found.arm} was still learning: its loss on unmixed training images was {losses[0]}, the baseline's "
+        f"{losses[1]}."
+    )
+
+
+def _list_remarks(a: Analysis) -> tuple[str, ...]:
+    judged = (*(c.comparison.judgement for c in a.comparisons), *(effect.judgement for effect in a.effects))
+    undecided = any(names_more_seeds(judgement) for judgement in judged)
+    limits = f"What this setting cannot show: {a.spec.limits}" if a.spec.limits else ""
+    return tuple(text for text in (limits, LOOKING_AGAIN if undecided else "") if text)
 
 
 def _list_troubles(a: Analysis) -> tuple[str, ...]:

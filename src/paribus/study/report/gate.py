@@ -17,7 +17,6 @@ error rate grows with their number. A comparison that cannot be tested (fewer th
 gate must not pass what it could not check.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -27,7 +26,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
-from paribus.study.report.wording import Unit, format_p_equals, is_accuracy
+from paribus.study.report.wording import Unit, format_p_equals
 from paribus.study.stats import Comparison, Rule, Verdict, compare, compare_all
 from paribus.study.stats.estimate import Values
 
@@ -156,31 +155,6 @@ def _format_finding(c: Comparison, unit: Unit) -> str:
 
 def _format_margin(a: Analysis, m: float) -> str:
     return f" by more than {choose_report_unit(a).size(m)}" if m else ""
-
-
-def parse_margin(text: str, metric: str) -> float:
-    """A margin as typed, in the metric's unit.
-
-    Accuracies are recorded as fractions and shown in per cent in every table, so for them a margin is in points, as in
-    the tables: 0.5, 0.5pt, 0.5% and "0.5 points" are all half a point. A bare number below 0.05 is refused, since
-    0.005 may well be meant as 0.5pt. Other metrics take a bare number, in their own unit. Raises ConfigError.
-    """
-    found = re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*(pt|pts|points?|pp|%)?\s*", text)
-    if not found:
-        raise ConfigError(
-            f"--margin: found {text!r}; should be a number, 0 or more, e.g. 0.5pt (half a point of accuracy)"
-        )
-    number, unit = float(found[1]), found[2]
-    if not is_accuracy(metric):
-        if unit:
-            raise ConfigError(f"--margin: found {text!r}; {metric} is not an accuracy; give a number in its own unit")
-        return number
-    if not unit and 0 < number < 0.05:
-        raise ConfigError(
-            f"--margin: found {text}; is it {number:g} points ({number:g}pt) or {number * 100:g} points "
-            f"({number * 100:g}pt)? Give the unit pt"
-        )
-    return number / 100
 
 
 def format_junit(name: str, found: Sequence[GateCheck]) -> str:

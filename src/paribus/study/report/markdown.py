@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
-from paribus.study.report.model import Report, Section, Table
+from paribus.study.report.model import Report, Section, Sentence, Table
 
 BEGIN = "<!-- paribus report: begin. What stands up to its end is written by `paribus study report`. -->"
 END = "<!-- paribus report: end -->"
@@ -38,7 +38,8 @@ def build_readme(report: Report, before: str | None, path: Path) -> str:
 def format_markdown(report: Report) -> str:
     """The verdicts, then the short sections."""
     parts = [f"## {report.title}"]
-    parts.append("\n".join(f"* **{escape_markdown(v.said)}** {escape_markdown(v.numbers)}" for v in report.verdicts))
+    parts.append("\n".join(f"* {format_sentence(verdict)}" for verdict in report.verdicts))
+    parts += [escape_markdown(text) for text in report.remarks]
     parts += [f"> {escape_markdown(text)}" for text in report.cautions]
     parts.append("\n".join(f"* {escape_markdown(name)}: {escape_markdown(text)}" for name, text in report.facts))
     parts += [_format_section(section) for section in report.sections if section.short]
@@ -48,6 +49,11 @@ def format_markdown(report: Report) -> str:
         "`report.json`. What each number means: `docs/statistics.md`."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def format_sentence(verdict: Sentence) -> str:
+    why = f" {escape_markdown(verdict.why)}" if verdict.why else ""
+    return f"**{escape_markdown(verdict.said)}** {escape_markdown(verdict.numbers)}{why}"
 
 
 def _format_section(section: Section) -> str:

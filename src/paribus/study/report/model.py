@@ -27,22 +27,26 @@ class Section:
 
 @dataclass(frozen=True)
 class Sentence:
-    """A verdict in plain words and the numbers it rests on. kind: better, worse, same or open."""
+    """A verdict in plain words and the numbers it rests on. kind: better, worse, same or open. why: what else was seen
+    that may explain it; "" where nothing was."""
 
     kind: str
     said: str
     numbers: str
+    why: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """troubles: what is missing, failed or numerically mixed, in a few words each; shown in the title."""
+    """troubles: what is missing, failed or numerically mixed, in a few words each; shown in the title. remarks: how the
+    verdicts are to be read."""
 
     name: str
     troubles: tuple[str, ...]
     question: str
     facts: tuple[tuple[str, str], ...]
     verdicts: tuple[Sentence, ...]
+    remarks: tuple[str, ...]
     cautions: tuple[str, ...]
     sections: tuple[Section, ...]
     again: tuple[str, ...]

@@ -100,7 +100,8 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
     """Every number of the analysis (null: undefined) and the words of the report."""
     words = {
         "title": report.title,
-        "verdicts": [{"kind": v.kind, "said": v.said, "numbers": v.numbers} for v in report.verdicts],
+        "verdicts": [{"kind": v.kind, "said": v.said, "numbers": v.numbers, "why": v.why} for v in report.verdicts],
+        "remarks": list(report.remarks),
         "cautions": list(report.cautions),
         "tables": {
             section.key: [

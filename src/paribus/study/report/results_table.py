@@ -55,11 +55,13 @@ def insert_table(table: str, readme: str) -> str:
 @dataclass(frozen=True)
 class Claim:
     """One row: cells under HEAD, the last of them the study's name; techniques: those whose effect it is.
-    against: whether the measured difference has the opposite sign to the paper's, decided or not."""
+    against: whether the measured difference has the opposite sign to the paper's, decided or not. learning: whether the
+    arm was still learning at the end, by its loss on unmixed training images."""
 
     techniques: frozenset[str]
     cells: tuple[str, ...]
     against: bool = False
+    learning: bool = False
 
 
 def format_results_table(analyses: Iterable[Analysis]) -> str:
@@ -68,9 +70,12 @@ def format_results_table(analyses: Iterable[Analysis]) -> str:
     analyses = list(analyses)
     found = [claim for analysis in analyses for claim in build_claims(analysis)]
     against = "; ".join(f"{claim.cells[0]} ({claim.cells[6]})" for claim in found if claim.against)
-    signs = f"Of the other sign than in the paper: {escape_markdown(against)}.\n\n" if against else ""
+    below = f"Of the other sign than in the paper: {escape_markdown(against)}.\n\n" if against else ""
+    learning = "; ".join(claim.cells[0] for claim in found if claim.learning)
+    if learning:
+        below += f"Still learning at the end, by the loss on unmixed training images: {escape_markdown(learning)}.\n\n"
     links = "\n".join(_format_study(analysis) for analysis in analyses)
-    return f"{format_claims_table(found, 'experiments')}\n\n{signs}{links}"
+    return f"{format_claims_table(found, 'experiments')}\n\n{below}{links}"
 
 
 def format_claims_table(found: Sequence[Claim], experiments: str) -> str:
@@ -105,7 +110,9 @@ def build_claims(a: Analysis) -> Iterator[Claim]:
         time = DASH if math.isnan(ratio) else f"× {ratio:.2f}"
         made = _find_techniques(a, c.arm) ^ _find_techniques(a, c.baseline)
         against = pair in published and published[pair].difference * c.estimate.mean < 0
-        yield Claim(made, (what, claim, *_format_estimate(c, unit), time, str(c.judgement), a.spec.name), against)
+        learning = any((x.arm, x.baseline) == pair for x in a.still_learning)
+        cells = (what, claim, *_format_estimate(c, unit), time, str(c.judgement), a.spec.name)
+        yield Claim(made, cells, against, learning)
 
 
 def _find_techniques(a: Analysis, arm: str) -> frozenset[str]:
@@ -141,9 +148,10 @@ def _format_study(a: Analysis) -> str:
     setting = f"{escape_markdown(a.spec.setting)}; " if a.spec.setting else ""
     machine = ", ".join(sorted({str(row.hardware.get("gpu") or row.hardware.get("cpu")) for row in a.rows}))
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
+    limits = f" Cannot show: {escape_markdown(a.spec.limits)}" if a.spec.limits else ""
     return (
         f"* [{escape_markdown(a.spec.name)}](experiments/{a.spec.name}): {setting}{len(a.rows)} runs, "
-        f"{format_count(round(minutes), 'core-minute')} on {escape_markdown(machine)}.{trouble}"
+        f"{format_count(round(minutes), 'core-minute')} on {escape_markdown(machine)}.{trouble}{limits}"
     )
 
 

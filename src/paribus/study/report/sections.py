@@ -4,9 +4,12 @@ import math
 
 from paribus.core.formatting import DASH, format_count, format_number
 from paribus.study.analysis.analysis import Analysis
+from paribus.study.analysis.learning import UNMIXED_LOSS
 from paribus.study.report.model import Section, Table
-from paribus.study.report.wording import Unit, format_p
+from paribus.study.report.wording import Unit, format_chances, format_p, names_more_seeds
 from paribus.study.stats.resampling import BCA_MIN_SEEDS
+
+VERDICT = "verdict"  # the column beside the name, where a narrow page shows it without scrolling
 
 
 def _with_unit(unit: str, name: str) -> str:
@@ -23,12 +26,12 @@ def build_differences(a: Analysis, unit: Unit) -> Section:
     rows = tuple(
         (
             a.spec.label_comparison(c.arm, c.baseline),
+            str(c.judgement),
             str(c.estimate.n) if c.paired else f"{c.estimate.n}, unpaired",
             unit.difference(c.estimate.mean),
             unit.interval(c.estimate.low, c.estimate.high) or DASH,
             format_p(c.judgement.p_zero),
             format_p(c.judgement.p_beyond),
-            str(c.judgement),
         )
         for c in (compared.comparison for compared in a.comparisons)
     )
@@ -50,8 +53,8 @@ def build_differences(a: Analysis, unit: Unit) -> Section:
             "Unpaired: the two arms share too few seeds, so Welch's t test takes over with all runs of both. It takes "
             "them for independent."
         )
-    head = (a.spec.comparison_header, "seeds", d, "95 % interval", "p (difference)", "p (equivalence)", "verdict")
-    return Section("differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 6})),), ("forest",))
+    head = (a.spec.comparison_header, VERDICT, "seeds", d, "95 % interval", "p (difference)", "p (equivalence)")
+    return Section("differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 1})),), ("forest",))
 
 
 def build_arms(a: Analysis, unit: Unit) -> Section:
@@ -156,8 +159,10 @@ def build_curves(a: Analysis, unit: Unit) -> Section | None:
             else ""
         )
         + " The training loss is the arm's own objective, on mixed targets where a technique mixes them, so it "
-        "compares "
-        "within an arm only.",
+        "compares within an arm only."
+        + (
+            f" {UNMIXED_LOSS} compares arms: plain labels, unmixed training images." if UNMIXED_LOSS in a.curves else ""
+        ),
     )
     return Section("curves", "Learning curves", notes, (), tuple(figures), short=False)
 
@@ -168,33 +173,35 @@ def build_factors(a: Analysis, unit: Unit) -> Section | None:
     rows = tuple(
         (
             " × ".join(effect.factors),
+            str(effect.judgement),
             str(effect.estimate.n),
             unit.difference(effect.estimate.mean),
             unit.interval(effect.estimate.low, effect.estimate.high) or DASH,
             format_p(effect.judgement.p_zero),
             format_p(effect.judgement.p_beyond),
-            str(effect.judgement),
         )
         for effect in a.effects
     )
     left_out = a.effects[0].left_out
+    undecided = any(names_more_seeds(effect.judgement) for effect in a.effects)
     notes = (
         "Main effect: mean of the arms with it minus mean of those without, within a seed. Interaction (×): what the "
         "one adds with the other on minus what it adds with the other off; below 0, where higher is better, the two do "
         "less together than apart suggests. All of them are one family."
+        + (f" About k more seeds: with them, {format_chances(unit.size(a.spec.margin), 'effect')}" if undecided else "")
         + (f" Left out, for want of a cell: seeds {', '.join(map(str, left_out))}." if left_out else ""),
     )
     head = (
         "effect",
+        VERDICT,
         "seeds",
         _with_unit(unit.differences, "size"),
         "95 % interval",
         "p (effect)",
         "p (equivalence)",
-        "verdict",
     )
     return Section(
-        "factors", "Main effects and interactions", notes, (Table(head, rows, frozenset({0, 6})),), ("effects",)
+        "factors", "Main effects and interactions", notes, (Table(head, rows, frozenset({0, 1})),), ("effects",)
     )
 
 

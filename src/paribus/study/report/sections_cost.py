@@ -6,6 +6,7 @@ from paribus.core.formatting import DASH, format_count, format_number, format_qu
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.costs import TimeToTarget
 from paribus.study.report.model import Section, Table
+from paribus.study.report.sections import VERDICT
 from paribus.study.report.wording import Unit, format_p
 from paribus.study.stats import ArmSummary
 
@@ -73,25 +74,25 @@ def _target_tables(a: Analysis, target: TimeToTarget, unit: Unit) -> tuple[Table
     comparisons = tuple(
         (
             a.spec.label_comparison(t.comparison.arm, t.comparison.baseline),
+            {"better": "sooner", "worse": "later"}.get(str(t.comparison.judgement), str(t.comparison.judgement)),
             format_number(t.comparison.estimate.mean, 0, sign=True),
             _format_steps(t.comparison.estimate.low, t.comparison.estimate.high),
             format_p(t.comparison.judgement.p_zero),
             f"{t.sooner} / {t.later} / {t.tied}",
             format_p(t.sign_p),
-            {"better": "sooner", "worse": "later"}.get(str(t.comparison.judgement), str(t.comparison.judgement)),
         )
         for t in target.comparisons
     )
     limited = math.isfinite(target.horizon)
     limit = f"horizon {format_number(target.horizon, 0)} steps" if limited else "every finished run arrived"
-    head = (a.spec.comparison_header, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p", "verdict")
+    head = (a.spec.comparison_header, VERDICT, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p")
     return (
         Table(
             ("arm", "arrived", "median (steps)", "restricted mean (steps)"),
             arms,
             caption=f"Until {target_text}; {limit}",
         ),
-        Table(head, comparisons, frozenset({0, 6})),
+        Table(head, comparisons, frozenset({0, 1})),
     )
 
 

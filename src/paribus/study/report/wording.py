@@ -1,13 +1,23 @@
 """How numbers and verdicts are written: the unit of a metric, p values, intervals, and one sentence per comparison."""
 
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from paribus.core.formatting import DASH, NBSP, format_count, format_number
 from paribus.study.stats.paired import Comparison
-from paribus.study.stats.verdict import Verdict
+from paribus.study.stats.verdict import Judgement, Rule, Verdict
+from paribus.study.units import is_accuracy
+
+POWER = Rule().power
+# share of studies of two arms without a true difference in which, with a look after every seed from 3 to 10, one says
+# better or worse; measured by tests/unit/study/stats/test_simulation.py
+FALSE_AFTER_EIGHT_LOOKS = 0.17
+LOOKING_AGAIN = (
+    "Adding seeds until it is decided is not free: with a look after every seed from 3 to 10, “better” or “worse” is "
+    f"said in {100 * FALSE_AFTER_EIGHT_LOOKS:.0f} % of studies without a true difference, in place of 5 %. Decide on a "
+    "number of seeds, run them, and look then."
+)
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,6 @@ def choose_unit(metric: str, sizes: Iterable[float]) -> Unit:
     return Unit(1.0, "", "", digits)
 
 
-def is_accuracy(metric: str) -> bool:
-    """acc, acc1, accuracy, on any split."""
-    return re.match(r"acc(uracy)?\d*$", metric.rpartition("/")[2]) is not None
-
-
 def format_p(p: float) -> str:
     """Three decimals; more where it would round to 0.05, or where it is very small."""
     if math.isnan(p):
@@ -81,7 +86,7 @@ def format_verdict(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:
     }.get(
         verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest"
     )
-    return f"{sentence}.", f"{_format_numbers(c, unit)}{_format_more_seeds(c)}"
+    return f"{sentence}.", f"{_format_numbers(c, unit)}{_format_more_seeds(c, margin, unit)}"
 
 
 def _format_numbers(c: Comparison, unit: Unit) -> str:
@@ -96,7 +101,25 @@ def _format_numbers(c: Comparison, unit: Unit) -> str:
     return f"Difference {unit.difference(e.mean)}{name}{interval}; {seeds}; {p}."
 
 
-def _format_more_seeds(c: Comparison) -> str:
-    if c.judgement.verdict is not Verdict.UNDECIDED or c.judgement.more_seeds is None:
+def _format_more_seeds(c: Comparison, margin: float, unit: Unit) -> str:
+    """What "about k more seeds" promises, and under which truths."""
+    if not names_more_seeds(c.judgement):
         return ""
-    return f" About {format_count(c.judgement.more_seeds, 'more seed')} would decide it."
+    k = c.judgement.more_seeds or 0
+    more = f" With about {format_count(k, 'more seed')}" + (f" ({c.estimate.n + k} in all)" if c.paired else "")
+    if not c.estimate.spread:
+        return f"{more}, and if those come out equal too, it would be decided."
+    return f"{more}, {format_chances(unit.size(margin), 'difference')}"
+
+
+def format_chances(size: str, what: str) -> str:
+    """What planning by the margin promises."""
+    chance = f"{100 * POWER:.0f} %"
+    return (
+        f"chances are {chance} that a true {what} of {size} is found, and {chance} that one of 0 is called equivalent; "
+        "of one in between this says nothing."
+    )
+
+
+def names_more_seeds(judgement: Judgement) -> bool:
+    return judgement.verdict is Verdict.UNDECIDED and judgement.more_seeds is not None

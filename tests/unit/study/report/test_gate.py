@@ -8,7 +8,7 @@ from helpers.reports import failed, invented, question
 from paribus.cli.arguments import gate as declared
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analyse
-from paribus.study.report.gate import CONDITIONS, format_junit, parse_margin, run_checks
+from paribus.study.report.gate import CONDITIONS, format_junit, run_checks
 
 SPREAD = (-0.002, -0.001, 0.0, 0.0005, 0.001, 0.0015)  # mean 0 up to 1/6000, t interval about ± 0.0014
 
@@ -101,32 +101,6 @@ def test_unknown_conditions_and_missing_margins_are_one_line() -> None:
         run_checks(apart_by(0.0), ["wors"], None)
     with pytest.raises(ConfigError, match="needs a margin above 0"):
         run_checks(apart_by(0.0, margin=0.0), ["maybe-worse"], None)
-
-
-@pytest.mark.parametrize("text", ["0.5", "0.5pt", "0.5 pt", "0.5%", "0.5 points", ".5pt", "0.5 pp"])
-def test_margins_of_accuracies_are_points(text: str) -> None:
-    assert parse_margin(text, "val/acc1") == pytest.approx(0.005)
-
-
-def test_margins_of_other_metrics_are_in_their_own_unit() -> None:
-    assert parse_margin("0.005", "val/loss") == 0.005
-    assert parse_margin("0", "val/acc1") == 0.0
-
-
-@pytest.mark.parametrize(
-    ("text", "metric"),
-    [
-        ("0.005", "val/acc1"),
-        ("-1", "val/acc1"),
-        ("a lot", "val/acc1"),
-        ("", "val/acc1"),
-        ("nan", "val/loss"),
-        ("1%", "val/loss"),
-    ],
-)
-def test_margins_that_are_unclear_are_refused(text: str, metric: str) -> None:
-    with pytest.raises(ConfigError, match="--margin"):
-        parse_margin(text, metric)
 
 
 def test_junit_names_each_check_and_counts_the_failures() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 
+from paribus.study.report.wording import FALSE_AFTER_EIGHT_LOOKS
 from paribus.study.stats import Comparison, Rule, Verdict, compare_all, estimate, resampling, verdict
 from paribus.study.stats.power import seeds_to_decide
 from paribus.study.stats.resampling import bca_interval, make_generator, sign_flip_p
@@ -100,6 +101,41 @@ def test_one_true_difference_does_not_make_the_others_louder() -> None:
     print(f"\nn =  8, one arm of three truly better: found in {found:.1%}; a claim about the others in {claimed:.1%}")
     assert claimed <= at_most(0.05)
     assert found > 0.95
+
+
+def looked_at(values: Sequence[Sequence[float]], n: int) -> Comparison:
+    """The comparison of a study of two arms after its first n seeds."""
+    arms = {name: dict(enumerate(run[:n])) for name, run in zip(("baseline", "cutmix"), values, strict=True)}
+    return compare_all(arms, PAIRS[:1], RULE)[0]
+
+
+def follow_the_advice(values: Sequence[Sequence[float]], n: int) -> bool:
+    """Whether better or worse is said in the end, if seeds are added as an undecided report says, again and again."""
+    while True:
+        judgement = looked_at(values, n).judgement
+        if judgement.verdict is not Verdict.UNDECIDED or n == len(values[0]):
+            return judgement.verdict in DIFFERENT
+        assert judgement.more_seeds is not None
+        n = min(n + judgement.more_seeds, len(values[0]))
+
+
+@pytest.mark.parametrize("count", [1_000, MANY])
+def test_looking_again_and_again_is_not_free(count: int) -> None:
+    """Two arms without a true difference; a study ends as soon as a report says better or worse."""
+    random = make_generator("looking again", count)
+    shared = random.normal(size=(count, 1, 60)) * SD * math.sqrt(CORRELATION)
+    runs = (90 + shared + random.normal(size=(count, 2, 60)) * SD * math.sqrt(1 - CORRELATION)).tolist()
+    first = [[looked_at(study, n).judgement.verdict in DIFFERENT for n in range(3, 11)] for study in runs]
+    each, last = sum(map(any, first)) / count, sum(looks[-1] for looks in first) / count
+    advised = sum(follow_the_advice(study, 5) for study in runs) / count
+    print(f"\n{count} studies of two arms, no true difference: better or worse is said in {each:.1%} with a look after")
+    print(
+        f"        every seed from 3 to 10, in {last:.1%} with one look at 10, and in {advised:.1%} where from 5 seeds"
+    )
+    print("        on as many are added as an undecided report names, until it is decided")
+    assert last <= at_most(0.05, count)
+    assert abs(each - FALSE_AFTER_EIGHT_LOOKS) < 3 * math.sqrt(0.15 / count), "the figure that reports print"
+    assert advised > at_most(0.05, count)
 
 
 @pytest.mark.parametrize(

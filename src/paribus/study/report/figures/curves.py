@@ -14,12 +14,16 @@ from paribus.study.report.figures.points import plot_costs, plot_target
 from paribus.study.report.figures.style import (
     FAINT,
     PANEL,
+    TEXT,
     Plot,
     PlotStyle,
     build_style,
+    fit_name,
     shorten,
     show_grid_lines,
     spread_apart,
+    text_width,
+    write_title,
 )
 from paribus.study.report.wording import Unit
 
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LEFT = 52  # points for the numbers on the vertical axis
 MAX_ARMS_PER_PANEL = 4  # arms in one panel of curves; more get a small panel each
 
 
@@ -79,16 +84,16 @@ def _draw_bands(
     panels: list[tuple[str, ...]] = [tuple(arms)] if together else [(arm,) for arm in arms if arm != reference]
     columns = 1 if together else 2
     rows = math.ceil(len(panels) / columns)
-    height = 250 if together else 30 + 118 * rows
+    height = 250 if together else 40 + 128 * rows
     figure = drawing.new_figure(PANEL, height)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    right = PANEL - 8 - (6.0 * max(len(shorten(arm, 18)) for arm in arms) if together else 0)
+    right = PANEL - 8 - (6 + max(text_width(shorten(arm, 18), bold=True) for arm in arms) if together else 0)
     figure.subplots_adjust(
-        left=44 / PANEL,
+        left=LEFT / PANEL,
         right=right / PANEL,
-        top=1 - (24 if together else 40) / height,
-        bottom=30 / height,
-        hspace=0.28,
+        top=1 - (30 if together else 48) / height,
+        bottom=36 / height,
+        hspace=0.36,
         wspace=0.1,
     )
     low, high = _axis_range(arms, unit, logarithmic, zero)
@@ -105,13 +110,14 @@ def _draw_bands(
         axes.set_ylim(low, high)
         show_grid_lines(axes, "y")
         if together:
-            _draw_end_labels(axes, {arm: arms[arm] for arm in names}, style, unit, height - 54, logarithmic)
+            _draw_end_labels(axes, {arm: arms[arm] for arm in names}, style, unit, height - 66, logarithmic)
         else:
-            axes.set_title(shorten(names[0], 26), fontsize=8.5, color=style.colour(names[0]), pad=3)
+            name = fit_name(names[0], (right - LEFT) / columns - 12, bold=True)
+            axes.set_title(name, fontsize=TEXT, color=style.colour(names[0]), pad=3)
     for axes in list(grid.flat)[len(panels) :]:
         axes.set_visible(False)
-    figure.text(8 / PANEL, 1 - 8 / height, title, ha="left", va="top", weight="bold", size=9.5)
-    figure.text(right / PANEL, 5 / height, "step", ha="right", va="bottom", color=FAINT, size=8.5)
+    write_title(figure, title)
+    figure.text(right / PANEL, 5 / height, "step", ha="right", va="bottom", color=FAINT, size=TEXT)
     return figure
 
 
@@ -157,7 +163,7 @@ def _draw_end_labels(
         (place(min(max(band.mean[-1] * unit.scale, low), high)) - place(low)) / (place(high) - place(low)) * height
         for band in arms.values()
     ]
-    moved = spread_apart(ends, 12)
+    moved = spread_apart(ends, 14)
     shift = max(0.0, 4 - min(moved)) - max(0.0, max(moved) - height)
     for arm, end in zip(arms, moved, strict=True):
         axes.annotate(
@@ -170,6 +176,6 @@ def _draw_end_labels(
             va="center",
             color=style.colour(arm),
             weight="bold",
-            size=8.5,
+            size=TEXT,
             annotation_clip=False,
         )

@@ -8,19 +8,27 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paribus.study.analysis.analysis import Analysis
+from paribus.study.report.build import VERDICT_KINDS
 from paribus.study.report.figures import style as drawing
 from paribus.study.report.figures.style import (
     FAINT,
+    GRID,
     INK,
+    LINE,
     MARGIN,
     PANEL,
     PAPER,
+    VERDICTS,
     Plot,
     build_style,
+    fit_name,
     shorten,
     show_grid_lines,
+    text_width,
+    wrap_text,
 )
 from paribus.study.report.wording import Unit
+from paribus.study.stats import Judgement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +37,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ForestLine:
-    """One row of a plot of intervals; NaN where there is none. cross: a second value beside the estimate."""
+    """One row of a plot of intervals; NaN where there is none. colour: of its verdict, or of the arm where there is
+    none. cross: a second value beside the estimate."""
 
     name: str
     mean: float
@@ -41,10 +50,14 @@ class ForestLine:
 
 
 def plot_differences(a: Analysis, unit: Unit) -> list[Plot]:
-    style = build_style(a)
     lines = [
         ForestLine(
-            a.spec.label_comparison(c.arm, c.baseline), e.mean, e.low, e.high, str(c.judgement), style.colour(c.arm)
+            a.spec.label_comparison(c.arm, c.baseline),
+            e.mean,
+            e.low,
+            e.high,
+            str(c.judgement),
+            _verdict_colour(c.judgement),
         )
         for c in (x.comparison for x in a.comparisons)
         for e in (c.estimate,)
@@ -63,14 +76,19 @@ def plot_differences(a: Analysis, unit: Unit) -> list[Plot]:
     ]
 
 
+def _verdict_colour(judgement: Judgement) -> str:
+    return VERDICTS[VERDICT_KINDS[judgement.verdict]]
+
+
 def _describe_lines(lines: Sequence[ForestLine], unit: Unit) -> str:
     return "; ".join(f"{line.name} {unit.difference(line.mean)}, {line.verdict}" for line in lines)
 
 
 def plot_effects(a: Analysis, unit: Unit) -> list[Plot]:
     lines = [
-        ForestLine(" × ".join(x.factors), x.estimate.mean, x.estimate.low, x.estimate.high, str(x.judgement), INK)
+        ForestLine(" × ".join(x.factors), e.mean, e.low, e.high, str(x.judgement), _verdict_colour(x.judgement))
         for x in a.effects
+        for e in (x.estimate,)
     ]
     label = f"effect on {a.spec.metric}{f', {unit.differences}' if unit.differences else ''}"
     return [
@@ -116,12 +134,15 @@ def plot_paper(a: Analysis, unit: Unit) -> list[Plot]:
 
 def _draw_intervals(lines: Sequence[ForestLine], unit: Unit, margin: float, label: str, wide: bool) -> Figure:
     """Estimates with their intervals, one below the other. Names stand left of them, or above for want of room."""
-    width, row = (760, 30) if wide else (PANEL, 46)
-    height = 46 + row * len(lines)
+    width, row = (760, 30) if wide else (PANEL, 50)
+    names = 20 + max(text_width(fit_name(line.name, 240)) for line in lines) if wide else 8
+    verdicts = 20 + max(text_width(line.verdict) for line in lines) if wide else 8
+    inner = width - names - verdicts
+    label = wrap_text(label, inner)
+    below = 40 + LINE * label.count("\n")
+    height = below + 6 + row * len(lines)
     figure = drawing.new_figure(width, height)
-    names = min(210, 14 + 6.2 * max(len(shorten(line.name, 34)) for line in lines)) if wide else 8
-    verdicts = 232 if wide and any(line.verdict for line in lines) else 8
-    axes = figure.add_axes((names / width, 36 / height, (width - names - verdicts) / width, (height - 42) / height))
+    axes = figure.add_axes((names / width, below / height, inner / width, (height - below - 6) / height))
     ends = [0.0, margin, -margin, *(v for x in lines for v in (x.mean, x.low, x.high, x.cross) if math.isfinite(v))]
     low, high = min(ends) * unit.scale, max(ends) * unit.scale
     room = (high - low or 1.0) * 0.06
@@ -130,21 +151,35 @@ def _draw_intervals(lines: Sequence[ForestLine], unit: Unit, margin: float, labe
     show_grid_lines(axes, "x")
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
-    if margin:
-        axes.axvspan(-margin * unit.scale, margin * unit.scale, color=MARGIN, lw=0, zorder=0)
-    axes.axvline(0, color=FAINT, lw=0.9, zorder=1)
     axes.set_xlabel(label)
+    # where the words stand in the plot, the band and its lines stop short of them
     at = 0.0 if wide else 0.2
+    rows = [(-0.5, len(lines) - 0.5)] if wide else [(i, i + 0.4) for i in range(len(lines))]
+    _draw_background(axes, rows, margin * unit.scale)
     for i, line in enumerate(lines):
         if math.isfinite(line.mean):
             _draw_estimate(axes, line, i + at, unit)
         if wide:
-            _draw_text(axes, shorten(line.name, 34), (0, i), (-12, 0), "right", "center", INK)
-            _draw_text(axes, line.verdict, (1, i), (12, 0), "left", "center", FAINT)
+            _draw_text(axes, fit_name(line.name, 240), (0, i), (-12, 0), "right", "center", INK)
+            _draw_text(axes, line.verdict, (1, i), (12, 0), "left", "center", line.colour)
         else:
-            _draw_text(axes, shorten(line.name, 26), (0, i - 0.22), (0, 0), "left", "center", INK)
-            _draw_text(axes, line.verdict, (1, i - 0.22), (0, 0), "right", "center", FAINT)
+            room = inner - text_width(line.verdict) - 12
+            _draw_text(axes, fit_name(line.name, room), (0, i - 0.22), (0, 0), "left", "center", INK)
+            _draw_text(axes, line.verdict, (1, i - 0.22), (0, 0), "right", "center", line.colour)
     return figure
+
+
+def _draw_background(axes: Axes, rows: Sequence[tuple[float, float]], margin: float) -> None:
+    """The band of the margin, the zero line and the grid, in these rows only."""
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    axes.set_xticks(ticks)
+    axes.grid(False)
+    for top, bottom in rows:
+        if margin:
+            axes.fill_betweenx([top, bottom], -margin, margin, color=MARGIN, lw=0, zorder=0)
+        axes.vlines(ticks, top, bottom, color=GRID, lw=0.6, zorder=0.5)
+        axes.vlines([0], top, bottom, color=FAINT, lw=0.9, zorder=1)
 
 
 def _draw_estimate(axes: Axes, line: ForestLine, y: float, unit: Unit) -> None:

@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from paribus.study.analysis.analysis import Analysis
@@ -18,24 +19,28 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart, darkened where they would be too pale on
-# white. The first is for the arm that others are compared with. The template has their counterparts for dark pages.
-ARMS = ("#5b6470", "#0b6fb3", "#c6540a", "#0a8a67", "#b0508f", "#8a6d00", "#2b9fd0", "#7a3e9d")
-PANEL = 400  # points wide, as a phone
+# Colours of arms: blues, violet, gold and brown, which people with any colour vision can tell apart. Not the verdicts'
+# green and red: an arm that is worse should not be drawn in the green of "better". The first is for the arm that others
+# are compared with. The template has their counterparts for dark pages.
+ARMS = ("#5b6470", "#0b6fb3", "#9d8100", "#351c62", "#574700", "#1d2dad", "#2584fd", "#7a641c")
+PANEL = 400  # points wide
+TEXT, TITLE = 11.0, 11.5  # points, which are pixels where the page has room for the figure's width
+LINE = 14.0  # from one line to the next
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "h")
 INK, FAINT, GRID, MARGIN, PAPER = "#1b2026", "#5f6873", "#d9dde2", "#e8ebef", "#fefefe"
-_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", MARGIN: "--margin", PAPER: "--paper"} | {
-    colour: f"--arm-{i}" for i, colour in enumerate(ARMS)
-}
+VERDICTS = {"better": "#0a6b50", "worse": "#a63c00", "same": INK, "open": FAINT}  # by the kind of a verdict
+_VARIABLES = {INK: "--ink", FAINT: "--faint", GRID: "--grid", MARGIN: "--margin", PAPER: "--paper"}
+_VARIABLES |= {VERDICTS[kind]: f"--{kind}" for kind in ("better", "worse")}
+_VARIABLES |= {colour: f"--arm-{i}" for i, colour in enumerate(ARMS)}
 _RC_PARAMS: Any = {
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
-    "font.size": 9,
+    "font.size": TEXT,
     "axes.edgecolor": FAINT,
     "axes.linewidth": 0.7,
     "axes.labelcolor": FAINT,
-    "axes.labelsize": 8.5,
-    "axes.titlesize": 9.5,
+    "axes.labelsize": TEXT,
+    "axes.titlesize": TITLE,
     "axes.titlecolor": INK,
     "axes.titlelocation": "left",
     "axes.titleweight": "bold",
@@ -49,8 +54,8 @@ _RC_PARAMS: Any = {
     "grid.linewidth": 0.6,
     "xtick.color": FAINT,
     "ytick.color": FAINT,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
+    "xtick.labelsize": TEXT,
+    "ytick.labelsize": TEXT,
     "text.color": INK,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -146,6 +151,40 @@ def _escape(text: str) -> str:
 def shorten(name: str, most: int = 24) -> str:
     """A name that fits beside a line; its beginning and its end are kept."""
     return name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}"
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, bold: bool = False, size: float = TEXT) -> float:
+    """Of a line of text, in points."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(family="DejaVu Sans", size=size, weight="bold" if bold else "normal")
+    return text_to_path.get_text_width_height_descent(text, font, False)[0]
+
+
+def fit_name(name: str, width: float, bold: bool = False) -> str:
+    """A name, shortened to so many points."""
+    lengths = (most for most in range(len(name), 4, -1) if text_width(shorten(name, most), bold) <= width)
+    return shorten(name, next(lengths, 4))
+
+
+def wrap_text(text: str, width: float) -> str:
+    """Words on as many lines as they need."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and text_width(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return "\n".join(lines)
+
+
+def write_title(figure: Figure, title: str) -> None:
+    """At the top left, in bold."""
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    figure.text(8 / width, 1 - 8 / height, title, ha="left", va="top", weight="bold", size=TITLE)
 
 
 def spread_apart(places: Sequence[float], least: float) -> list[float]:
