@@ -13,7 +13,6 @@ from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
-from paribus.study.report.changes import list_changes
 from paribus.study.runner.repeat import find_next
 from paribus.study.status import build_status
 
@@ -28,8 +27,11 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         raise ConfigError(f"{study.folder}: {error}") from error
     new = plans.freeze(study, made, rows)
-    for text in list_changes(new, freeze_spec(study.spec)):
-        print(f"note: {text} {study.plan_path} keeps it, and reports say so", file=sys.stderr)
+    if new:
+        from paribus.study.report.changes import list_changes  # SciPy comes with it
+
+        for text in list_changes(new, freeze_spec(study.spec)):
+            print(f"note: {text} {study.plan_path} keeps it, and reports say so", file=sys.stderr)
     if args.quiet:
         return OK
     workers = args.workers or choose_workers(study, made)
