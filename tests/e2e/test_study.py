@@ -116,6 +116,7 @@ def test_running_again_runs_nothing_and_keeps_every_byte(copy: Path, paribus: Ru
     assert starts(copy) == [1, 1]
 
 
+@pytest.mark.slow
 def test_a_repeat_trains_again_and_holds_the_runs_against_the_record(copy: Path, paribus: Run) -> None:
     """Run folders and rows are all there, which once was taken for a repeat; one row says what no run gave."""
     path = copy / "study" / "results.jsonl"

@@ -133,16 +133,18 @@ def test_a_stopped_repeat_goes_on_in_its_folder_and_claims_nothing_before(
     pretend(monkeypatch, {f"{arm}/s{seed}": ["2+done"] for arm in ("baseline", "cutmix") for seed in (0, 1)})
     runs = study.folder.parent / "runs" / "study" / "repeat-1"
 
-    def interrupt() -> None:
-        while not starts(str(runs)):
-            threading.Event().wait(0.02)
-        os.kill(os.getpid(), signal.SIGINT)
+    def start(*arguments: object) -> object:
+        """The first cell has started: Ctrl-C."""
+        threading.Timer(0, os.kill, (os.getpid(), signal.SIGINT)).start()
+        return start_process(*arguments)  # type: ignore[arg-type]
 
-    threading.Thread(target=interrupt).start()
+    start_process = cells.start_process
+    monkeypatch.setattr(cells, "start_process", start)
     code, said = run("run", "study", "--repeat", "--workers", "2")
     assert code == 75
     assert "equal" not in said
     assert "paribus study run study --repeat finds them" in said
+    monkeypatch.setattr(cells, "start_process", start_process)
     code, said = run("run", "study", "--repeat", "--workers", "4")
     assert code == 0
     assert "repeat-1: goes on in runs/study/repeat-1" in said
