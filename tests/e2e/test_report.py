@@ -13,8 +13,10 @@ import yaml
 from helpers.reports import invented
 from helpers.studies import finished, made_up_plan, written
 from paribus.cli.main import dispatch
-from paribus.study.plan import Plan
-from paribus.study.rows import update_rows
+from paribus.study.load import load_study
+from paribus.study.looks import read_looks
+from paribus.study.plan import Plan, freeze
+from paribus.study.rows import read_rows, update_rows
 from paribus.study.spec import Study
 
 Run = Callable[..., tuple[int, str, str]]
@@ -163,6 +165,63 @@ def test_bad_options_are_one_line_before_anything_is_written(
     assert err.count("\n") == 1
     assert told in err
     assert not (study.folder / "report.html").exists()
+
+
+# looks, and changes after them
+
+
+def _looks(study: Study) -> list[int]:
+    return [look.rows for look in read_looks(study)]
+
+
+def test_a_margin_changed_after_the_rows_is_told_wherever_the_verdict_is(run: Run, study: Study) -> None:
+    """A margin of 50 points made ten points worse "worse, but by less"; one of 2 points makes it "worse"."""
+    written(study.folder, seeds=6, smallest_effect=0.5)
+    _record(study, made_up_plan(load_study(study.folder)))
+    _, out, _ = run("study", "report", study.folder)
+    assert "cutmix is worse than baseline, but by less than 50 points" in out
+    assert "Margin" not in out
+    written(study.folder, seeds=6, smallest_effect=0.02)
+    for _ in range(2):
+        code, out, err = run("study", "report", study.folder)
+        assert (code, err) == (0, "")
+        assert "cutmix is worse than baseline.\n" in out
+        said = "Margin changed from 50 points to 2 points after 12 rows and a look at 12."
+        assert f"! {said}\n" in out
+        assert f"> {said}\n" in (study.folder / "README.md").read_text()
+        assert f"<p>{said}</p>" in (study.folder / "report.html").read_text()
+        assert said in json.loads((study.folder / "report.json").read_text())["report"]["cautions"]
+    assert _looks(study) == [12], "the rows are the same"
+
+
+def test_seeds_added_after_a_look_are_told(run: Run, study: Study) -> None:
+    assert run("study", "report", study.folder)[0] == 0
+    before = study.plan_path.read_text()
+    more = written(study.folder, seeds=8)
+    plan = made_up_plan(more)
+    study.plan_path.write_text(before)
+    freeze(more, plan, read_rows(more.results_path))
+    _record(more, plan)
+    code, out, _ = run("study", "report", study.folder)
+    assert code == 0
+    assert "! Seeds added (6, 7) after 12 rows and a look at 12.\n" in out
+    assert _looks(study) == [12, 16]
+
+
+def test_what_shows_no_verdict_is_no_look(run: Run, study: Study, runs: Path, tmp_path: Path) -> None:
+    marked = "<!-- paribus results: begin made_up. Words. -->\n<!-- paribus results: end -->\n"
+    (tmp_path / "README.md").write_text(marked)
+    assert run("study", "status", study.folder)[0] == 0
+    assert run("compare", *_both(runs))[0] == 0
+    assert run("study", "report", study.folder, "--fail-if", "worse", "--margin", "0.001")[0] == 2
+    assert run("results")[0] == 1
+    assert not list(tmp_path.rglob("looks.jsonl"))
+    assert run("results", "--write")[0] == 0
+    assert run("study", "report", study.folder)[0] == 0
+    assert _looks(study) == [12]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()}
+    assert run("results", "--write")[0] == 0
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.*") if path.is_file()} == before
 
 
 # compare

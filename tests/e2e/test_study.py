@@ -116,6 +116,24 @@ def test_running_again_runs_nothing_and_keeps_every_byte(copy: Path, paribus: Ru
     assert starts(copy) == [1, 1]
 
 
+@pytest.mark.slow
+def test_a_repeat_trains_again_and_holds_the_runs_against_the_record(copy: Path, paribus: Run) -> None:
+    """Run folders and rows are all there, which once was taken for a repeat; one row says what no run gave."""
+    path = copy / "study" / "results.jsonl"
+    first, second = map(json.loads, path.read_text().splitlines())
+    second["metrics"]["val/acc1"] += 0.01
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    before = path.read_bytes()
+    told = paribus("study", "run", "study", "--repeat", "--workers", "2", cwd=copy)
+    assert told.returncode == 4, told.stdout + told.stderr
+    assert "repeat-1: of 2 cells trained in it, 1 equal their rows on record bit for bit" in told.stdout
+    assert "differs: cutmix/s0: val/acc1 (" in told.stdout
+    assert path.read_bytes() == before
+    assert starts(copy) == [1, 1]
+    logs = [path.read_text() for path in (copy / "runs" / "study" / "repeat-1").glob("*.log")]
+    assert [text.count("== start ") for text in logs] == [1, 1]
+
+
 def test_a_changed_recipe_is_refused_with_the_keys_and_nothing_is_overwritten(copy: Path, paribus: Run) -> None:
     written(
         copy / "study", seeds=1, arms={"baseline": [], "cutmix": ["technique=cutmix", "transforms.cutmix.prob=0.5"]}

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from paribus.core import runfolder
+from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.plan import format_plan as plan_text
@@ -42,7 +43,7 @@ def made_up_plan(study: Study, *, lr: float = 0.1, device: str = "cpu") -> Plan:
         for seed in study.spec.seeds
     )
     recipes = {arm: {"arm": arm, "optimizer": {"lr": lr}} for arm in study.spec.arms}
-    plan = Plan(study.name, recipes, dict.fromkeys(study.spec.arms, device), made)
+    plan = Plan(study.name, recipes, dict.fromkeys(study.spec.arms, device), made, freeze_spec(study.spec))
     study.plan_path.write_text(plan_text(plan))
     return plan
 

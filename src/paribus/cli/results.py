@@ -1,23 +1,26 @@
 """`paribus results`: regenerate every table and report of a checkout from the recorded rows; nothing is trained.
 
-That is the table of results in README.md and, for each study under experiments/, what `paribus study report` makes.
+That is the table of results in README.md and, for each study under experiments/, what `paribus study report` makes,
+its line in looks.jsonl included.
 """
 
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from paribus.cli.study.report import gather_rows
+from paribus.cli.study.report import find_changes, gather_rows
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
 from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
+from paribus.study.looks import add_look, looks_path
 from paribus.study.report.build import build_report
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, check_writable, publish, write_file
 from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
-from paribus.study.spec import RESULTS
+from paribus.study.rows import Row
+from paribus.study.spec import RESULTS, Study
 
 STUDIES = Path("experiments")
 
@@ -26,16 +29,21 @@ def run(args: argparse.Namespace) -> int:
     folders = {path.parent.name: path.parent for path in sorted(STUDIES.glob(f"*/{RESULTS}"))}
     if not folders:
         raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
-    analyses = {name: analyse_study(folder) for name, folder in folders.items()}
+    studies = {name: load_study(folder) for name, folder in folders.items()}
+    rows = {name: _gather_recorded_rows(study) for name, study in studies.items()}
+    analyses = {name: analyse(build_analysis_spec(study), rows[name]) for name, study in studies.items()}
+    reports = {name: build_report(analyses[name], find_changes(studies[name], rows[name])) for name in studies}
     readmes = {Path(README): _build_main_readme(analyses)}
     for name, folder in folders.items():
         path = folder / README
-        readmes[path] = build_readme(build_report(analyses[name]), _read_text(path) if path.exists() else None, path)
+        readmes[path] = build_readme(reports[name], _read_text(path) if path.exists() else None, path)
     stale = [path for path, text in readmes.items() if not path.is_file() or _read_text(path) != text]
     if args.write:
         check_writable(Path(README))
         for name, folder in folders.items():
-            print(f"report: {publish(folder, analyses[name], build_report(analyses[name]))}")
+            check_writable(looks_path(studies[name]))
+            print(f"report: {publish(folder, analyses[name], reports[name])}")
+            add_look(studies[name], rows[name])
         write_file(Path(README), readmes[Path(README)])
         print(f"{len(stale)} of {len(readmes)} README.md files rewritten")
         return OK
@@ -46,9 +54,14 @@ def run(args: argparse.Namespace) -> int:
 
 
 def analyse_study(folder: Path) -> Analysis:
-    """From a study's recorded rows only: a run folder on this machine is not in other clones."""
+    """From a study's recorded rows only."""
     study = load_study(folder)
-    return analyse(build_analysis_spec(study), gather_rows(study, folder / "no runs"))
+    return analyse(build_analysis_spec(study), _gather_recorded_rows(study))
+
+
+def _gather_recorded_rows(study: Study) -> list[Row]:
+    """Without those of run folders on this machine, which are not in other clones."""
+    return gather_rows(study, study.folder / "no runs")
 
 
 def _build_main_readme(analyses: Mapping[str, Analysis]) -> str:

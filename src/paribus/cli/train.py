@@ -24,6 +24,7 @@ from paribus.recipe.compose import (
     check_experiment,
     explain_flag,
     explain_hydra_error,
+    find_config_dirs,
     find_config_flags,
     find_open_keys,
 )
@@ -67,7 +68,7 @@ def run(arguments: list[str]) -> int:
     if sweeping:
         leave_out_wandb_id()
     overrides = [a for a in arguments if not a.startswith("-")]
-    config_dirs = [Path(a.rpartition("=")[2]).expanduser() for a in find_config_flags(arguments)[-1:]]
+    config_dirs = find_config_dirs(arguments)
     check_choices(overrides, config_dirs)
     check_experiment(overrides, config_dirs)
     argv, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")

@@ -18,6 +18,7 @@ from paribus.engine.evaluate import WITHOUT_EMA
 from paribus.recipe.compose import check_choices, explain_hydra_error
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.recipe import Recipe, build_recipe
+from paribus.study.frozen import freeze_spec
 from paribus.study.plan import Cell, Plan
 from paribus.study.runner.cells import quote_override
 from paribus.study.spec import Study, StudySpec, merge_overrides, parse_key
@@ -31,6 +32,7 @@ def build_plan(study: Study) -> Plan:
         recipes={name: arm.computed for name, arm in arms.items()},
         devices={name: arm.recipe.runtime.device for name, arm in arms.items()},
         cells=tuple(arm.cell(seed) for arm in arms.values() for seed in study.spec.seeds),
+        frozen=freeze_spec(study.spec),
     )
 
 

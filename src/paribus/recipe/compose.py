@@ -1,5 +1,6 @@
 """Composing a config from overrides, outside Hydra's command line; Hydra's errors become one line."""
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -153,6 +154,13 @@ def find_config_flags(arguments: list[str]) -> list[str]:
         elif argument.partition("=")[0] in _CONFIG_FLAGS:
             found.append(argument)
     return found
+
+
+def find_config_dirs(arguments: list[str]) -> list[Path]:
+    """The folder of the last --config-dir, if there is one."""
+    flags = [f for a in find_config_flags(arguments) for f in a.split("=", 1)]
+    folders = [Path(b).expanduser() for a, b in itertools.pairwise(flags) if a in ("--config-dir", "-cd")]
+    return folders[-1:]
 
 
 def find_open_keys(choices: Mapping[str, Any], folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:

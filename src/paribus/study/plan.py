@@ -1,24 +1,30 @@
 """plan.jsonl: every cell of a study, composed once and frozen. Committed, so that rows can be checked against it later.
 
-The first line is the head: {"schema", "study", "arms": {arm: {"device", "recipe"}}}, where recipe is what an arm
-computes, without the seed. A line for each cell follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides",
-"title"}. `overrides` is what `paribus train` is given; the launcher adds the folder of runs.
+The first line is the head: {"schema", "study", "frozen", "earlier", "arms": {arm: {"device", "recipe"}}}, where recipe
+is what an arm computes, without the seed. frozen: metric, direction, margin, comparisons and seeds; earlier: what they
+were before they were changed with rows on record, [{"rows", "looked", "frozen"}] (frozen.py). A line for each cell
+follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides", "title"}. `overrides` is what `paribus train` is
+given; the launcher adds the folder of runs.
+
+Schema 1 had neither frozen nor earlier. Such a plan is read, and written anew only when its study changes; its cells
+say which seeds were frozen, and looks.jsonl says the rest, from the first look on.
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_atomically
+from paribus.study.frozen import Frozen, Replaced, freeze_spec, pair_with_next, parse_frozen
 from paribus.study.jsonl import read_lines
+from paribus.study.looks import LOOKS, Look, read_looks
 from paribus.study.rows import Row
 from paribus.study.spec import PLAN, RESULTS, Study
 
-SCHEMA = 1
-HEAD = {"schema", "study", "arms"}
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -39,12 +45,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device."""
+    """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device. frozen: None in a plan of
+    schema 1. earlier: oldest first."""
 
     study: str
     recipes: Mapping[str, Mapping[str, Any]]
     devices: Mapping[str, str]
     cells: tuple[Cell, ...]
+    frozen: Frozen | None
+    earlier: tuple[Replaced, ...] = ()
 
     def by_name(self) -> dict[str, Cell]:
         return {cell.name: cell for cell in self.cells}
@@ -61,7 +70,7 @@ def read_plan(path: Path) -> Plan | None:
     """The plan in a file, None if there is no file. Raises ConfigError if it is damaged or of a newer schema."""
     if not path.is_file():
         return None
-    again = f"delete it; paribus study plan {path.parent} recreates it"
+    again = f"restore it from git or a copy, else delete it; paribus study plan {path.parent} recreates it"
     head, *lines = read_lines(path, SCHEMA, again) or [{}]
     try:
         cells = tuple(
@@ -70,8 +79,10 @@ def read_plan(path: Path) -> Plan | None:
         )
         arms = head["arms"]
         recipes, devices = ({arm: arms[arm][key] for arm in arms} for key in ("recipe", "device"))
-        return Plan(head["study"], recipes, devices, cells)
-    except (KeyError, TypeError) as error:
+        frozen = parse_frozen(head["frozen"]) if head.get("frozen") else None
+        earlier = tuple(Replaced(parse_frozen(e["frozen"]), e["rows"], e["looked"]) for e in head.get("earlier", ()))
+        return Plan(head["study"], recipes, devices, cells, frozen, earlier)
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error!r}; {again}") from error
 
 
@@ -98,20 +109,62 @@ def format_plan(plan: Plan) -> str:
         }
         for cell in plan.cells
     )
-    return "".join(json.dumps(line) + "\n" for line in ({"schema": SCHEMA, "study": plan.study, "arms": arms}, *cells))
+    head = {
+        "schema": SCHEMA,
+        "study": plan.study,
+        "frozen": asdict(plan.frozen) if plan.frozen else None,
+        "earlier": [asdict(replaced) for replaced in plan.earlier],
+        "arms": arms,
+    }
+    return "".join(json.dumps(line) + "\n" for line in (head, *cells))
 
 
-def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> None:
-    """Write the plan, unless it is there already. Raises ConfigError, and writes nothing, where rows were recorded of
-    other recipes, or the disk is full."""
+def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> tuple[Replaced, ...]:
+    """Write the plan, unless it is there already, and in it what was frozen earlier; returns what is new of that.
+
+    Raises ConfigError, and writes nothing, where rows were recorded of other recipes, or the disk is full.
+    """
+    rows, before = list(rows), read_plan(study.plan_path)
     check_cells(plan)
-    check_rows(study, plan, read_plan(study.plan_path), rows)
-    text = format_plan(plan)
+    check_rows(study, plan, before, rows)
+    earlier = list_earlier(study, before, rows)
+    if before is not None and before.frozen is None and not earlier and replace(plan, frozen=None) == before:
+        return ()  # of schema 1, and nothing changed
+    text = format_plan(replace(plan, earlier=earlier))
     try:
         if not study.plan_path.is_file() or study.plan_path.read_text() != text:
             write_atomically(study.plan_path, text)
     except OSError as error:
         raise ConfigError(f"{study.plan_path} cannot be written: {error.strerror}") from error
+    return earlier[len(before.earlier) if before else 0 :]
+
+
+def list_earlier(study: Study, plan: Plan | None, rows: Iterable[Row]) -> tuple[Replaced, ...]:
+    """What was frozen earlier, oldest first, up to what study.yaml says now; () if nothing changed since the first row.
+
+    plan: the recorded one. Without one, or from one of schema 1, only what the looks show is known.
+    """
+    now, looks, done = freeze_spec(study.spec), read_looks(study), sum(row.state == "done" for row in rows)
+    looked = looks[-1].rows if looks else 0
+    if plan is None or plan.frozen is None:
+        known = _list_known(plan, looks, now, done)
+    elif done or looked:
+        known = [*plan.earlier, Replaced(plan.frozen, done, looked)]
+    else:
+        known = list(plan.earlier)
+    return tuple(one for one, after in pair_with_next(known, now) if one.frozen != after)
+
+
+def _list_known(plan: Plan | None, looks: Sequence[Look], now: Frozen, done: int) -> list[Replaced]:
+    """What was frozen at each look and, by the cells of a plan of schema 1, before the first."""
+    known = [Replaced(look.frozen, look.rows, look.rows) for look in looks]
+    if known:
+        known[-1] = replace(known[-1], rows=max(done, known[-1].rows))
+    if plan is not None and (done or looks):
+        first = looks[0].frozen if looks else now
+        seeds = tuple(sorted({cell.seed for cell in plan.cells}))
+        known.insert(0, Replaced(replace(first, seeds=seeds), looks[0].rows if looks else done, 0))
+    return known
 
 
 def check_cells(plan: Plan) -> None:
@@ -132,7 +185,7 @@ def check_rows(study: Study, plan: Plan, before: Plan | None, rows: Iterable[Row
     before: the plan that they were recorded under, to report which keys have changed.
     """
     cells = plan.by_name()
-    advice = f"put it back, or move {RESULTS} and {PLAN} away to restart the study"
+    advice = f"put it back, or move {RESULTS}, {PLAN} and {LOOKS} away to restart the study"
     known = before.by_id() if before else {}
     for row in rows:
         if row.state != "done":  # a failed run may be changed

@@ -154,27 +154,28 @@ def _collect_cost(
     }
 
 
-def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str]) -> list[Row]:
+def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str], path: Path | None = None) -> list[Row]:
     """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
 
     planned: name -> recipe id of every cell, in the order of the file. A failure of another recipe than the planned one
-    is dropped, since the recipe that failed was changed. Raises ConfigError, and leaves the file unchanged, if it is
-    damaged or newer, or the disk is full.
+    is dropped, since the recipe that failed was changed. path: another file than the study's, for rows of a repeat.
+    Raises ConfigError, and leaves the file unchanged, if it is damaged or newer, or the disk is full.
     """
+    path = path or study.results_path
     place = {name: i for i, name in enumerate(planned)}
     try:
-        with _results_lock(study):
-            before = read_rows(study.results_path)
+        with lock_study(study):
+            before = read_rows(path)
             rows = {row.cell: row for row in before if row.state == "done" or planned.get(row.cell, row.id) == row.id}
             rows |= {row.cell: row for row in new if not _is_truncated(row, rows.get(row.cell))}
             after = sorted(rows.values(), key=lambda row: (place.get(row.cell, len(place)), row.arm, row.seed))
             if after != before:
                 text = "".join(json.dumps({"schema": SCHEMA, **asdict(row)}) + "\n" for row in after)
-                runfolder.write_atomically(study.results_path, text)
+                runfolder.write_atomically(path, text)
             return after
     except OSError as error:
         raise ConfigError(
-            f"{study.results_path} cannot be written: {error.strerror}; make room and run the same command again"
+            f"{path} cannot be written: {error.strerror}; make room and run the same command again"
         ) from error
 
 
@@ -188,8 +189,9 @@ def _is_truncated(row: Row, recorded: Row | None) -> bool:
 
 
 @contextmanager
-def _results_lock(study: Study) -> Iterator[None]:
-    """One process at a time on results.jsonl. The lock is on study.yaml, which exists and is never replaced."""
+def lock_study(study: Study) -> Iterator[None]:
+    """One process at a time on the rows and looks of a study. The lock is on study.yaml, which is there and is never
+    replaced."""
     with open(study.folder / SPEC, "r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

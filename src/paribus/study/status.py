@@ -38,10 +38,13 @@ class Status:
         return (*STATES, *(state for state in ON_SLURM if state in there))
 
 
-def build_status(plan: Plan, rows: Iterable[Row], runs: Path, now: float, workers: int = 0) -> Status:
-    """now: UNIX time. workers: concurrent cells from now on; 0 for as many as run now."""
+def build_status(
+    plan: Plan, rows: Iterable[Row], runs: Path, now: float, workers: int = 0, repeat: bool = False
+) -> Status:
+    """now: UNIX time. workers: concurrent cells from now on; 0 for as many as run now. repeat: runs is the folder of a
+    repeat, where a row on record makes no cell done."""
     rows, warning = list(rows), ""
-    recorded = {row.cell for row in rows if row.state == "done"}
+    recorded = {row.cell for row in rows if row.state == "done" and not repeat}
     try:
         found = queue.read_cell_states(plan, runs, recorded)
     except ConfigError as error:

@@ -117,7 +117,7 @@ def test_rows_are_sorted_as_planned_and_come_back_bit_for_bit(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('{"schema": 2}', "line 2 is of schema 2; this paribus reads up to 1; install a newer one"),
+        ('{"schema": 9}', "line 2 is of schema 9; this paribus reads up to [12]; install a newer one"),
         ('{"schema": 1, "arm": "a"', "line 2 is damaged"),
         ('{"arm": "a"}', "line 2 is damaged"),
         ("[]", "line 2 is damaged"),

@@ -4,7 +4,7 @@ import argparse
 
 from paribus.cli.arguments.gate import add_gate_options
 from paribus.cli.options import Parser, completes, count, exit_codes, path, whole_number
-from paribus.core.exit_codes import FAILED, OK, REQUEUE, STUDY_FAILED
+from paribus.core.exit_codes import FAILED, MISMATCH, OK, REQUEUE, STUDY_FAILED
 from paribus.study.slurm.templates import list_templates as template_names
 
 SBATCH = ("partition", "account", "qos", "constraint", "time", "mem")  # options of sbatch, under their own names
@@ -25,6 +25,7 @@ def add_plan(parser: Parser) -> None:
     parser.epilog = exit_codes({OK: "every cell is valid"})
     _add_study(parser)
     _add_workers(parser)
+    _add_repeat(parser, "count what run --repeat would train, not what is on record")
     parser.add_argument(
         "--power", action="store_true", help="print how many seeds the smallest effect needs, by the recorded rows"
     )
@@ -33,17 +34,20 @@ def add_plan(parser: Parser) -> None:
 
 def add_run(parser: Parser) -> None:
     parser.description = (
-        "Run every cell that is not done. Completed runs are skipped, so the same command resumes a stopped study."
+        "Run every cell that is not done. Completed runs are skipped, so the same command resumes a stopped study. "
+        "With --repeat every cell is trained anew, under RUNS/repeat-N, and compared with the rows on record."
     )
     parser.epilog = exit_codes(
         {
             OK: "every cell is done",
             STUDY_FAILED: "the study ended with failed cells",
+            MISMATCH: "none failed, but a repeated cell differs from its row on record",
             REQUEUE: "stopped, run again to resume",
         }
     )
     _add_study(parser)
     _add_workers(parser)
+    _add_repeat(parser, "train every cell anew, and compare; again to go on with a repeat that was stopped")
     parser.add_argument("--per-gpu", type=count, default=1, metavar="M", help="cells at a time on one GPU (default: 1)")
     _add_cluster(parser)
 
@@ -76,6 +80,7 @@ def add_status(parser: Parser) -> None:
     parser.description = "Count the cells that are done, running, failed and waiting, by arm."
     parser.epilog = exit_codes({OK: "printed, whatever the states are"})
     _add_study(parser)
+    _add_repeat(parser, "of the newest run --repeat")
     parser.add_argument("--json", action="store_true", help="print JSON for other programs, with one entry per cell")
 
 
@@ -102,6 +107,7 @@ def add_cancel(parser: Parser) -> None:
     parser.description = "Cancel the cells that are pending or running on a Slurm cluster."
     parser.epilog = exit_codes({OK: "cancelled, or nothing to cancel"})
     _add_study(parser)
+    _add_repeat(parser, "those of the newest run --repeat")
 
 
 def add_cell(parser: Parser) -> None:
@@ -110,6 +116,7 @@ def add_cell(parser: Parser) -> None:
     _add_study(parser)
     parser.add_argument("--cell", required=True, metavar="ARM/sSEED", help="which cell")
     parser.add_argument("--launcher", default="", metavar="COMMAND", help="what starts its processes, e.g. 'srun -n 8'")
+    _add_repeat(parser, "DIR is the folder of a repeat, which gets the row")
 
 
 def _add_folder(parser: Parser) -> None:
@@ -127,4 +134,7 @@ def _add_study(parser: Parser, runs: str = "where the run folders are") -> None:
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, metavar="K", help="cells at a time (default: by cores or GPUs)")
-    parser.add_argument("--repeat", action="store_true", help="run completed cells again, and compare the results")
+
+
+def _add_repeat(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--repeat", action="store_true", help=what)

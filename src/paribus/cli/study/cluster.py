@@ -7,13 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 from paribus.cli.arguments.study import SBATCH
-from paribus.cli.study.common import runs_folder
+from paribus.cli.study.common import newest_repeat, runs_folder, where_options
+from paribus.cli.study.repeat import finish
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
+from paribus.study.runner.repeat import results_path
 from paribus.study.slurm import queue, script
 from paribus.study.slurm.script import JobOptions
 from paribus.study.spec import Study
@@ -27,7 +29,7 @@ def check(args: argparse.Namespace) -> None:
 
 
 def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int:
-    """Submit what is neither done nor queued nor running."""
+    """Submit what is neither done nor queued nor running. A repeat of which all is done is compared instead."""
     job = _make_job(args, study, plan)
     if args.dry_run:
         missing, _ = _sort_out(args, study, plan, runs)
@@ -36,13 +38,16 @@ def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int:
         print(f"{len(missing)} cells would be submitted", file=sys.stderr)
         return OK
     with queue.submission_lock(runs):
-        queue.record_missing_rows(study, plan, runs)
+        queue.record_missing_rows(study, plan, runs, results_path(study, runs, args.repeat))
         missing, counts = _sort_out(args, study, plan, runs)
         ids = queue.submit(study, plan, runs, missing, job) if missing else []
     states = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "pending", "requeued"))
     print(f"{len(plan.cells)} cells: {states}, {len(missing)} submitted" + (f" as job {', '.join(ids)}" if ids else ""))
-    where = ["--runs", str(args.runs)] if args.runs else []
-    print(f"{shlex.join(['paribus', 'study', 'status', str(args.study), *where])} reports their state")
+    if args.repeat and counts["done"] == len(plan.cells):
+        return finish(study, plan, runs)
+    print(f"{shlex.join(['paribus', 'study', 'status', str(args.study), *where_options(args)])} reports their state")
+    if args.repeat:
+        print("the same command again compares them with the rows on record, once all are done")
     return OK
 
 
@@ -69,6 +74,7 @@ def _make_job(args: argparse.Namespace, study: Study, plan: Plan) -> JobOptions:
         tasks=args.tasks,
         cpus=args.cpus or study.spec.threads,
         at_once=args.workers or 0,
+        repeat=args.repeat,
     )
 
 
@@ -80,12 +86,13 @@ def run_cell(args: argparse.Namespace) -> int:
     found = made.by_name().get(args.cell)
     if found is None:
         raise ConfigError(f"--cell: found {args.cell}; {study.plan_path} has no such cell (any more)")
-    return array_task.run_cell(study, made, runs_folder(args, study), found, shlex.split(args.launcher))
+    return array_task.run_cell(study, made, runs_folder(args, study), found, shlex.split(args.launcher), args.repeat)
 
 
 def cancel(args: argparse.Namespace) -> int:
     study = load_study(args.study)
-    made, runs = plans.require_plan(study), runs_folder(args, study)
+    made = plans.require_plan(study)
+    runs = newest_repeat(args, study) if args.repeat else runs_folder(args, study)
     known = queue.read_cell_states(made, runs, ())
     latest = queue.read_tasks(runs)
     alive = ("pending", "requeued", "running")

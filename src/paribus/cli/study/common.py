@@ -1,17 +1,34 @@
 """What the commands of `paribus study` share: the folder of runs, how many cells run at a time, a table of states."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from paribus.core.cores import count_cores
+from paribus.core.errors import ConfigError
 from paribus.study import plan as plans
-from paribus.study.runner import devices
+from paribus.study.runner import devices, repeat
 from paribus.study.spec import Study
 from paribus.study.status import Status
 
 
 def runs_folder(args: argparse.Namespace, study: Study) -> Path:
     return args.runs or Path("runs") / study.name
+
+
+def where_options(args: argparse.Namespace) -> list[str]:
+    """The options that name the same run folders in another command on the same study."""
+    return [*(["--runs", str(args.runs)] if args.runs else []), *(["--repeat"] if args.repeat else [])]
+
+
+def newest_repeat(args: argparse.Namespace, study: Study) -> Path:
+    """The folder of the newest repeat. Raises ConfigError if there is none."""
+    runs = runs_folder(args, study)
+    found = repeat.find_newest(runs)
+    if found is None:
+        again = shlex.join(["paribus", "study", "run", str(args.study), *where_options(args)])
+        raise ConfigError(f"{runs}: has no repeat yet; {again} begins one")
+    return found
 
 
 def choose_workers(study: Study, made: plans.Plan, gpus: list[str] | None = None, per_gpu: int = 1) -> int:

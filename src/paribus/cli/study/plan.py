@@ -1,15 +1,19 @@
 """`paribus study plan`: compose and check every cell, freeze plan.jsonl, print what is missing. Needs torch."""
 
 import argparse
+import sys
 import time
 
 from paribus.cli.study.common import choose_workers, print_table, runs_folder
+from paribus.cli.study.repeat import announce
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
+from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
+from paribus.study.runner.repeat import find_next
 from paribus.study.status import build_status
 
 
@@ -22,12 +26,22 @@ def run(args: argparse.Namespace) -> int:
         made = build_plan(study)
     except ConfigError as error:
         raise ConfigError(f"{study.folder}: {error}") from error
-    plans.freeze(study, made, rows)
+    new = plans.freeze(study, made, rows)
+    if new:
+        from paribus.study.report.changes import list_changes  # SciPy comes with it
+
+        for text in list_changes(new, freeze_spec(study.spec)):
+            print(f"note: {text} {study.plan_path} keeps it, and reports say so", file=sys.stderr)
     if args.quiet:
         return OK
     workers = args.workers or choose_workers(study, made)
-    found = build_status(made, [] if args.repeat else rows, runs_folder(args, study), time.time(), workers)
+    runs = runs_folder(args, study)
+    if args.repeat:
+        runs = find_next(runs)
+    found = build_status(made, rows, runs, time.time(), workers, args.repeat)
     print(f"{study.name}: {study.spec.question}\n")
+    if args.repeat:
+        print(announce(runs))
     print_table(found, study)
     missing = len(made.cells) - found.counts()["done"] - found.counts()["running"]
     if missing:

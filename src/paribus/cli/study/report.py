@@ -1,6 +1,10 @@
-"""`paribus study report FOLDER`: rows to README.md, report.html, report.csv and report.json. No torch, no composing."""
+"""`paribus study report FOLDER`: rows to README.md, report.html, report.csv and report.json. No torch, no composing.
+
+It is a look at the results, and is put on record as one (study/looks.py).
+"""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from paribus.cli.gate import parse_conditions, report_gate, run_gate
@@ -10,10 +14,13 @@ from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.analysis.analysis import analyse
 from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
+from paribus.study.looks import add_look, looks_path
 from paribus.study.report.build import build_report
+from paribus.study.report.changes import list_changes
 from paribus.study.report.model import Report
-from paribus.study.report.publish import publish
+from paribus.study.report.publish import check_writable, publish
 from paribus.study.rows import Row
 from paribus.study.spec import Study
 
@@ -21,10 +28,13 @@ from paribus.study.spec import Study
 def run(args: argparse.Namespace) -> int:
     study, conditions = load_study(args.study), parse_conditions(args)
     runs = runs_folder(args, study)
-    analysis = analyse(build_analysis_spec(study), gather_rows(study, runs))
-    report = build_report(analysis)
+    rows = gather_rows(study, runs)
+    analysis = analyse(build_analysis_spec(study), rows)
+    report = build_report(analysis, find_changes(study, rows))
     found = run_gate(args, analysis, conditions)
+    check_writable(looks_path(study))
     path = publish(study.folder, analysis, report)
+    add_look(study, rows)
     _print(report, path)
     if args.wandb:
         from paribus.cli.study.wandb import send
@@ -58,6 +68,11 @@ def gather_rows(study: Study, runs: Path) -> list[Row]:
     if not rows:
         raise ConfigError(f"{study.folder}: no run is recorded yet; start with paribus study run {study.folder}")
     return rows
+
+
+def find_changes(study: Study, rows: Sequence[Row]) -> tuple[str, ...]:
+    """What was changed after the first row of what should have been frozen, in words."""
+    return list_changes(plans.list_earlier(study, plans.read_plan(study.plan_path), rows), freeze_spec(study.spec))
 
 
 def _print(report: Report, path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.cli.study import cluster
-from paribus.cli.study.common import choose_workers, runs_folder
+from paribus.cli.study.common import choose_workers, runs_folder, where_options
+from paribus.cli.study.repeat import announce, finish
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
 from paribus.core.formatting import format_clock
@@ -18,8 +19,8 @@ from paribus.study.load import load_study
 from paribus.study.runner import cells, devices
 from paribus.study.runner.launcher import Launch, LaunchSettings
 from paribus.study.runner.progress import LaunchProgress
+from paribus.study.runner.repeat import find_next
 from paribus.study.runner.signals import LaunchStop
-from paribus.study.spec import Study
 
 LOG_LINES = 8  # of a failed cell's log that are shown
 
@@ -35,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     if code != OK:
         return code if code > 0 else BAD_CONFIG
     made = plans.require_plan(study)
+    if args.repeat:
+        runs = find_next(runs)
+        print(announce(runs), file=sys.stderr if args.dry_run else sys.stdout, flush=True)
     if args.cluster:
         return cluster.send(args, study, made, runs)
     gpus = devices.list_gpus() if any(d in ("auto", "cuda") for d in made.devices.values()) else []
@@ -51,18 +55,19 @@ def run(args: argparse.Namespace) -> int:
     finally:
         board.detach()
     if leave.requested:
-        _print_left(launch, args.study)
+        _print_left(launch, args)
         return REQUEUE
-    _print_done(launch, study, made, time.monotonic() - began)
+    _print_done(launch, made, time.monotonic() - began)
+    code = finish(study, made, runs) if args.repeat else OK
     if launch.failed:
         _print_failed(launch.failed, made, runs)
         return STUDY_FAILED
-    return OK
+    return code
 
 
-def _print_left(launch: Launch, folder: Path) -> None:
+def _print_left(launch: Launch, args: argparse.Namespace) -> None:
     """What is still running after a stop, and how to resume."""
-    again = shlex.join(["paribus", "study", "run", str(folder)])
+    again = shlex.join(["paribus", "study", "run", str(args.study), *where_options(args)])
     running = [
         *(child.process.pid for child in launch.children.values()),
         *(s.process for _, s in launch.external_cells.values()),
@@ -74,12 +79,8 @@ def _print_left(launch: Launch, folder: Path) -> None:
     print(f"detached, {len(running)} still running: {again} finds them; kill {known} stops them with a checkpoint")
 
 
-def _print_done(launch: Launch, study: Study, made: plans.Plan, seconds: float) -> None:
-    print(f"{len(launch.done)} of {len(made.cells)} done in {format_clock(seconds)}: {study.results_path}")
-    equal, different = launch.compare_repeated()
-    if equal or different:
-        names = f" ({', '.join(different[:8])})" if different else ""
-        print(f"repeated recorded runs: {len(equal)} cells are bit-exact, {len(different)} differ{names}")
+def _print_done(launch: Launch, made: plans.Plan, seconds: float) -> None:
+    print(f"{len(launch.done)} of {len(made.cells)} done in {format_clock(seconds)}: {launch.results_path}")
 
 
 def _print_failed(failed: dict[str, str], made: plans.Plan, runs: Path) -> None:

@@ -5,27 +5,31 @@ import json
 import sys
 import time
 
-from paribus.cli.study.common import print_table, runs_folder
+from paribus.cli.study.common import newest_repeat, print_table, runs_folder
 from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.load import load_study
+from paribus.study.runner.repeat import results_path
 from paribus.study.slurm import queue
 from paribus.study.status import build_status, to_json
 
 
 def run(args: argparse.Namespace) -> int:
     study = load_study(args.study)
-    made, runs = plans.require_plan(study), runs_folder(args, study)
+    made = plans.require_plan(study)
+    runs = newest_repeat(args, study) if args.repeat else runs_folder(args, study)
     if queue.has_jobs(runs):
-        queue.record_missing_rows(study, made, runs)
-    found = build_status(made, rows_file.read_rows(study.results_path), runs, time.time())
+        queue.record_missing_rows(study, made, runs, results_path(study, runs, args.repeat))
+    found = build_status(made, rows_file.read_rows(study.results_path), runs, time.time(), repeat=args.repeat)
     if found.warning:
         print(f"warning: {found.warning}", file=sys.stderr)
     if args.json:
         print(json.dumps(to_json(found, study.spec.arms), indent=2))
         return OK
+    if args.repeat:
+        print(f"{runs.name}: in {runs}")
     print_table(found, study)
     running = found.counts()["running"]
     if running and found.seconds_left is not None:

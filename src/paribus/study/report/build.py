@@ -3,7 +3,7 @@
 Figures that a section names are drawn by figures/. Numbers are explained in the words of docs/statistics.md.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
@@ -24,8 +24,8 @@ VERDICT_KINDS = {
 }
 
 
-def build_report(analysis: Analysis) -> Report:
-    """The report of an analysis; empty sections are left out."""
+def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
+    """The report of an analysis; empty sections are left out. changes: of the study after its first row, in words."""
     spec, unit = analysis.spec, choose_report_unit(analysis)
     builders: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
         sections.build_differences,
@@ -59,7 +59,7 @@ def build_report(analysis: Analysis) -> Report:
             for c in analysis.comparisons
         ),
         remarks=_list_remarks(analysis),
-        cautions=_list_cautions(analysis),
+        cautions=(*changes, *_list_cautions(analysis)),
         sections=tuple(section for section in built if section is not None),
         again=spec.again,
     )

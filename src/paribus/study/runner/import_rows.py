@@ -59,13 +59,18 @@ def select_new_rows(study: Study, plan: Plan, found: Sequence[ForeignRow], rows:
         other = recorded.get(one.row.id) or new.get(one.row.id)
         if other is None:
             new[one.row.id] = replace(one.row, study=study.name, arm=cell.arm)
-        elif (other.metrics, other.curves) != (one.row.metrics, one.row.curves):
+        elif _differ(other.metrics, one.row.metrics) or _differ(other.curves, one.row.curves):
             raise ConfigError(
                 f"{one.where}: {cell.name} is already recorded, with other numbers "
                 f"({_format_metric_differences(other, one.row)}); remove its row from results.jsonl first if this one "
                 "should count"
             )
     return list(new.values())
+
+
+def _differ(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """In what both have: one may be of a version that logged fewer metrics."""
+    return any(a[key] != b[key] for key in a.keys() & b.keys())
 
 
 def _explain_unplanned(one: ForeignRow, plan: Plan) -> str:

@@ -21,6 +21,7 @@ from paribus.study.runner import cells, devices
 from paribus.study.runner.cells import CellState
 from paribus.study.runner.eta import EtaEstimator
 from paribus.study.runner.progress import LaunchProgress
+from paribus.study.runner.repeat import results_path
 from paribus.study.runner.signals import LaunchStop
 from paribus.study.spec import Study
 
@@ -30,8 +31,8 @@ EXTERNAL_POLL_S = 1.0  # between polls of cells that are not our children
 
 @dataclass(frozen=True)
 class LaunchSettings:
-    """runs: the folder of run folders. gpus: names for CUDA_VISIBLE_DEVICES, none for the CPU. repeat: run cells with a
-    recorded row again; only those with a finished run folder are skipped."""
+    """runs: the folder of run folders. gpus: names for CUDA_VISIBLE_DEVICES, none for the CPU. repeat: only a
+    finished run folder counts as done, no row does; rows go to a file of their own (repeat.py)."""
 
     runs: Path
     workers: int
@@ -69,10 +70,10 @@ class Launch:
     last_poll: float = 0.0
 
     def __post_init__(self) -> None:
-        self.rows = {row.cell: row for row in rows.read_rows(self.study.results_path)}
-        self.rows_before = self.rows
+        self.results_path = results_path(self.study, self.settings.runs, self.settings.repeat)
+        self.rows = {row.cell: row for row in rows.read_rows(self.results_path)}
         self.cells = self.plan.by_name()
-        self.eta = EtaEstimator(self.rows.values())
+        self.eta = EtaEstimator(rows.read_rows(self.study.results_path))
 
     def run(self) -> None:
         """Run until nothing is left to start or wait for, or a stop is requested.
@@ -97,18 +98,6 @@ class Launch:
     def counts(self) -> tuple[int, int, int, int]:
         """Done, running, failed, all."""
         return len(self.done), len(self.children) + len(self.external_cells), len(self.failed), len(self.plan.cells)
-
-    def compare_repeated(self) -> tuple[list[str], list[str]]:
-        """Previously recorded cells that were run again: those that are bit-exact, and those that differ."""
-        anew = [
-            (name, (row.metrics, row.curves) == (was.metrics, was.curves))
-            for name, row in self.rows.items()
-            if (was := self.rows_before.get(name))
-            and was.id == row.id
-            and was != row
-            and was.state == row.state == "done"
-        ]
-        return [name for name, equal in anew if equal], [name for name, equal in anew if not equal]
 
     def _read_initial_states(self) -> None:
         """Which cells are done, which already run in other processes, and which are missing."""
@@ -261,5 +250,5 @@ class Launch:
         )
 
     def _write_rows(self, new: Sequence[Row]) -> None:
-        after = rows.update_rows(self.study, new, self.plan.ids())
+        after = rows.update_rows(self.study, new, self.plan.ids(), self.results_path)
         self.rows = {row.cell: row for row in after}

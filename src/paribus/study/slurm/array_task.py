@@ -19,6 +19,7 @@ from paribus.core.runfolder import newest_checkpoint_step
 from paribus.study import rows
 from paribus.study.plan import Cell, Plan
 from paribus.study.runner import cells
+from paribus.study.runner.repeat import results_path
 from paribus.study.slurm import queue
 from paribus.study.spec import Study
 
@@ -42,8 +43,12 @@ class SignalForwarder:
             self.child.send_signal(signal.SIGUSR1)
 
 
-def run_cell(study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequence[str] = ()) -> int:
-    """The exit code of the cell; 75 where its job is requeued. launcher: what starts its processes, e.g. srun."""
+def run_cell(
+    study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequence[str] = (), repeat: bool = False
+) -> int:
+    """The exit code of the cell; 75 where its job is requeued. launcher: what starts its processes, e.g. srun. repeat:
+    runs is the folder of a repeat, and the row goes there."""
+    results = results_path(study, runs, repeat)
     signals, before = SignalForwarder(), newest_checkpoint_step(runs / cell.folder)
     code = 0
     for _ in range(1 + study.spec.retries):
@@ -52,7 +57,7 @@ def run_cell(study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequenc
             code = child.wait()
             cells.write_end(runs, cell, code)
         if cells.read_state(runs, cell).state == "done":
-            _record_row(study, plan, runs, cell)
+            _record_row(study, plan, runs, cell, results)
             return 0
         if signals.stop_requested or code == REQUEUE:
             return _requeue(cell, before, newest_checkpoint_step(runs / cell.folder))
@@ -64,7 +69,7 @@ def run_cell(study: Study, plan: Plan, runs: Path, cell: Cell, launcher: Sequenc
             return 0
         if code == BAD_CONFIG:
             break
-    _record_row(study, plan, runs, cell)
+    _record_row(study, plan, runs, cell, results)
     print(f"{cell.name} failed with exit code {code}; {cells.log_path(runs, cell)}", flush=True)
     return code if code > 0 else 1
 
@@ -99,11 +104,11 @@ def _requeue(cell: Cell, before: int | None, after: int | None) -> int:
     return REQUEUE
 
 
-def _record_row(study: Study, plan: Plan, runs: Path, cell: Cell) -> None:
+def _record_row(study: Study, plan: Plan, runs: Path, cell: Cell, results: Path) -> None:
     """Record the cell's row. If that fails, the next study run or status does it."""
     try:
         row = rows.read_row(runs / cell.folder, study.name, cell.arm)
         if row is not None:
-            rows.update_rows(study, [row], plan.ids())
+            rows.update_rows(study, [row], plan.ids(), results)
     except (ConfigError, KeyError) as error:
         print(f"warning: {cell.name} has no row yet: {error}", flush=True)

@@ -197,9 +197,10 @@ def _parse_seconds(text: str) -> int | None:
     return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
-def record_missing_rows(study: Study, plan: Plan, runs: Path) -> int:
-    """Record the rows of cells that are done but wrote none, say for a full disk; returns how many."""
-    known = {row.cell: row for row in rows.read_rows(study.results_path) if row.state == "done"}
+def record_missing_rows(study: Study, plan: Plan, runs: Path, results: Path) -> int:
+    """Record the rows of cells that are done but wrote none, say for a full disk; returns how many. results: the file
+    for them, the study's or a repeat's."""
+    known = {row.cell: row for row in rows.read_rows(results) if row.state == "done"}
     new: list[Row] = []
     for cell in plan.cells:
         if cell.name not in known and (runs / cell.folder / "DONE").exists():
@@ -207,7 +208,7 @@ def record_missing_rows(study: Study, plan: Plan, runs: Path) -> int:
                 if (row := rows.read_row(runs / cell.folder, study.name, cell.arm)) is not None:
                     new.append(row)
     if new:
-        rows.update_rows(study, new, plan.ids())
+        rows.update_rows(study, new, plan.ids(), results)
     return len(new)
 
 

@@ -19,7 +19,8 @@ _REQUIRED = ("array", "cells", "cell")
 @dataclass(frozen=True)
 class JobOptions:
     """The command line's options for a job. template: a name or a file. options: others of sbatch, without dashes,
-    as ("partition", "gpu"). at_once: cells that may run at a time, 0 for all."""
+    as ("partition", "gpu"). at_once: cells that may run at a time, 0 for all. repeat: the runs are
+    those of a repeat."""
 
     template: str = "one_gpu"
     options: Sequence[tuple[str, str]] = ()
@@ -28,6 +29,7 @@ class JobOptions:
     tasks: int = 0
     cpus: int = 1
     at_once: int = 0
+    repeat: bool = False
 
 
 def build_script(job_options: JobOptions, study: Study, runs: Path, cells: Sequence[Cell]) -> str:
@@ -51,7 +53,7 @@ def _template_values(job_options: JobOptions, study: Study, runs: Path, cells: S
     limit = f"%{job_options.at_once}" if job_options.at_once else ""
     options = [*job_options.options, *([("gpus-per-node", str(job_options.gpus))] if job_options.gpus else [])]
     command = [*(sys.executable, "-P", "-m", "paribus.cli", "study", "cell", str(study.folder.absolute()))]
-    command += ["--runs", str(runs.absolute())]
+    command += ["--runs", str(runs.absolute()), *(["--repeat"] if job_options.repeat else [])]
     return {
         "name": f"paribus-{study.name}",
         "array": f"0-{len(cells) - 1}{limit}",

@@ -1,0 +1,58 @@
+"""What a study fixes before its numbers are known; and what was fixed earlier, if it was changed with rows on record.
+
+The recipes of the arms are not here: a changed recipe is another run, and is refused (plan.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from paribus.study.spec import StudySpec
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """comparisons: (arm, what it is compared with). They and the seeds are sorted: another order is no change."""
+
+    metric: str
+    higher_is_better: bool
+    smallest_effect: float
+    comparisons: tuple[tuple[str, str], ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Replaced:
+    """A frozen part that is no longer in force. rows: done ones on record when it was replaced. looked: at how many of
+    them the last look before that was, 0 if there was none."""
+
+    frozen: Frozen
+    rows: int
+    looked: int
+
+
+def freeze_spec(spec: StudySpec) -> Frozen:
+    """What study.yaml says now."""
+    return Frozen(
+        metric=spec.metric,
+        higher_is_better=spec.higher_is_better,
+        smallest_effect=float(f"{spec.smallest_effect:.12g}"),  # 0.7 / 100 is 0.007, not the number beside it
+        comparisons=tuple(sorted((pair.arm, pair.against) for pair in spec.comparisons)),
+        seeds=tuple(sorted(spec.seeds)),
+    )
+
+
+def pair_with_next(earlier: Sequence[Replaced], now: Frozen) -> list[tuple[Replaced, Frozen]]:
+    """Each with what took its place. earlier: oldest first; now: what is in force."""
+    return list(zip(earlier, [*(replaced.frozen for replaced in earlier), now][1:], strict=True))
+
+
+def parse_frozen(node: Mapping[str, Any]) -> Frozen:
+    """From JSON. Raises KeyError or TypeError for what is none."""
+    return Frozen(
+        metric=node["metric"],
+        higher_is_better=node["higher_is_better"],
+        smallest_effect=node["smallest_effect"],
+        comparisons=tuple((arm, against) for arm, against in node["comparisons"]),
+        seeds=tuple(node["seeds"]),
+    )

@@ -1,0 +1,44 @@
+"""What was changed in a study after its first row, of what should have been frozen: a sentence for each change."""
+
+from collections.abc import Sequence
+
+from paribus.core.formatting import format_count, format_list
+from paribus.study.frozen import Frozen, Replaced, pair_with_next
+from paribus.study.report.wording import choose_unit
+
+
+def list_changes(earlier: Sequence[Replaced], now: Frozen) -> tuple[str, ...]:
+    """earlier: what was frozen before, oldest first; now: what is frozen today."""
+    return tuple(
+        f"{what} {_format_when(one)}."
+        for one, after in pair_with_next(earlier, now)
+        for what in _list_differences(one.frozen, after)
+    )
+
+
+def _format_when(one: Replaced) -> str:
+    looked = f" and a look at {one.looked:,}" if one.looked else ", no look on record"
+    return f"after {format_count(one.rows, 'row')}{looked}"
+
+
+def _list_differences(before: Frozen, after: Frozen) -> list[str]:
+    found: list[str] = []
+    if before.metric != after.metric:
+        found.append(f"Metric changed from {before.metric} to {after.metric}")
+    if before.higher_is_better != after.higher_is_better:
+        found.append(f"Direction changed to {'higher' if after.higher_is_better else 'lower'} is better")
+    if before.smallest_effect != after.smallest_effect:
+        found.append(f"Margin changed from {_format_margin(before)} to {_format_margin(after)}")
+    for one, other, how in ((after, before, "added"), (before, after, "dropped")):
+        pairs = [f"{arm} against {against}" for arm, against in sorted({*one.comparisons} - {*other.comparisons})]
+        seeds = [str(seed) for seed in sorted({*one.seeds} - {*other.seeds})]
+        found += [
+            f"{name} {how} ({format_list(those)})"
+            for name, those in (("Comparisons", pairs), ("Seeds", seeds))
+            if those
+        ]
+    return found
+
+
+def _format_margin(frozen: Frozen) -> str:
+    return choose_unit(frozen.metric, [frozen.smallest_effect]).size(frozen.smallest_effect)
