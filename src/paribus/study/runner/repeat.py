@@ -86,14 +86,11 @@ def compare_repeat(study: Study, plan: Plan, folder: Path) -> list[CellCompariso
 
 
 def compare_rows(row: Row, recorded: Row | None) -> CellComparison:
-    """Metrics and curves on record to the last bit; costs are those of the machine, and a metric that came later is not on
-    record."""
+    """Metrics and curves on record, to the last bit. Not costs, which are the machine's, nor what came later."""
     if recorded is None or recorded.state != "done" or recorded.id != row.id:
         return CellComparison(row.cell, "nothing on record")
-    metrics, curves = (
-        {key: value for key, value in here.items() if key in on_record}
-        for here, on_record in ((row.metrics, recorded.metrics), (row.curves, recorded.curves))
-    )
+    metrics = {key: value for key, value in row.metrics.items() if key in recorded.metrics}
+    curves = {key: curve for key, curve in row.curves.items() if key in recorded.curves}
     values = _diff(recorded.metrics, metrics) + _diff_curves(recorded.curves, curves)
     numerics = _diff(recorded.fingerprint, row.fingerprint) + _diff(
         {"images": recorded.data_checksum[:12], "mixed segments": recorded.mixed},
