@@ -1,6 +1,7 @@
 """`paribus export`: a trained network as safetensors and a small JSON, for `paribus.load` and plain torch."""
 
 import argparse
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -8,6 +9,7 @@ from paribus.cli.arguments.trained import EXPORT_KEYS, split_run
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
+from paribus.core.labels import format_classes
 from paribus.core.protocols import DeviceContext, Spec
 from paribus.recipe.recipe import Recipe
 from paribus.runs.saved_run import load_saved_run
@@ -31,6 +33,14 @@ def run(args: argparse.Namespace) -> int:
         # recorded metrics are those of the last step; an earlier checkpoint is exported without
         "metrics": found.summary.get("metrics", {}) if found.checkpoint.step == found.summary.get("step") else {},
     }
+
+    if found.checkpoint.class_ids is None:
+        print(
+            f"warning: {found.folder}: its checkpoint is from before class names were kept; the export has none",
+            file=sys.stderr,
+        )
+    else:
+        facts |= format_classes(found.checkpoint.class_ids, found.checkpoint.class_names or ())
 
     from paribus.models.exported import save
 

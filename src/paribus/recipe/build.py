@@ -88,7 +88,7 @@ def build_method(recipe: Recipe, data: DataSets, place: DeviceContext) -> Method
         recipe.update,
         recipe.ema,
     )
-    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers)
+    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers, data.class_ids)
     return _with_new_verb(recipe.method(slots, context))
 
 

@@ -13,6 +13,7 @@ from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.events import read_events
 from paribus.core.exit_codes import OK, REQUEUE
+from paribus.core.labels import format_classes, read_class_ids
 from paribus.core.protocols import DataSets
 from paribus.engine import distributed
 from paribus.engine.distributed import World
@@ -33,7 +34,7 @@ from paribus.recipe.build import (
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
-from paribus.runs.resume import check_same_images, explain_last_checkpoint, open_run_folder
+from paribus.runs.resume import check_same_classes, check_same_images, explain_last_checkpoint, open_run_folder
 from paribus.runs.screen import Screen
 from paribus.runs.screen_text import format_brief
 from paribus.runs.trackers import Trackers, open_trackers
@@ -55,6 +56,7 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
                 with explain_build_errors("data"):
                     data = recipe.data(make_device_context(recipe, device, world))
                 check_same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
+                check_same_classes(recipe.folder, read_class_ids(summary), data.class_ids)
             if world.is_main:
                 metrics = summary.get("metrics", {})
                 print(f"{recipe.folder} is done already: {format_brief(metrics)}; delete it to run again")
@@ -90,6 +92,8 @@ def _train(
         keep=recipe.checkpoints.keep,
         world=world,
         device=device,
+        class_ids=data.class_ids,
+        class_names=data.names,
     )
     stop.install_handlers()
     with ExitStack() as exit_stack:
@@ -170,6 +174,7 @@ def _write_summary(
         "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
         "model": {"parameters": size.parameters, "macs": size.macs if isinstance(size.macs, int) else None},
         "metrics": metrics,
+        **format_classes(data.class_ids, data.names),
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
     runfolder.write_state(run.folder, state, why)

@@ -35,7 +35,7 @@ def test_images_are_listed_by_class_and_path(tmp_path: Path) -> None:
     cats = ["Z.JPEG", "b.webp", "cat_0.png", "cat_1.png", "cat_2.png", "deeper/a.bmp"]
     assert found.paths == (*(f"train/cat/{n}" for n in cats), *(f"train/dog/dog_{i}.png" for i in range(3)))
     assert found.targets == (0,) * 6 + (1,) * 3
-    assert found.ignored == 1
+    assert found.ignored == {".txt": 1}
     source = open_folder_source(top, "train", None)
     assert [source.image_name(i) for i in range(len(source))] == list(found.paths)
     assert torch.equal(source.targets, torch.tensor(found.targets))
