@@ -27,7 +27,7 @@ def add_train(parser: Parser) -> None:
 
 def add_eval(parser: Parser) -> None:
     parser.description = (
-        "Evaluate a trained network again, on its own data or on another data set with the same number of classes, "
+        "Evaluate a trained network again, on its own data or on another data set of the same classes, which are matched by name, "
         "normalised like the run's own."
     )
     parser.epilog = (
