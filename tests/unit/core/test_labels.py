@@ -51,7 +51,8 @@ def test_what_is_written_is_read(ids: tuple[str, ...], names: tuple[str, ...], r
     written = format_classes(ids, names)
     assert tuple(written["classes"]) == names
     assert read_class_ids(written) == read
-    assert read_class_ids({}) is None
+    for other in ({}, {"classes": 3}, {"classes": [3]}, {"classes": ["a"], "class_ids": None}):
+        assert read_class_ids(other) is None
 
 
 def test_labels_follow_their_classes() -> None:
