@@ -28,7 +28,7 @@ def format_classes(ids: Sequence[str], names: Sequence[str]) -> dict[str, list[s
 
 
 def read_class_ids(written: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """What `format_classes` wrote; None in a file from before there were names, or with anything else at their place."""
+    """What `format_classes` wrote. None: a file from before there were names, or with something else in their place."""
     ids, names = written.get("class_ids", []), written.get("classes")
     if not all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in (ids, names)):
         return None
