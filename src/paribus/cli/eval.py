@@ -15,7 +15,7 @@ from paribus.engine.runtime import apply_runtime
 from paribus.evaluators.unmixed_loss import UnmixedLoss
 from paribus.recipe.build import build_evaluators, build_method, explain_build_errors, make_device_context
 from paribus.recipe.recipe import rebuild_recipe
-from paribus.runs.saved_run import SavedRun, load_saved_run
+from paribus.runs.saved_run import SavedRun, load_saved_run, with_labels_of
 
 
 def run(args: argparse.Namespace) -> int:
@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     place = make_device_context(recipe, apply_runtime(recipe.runtime, World()), World())
     with explain_build_errors("data"):
-        data = recipe.data(place)
+        data = with_labels_of(found, recipe.data(place))
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):

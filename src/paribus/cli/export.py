@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import sys
 from dataclasses import fields
 from typing import Any
 
@@ -10,6 +11,7 @@ from paribus.cli.arguments.trained import EXPORT_KEYS, split_run
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
+from paribus.core.labels import format_classes
 from paribus.core.protocols import DeviceContext, Spec
 from paribus.recipe.recipe import Recipe
 from paribus.runs.saved_run import load_saved_run
@@ -33,6 +35,14 @@ def run(args: argparse.Namespace) -> int:
         # recorded metrics are those of the last step; an earlier checkpoint is exported without
         "metrics": found.summary.get("metrics", {}) if found.checkpoint.step == found.summary.get("step") else {},
     }
+
+    if found.checkpoint.class_ids is None:
+        print(
+            f"warning: {found.folder}: its checkpoint is from before class names were kept; the export has none",
+            file=sys.stderr,
+        )
+    else:
+        facts |= format_classes(found.checkpoint.class_ids, found.checkpoint.class_names or ())
 
     from paribus.models.exported import save
 

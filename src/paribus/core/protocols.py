@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
+from paribus.core.labels import choose_class_ids
 from paribus.core.progress import Progress
 from paribus.core.renamed import old_names
 from paribus.core.sums import Sums
@@ -53,7 +54,8 @@ class DataSets:
 
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
     checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
-    units of the 0–1 range. names: of the classes, or () where classes are known by index alone.
+    units of the 0–1 range. names: of the classes, or () where classes are known by index alone. class_ids: by which
+    they are matched with another set's (core/labels.py), if not by `names`.
     """
 
     spec: Spec
@@ -64,6 +66,10 @@ class DataSets:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     names: tuple[str, ...] = ()
+    class_ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))
 
 
 @runtime_checkable
@@ -176,6 +182,7 @@ class BuildContext:
     wrap: that module -> the one whose forward is called in a step (compiled, distributed).
     groups: (module, decay rule) -> the optimizer's parameter groups.
     sync: makes buffers (BatchNorm statistics) equal on all ranks.
+    class_ids: of the data, in the order of its labels; () unknown.
     """
 
     spec: Spec
@@ -184,6 +191,7 @@ class BuildContext:
     wrap: Callable[[nn.Module], nn.Module]
     groups: Callable[[nn.Module, str], list[ParameterGroup]]
     sync: Callable[[nn.Module], None]
+    class_ids: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -40,7 +40,19 @@ _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
         {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
     ),
 }
-_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+# in the order of the labels, as in batches.meta and meta beside the images
+_CLASSES = {
+    "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
+    "cifar100": """
+    apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
+    castle caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin
+    elephant flatfish forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster
+    man maple_tree motorcycle mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck
+    pine_tree plain plate poppy porcupine possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk
+    skyscraper snail snake spider squirrel streetcar sunflower sweet_pepper table tank telephone television tiger
+    tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+    """,
+}
 # of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are those of the CutMix authors, divided by 255
 _MEAN_STD = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -83,10 +95,9 @@ class Cifar:
             train, val = (Images(downsample(d.images, self.size), d.targets, d.ids) for d in (train, val))
         mean, std = _MEAN_STD[self.name]
         input_spec = InputSpec(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
-        classes = {"cifar10": 10, "cifar100": 100}[self.name]
-        names = _CIFAR10 if self.name == "cifar10" else ()
+        names = tuple(_CLASSES[self.name].split())
         return build_in_memory_sets(
-            self.name, train, val, classes, input_spec, place, self.train_size, self.minival, names
+            self.name, train, val, len(names), input_spec, place, self.train_size, self.minival, names
         )
 
 

@@ -40,4 +40,5 @@ class Digits:
         input_spec = InputSpec(
             mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment
         )
-        return build_in_memory_sets("digits", train, val, 10, input_spec, place, self.train_size, self.minival)
+        names = tuple("0123456789")
+        return build_in_memory_sets("digits", train, val, 10, input_spec, place, self.train_size, self.minival, names)

@@ -99,6 +99,7 @@ class ImageSet(ImageDataSettings):
             self.keep,
             build_center_crop(self.size, self.eval_ratio, self.interpolation),
             pack.checksum,
+            pack.classes,
         )
 
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
@@ -126,6 +127,10 @@ class ImageSet(ImageDataSettings):
         with _config_key_in_errors("data.root"):
             tree = find_tree(root, known)
         train, val = (open_folder_source(tree, split, known) for split in ("train", "val"))
+        if place.rank == 0:
+            for source in (train, val):
+                if source.unread:
+                    _warn(source.unread)
         if known is not None:
             for split, source in (("train", train), ("val", val)):
                 if len(source) != (expected := known.count(split)) and expected is not None:

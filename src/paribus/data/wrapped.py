@@ -9,7 +9,8 @@ The class returns whole images; paribus crops, flips, augments and normalises th
 the sample's index. So an index must give the same image at any time and in any process, and the class has no transform.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from torch import Tensor
 
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError, explain_exception
+from paribus.core.labels import choose_class_ids, match_classes
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.settings import ImageDataSettings
-from paribus.data.trees.decoding import BadImage
+from paribus.data.trees.decoding import BadImage, to_rgb
 
 
 @schema
@@ -30,8 +32,10 @@ class FromDataset(ImageDataSettings):
     """dataset: the class, of a package named in packages. train, val: its keyword arguments for each split.
 
     An item is (image, label) or longer. image: a Pillow image, a uint8 array (h, w), (h, w, 1 or 3), or a uint8 tensor
-    (h, w), (1 or 3, h, w). label: a whole number from 0. Labels are read from the dataset's `targets` or `labels` where
-    it has them, else from every item, once, at the start. Names of classes come from its `classes`.
+    (h, w), (1 or 3, h, w). A Pillow image becomes RGB as a file does (data/trees/decoding.py). label: a whole number
+    from 0. Labels are read from the dataset's `targets` or `labels` where it has them, else from every item, once, at
+    the start. Names of classes come from its `class_to_idx` or `classes`; where both splits have them, the labels of
+    `val` are matched with those of `train` by name.
     """
 
     dataset: type[Any]
@@ -46,12 +50,31 @@ class FromDataset(ImageDataSettings):
     def __call__(self, place: DeviceContext) -> DataSets:
         train, val = (self._build_source(split) for split in ("train", "val"))
         classes = train.classes
+        self._match_labels(train, val, warn=place.rank == 0)
         if int(val.targets.max()) >= len(classes):
             raise ConfigError(
                 f"data.val: found the label {int(val.targets.max())}; data.train has {len(classes)} classes"
             )
-        named = tuple(getattr(train.dataset, "classes", ())) == classes
-        return build_decoded_sets(train.name, train, val, self, place, classes if named else ())
+        return build_decoded_sets(train.name, train, val, self, place, train.names)
+
+    def _match_labels(self, train: "DatasetSource", val: "DatasetSource", warn: bool) -> None:
+        """Turn the labels of `val` into those of `train`. Raises ConfigError for a class that `train` does not have."""
+        if train.names == val.names:
+            return
+        if choose_class_ids((), train.names) and choose_class_ids((), val.names):
+            indices = match_classes(val.names, train.names, "data.val", "data.train", allow_missing=True)
+            val.targets = torch.tensor(indices)[val.targets]
+        elif train.names and val.names:
+            raise ConfigError(
+                "data.val: its classes have other names than those of data.train, and some classes have the same name, "
+                "so that they cannot be matched"
+            )
+        elif warn:
+            unnamed = "train" if val.names else "val"
+            print(
+                f"warning: data.{unnamed} has no class names; labels are taken by their position, unchecked",
+                file=sys.stderr,
+            )
 
     def _build_source(self, split: str) -> "DatasetSource":
         given, name = getattr(self, split), self.dataset.__qualname__
@@ -75,10 +98,10 @@ class DatasetSource:
     def __init__(self, name: str, split: str, dataset: Any) -> None:
         self.name, self.split, self.dataset = name, split, dataset
         self.targets = _read_labels(dataset, f"data.{split}")
-        names = getattr(dataset, "classes", None)
         count = int(self.targets.max()) + 1
-        known = isinstance(names, Sequence) and len(names) >= count and all(isinstance(name, str) for name in names)
-        self.classes = tuple(names) if known and names is not None else tuple(map(str, range(count)))
+        names = _read_class_names(dataset)
+        self.names = names if len(names) >= count else ()
+        self.classes = self.names or tuple(map(str, range(count)))
 
     def image_name(self, index: int) -> str:
         return f"{self.name} {self.split}[{index}]"
@@ -89,6 +112,19 @@ class DatasetSource:
             return _to_rgb(self.dataset[index][0])
         except Exception as error:
             raise BadImage(f"{self.image_name(index)}: {explain_exception(error)}") from error
+
+
+def _read_class_names(dataset: Any) -> tuple[str, ...]:
+    """In the order of the labels; () where they are not known. Torchvision's ImageNet has several names for a class."""
+    index = getattr(dataset, "class_to_idx", None)
+    if isinstance(index, Mapping) and set(index.values()) == set(range(len(index))):
+        names: Any = sorted(index, key=lambda name: index[name])
+    else:
+        names = getattr(dataset, "classes", None)
+    if isinstance(names, Mapping | str) or not isinstance(names, Sequence | np.ndarray):
+        return ()
+    joined = [", ".join(map(str, name)) if isinstance(name, tuple | list) else name for name in names]
+    return tuple(map(str, joined)) if all(isinstance(name, str) for name in joined) else ()
 
 
 def _read_labels(dataset: Any, where: str) -> Tensor:
@@ -108,7 +144,7 @@ def _read_labels(dataset: Any, where: str) -> Tensor:
 
 def _to_rgb(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
-        return image if image.mode == "RGB" else image.convert("RGB")
+        return to_rgb(image)
     if isinstance(image, Tensor):
         image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:

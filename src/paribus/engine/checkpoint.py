@@ -20,12 +20,18 @@ _DIGEST = 32
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """After `step` steps of the run with this recipe id: the method's state and the loop's own."""
+    """After `step` steps of the run with this recipe id: the method's state and the loop's own.
+
+    class_ids, class_names: of the data, in the order of its labels (core/protocols.py, DataSets); () unknown. None in
+    checkpoints from before they were kept.
+    """
 
     step: int
     recipe: str
     method: dict[str, Any]
     loop: dict[str, Any]
+    class_ids: tuple[str, ...] | None = None
+    class_names: tuple[str, ...] | None = None
 
 
 def save(run: Path, checkpoint: Checkpoint, keep: int) -> Path:

@@ -31,7 +31,9 @@ class StepIntervals:
 
 @dataclass(frozen=True)
 class Run:
-    """What the loop needs to know of a run: its folder, its recipe's id, its length and seed, and where it trains."""
+    """What the loop needs to know of a run: its folder, its recipe's id, its length and seed, and where it trains.
+
+    class_ids, class_names: of its data, for its checkpoints."""
 
     folder: Path
     recipe: str
@@ -41,6 +43,8 @@ class Run:
     keep: int
     world: World
     device: torch.device
+    class_ids: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
 
 
 def train(
@@ -113,7 +117,8 @@ def save(run: Run, done: int, method: Method, accumulator: MetricAccumulator, re
     trained = method.state_dict()
     if is_due:
         receipt.write_checksums(done, trained)
-    state = Checkpoint(done, run.recipe, trained, {**accumulator.state_dict(), "receipt": receipt.state_dict()})
+    loop = {**accumulator.state_dict(), "receipt": receipt.state_dict()}
+    state = Checkpoint(done, run.recipe, trained, loop, run.class_ids, run.class_names)
     if run.world.is_main:
         checkpoint.save(run.folder, state, run.keep)
     accumulator.restart_clock()

@@ -15,6 +15,8 @@ checksum, so that no run resumes with another teacher.
 """
 
 import hashlib
+import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +28,7 @@ from torch import Tensor, nn
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
 from paribus.core.errors import ConfigError, explain_exception, explain_misfit
+from paribus.core.labels import match_classes, read_class_ids
 from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, ParameterGroup, Slots
@@ -51,15 +54,21 @@ class FixedOutput(nn.Module):
 
 
 class DistillationObjective:
-    """The recipe's objective for the first classifier, the teacher's choice for the second."""
+    """The recipe's objective for the first classifier, the teacher's choice for the second.
 
-    def __init__(self, objective: Objective, teacher: nn.Module) -> None:
+    order: for each class of the data, the teacher's output for it; None: they are in the same order.
+    """
+
+    def __init__(self, objective: Objective, teacher: nn.Module, order: Tensor | None = None) -> None:
         self._objective = objective
         self._teacher = teacher
+        self._order = order
 
     def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.no_grad():
             teacher_logits = self._teacher(batch.inputs)
+            if self._order is not None:
+                teacher_logits = teacher_logits[:, self._order]
         first, second = model(batch.inputs)
         label_loss, metrics = self._objective(FixedOutput(first), batch, at)
         loss, teacher_loss = hard_distillation(label_loss, second, teacher_logits)
@@ -69,11 +78,10 @@ class DistillationObjective:
 class DistilledTraining:
     """Supervised training of the student under both objectives; see the top of the file."""
 
-    def __init__(self, slots: Slots, workshop: BuildContext, teacher: nn.Module) -> None:
+    def __init__(self, slots: Slots, workshop: BuildContext, teacher: nn.Module, order: Tensor | None = None) -> None:
         self._checksum = hash_weights(teacher)
-        self._student = SupervisedTraining(
-            replace(slots, objective=DistillationObjective(slots.objective, teacher)), workshop
-        )
+        objective = DistillationObjective(slots.objective, teacher, order)
+        self._student = SupervisedTraining(replace(slots, objective=objective), workshop)
         check_classifiers(self._student.model, workshop)
 
     @property
@@ -124,8 +132,9 @@ class Distilled:
     """teacher: makes the network (paribus.models.timm_adapter.TimmPretrained, paribus.models.exported.Exported, or any
     model).
 
-    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. Inputs reach the
-    teacher normalised with the data's mean and std, so they should be those it was trained with.
+    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. The classes of an
+    export are matched with the data's by name. Inputs reach the teacher normalised with the data's mean and std, so
+    they should be those it was trained with.
     """
 
     teacher: Annotated[ModelFactory, matches_signature(ModelFactory)]
@@ -135,9 +144,34 @@ class Distilled:
         teacher = workshop.make(self.teacher, "teacher")
         if self.weights is not None:
             load_weights(teacher, self.weights)
+        class_ids = getattr(teacher, "class_ids", ()) if self.weights is None else _read_exported_classes(self.weights)
         teacher = teacher.eval().requires_grad_(False)
         check_teacher(teacher, workshop)
-        return DistilledTraining(slots, workshop, teacher)
+        return DistilledTraining(slots, workshop, teacher, match_teacher(class_ids, workshop))
+
+
+def _read_exported_classes(file: str) -> tuple[str, ...]:
+    """Ids of the classes of an export, by the .json beside its weights; () where there is none, or none in it."""
+    try:
+        return read_class_ids(json.loads(Path(file).expanduser().with_suffix(".json").read_text())) or ()
+    except (OSError, ValueError, TypeError, AttributeError):  # other weights, with another file beside them or none
+        return ()
+
+
+def match_teacher(class_ids: tuple[str, ...], workshop: BuildContext) -> Tensor | None:
+    """For each class of the data, the teacher's output for it; None if they are in the same order. Raises ConfigError
+    if the teacher knows other classes. class_ids: the teacher's, () unknown."""
+    ours = workshop.class_ids
+    if class_ids and ours and class_ids != ours:
+        order = match_classes(ours, class_ids, "method.teacher: the student's data", "the teacher")
+        return torch.tensor(order, device=workshop.place.device)
+    if ours and not class_ids and workshop.place.rank == 0:
+        print(
+            "warning: method.teacher: the names of its classes are not known; its outputs are taken to be in the order "
+            "of the data's classes, unchecked",
+            file=sys.stderr,
+        )
+    return None
 
 
 def load_weights(model: nn.Module, file: str) -> None:

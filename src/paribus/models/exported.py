@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from paribus.core.build import build, schema, to_config
 from paribus.core.errors import ConfigError, explain_misfit
+from paribus.core.labels import read_class_ids
 from paribus.core.protocols import ModelFactory, Spec
 from paribus.core.runfolder import write_atomically, write_json
 from paribus.core.streams import stream, use_generator
@@ -38,6 +39,7 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
 
     path: of the .safetensors or the .json. packages: names of further packages whose model classes may be used.
     Inputs are (n, c, h, w), normalised with the JSON's `inputs.mean` and `inputs.std`; outputs are (n, classes) logits.
+    Its `class_names` are those of the outputs, `class_ids` what they are matched by (core/labels.py); () if unknown.
     Raises ConfigError if a file is missing or damaged, or if they do not belong together.
     """
     from safetensors import SafetensorError
@@ -53,6 +55,10 @@ def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
         with use_generator(stream(0, "exported")):  # the initial weights are discarded
             model = factory(spec)
         model.load_state_dict(deserialize(raw))
+        names = tuple(about.get("classes", ()))
+        if len(names) not in (0, spec.classes):
+            raise ValueError(f"it names {len(names)} classes of {spec.classes}")
+        model.class_names, model.class_ids = names, read_class_ids(about) or ()
     except OSError as error:
         raise ConfigError(f"{error.filename}: {error.strerror}; `paribus export RUN` writes both files") from error
     except SafetensorError as error:

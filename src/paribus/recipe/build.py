@@ -86,29 +86,8 @@ def build_method(recipe: Recipe, data: DataSets, place: DeviceContext) -> Method
         recipe.update,
         recipe.ema,
     )
-    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers)
-    method = _with_new_verb(recipe.method(slots, context))
-    if local_batch_size == accumulate and isinstance(model := getattr(method, "model", None), torch.nn.Module):
-        _check_batch_norm(model, data)
-    return method
-
-
-def _check_batch_norm(model: torch.nn.Module, data: DataSets) -> None:
-    """Raise ConfigError if one image at a time leaves a BatchNorm a single value for a channel: it has no variance."""
-    dtype = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    spec = data.spec
-    try:
-        with torch.no_grad():
-            to_meta(model).train()(torch.empty(1, spec.channels, spec.height, spec.width, dtype=dtype, device="meta"))
-    except ValueError as error:
-        if "more than 1 value per channel" in str(error):
-            raise ConfigError(
-                f"batch_size: one image of {spec.height}×{spec.width} pixels goes through the network at a time and "
-                "leaves a BatchNorm one value for a channel, which has no variance; use a larger batch_size, or fewer "
-                "parts (update.accumulate) or processes"
-            ) from error
-    except Exception:  # a network that does not run without values; it will be trained all the same
-        return
+    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers, data.class_ids)
+    return _with_new_verb(recipe.method(slots, context))
 
 
 def _with_new_verb(method: Method) -> Method:

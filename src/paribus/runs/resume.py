@@ -9,6 +9,7 @@ import yaml
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
+from paribus.core.labels import match_classes
 from paribus.core.lock import locked
 from paribus.core.protocols import Method
 from paribus.engine import checkpoint, receipt
@@ -16,7 +17,7 @@ from paribus.engine.loop import Run
 from paribus.engine.provenance import fingerprint, record_segment
 from paribus.recipe.recipe import Recipe
 from paribus.runs.describe import describe_optimizer
-from paribus.runs.saved_run import load_newest_checkpoint
+from paribus.runs.saved_run import load_newest_checkpoint, warn_of_unknown_classes
 
 
 def open_run_folder(
@@ -35,6 +36,8 @@ def open_run_folder(
             if resumed is not None:
                 recorded_checksums = [segment.get("data_checksum") for segment in runfolder.read_segments(run.folder)]
                 check_same_images(run.folder, recorded_checksums[0] if recorded_checksums else None, data_checksum)
+                warn_of_unknown_classes(run.folder, resumed.class_ids, run.class_ids)
+                check_same_classes(run.folder, resumed.class_ids, run.class_ids)
             runfolder.write_state(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
             run_fingerprint = fingerprint(recipe.runtime, run.device, run.world, describe_optimizer(method))
@@ -54,6 +57,23 @@ def check_same_images(folder: Path, recorded_checksum: str | None, data_checksum
             f"{folder} was trained on other images (their checksum was {recorded_checksum[:12]}, not "
             f"{data_checksum[:12]}); put those back, or give this run another name=NAME"
         )
+
+
+def check_same_classes(folder: Path, recorded: tuple[str, ...] | None, found: tuple[str, ...]) -> None:
+    """Raise ConfigError if a run was started on other classes, or in another order. recorded: their ids; None or ()
+    where they are not known."""
+    if not recorded or not found or recorded == found:
+        return
+    remedy = "put the data back, or give this run another name=NAME"
+    try:
+        match_classes(found, recorded, "data", f"the run {folder}")
+    except ConfigError as error:
+        raise ConfigError(f"{error}; {remedy}") from error
+    k = next(k for k, pair in enumerate(zip(found, recorded, strict=True)) if pair[0] != pair[1])
+    raise ConfigError(
+        f"data: its classes are in another order than those of the run {folder}: class {k} is {found[k]}, and was "
+        f"{recorded[k]}; {remedy}"
+    )
 
 
 def checkpoint_to_resume(run: Run) -> checkpoint.Checkpoint | None:

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ import yaml
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.labels import match_classes, relabel
+from paribus.core.protocols import DataSets
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
 from paribus.recipe.near_keys import find_same, format_near, list_keys
@@ -68,6 +70,30 @@ def rebuild_with_overrides(config: dict[str, Any], overrides: Sequence[str], all
 
 def _is_allowed(key: str, allowed: tuple[str, ...]) -> bool:
     return any(key == name or (name.endswith(".") and key.startswith(name)) for name in allowed)
+
+
+def with_labels_of(found: SavedRun, data: DataSets) -> DataSets:
+    """The data with its labels in the order of the classes that the network was trained on. Raises ConfigError, with
+    the names, if it has other classes."""
+    trained = found.checkpoint.class_ids
+    warn_of_unknown_classes(found.folder, trained, data.class_ids)
+    if not trained or not data.class_ids or trained == data.class_ids:
+        return data
+    indices = match_classes(data.class_ids, trained, "data", "the network")
+    print("warning: data: its classes are in another order than the network's; matched by name", file=sys.stderr)
+    return replace(data, splits=relabel(data.splits, indices, len(trained)), class_ids=trained, names=())
+
+
+def warn_of_unknown_classes(folder: Path, trained: tuple[str, ...] | None, found: tuple[str, ...]) -> None:
+    """Say where labels are taken by their position, unchecked. trained: ids of a checkpoint's classes. Nothing is said
+    of a run whose data never had names."""
+    if trained is None:
+        reason = f"the checkpoint of {folder} is from before class names were kept"
+    elif bool(trained) != bool(found):
+        reason = f"{'the data has' if trained else f'the checkpoint of {folder} has'} no class names"
+    else:
+        return
+    print(f"warning: {reason}; labels are taken by their position, unchecked", file=sys.stderr)
 
 
 def with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.events import read_events
 from paribus.core.exit_codes import OK, REQUEUE
+from paribus.core.labels import format_classes, read_class_ids
 from paribus.core.protocols import DataSets
 from paribus.engine import distributed
 from paribus.engine.distributed import World
@@ -38,7 +39,7 @@ from paribus.recipe.build import (
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
-from paribus.runs.resume import check_same_images, explain_last_checkpoint, open_run_folder
+from paribus.runs.resume import check_same_classes, check_same_images, explain_last_checkpoint, open_run_folder
 from paribus.runs.screen import Screen
 from paribus.runs.screen_text import format_brief
 from paribus.runs.threads import decide_threads, explain_other_count
@@ -61,6 +62,7 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
                 with explain_build_errors("data"):
                     data = recipe.data(make_device_context(recipe, device, world))
                 check_same_images(recipe.folder, summary.get("data_checksum"), data.checksum)
+                check_same_classes(recipe.folder, read_class_ids(summary), data.class_ids)
             if world.is_main:
                 metrics = summary.get("metrics", {})
                 threads = explain_other_count(recipe, world)
@@ -104,6 +106,8 @@ def _train(
         keep=recipe.checkpoints.keep,
         world=world,
         device=device,
+        class_ids=data.class_ids,
+        class_names=data.names,
     )
     if world.is_main:
         warn_of_initial_weights(recipe.ema, run.total)
@@ -206,6 +210,7 @@ def _write_summary(
         "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
         "model": {"parameters": size.parameters, "macs": size.macs if isinstance(size.macs, int) else None},
         "metrics": metrics,
+        **format_classes(data.class_ids, data.names),
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
     runfolder.write_state(run.folder, state, why)

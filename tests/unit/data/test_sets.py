@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
-from paribus.data.cifar import Cifar
+from paribus.data.cifar import _CLASSES, Cifar
 from paribus.data.digits import Digits
-from paribus.data.loaders.subset import sample_stratified
+from paribus.data.loaders.subset import _allocate_per_class, sample_stratified, split_training_set
 from paribus.data.synthetic import Synthetic
 
 HERE = DeviceContext(torch.device("cpu"))
@@ -83,6 +83,71 @@ def test_strata_keep_their_proportions() -> None:
     assert targets[chosen].bincount().tolist() == [5, 3, 2]
     assert torch.equal(chosen, sample_stratified(targets, 10, "test"))
     assert not torch.equal(chosen, sample_stratified(targets, 10, "another name"))
+
+
+SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) > 0)
+
+
+@settings(deadline=None)
+@given(sizes=SIZES, data=st.data())
+def test_no_subset_leaves_a_class_without_an_image(sizes: list[int], data: st.DataObject) -> None:
+    """And where proportion alone leaves none without, the subset is the proportional one."""
+    targets = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    here, total = [k for k, size in enumerate(sizes) if size], len(targets)
+    train_size = data.draw(st.integers(len(here), total))
+    used, _ = split_training_set(targets, "test", train_size, 0)
+    counts = targets[used].bincount(minlength=len(sizes)).tolist()
+    assert sum(counts) == train_size
+    assert all(counts[k] >= 1 for k in here)
+    proportional = _allocate_per_class(sizes, train_size)
+    if all(proportional[k] for k in here):
+        assert counts == proportional
+    if minival := data.draw(st.integers(0, total - len(here))):
+        used, held_out = split_training_set(targets, "test", None, minival)
+        assert held_out is not None
+        assert sorted([*used.tolist(), *held_out.tolist()]) == list(range(total))
+        assert len(held_out) == minival
+        assert set(targets[used].tolist()) == set(here)
+        if minival >= (several := sum(size > 1 for size in sizes)):
+            assert len(set(targets[held_out].tolist())) == several
+
+
+def test_a_small_subset_of_uneven_classes_has_them_all() -> None:
+    targets = torch.tensor([0] * 100 + [1] * 10 + [2] * 2)
+    used, _ = split_training_set(targets, "test", 22, 0)
+    assert targets[used].bincount().tolist() == [19, 2, 1]
+    with pytest.raises(
+        ConfigError, match=r"data\.train_size: found 2; test has 3 classes, and each needs at least one"
+    ):
+        split_training_set(targets, "test", 2, 0)
+    with pytest.raises(
+        ConfigError, match=r"data\.minival: found 110; of the 112 images of test at most 109 can be held"
+    ):
+        split_training_set(targets, "test", None, 110)
+
+
+def test_a_split_without_an_image_of_a_class_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    made = Synthetic(size=4, classes=4, n=16, val_n=2, minival=3)
+    made(HERE)
+    told = capfd.readouterr().err.splitlines()
+    assert told == [
+        "warning: data: val has no image of 2 of 4 classes: #2, #3",
+        "warning: data: minival has no image of 1 of 4 classes: #3",
+    ]
+    made(at(1, 2))
+    assert capfd.readouterr().err == ""
+
+
+def test_the_names_of_known_classes_are_those_of_their_files(cifar10_root: str) -> None:
+    for name, file, key in (
+        ("cifar10", "cifar-10-batches-py/batches.meta", "label_names"),
+        ("cifar100", "cifar-100-python/meta", "fine_label_names"),
+    ):
+        path = Path(cifar10_root) / file
+        if path.is_file():
+            assert _CLASSES[name].split() == pickle.loads(path.read_bytes(), encoding="latin1")[key]
+    data = Digits(train_size=20)(HERE)
+    assert data.names == data.class_ids == tuple("0123456789")
 
 
 def test_real_cifar10_is_checked_and_its_subset_is_this_one(cifar10_root: str) -> None:

@@ -1,5 +1,7 @@
 """Hard distillation as a method: what trains and what does not, what a checkpoint knows, what is refused."""
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from torch import nn
 from helpers.trainings import recipe_of, stopping_after, trained, workbench
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
+from paribus.core.labels import format_classes
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.methods.distilled import DistilledTraining, hash_weights
@@ -164,6 +167,46 @@ def test_networks_that_cannot_take_part_are_refused(tmp_path: Path) -> None:
         built(*under(exported(path)))
     with pytest.raises(ConfigError, match=r"method\.teacher.*should be a ModelFactory"):
         built(*under("{_target_: paribus.methods.supervised.Supervised}"))
+
+
+DIGITS = tuple("0123456789")
+
+
+def of_digits(folder: Path, name: str, classes: Sequence[str]) -> Path:
+    """One network whose outputs are for these classes, exported with their names."""
+    spec = Spec(10, 1, 8, 8)
+    torch.manual_seed(0)
+    weights = TEACHER(spec).state_dict()
+    if sorted(classes) == [*DIGITS]:
+        for key in ("head.weight", "head.bias"):
+            weights[key] = weights[key][[DIGITS.index(c) for c in classes]]
+    return save(folder / f"{name}.safetensors", TEACHER, spec, weights, format_classes((), classes))[0]
+
+
+@pytest.mark.parametrize("as_weights", [False, True])
+def test_a_teachers_classes_are_matched_by_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], as_weights: bool
+) -> None:
+    def losses(path: Path) -> dict[str, float]:
+        teacher = "{_target_: paribus.models.convnet.ConvNet, widths: [8, 16], depth: 1, norm: batch}"
+        given = under(teacher if as_weights else exported(path))
+        given += [f"method.weights='{path}'"] if as_weights else []
+        _, method, loader = built(*given, "data=digits", "data.train_size=200")
+        metrics = method.train_step(loader.batch(0), Progress(0, 10, 0))
+        return {key: float(metrics[key]) for key in ("train/loss_labels", "train/loss_teacher")}
+
+    straight = losses(of_digits(tmp_path, "straight", DIGITS))
+    assert losses(of_digits(tmp_path, "turned", DIGITS[3:] + DIGITS[:3])) == straight
+    assert "not known" not in capfd.readouterr().err
+    turned = of_digits(tmp_path, "unnamed", DIGITS[3:] + DIGITS[:3])
+    about = json.loads(turned.with_suffix(".json").read_text())
+    turned.with_suffix(".json").write_text(json.dumps({k: v for k, v in about.items() if k != "classes"}))
+    unnamed = losses(turned)
+    assert unnamed["train/loss_labels"] == straight["train/loss_labels"]
+    assert unnamed["train/loss_teacher"] != straight["train/loss_teacher"]
+    assert "method.teacher: the names of its classes are not known" in capfd.readouterr().err
+    with pytest.raises(ConfigError, match=r"method\.teacher: .* not in the teacher: 9; only in the teacher: nine$"):
+        losses(of_digits(tmp_path, "others", [*DIGITS[:9], "nine"]))
 
 
 class TestTimm:

@@ -21,7 +21,13 @@ from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
-from paribus.data.loaders.subset import TRAIN_SAMPLE, choose_train_sample, compute_checksum, split_training_set
+from paribus.data.loaders.subset import (
+    TRAIN_SAMPLE,
+    choose_train_sample,
+    compute_checksum,
+    report_empty_classes,
+    split_training_set,
+)
 from paribus.data.loaders.worker_pool import WorkerPool
 from paribus.data.ops import native
 from paribus.data.ops.draws import SampleRandom
@@ -199,8 +205,11 @@ def build_decoded_evaluation(
 def build_decoded_sets(
     name: str, train: Source, val: Source, settings: ImageDataSettings, place: DeviceContext, names: tuple[str, ...]
 ) -> DataSets:
-    """Two sources of images, decoded in every step. The checksum is of the chosen training samples' names, labels and,
-    where they are files, sizes: reading a large dataset at each start would take too long."""
+    """Two sources of images, decoded in every step. names: of the classes, () if not known.
+
+    The checksum is of the chosen training samples' names, labels and, where they are files, sizes: reading a large
+    dataset at each start would take too long.
+    """
     chosen, held_out = split_training_set(train.targets, name, settings.train_size, settings.minival)
     decode_errors, input_spec = DecodeErrors(), build_input_spec(settings)
     skip, classes = settings.on_error == "skip", len(train.classes)
@@ -208,6 +217,7 @@ def build_decoded_sets(
     parts = {"val": Samples(val, torch.arange(len(val.targets)))}
     if held_out is not None:
         parts["minival"] = Samples(train, held_out)
+    report_empty_classes({"train": samples.targets, **{k: s.targets for k, s in parts.items()}}, classes, names, place)
 
     def loader(batch_size: int, seed: int) -> Loader:
         return DecodingLoader(
@@ -226,6 +236,7 @@ def build_decoded_sets(
         mean=input_spec.mean,
         std=input_spec.std,
         names=names,
+        class_ids=train.classes if names else (),
     )
 
 

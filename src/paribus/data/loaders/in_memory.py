@@ -11,7 +11,13 @@ from torch import Tensor
 from paribus.core.batch import Batch, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
-from paribus.data.loaders.subset import TRAIN_SAMPLE, choose_train_sample, compute_checksum, split_training_set
+from paribus.data.loaders.subset import (
+    TRAIN_SAMPLE,
+    choose_train_sample,
+    compute_checksum,
+    report_empty_classes,
+    split_training_set,
+)
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec
 from paribus.data.ops.inputs import InputTransform
@@ -239,11 +245,13 @@ def build_in_memory_sets(
     keep: StorageMode = "auto",
     eval_transform: EvalTransform | None = None,
     pixels: str | None = None,
+    class_ids: tuple[str, ...] = (),
 ) -> DataSets:
     """Hold out `minival` images for selection from the training set, then keep `train_size` of the rest.
 
     eval_transform: applied to stored images in evaluation (see build_evaluation), for every split. pixels: a checksum
     that stands for the training pixels (a pack has one), so that they need not be read for the subset's checksum.
+    class_ids: by which classes are matched with another set's, if not by `names`.
     """
     used, held_out = split_training_set(train.targets, name, train_size, minival)
     splits = {"val": val}
@@ -251,6 +259,7 @@ def build_in_memory_sets(
         splits["minival"] = train.select(held_out)
     if len(used) < len(train.ids):
         train = train.select(used)
+    report_empty_classes({"train": train.targets, **{k: s.targets for k, s in splits.items()}}, classes, names, place)
     _, height, width, channels = train.images.shape
     height, width = input_spec.size(height, width)
 
@@ -269,4 +278,5 @@ def build_in_memory_sets(
         mean=input_spec.mean,
         std=input_spec.std,
         names=names,
+        class_ids=class_ids,
     )

@@ -1,12 +1,17 @@
 """Which samples belong to a subset: fixed by the dataset's name, the same for every run, seed and machine."""
 
 import hashlib
+import sys
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
+from paribus.core.protocols import DeviceContext
 from paribus.core.streams import stream
+from paribus.data.trees.select import keep_within
 
 
 def _allocate_per_class(counts: list[int], n: int) -> list[int]:
@@ -20,11 +25,29 @@ def _allocate_per_class(counts: list[int], n: int) -> list[int]:
     return out
 
 
+def _allocate(sizes: list[int], n: int, name: str, last: bool, key: str) -> list[int]:
+    """How many of the n samples are of each class. Raises ConfigError if a class would get none, or with `last` be left
+    with none."""
+    least, most = [min(1, size) for size in sizes], sizes
+    if last:
+        most = [max(0, size - 1) for size in sizes]
+        if n > sum(most):
+            raise ConfigError(
+                f"{key}: found {n}; of the {sum(sizes)} images of {name} at most {sum(most)} can be held out, so that "
+                "each class keeps one"
+            )
+        least = [min(1, m) for m in most] if n >= sum(min(1, m) for m in most) else [0] * len(sizes)
+    elif n < sum(least):
+        raise ConfigError(f"{key}: found {n}; {name} has {sum(least)} classes, and each needs at least one image")
+    return keep_within(_allocate_per_class(sizes, n), least, most)
+
+
 def split_training_set(
     targets: Tensor, name: str, train_size: int | None, minival: int
 ) -> tuple[Tensor, Tensor | None]:
     """The training samples that are used, and those held out for selection, as indices in increasing order: `minival`
-    are held out first, then `train_size` of the rest are kept; None keeps all, 0 holds out none."""
+    are held out first, then `train_size` of the rest are kept; None keeps all, 0 holds out none. Every class keeps a
+    training image."""
     used, held_out = torch.arange(len(targets)), None
     if minival >= len(targets):
         raise ConfigError(f"data.minival: found {minival}; there are {len(targets)} training images to share")
@@ -54,16 +77,31 @@ def sample_stratified(targets: Tensor, n: int, name: str, *, last: bool = False,
 
     Each class has one fixed order; the first ones are taken, or with `last` the last ones. So a smaller subset lies
     inside a larger one, and a split held out from the end never overlaps a subset taken from the front while both fit.
+
+    Every class has a sample in what is taken from the front, and one outside of what is taken from the end, in which it
+    has one too if n is large enough.
     """
     if not 0 < n <= len(targets):
         raise ConfigError(f"{key}: found {n}; {name} has {len(targets)} samples to choose from")
     classes = int(targets.max()) + 1
     members = [torch.nonzero(targets == k).flatten() for k in range(classes)]
     chosen: list[Tensor] = []
-    for k, count in enumerate(_allocate_per_class([len(m) for m in members], n)):
+    for k, count in enumerate(_allocate([len(m) for m in members], n, name, last, key)):
         order = members[k][torch.randperm(len(members[k]), generator=stream(0, "subset", name, k))]
         chosen.append(order[len(order) - count :] if last else order[:count])
     return torch.cat(chosen).sort().values
+
+
+def report_empty_classes(
+    splits: Mapping[str, Tensor], classes: int, names: tuple[str, ...], place: DeviceContext
+) -> None:
+    """Say on standard error which classes a split has no image of. splits: the labels of each."""
+    for split, targets in splits.items() if place.rank == 0 else ():
+        empty = torch.nonzero(targets.bincount(minlength=classes)[:classes] == 0).flatten().tolist()
+        if empty:
+            listed = format_list(names[k] if names else f"#{k}" for k in empty)
+            count = f"{len(empty):,} of {classes:,} classes"
+            print(f"warning: data: {split} has no image of {count}: {listed}", file=sys.stderr)
 
 
 def compute_checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:

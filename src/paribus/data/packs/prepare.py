@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 from paribus.core.lock import locked
 from paribus.data.packs.format import PackRecord, default_folder, find_faults, read_name_list, read_record
 from paribus.data.packs.write import PackJob, PackWriter, ProgressSink
@@ -15,7 +16,7 @@ from paribus.data.trees import decoding
 from paribus.data.trees.archives import ensure_unpacked
 from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
 from paribus.data.trees.select import compute_fingerprint, find_shortfalls, select_images
-from paribus.data.trees.tree import SPLITS, Listing, find_tree, list_images
+from paribus.data.trees.tree import SPLITS, Listing, explain_unread, find_tree, list_images
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,10 @@ def inspect_source(request: PrepareRequest, progress: ProgressSink) -> SourceIns
     partial = find_shortfalls(parts, known, names) if known else []
     for split, part in parts.items():
         progress.log(f"{tree / split}: {len(part.paths):,} images, {len(part.classes) - len(part.absent):,} classes")
-        if part.ignored:
-            progress.log(f"{tree / split}: {part.ignored:,} files without an image's extension are not read")
+        if unread := explain_unread(part):
+            progress.log(unread)
+        if part.absent:
+            progress.log(f"{tree / split}: no image of {format_list(part.absent)}")
     if partial and not missing:
         raise ConfigError(
             f"{tree} is not all of {request.name} ({'; '.join(partial)}); --allow-missing takes it as it is"

@@ -4,7 +4,7 @@
 The rules, for every file: the first frame, in its stored orientation (EXIF's is not applied: torchvision and timm do
 not apply it either, and ImageNet's published results rest on that), alpha dropped and grey repeated in three channels
 as Pillow's `convert("RGB")` does, CMYK by Pillow's formula. 16-bit grey keeps its high byte, as Pillow does for 16-bit
-colour; `convert` would clip it at 255.
+colour; `convert` would clip it at 255. Pillow itself turns a TIFF by its orientation, in torchvision and timm too.
 """
 
 import warnings
@@ -14,8 +14,13 @@ from PIL import Image, features
 
 from paribus.core.errors import ConfigError
 
-EXTENSIONS = (".jpeg", ".jpg", ".png", ".webp", ".bmp")  # case-insensitive
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")  # by content; other formats of Pillow may start programs (EPS)
+# case-insensitive
+EXTENSIONS = (
+    *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content; others of Pillow may start programs (EPS)
+_BITS_PER_SAMPLE = 258  # a tag of TIFF
 _MAX_PIXELS = 2**27  # after the resize, before the crop; Pillow itself refuses to open images larger than about this
 DECODE_RULE = (
     "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
@@ -37,18 +42,26 @@ def decode_image(path: str | Path, display_name: str = "") -> Image.Image:
             warnings.simplefilter("ignore")  # damaged EXIF, odd transparency: neither changes a pixel here
             with Image.open(path, formats=_FORMATS) as image:
                 image.load()
-                return _to_rgb(image)
+                return to_rgb(image)
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, ValueError and more
         raise BadImage(f"{display_name or path}: {_explain_error(error)}") from error
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode in mode RGB, by the rules above. Raises ValueError if its pixels have no known range."""
+    image.load()
     if image.mode == "RGB":
         return image.copy()  # detached from the file
-    if image.mode == "I;16":
-        return image.point(lambda value: value / 256, "L").convert("RGB")
+    if image.mode.startswith("I;16"):
+        steps = 16 if getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,) else 256
+        whole = image if image.mode == "I;16" else image.convert("I")  # `point` knows no other byte order
+        return whole.point(lambda value: value / steps).convert("RGB")
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, which Pillow reads into 32
+        return image.point(lambda value: value / 256).convert("RGB")
     if image.mode[0] in "IF":
-        raise ValueError(f"pixels of mode {image.mode} have no known range")
+        raise ValueError(f"pixels of mode {image.mode} have no known range; store them with 8 or 16 bits")
+    if image.mode == "La":
+        return image.convert("LA").convert("RGB")
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
@@ -56,7 +69,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _explain_error(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
-        return "no JPEG, PNG, WebP, BMP or GIF by its content"
+        return "no JPEG, PNG, WebP, BMP, GIF, TIFF or PPM by its content"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return f"does not decode ({error or type(error).__name__})"

@@ -47,8 +47,33 @@ def _select_by_name(whole: Listing, names: Sequence[str], allow_missing: bool) -
     return rows
 
 
+def check_selection(part: Listing) -> None:
+    """Raise ConfigError if no image of some class was chosen."""
+    if part.absent:
+        raise ConfigError(
+            f"{part.tree / part.split}: too few images for all {len(part.classes):,} classes; none is chosen of "
+            f"{format_some(part.absent)}"
+        )
+
+
+def keep_within(counts: Sequence[int], low: Sequence[int], high: Sequence[int]) -> list[int]:
+    """Counts of the same sum within these bounds, as they are where they lie within. What some need is taken from the
+    largest of the others, what some have too much goes to the smallest; the first in a tie.
+
+    >>> keep_within([20, 2, 0], [1, 1, 1], [100, 10, 2])
+    [19, 2, 1]
+    """
+    out = [min(max(n, least), most) for n, least, most in zip(counts, low, high, strict=True)]
+    for _ in range(sum(out) - sum(counts)):
+        out[max((k for k, n in enumerate(out) if n > low[k]), key=lambda k: (out[k], -k))] -= 1
+    for _ in range(sum(counts) - sum(out)):
+        out[min((k for k, n in enumerate(out) if n < high[k]), key=lambda k: (out[k], k))] += 1
+    return out
+
+
 def _select_by_digest(whole: Listing, share: Fraction) -> list[int]:
-    """floor(share · n) images, allocated to the classes by largest remainder; within a class the smallest digests."""
+    """floor(share · n) images, allocated to the classes by largest remainder, at least one each where there are enough;
+    within a class the smallest digests."""
     members: list[list[int]] = [[] for _ in whole.classes]
     for i, k in enumerate(whole.targets):
         members[k].append(i)
@@ -57,6 +82,10 @@ def _select_by_digest(whole: Listing, share: Fraction) -> list[int]:
     most_left = sorted(range(len(exact)), key=lambda k: (counts[k] - exact[k], k))
     for k in most_left[: int(len(whole.paths) * share) - sum(counts)]:
         counts[k] += 1
+    sizes = [len(m) for m in members]
+    least = [min(1, size) for size in sizes]
+    if sum(least) <= sum(counts):
+        counts = keep_within(counts, least, sizes)
 
     def digest(i: int) -> bytes:
         return hashlib.sha256(os.fsencode(whole.paths[i].rpartition("/")[2])).digest()

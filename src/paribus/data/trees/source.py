@@ -11,8 +11,8 @@ from torch import Tensor
 
 from paribus.data.trees.decoding import decode_image
 from paribus.data.trees.manifest import Manifest
-from paribus.data.trees.select import select_images
-from paribus.data.trees.tree import Listing, list_images
+from paribus.data.trees.select import check_selection, select_images
+from paribus.data.trees.tree import Listing, explain_unread, list_images
 
 
 class Source(Protocol):
@@ -41,7 +41,7 @@ class FolderSource:
     def __init__(self, name: str, part: Listing) -> None:
         self.name, self.classes, self.tree, self.split = name, part.classes, part.tree, part.split
         self.targets = torch.tensor(part.targets, dtype=torch.int64)
-        self.ignored, self.absent = part.ignored, part.absent
+        self.unread, self.absent = explain_unread(part), part.absent
         encoded = [os.fsencode(path) for path in part.paths]
         self._names = b"".join(encoded)
         self._ends = np.cumsum(
@@ -78,4 +78,6 @@ def open_folder_source(
     accept a tree that lacks images or classes. Raises ConfigError for a missing, empty or unexpected class folder.
     """
     part = select_images(list_images(root, split, manifest, allow_missing), manifest, names, allow_missing)
+    if not allow_missing:
+        check_selection(part)
     return FolderSource(manifest.name if manifest else "folder", part)

@@ -6,16 +6,19 @@ official val/ (images/ and val_annotations.txt) is listed in the order that its 
 """
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_count, format_list
 from paribus.data.trees.decoding import EXTENSIONS
 from paribus.data.trees.manifest import Manifest, load_manifest
 
 SPLITS = ("train", "val")
 ANNOTATIONS = "val_annotations.txt"  # Tiny ImageNet's: file name, class id and a box in each line
+_IMAGENET_VAL = "ILSVRC2012_val_"
 _MAX_DEPTH = 4  # folders below a class; a circular link would never end
 
 
@@ -23,7 +26,8 @@ _MAX_DEPTH = 4  # folders below a class; a circular link would never end
 class Listing:
     """The images of a split in order. paths: relative to the tree, with /. targets: indices into `classes`.
 
-    ignored: number of files without an image's extension. absent: classes without an image.
+    ignored: how many files in class folders have no image's extension, by extension. loose: how many images lie outside
+    of class folders. absent: classes without an image.
     """
 
     tree: Path
@@ -31,7 +35,8 @@ class Listing:
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     targets: tuple[int, ...]
-    ignored: int = 0
+    ignored: Mapping[str, int] = field(default_factory=dict)
+    loose: int = 0
     absent: tuple[str, ...] = ()
 
 
@@ -73,16 +78,18 @@ def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: b
     if not classes:
         raise ConfigError(f"{top} has no class folders")
     if (top / "images").is_dir() and (top / ANNOTATIONS).is_file() and "images" not in classes:
-        found, ignored = _read_annotations(top, classes), 0
+        found, others, loose = _read_annotations(top, classes), dict[str, Counter[str]](), list[str]()
     else:
         _check_unknown_folders(top, classes, known)
-        ignored, found = 0, dict[str, list[str]]()
-        for name in classes:
-            found[name], others = _list_class_images(top, name)
-            ignored += others
+        listed = {name: _list_class_images(top, name) for name in classes}
+        found = {name: images for name, (images, _) in listed.items()}
+        others = {name: rest for name, (_, rest) in listed.items()}
+        loose = _list_loose_images(top)
     absent = tuple(name for name in classes if not found.get(name))
+    if loose and len(absent) == len(classes):
+        raise ConfigError(_explain_loose_images(top, loose))
     if absent and not allow_missing:
-        raise ConfigError(_explain_missing_classes(top, absent, known))
+        raise ConfigError(_explain_missing_classes(top, absent, others, known))
     if len(absent) == len(classes):
         raise ConfigError(f"{top} has no images ({', '.join(EXTENSIONS)}) in the folders of its {len(classes)} classes")
     return Listing(
@@ -91,12 +98,48 @@ def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: b
         classes,
         tuple(path for name in classes for path in sorted(found.get(name, ()))),
         tuple(k for k, name in enumerate(classes) for _ in found.get(name, ())),
-        ignored,
+        sum(others.values(), Counter[str]()),
+        len(loose),
         absent,
     )
 
 
-def _explain_missing_classes(top: Path, absent: Sequence[str], known: Manifest | None) -> str:
+def explain_unread(part: Listing) -> str:
+    """What lies in a split's folder and is not read; "" if nothing does."""
+    found, count = list[str](), sum(part.ignored.values())
+    if count:
+        found.append(f"{format_count(count, 'file')} without an image's extension ({_format_kinds(part.ignored)})")
+    if part.loose:
+        found.append(f"{format_count(part.loose, 'image')} outside of class folders")
+    return f"{part.tree / part.split}: not read: {', and '.join(found)}" if found else ""
+
+
+def _format_kinds(files: Mapping[str, int]) -> str:
+    ranked = sorted(files.items(), key=lambda kind: (-kind[1], kind[0]))
+    return format_list(f"{n:,} {extension or 'without any'}" for extension, n in ranked)
+
+
+def _explain_loose_images(top: Path, loose: Sequence[str]) -> str:
+    there = f"{top}: {format_count(len(loose), 'image')} lie{'s' if len(loose) == 1 else ''} loose in {top.name}/"
+    if not loose[0].startswith(_IMAGENET_VAL):
+        return f"{there}; move each into the folder of its class, {top.name}/CLASS"
+    return (
+        f"{there}, as ImageNet's archive has them; to sort them into class folders, run valprep.sh there "
+        "(github.com/soumith/imagenetloader.torch), or unpack ILSVRC2012_img_val.tar again with "
+        "torchvision.datasets.ImageNet(DIR, 'val'), which needs ILSVRC2012_devkit_t12.tar.gz beside it"
+    )
+
+
+def _explain_missing_classes(
+    top: Path, absent: Sequence[str], others: Mapping[str, Mapping[str, int]], known: Manifest | None
+) -> str:
+    if unreadable := [name for name in absent if others.get(name)]:
+        name, more = unreadable[0], f", and so {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        kinds = others[name]
+        return (
+            f"{top}: class folder {name} has {format_count(sum(kinds.values()), 'file')}, none of a kind that is read "
+            f"({', '.join(EXTENSIONS)}): {_format_kinds(kinds)}{more}"
+        )
     missing = [name for name in absent if not (top / name).is_dir()]
     kind, names = ("missing", missing) if missing else ("empty (no image in it)", list(absent))
     what = "class folder" if len(names) == 1 else "class folders"
@@ -127,15 +170,21 @@ def _list_folders(top: Path) -> tuple[str, ...]:
         raise ConfigError(f"{top} cannot be read: {error.strerror}") from error
 
 
-def _list_class_images(top: Path, name: str) -> tuple[list[str], int]:
-    """Paths of a class's images relative to the tree, and the number of other files."""
-    found, others = list[str](), 0
+def _list_class_images(top: Path, name: str) -> tuple[list[str], Counter[str]]:
+    """Paths of a class's images relative to the tree, and the number of other files by extension."""
+    found, others = list[str](), Counter[str]()
     for path, is_image in _walk(top / name, f"{top.name}/{name}", _MAX_DEPTH):
         if is_image:
             found.append(path)
         else:
-            others += 1
+            others[os.path.splitext(path)[1].lower()] += 1
     return found, others
+
+
+def _list_loose_images(top: Path) -> list[str]:
+    with os.scandir(top) as entries:
+        images = [e for e in entries if e.name[0] != "." and e.name.lower().endswith(EXTENSIONS)]
+        return sorted(e.name for e in images if e.is_file())
 
 
 def _walk(folder: Path, prefix: str, depth: int) -> Iterator[tuple[str, bool]]:

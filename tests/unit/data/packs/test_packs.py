@@ -95,7 +95,9 @@ def test_bad_images_are_named_or_skipped_and_counted(
     words = ("prepare", "folder", "--root", root, "--size", 16, "--workers", n)
     code, _, err = said(capsys, *words)
     assert code == 2
-    assert f"{root}/train/cat/cat_3.png: no JPEG, PNG, WebP, BMP or GIF by its content; --on-error skip" in err
+    assert (
+        f"{root}/train/cat/cat_3.png: no JPEG, PNG, WebP, BMP, GIF, TIFF or PPM by its content; --on-error skip" in err
+    )
     assert not (default_folder(root, "folder", 16) / "pack.json").exists()
     code, out, _ = said(capsys, *words, "--on-error", "skip")
     assert code == 0

@@ -1,9 +1,11 @@
 """Images of every mode, and those that do not decode."""
 
 import io
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from helpers.image_trees import picture
-from paribus.data.trees.decoding import BadImage, decode_image, decode_square, resize_and_center_crop
+from paribus.data.trees.decoding import EXTENSIONS, BadImage, decode_image, decode_square, resize_and_center_crop
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -55,6 +57,60 @@ def test_palettes_cmyk_and_animations(tmp_path: Path) -> None:
     first, second = picture(3, 16, 16).quantize(8), picture(4, 16, 16).quantize(8)
     moving = saved(first, tmp_path / "m.gif", save_all=True, append_images=[second])
     assert np.array_equal(np.asarray(decode_image(moving)), np.asarray(first.convert("RGB")))
+
+
+@pytest.mark.parametrize("ending", [".tif", ".tiff", ".ppm", ".pnm", ".gif", ".jfif", ".jpe", ".JPG"])
+def test_every_ending_that_is_listed_is_read(tmp_path: Path, ending: str) -> None:
+    assert ending.lower() in EXTENSIONS
+    image = picture(5, 64, 64)
+    found = decode_image(saved(image, tmp_path / f"x{ending}"))
+    assert abs(np.asarray(found).astype(int) - np.asarray(image)).mean() < (20 if ending == ".gif" else 5)
+
+
+def tiff(values: np.ndarray, bits: int, sample_format: int = 1) -> bytes:
+    """A grey TIFF of one strip, (h, w) numbers of so many bits. sample_format: 1 unsigned, 2 signed, 3 float."""
+    height, width = values.shape
+    if bits == 12:
+        pairs = values.reshape(-1, 2).astype(int)
+        first, second = pairs[:, 0], pairs[:, 1]
+        strip = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], 1).astype(np.uint8).tobytes()
+    else:
+        strip = values.tobytes()
+    tags = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: len(strip)}
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in {**tags, 339: sample_format}.items()]
+    return (
+        struct.pack("<2sHI", b"II", 42, 8 + len(strip))
+        + strip
+        + struct.pack("<H", len(entries))
+        + b"".join(entries)
+        + struct.pack("<I", 0)
+    )
+
+
+def test_the_high_bits_of_grey_are_kept_whatever_the_file(tmp_path: Path) -> None:
+    tripled = np.repeat(GREY[..., None], 3, 2)
+    deep = GREY.astype(np.uint16) * 256 + 200
+    for ending in (".png", ".tif", ".pgm"):
+        found = decode_image(saved(Image.fromarray(deep), tmp_path / f"deep{ending}"))
+        assert np.array_equal(np.asarray(found), tripled), ending
+    for name, content in (
+        ("le16.tif", tiff(deep, 16)),
+        ("12.tif", tiff(GREY.astype(np.uint16) * 16 + 9, 12)),
+        ("half.pgm", b"P5 16 16 32767 " + (GREY.astype(">u2") * 128 + 60).astype(">u2").tobytes()),
+    ):
+        (tmp_path / name).write_bytes(content)
+        found = np.asarray(decode_image(tmp_path / name)).astype(int)
+        assert abs(found - tripled).max() <= (1 if name == "half.pgm" else 0), name
+
+
+@pytest.mark.parametrize(("dtype", "bits", "kind"), [(np.int16, 16, 2), (np.int32, 32, 2), (np.float32, 32, 3)])
+def test_numbers_without_a_known_range_are_refused(tmp_path: Path, dtype: Any, bits: int, kind: int) -> None:
+    path = tmp_path / "x.tif"
+    path.write_bytes(tiff(GREY.astype(dtype), bits, kind))
+    with pytest.raises(
+        BadImage, match=r"x\.tif: does not decode \(pixels of mode [IF] have no known range; store them"
+    ):
+        decode_image(path)
 
 
 def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:

@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.image_trees import pets, picture
+from helpers.image_trees import images, pets, picture
 from paribus.core.errors import ConfigError
+from paribus.core.protocols import DeviceContext
+from paribus.data.packs.prepare import PrepareRequest, inspect_source
+from paribus.data.packs.write import ProgressSink
 from paribus.data.trees.decoding import BadImage
 from paribus.data.trees.manifest import Manifest, load_manifest
-from paribus.data.trees.select import compute_fingerprint, find_shortfalls, select_images
+from paribus.data.trees.select import check_selection, compute_fingerprint, find_shortfalls, select_images
 from paribus.data.trees.source import open_folder_source
-from paribus.data.trees.tree import find_tree, list_images
+from paribus.data.trees.tree import explain_unread, find_tree, list_images
 
 PETS = Manifest(name="pets", title="Pets", classes={"cat": "cat", "dog": "dog"}, train=6, val=4)
 
@@ -35,7 +38,7 @@ def test_images_are_listed_by_class_and_path(tmp_path: Path) -> None:
     cats = ["Z.JPEG", "b.webp", "cat_0.png", "cat_1.png", "cat_2.png", "deeper/a.bmp"]
     assert found.paths == (*(f"train/cat/{n}" for n in cats), *(f"train/dog/dog_{i}.png" for i in range(3)))
     assert found.targets == (0,) * 6 + (1,) * 3
-    assert found.ignored == 1
+    assert found.ignored == {".txt": 1}
     source = open_folder_source(top, "train", None)
     assert [source.image_name(i) for i in range(len(source))] == list(found.paths)
     assert torch.equal(source.targets, torch.tensor(found.targets))
@@ -106,6 +109,62 @@ def test_what_is_wrong_with_a_tree_is_one_line(
         _ = [open_folder_source(top, split, known) for split in ("train", "val")]
 
 
+def test_what_is_not_read_is_said_by_extension(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Wherever a tree is read: training from the folder, prepare, check."""
+    top = pets(tmp_path)
+    for i in range(3):
+        (top / "train" / "cat" / f"{i}.avif").touch()
+    (top / "train" / "dog" / "noext").touch()
+    (top / "train" / "dog" / "deeper").mkdir()
+    (top / "train" / "dog" / "deeper" / "A.AVIF").touch()
+    picture(0).save(top / "train" / "lost.png")
+    (top / "train" / "notes.txt").touch()
+    part = list_images(top, "train", None)
+    assert part.ignored == {".avif": 4, "": 1}
+    told = (
+        f"{top}/train: not read: 5 files without an image's extension (4 .avif, 1 without any), and 1 image outside of "
+        "class folders"
+    )
+    assert explain_unread(part) == told
+    assert explain_unread(list_images(top, "val", None)) == ""
+    images(top)(DeviceContext(torch.device("cpu")))
+    assert capfd.readouterr().err == f"warning: {told}\n"
+    images(top)(DeviceContext(torch.device("cpu"), rank=1, world=2))
+    assert capfd.readouterr().err == ""
+    lines: list[str] = []
+    inspect_source(PrepareRequest("folder", top), ProgressSink(lines.append, lambda total, done: lambda n: None))
+    assert told in lines
+
+
+@pytest.mark.parametrize("known", [None, PETS])
+def test_a_class_of_files_that_are_not_read_is_said(tmp_path: Path, known: Manifest | None) -> None:
+    top = pets(tmp_path)
+    for path in (top / "train" / "dog").iterdir():
+        path.rename(path.with_suffix(".avif"))
+    (top / "train" / "dog" / "notes.txt").touch()
+    with pytest.raises(ConfigError) as refused:
+        list_images(top, "train", known)
+    told = f"{top}/train: class folder dog has 4 files, none of a kind that is read (.jpeg, .jpg, "
+    assert str(refused.value).startswith(told)
+    assert str(refused.value).endswith("): 3 .avif, 1 .txt")
+
+
+def test_images_that_lie_loose_are_recognised_with_the_way_to_sort_them(tmp_path: Path) -> None:
+    """ImageNet's archive of validation images has no folders."""
+    top = pets(tmp_path)
+    shutil.rmtree(top / "val")
+    (top / "val").mkdir()
+    for i in range(1, 5):
+        (top / "val" / f"mine_{i}.JPEG").touch()
+    with pytest.raises(ConfigError, match=r"val: 4 images lie loose in val/; move each into the folder of its class"):
+        list_images(top, "val", None)
+    for path in (top / "val").iterdir():
+        path.rename(path.with_name(path.name.replace("mine", "ILSVRC2012_val")))
+    for known, allow_missing in ((None, False), (load_manifest("imagenet"), False), (load_manifest("imagenet"), True)):
+        with pytest.raises(ConfigError, match=r"4 images lie loose in val/, as ImageNet's archive .* run valprep\.sh"):
+            list_images(top, "val", known, allow_missing)
+
+
 def test_counts_are_compared_and_a_partial_tree_must_be_allowed(tmp_path: Path) -> None:
     top = pets(tmp_path)
     parts = {s: list_images(top, s, PETS) for s in ("train", "val")}
@@ -171,6 +230,25 @@ def test_a_share_is_stratified_fixed_and_nested(tmp_path: Path) -> None:
     assert {p for p in few.paths if "/cat/" in p} == set(sorted(digest, key=digest.__getitem__)[: few.targets.count(0)])
     untouched = list_images(top, "val", None)
     assert select_images(untouched, shared("x", 0.1), None) is untouched
+
+
+def test_a_share_leaves_no_class_without_an_image(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for name, n in (("cat", 40), ("dog", 2)):
+            (tmp_path / split / name).mkdir(parents=True)
+            for i in range(n):
+                (tmp_path / split / name / f"{name}_{i}.JPEG").touch()
+    whole = list_images(tmp_path, "train", PETS)
+    few = select_images(whole, shared("x", 0.1), None)
+    assert [few.targets.count(k) for k in (0, 1)] == [3, 1]
+    assert few.absent == ()
+    check_selection(few)
+    fewer = select_images(whole, shared("x", 0.03), None)  # one image for two classes
+    assert fewer.absent == ("dog",)
+    with pytest.raises(ConfigError, match=r"train: too few images for all 2 classes; none is chosen of dog"):
+        check_selection(fewer)
+    with pytest.raises(ConfigError, match="too few images"):
+        open_folder_source(tmp_path, "train", shared("x", 0.03))
 
 
 def test_a_list_of_names_chooses(tmp_path: Path) -> None:
