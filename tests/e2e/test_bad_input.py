@@ -68,7 +68,7 @@ MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
     "--colour": "unrecognized arguments: --colour; an override is key=value",
     "--lr 0.1": "unrecognized arguments: --lr 0.1; an override is key=value (did you mean optimizer.lr?)",
     "--epochs=3": "unrecognized arguments: --epochs=3; an override is key=value (did you mean steps=3ep?)",
-    "--technique cutmix": "unrecognized arguments: --technique cutmix; an override is key=value (did you mean technique=cutmix?)",
+    "--technique cutmix": "an override is key=value (did you mean technique=cutmix?)",
     "cutmix": "missing EQUAL at '<EOF>'; an override is key=value (did you mean technique=cutmix?)",
     "+=": "cannot be composed",
     "data=digits data.sizee=8": "data.sizee: no such key (did you mean data.",
