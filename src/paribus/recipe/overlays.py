@@ -98,8 +98,8 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }
-    if isinstance(rule.get("sets"), list):
-        plain["sets"] = tuple(rule["sets"])
+    if isinstance(sets := rule.get("sets"), list):
+        rule["sets"] = tuple(sets)
     return instantiate(Overlay, {**rule, **plain, "check": check}, f"overlays.{name}")
 
 

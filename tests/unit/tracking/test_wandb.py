@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from helpers.trainings import composed
 from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
+from paribus.tracking import wandb
 from paribus.tracking.wandb import NullTracker, WandB, WandBTracker
 from paribus.tracking.wandb_state import find_wandb_options
 
@@ -77,7 +77,7 @@ class Busy:
 
     def wait(self, timeout: float | None = None) -> None:
         if timeout is not None:
-            raise subprocess.TimeoutExpired("follower", timeout)
+            raise wandb.subprocess.TimeoutExpired("follower", timeout)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_who_never_asked_for_it_hears_nothing_of_it(
     for name, value in {**variables, "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "provenance.json").write_text(json.dumps({"segments": [{"command": command}]}))
-    monkeypatch.setattr(subprocess, "Popen", Busy)
+    monkeypatch.setattr(wandb, "start_follower", Busy)
     WandB(**options)(tmp_path, 0, 1).close({})  # type: ignore[arg-type]
     assert ("is still being written" in capsys.readouterr().err) == heard
 
