@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):
-        method = build_method(recipe, data, place)
+        method = build_method(recipe, data, place, from_checkpoint=True, trains=False)
         method.load_state_dict(found.checkpoint.method)
     other = f", on {' '.join(named + of_data)}" if named else ""
     print(f"{found.folder.name} after step {found.checkpoint.step}{other}")

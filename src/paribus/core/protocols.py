@@ -97,6 +97,15 @@ class ModelFactory(Protocol):
     def __call__(self, spec: Spec) -> nn.Module: ...
 
 
+@runtime_checkable
+class StartsFromFile(Protocol):
+    """Capability of a model factory whose initial weights come from a file (core/content.py)."""
+
+    def without_file(self) -> ModelFactory:
+        """What makes the same network with other initial weights and reads no file, for a run that has begun."""
+        ...
+
+
 @dataclass(frozen=True)
 class ParameterGroup:
     """Parameters that the optimizer treats alike, with their names in the model."""
@@ -176,6 +185,7 @@ class BuildContext:
     wrap: that module -> the one whose forward is called in a step (compiled, distributed).
     groups: (module, decay rule) -> the optimizer's parameter groups.
     sync: makes buffers (BatchNorm statistics) equal on all ranks.
+    trains: whether steps will be taken; if not, what only a step needs (a teacher) is left out.
     """
 
     spec: Spec
@@ -184,6 +194,7 @@ class BuildContext:
     wrap: Callable[[nn.Module], nn.Module]
     groups: Callable[[nn.Module, str], list[ParameterGroup]]
     sync: Callable[[nn.Module], None]
+    trains: bool = True
 
 
 @runtime_checkable

@@ -11,7 +11,8 @@ teacher sees the student's inputs as they are, mixed and erased. Predictions are
 as in the authors' code; the paper speaks of the sum of their softmax outputs.
 
 The teacher is in evaluation mode, has no gradients, is in no checkpoint and is not exported. A checkpoint holds its
-checksum, so that no run resumes with another teacher.
+checksum, so that no run resumes with another teacher. A step cannot do without it, so its file has to stay until the
+last one; `paribus eval` and `paribus export` do not need it.
 """
 
 import hashlib
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
+from paribus.core.content import Checksum, read_checked
 from paribus.core.errors import ConfigError
 from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
@@ -69,11 +71,11 @@ class DistillationObjective:
 class DistilledTraining:
     """Supervised training of the student under both objectives; see the top of the file."""
 
-    def __init__(self, slots: Slots, workshop: BuildContext, teacher: nn.Module) -> None:
-        self._checksum = hash_weights(teacher)
-        self._student = SupervisedTraining(
-            replace(slots, objective=DistillationObjective(slots.objective, teacher)), workshop
-        )
+    def __init__(self, slots: Slots, workshop: BuildContext, teacher: nn.Module | None) -> None:
+        """teacher: None where no step is taken."""
+        self._checksum = None if teacher is None else hash_weights(teacher)
+        objective = slots.objective if teacher is None else DistillationObjective(slots.objective, teacher)
+        self._student = SupervisedTraining(replace(slots, objective=objective), workshop)
         check_classifiers(self._student.model, workshop)
 
     @property
@@ -107,10 +109,10 @@ class DistilledTraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ConfigError if the state was made under another teacher."""
-        if state.get("teacher") != self._checksum:
+        if self._checksum not in (None, state.get("teacher")):
             raise ConfigError(
                 f"method.teacher: the checkpoint was made with the teacher {str(state.get('teacher'))[:12]}, this one "
-                f"is {self._checksum[:12]}; put its weights back, or start a run of another name"
+                f"is {str(self._checksum)[:12]}; put its weights back, or start a run of another name"
             )
         self._student.load_state_dict({key: value for key, value in state.items() if key != "teacher"})
 
@@ -120,29 +122,36 @@ class Distilled:
     """teacher: makes the network (paribus.models.timm_adapter.TimmPretrained, paribus.models.exported.Exported, or any
     model).
 
-    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. Inputs reach the
-    teacher normalised with the data's mean and std, so they should be those it was trained with.
+    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. weights_sha256:
+    of that file, filled in when the recipe is composed. Inputs reach the teacher normalised with the data's mean and
+    std, so they should be those it was trained with.
     """
 
     teacher: Annotated[ModelFactory, matches_signature(ModelFactory)]
     weights: str | None = None
+    weights_sha256: Checksum = None
 
     def __call__(self, slots: Slots, workshop: BuildContext) -> DistilledTraining:
-        teacher = workshop.make(self.teacher, "teacher")
-        if self.weights is not None:
-            load_weights(teacher, self.weights)
+        if not workshop.trains:
+            return DistilledTraining(slots, workshop, None)
+        try:
+            teacher = workshop.make(self.teacher, "teacher")
+            if self.weights is not None:
+                load_weights(teacher, self.weights, self.weights_sha256)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (every step asks the teacher, also after a resume)") from error
         teacher = teacher.eval().requires_grad_(False)
         check_teacher(teacher, workshop)
         return DistilledTraining(slots, workshop, teacher)
 
 
-def load_weights(model: nn.Module, file: str) -> None:
-    """Raises ConfigError if the file cannot be read, is damaged, or is of another network."""
+def load_weights(model: nn.Module, file: str, checksum: str | None = None) -> None:
+    """Raises ConfigError if the file cannot be read, is damaged, is another, or is of another network."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        model.load_state_dict(load(Path(file).expanduser().read_bytes()))
+        model.load_state_dict(load(read_checked(Path(file).expanduser(), checksum)))
     except OSError as error:
         raise ConfigError(f"method.weights: {file}: {error.strerror}; it should be a .safetensors file") from error
     except SafetensorError as error:

@@ -29,6 +29,7 @@ from paribus.core.protocols import (
     Update,
 )
 from paribus.engine.runtime import Runtime
+from paribus.recipe.files import fill_checksums
 from paribus.recipe.identity import computed_part, hash_recipe
 from paribus.recipe.overlays import apply_overlays
 
@@ -113,13 +114,16 @@ class Recipe:
         return Path(self.paths.runs).expanduser() / f"{self.title}-{self.id}"
 
 
-def build_recipe(cfg: Any, technique_names: list[str]) -> Recipe:
-    """Check a composed config, with the names of the requested techniques. Raises ConfigError."""
-    return rebuild_recipe(apply_overlays(cfg, technique_names))
+def build_recipe(cfg: Any, technique_names: list[str], known_checksums: dict[Path, str] | None = None) -> Recipe:
+    """Check a composed config, with the names of the requested techniques. Raises ConfigError.
+
+    known_checksums: of files hashed before, so that the recipes of a study read each file once.
+    """
+    return fill_checksums(rebuild_recipe(apply_overlays(cfg, technique_names)), known_checksums)
 
 
 def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:
-    """The recipe of a run folder's config.yaml."""
+    """The recipe of a run folder's config.yaml, with the checksums that stand there; no file is read."""
     packages = config.get("packages") or ()
     if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
         raise ConfigError(f"packages: found {packages!r}; should be a list of package names")

@@ -17,7 +17,8 @@ from paribus.runs.screen_text import LabeledText, RunDescription
 
 COUNTING_LIMIT_S = 3.0  # for MACs; the largest network here takes a third of a second
 _ALWAYS_SHOWN = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
-_NEVER_SHOWN = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed
+# where data lie says nothing about what is computed; of a file, its path and its network say enough
+_NEVER_SHOWN = ("root", "download", "pack", "keep", "workers", "path_sha256", "weights_sha256", "inputs")
 
 
 @dataclass(frozen=True)
