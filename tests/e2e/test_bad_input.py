@@ -73,7 +73,7 @@ MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
     "evaluators.accuracy.splits=[]": "evaluators.accuracy.splits: found (); should name a split, such as val",
     "evaluators.accuracy.splits=[val,val]": "val is listed twice",
     "batch_size=1 model.norm=batch data.size=1": "BatchNorm gets one value per channel",
-    "batch_size=4 update.accumulate=4 model.norm=batch data.size=2": "update.accumulate=4: BatchNorm gets one value per channel",
+    "batch_size=4 update.accumulate=4 model.norm=batch data.size=2": "update.accumulate=4: BatchNorm gets one value",
     "name=ü": "goes in two pairs of quotes",
     "+experiment.lr=1": "experiment",
     "--colour": "unrecognized arguments: --colour; an override is key=value",

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):
-        method = build_method(recipe, data, place)
+        method = build_method(recipe, data, place, from_checkpoint=True, trains=False)
         try:
             restore(found.checkpoint, method)
         except ConfigError as error:

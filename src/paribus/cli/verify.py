@@ -1,7 +1,7 @@
 """`paribus verify RUN`: train a recorded run again, or a span of it, and report whether it is bit-exact.
 
-What is compared is the run's receipt (engine/receipt.py), and the results of evaluations. The run folder is
-read and never written.
+What is compared is the run's receipt (engine/receipt.py), its record and summary, and its row in a study
+(runs/record_check.py). The run folder is read and never written.
 """
 
 from __future__ import annotations
@@ -9,16 +9,22 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.cli.arguments.trained import split_run
+from paribus.core import runfolder
+from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import MISMATCH, OK
+from paribus.study.rows import Row, read_rows
+from paribus.study.spec import RESULTS, SPEC
 
 if TYPE_CHECKING:
     from paribus.engine.agreement import Difference
     from paribus.runs.replay import ReplayResult
 
 FEW = 10  # steps in which rounding errors stay small
+MOST = 10  # values of the record that are named
 
 
 def run(args: argparse.Namespace) -> int:
@@ -28,13 +34,31 @@ def run(args: argparse.Namespace) -> int:
     from paribus.engine import distributed
     from paribus.runs.replay import replay_run  # torch comes with it
 
+    rows = find_rows(folder, args.study)
     try:
-        found = replay_run(folder, span, args.tolerance, overrides)
+        found = replay_run(folder, span, args.tolerance, overrides, rows)
     finally:
         distributed.destroy_process_group()
     if distributed.from_environment().is_main:
         print(json.dumps(as_json(found)) if args.json else "\n".join(describe(found)))
     return MISMATCH if found.outcome == "differs" else OK
+
+
+def find_rows(folder: Path, study: Path | None) -> list[Row]:
+    """The rows of a run in this study or, without one, in experiments/NAME where its folder is runs/NAME/RUN, as
+    `paribus study run` puts it. Raises ConfigError if a study is given and has none."""
+    recorded = runfolder.read_json(folder / runfolder.SUMMARY).get("id")
+    names = [parent.name for parent in folder.absolute().parents[:2]]
+    places = [study] if study else [Path("experiments") / name for name in names if name]
+    found = [
+        row
+        for place in places
+        for row in read_rows((place.parent if place.name == SPEC else place) / RESULTS)
+        if row.id == recorded
+    ]
+    if study and not found:
+        raise ConfigError(f"--study: {study / RESULTS} has no row of recipe {recorded}")
+    return found
 
 
 def as_json(v: ReplayResult) -> dict[str, Any]:
@@ -48,7 +72,15 @@ def as_json(v: ReplayResult) -> dict[str, Any]:
         "verdict": v.outcome,
         "begin": v.begin,
         "end": v.end,
-        "compared": {"losses": a.losses, "gradient_norms": a.norms, "checksums": a.checksums, "metrics": a.metrics},
+        "compared": {
+            "losses": a.losses,
+            "gradient_norms": a.norms,
+            "checksums": a.checksums,
+            "metrics": a.metrics,
+            "summary": a.final,
+        },
+        "not_compared": list(v.check.not_compared),
+        "record": [asdict(d) for d in v.check.discrepancies],
         "differs_from": (a.first_beyond_tolerance or a.first).step if v.outcome == "differs" and a.first else None,
         "first": plain(a.first),
         "beyond": plain(a.first_beyond_tolerance),
@@ -66,8 +98,12 @@ def describe(v: ReplayResult) -> list[str]:
     a = v.agreement
     lines = [f"{v.record.folder}: steps {v.begin + 1} to {v.end} of {v.record.end} again, in {v.seconds:.1f} s"]
     counted = f"{a.losses} losses, {a.norms} gradient norms, {a.checksums} checksums of weights and optimizer"
-    counted += f" and {a.metrics} results of evaluations"
-    if a.first is None:
+    counted += f", {a.metrics} values of {runfolder.EVENTS} and {a.final} of {runfolder.SUMMARY}"
+    if a.first is None and v.check.discrepancies:
+        lines.append(
+            f"the replay is bit-exact ({counted} are equal), but the rest of the record is not as it should be"
+        )
+    elif a.first is None:
         lines.append(f"bit-exact: {counted} are equal")
     elif a.first_beyond_tolerance is None:
         largest = f"{a.largest.relative:.2g}, {a.largest.name} at step {a.largest.step}" if a.largest else "0"
@@ -87,13 +123,24 @@ def describe(v: ReplayResult) -> list[str]:
             lines.append(
                 f"largest relative difference {a.largest.relative:.2g}: {_compare(a.largest)}, at step {a.largest.step}"
             )
-    return [*lines, *_explain(v)]
+    return [*lines, *_list_discrepancies(v), *_explain(v)]
 
 
 def _compare(d: Difference) -> str:
     if d.relative is None:
-        return f"{d.name} was {str(d.then)[:12]} and is {str(d.now)[:12]}"
-    return f"{d.name} was {d.then!r} and is {d.now!r}"
+        return f"{d.name} was {str(d.then)[:12]} and is {str(d.now)[:12]} ({d.file})"
+    return f"{d.name} was {d.then!r} and is {d.now!r} ({d.file})"
+
+
+def _list_discrepancies(v: ReplayResult) -> list[str]:
+    """Values of the record that should be others, and what was not compared."""
+    lines: list[str] = []
+    for d in v.check.discrepancies[:MOST]:
+        at = "" if d.step is None else f" at step {d.step}"
+        lines.append(f"{d.file}{at}: {d.key or 'there'} is {d.recorded!r}, should be {d.expected!r}")
+    if len(v.check.discrepancies) > MOST:
+        lines.append(f"and {len(v.check.discrepancies) - MOST} more; --json names them all")
+    return [*lines, *([f"not compared: {'; '.join(v.check.not_compared)}"] if v.check.not_compared else [])]
 
 
 def _explain(v: ReplayResult) -> list[str]:

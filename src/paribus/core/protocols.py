@@ -103,6 +103,15 @@ class ModelFactory(Protocol):
     def __call__(self, spec: Spec) -> nn.Module: ...
 
 
+@runtime_checkable
+class StartsFromFile(Protocol):
+    """Capability of a model factory whose initial weights come from a file (core/content.py)."""
+
+    def without_file(self) -> ModelFactory:
+        """What makes the same network with other initial weights and reads no file, for a run that has begun."""
+        ...
+
+
 @dataclass(frozen=True)
 class ParameterGroup:
     """Parameters that the optimizer treats alike, with their names in the model."""
@@ -183,6 +192,7 @@ class BuildContext:
     groups: (module, decay rule) -> the optimizer's parameter groups.
     sync: makes buffers (BatchNorm statistics) equal on all ranks.
     class_ids: of the data, in the order of its labels; () unknown.
+    trains: whether steps will be taken; if not, what only a step needs (a teacher) is left out.
     """
 
     spec: Spec
@@ -192,6 +202,7 @@ class BuildContext:
     groups: Callable[[nn.Module, str], list[ParameterGroup]]
     sync: Callable[[nn.Module], None]
     class_ids: tuple[str, ...] = ()
+    trains: bool = True
 
 
 @runtime_checkable

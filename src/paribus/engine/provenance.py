@@ -4,11 +4,11 @@ The recipe says what is computed. The fingerprint says what else may change the 
 fingerprints are promised to agree bit for bit, others are not.
 """
 
-import hashlib
 import importlib.metadata
 import platform
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ import torch
 
 from paribus.core.cores import count_cores
 from paribus.core.runfolder import PROVENANCE, read_segments, write_atomically, write_json
+from paribus.core.sources import hash_folder, hash_package
 from paribus.engine.distributed import World
 from paribus.engine.runtime import Runtime
 
 _PACKAGES = ("paribus", "torch", "torchvision", "timm", "numpy", "hydra-core", "wandb")
 
 
-def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer: str) -> dict[str, Any]:
-    """What can change bits without changing the recipe. optimizer: the implementation of its steps, in words."""
+def fingerprint(
+    runtime: Runtime, device: torch.device, world: World, optimizer: str, packages: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What can change bits without changing the recipe. optimizer: the implementation of its steps, in words.
+    packages: the user's own; their sources are digested where there are any."""
     cuda = device.type == "cuda"
+    own = {"packages": {name: hash_package(name) for name in sorted(packages)}} if packages else {}
     return {
         "paribus": package_version("paribus"),
         "code": hash_code(),
@@ -41,6 +46,7 @@ def fingerprint(runtime: Runtime, device: torch.device, world: World, optimizer:
         "tf32": runtime.tf32,
         "fused": runtime.fused,
         "sync_bn": runtime.sync_bn,
+        **own,
     }
 
 
@@ -53,20 +59,25 @@ def device_model(device: torch.device) -> str:
 
 def hash_code() -> str:
     """Hash of the package's own source files: it distinguishes two versions where there is no git."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    return hash_folder(Path(__file__).parents[1])
 
 
 def record_segment(
-    run: Path, start: int, run_fingerprint: dict[str, Any], device: torch.device, data_checksum: str
+    run: Path,
+    start: int,
+    run_fingerprint: dict[str, Any],
+    device: torch.device,
+    data_checksum: str,
+    every: Mapping[str, int],
 ) -> None:
-    """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch."""
+    """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch.
+
+    every: its intervals in steps, which may change from one segment to the next.
+    """
     commit, diff = read_git_state()
     segment = {
         "start_step": start,
+        "every": dict(every),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "fingerprint": run_fingerprint,
         "data_checksum": data_checksum,

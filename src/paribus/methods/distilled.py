@@ -11,7 +11,8 @@ teacher sees the student's inputs as they are, mixed and erased. Predictions are
 as in the authors' code; the paper speaks of the sum of their softmax outputs.
 
 The teacher is in evaluation mode, has no gradients, is in no checkpoint and is not exported. A checkpoint holds its
-checksum, so that no run resumes with another teacher.
+checksum, so that no run resumes with another teacher. A step cannot do without it, so its file has to stay until the
+last one; `paribus eval` and `paribus export` do not need it.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
+from paribus.core.content import Checksum, read_checked
 from paribus.core.errors import ConfigError, explain_exception, explain_misfit
 from paribus.core.labels import match_classes, read_class_ids
 from paribus.core.meta import to_meta
@@ -78,9 +80,12 @@ class DistillationObjective:
 class DistilledTraining:
     """Supervised training of the student under both objectives; see the top of the file."""
 
-    def __init__(self, slots: Slots, workshop: BuildContext, teacher: nn.Module, order: Tensor | None = None) -> None:
-        self._checksum = hash_weights(teacher)
-        objective = DistillationObjective(slots.objective, teacher, order)
+    def __init__(
+        self, slots: Slots, workshop: BuildContext, teacher: nn.Module | None, order: Tensor | None = None
+    ) -> None:
+        """teacher: None where no step is taken. order: of its outputs, for each class of the data."""
+        self._checksum = None if teacher is None else hash_weights(teacher)
+        objective = slots.objective if teacher is None else DistillationObjective(slots.objective, teacher, order)
         self._student = SupervisedTraining(replace(slots, objective=objective), workshop)
         check_classifiers(self._student.model, workshop)
 
@@ -119,10 +124,10 @@ class DistilledTraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Raises ConfigError if the state was made under another teacher."""
-        if state.get("teacher") != self._checksum:
+        if self._checksum not in (None, state.get("teacher")):
             raise ConfigError(
                 f"method.teacher: the checkpoint was made with the teacher {str(state.get('teacher'))[:12]}, this one "
-                f"is {self._checksum[:12]}; put its weights back, or start a run of another name"
+                f"is {str(self._checksum)[:12]}; put its weights back, or start a run of another name"
             )
         self._student.load_state_dict({key: value for key, value in state.items() if key != "teacher"})
 
@@ -132,18 +137,24 @@ class Distilled:
     """teacher: makes the network (paribus.models.timm_adapter.TimmPretrained, paribus.models.exported.Exported, or any
     model).
 
-    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. The classes of an
-    export are matched with the data's by name. Inputs reach the teacher normalised with the data's mean and std, so
-    they should be those it was trained with.
+    weights: a .safetensors with the state dict of that network; null where `teacher` brings its own. weights_sha256:
+    of that file, filled in when the recipe is composed. The classes of an export are matched with the data's by name.
+    Inputs reach the teacher normalised with the data's mean and std, so they should be those it was trained with.
     """
 
     teacher: Annotated[ModelFactory, matches_signature(ModelFactory)]
     weights: str | None = None
+    weights_sha256: Checksum = None
 
     def __call__(self, slots: Slots, workshop: BuildContext) -> DistilledTraining:
-        teacher = workshop.make(self.teacher, "teacher")
-        if self.weights is not None:
-            load_weights(teacher, self.weights)
+        if not workshop.trains:
+            return DistilledTraining(slots, workshop, None)
+        try:
+            teacher = workshop.make(self.teacher, "teacher")
+            if self.weights is not None:
+                load_weights(teacher, self.weights, self.weights_sha256)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (every step asks the teacher, also after a resume)") from error
         class_ids = getattr(teacher, "class_ids", ()) if self.weights is None else _read_exported_classes(self.weights)
         teacher = teacher.eval().requires_grad_(False)
         check_teacher(teacher, workshop)
@@ -174,13 +185,13 @@ def match_teacher(class_ids: tuple[str, ...], workshop: BuildContext) -> Tensor 
     return None
 
 
-def load_weights(model: nn.Module, file: str) -> None:
-    """Raises ConfigError if the file cannot be read, is damaged, or is of another network."""
+def load_weights(model: nn.Module, file: str, checksum: str | None = None) -> None:
+    """Raises ConfigError if the file cannot be read, is damaged, is another, or is of another network."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 
     try:
-        model.load_state_dict(load(Path(file).expanduser().read_bytes()))
+        model.load_state_dict(load(read_checked(Path(file).expanduser(), checksum)))
     except OSError as error:
         raise ConfigError(f"method.weights: {file}: {error.strerror}; it should be a .safetensors file") from error
     except SafetensorError as error:

@@ -4,6 +4,7 @@ This is the one part of a study that needs Hydra and torch. Any error in an arm,
 a metric that nothing measures, is found here, for all arms, before anything runs.
 """
 
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.core.build import did_you_mean
+from paribus.core.content import SUFFIX, iterate_files
 from paribus.core.errors import ConfigError
 from paribus.engine.evaluate import WITHOUT_EMA
 from paribus.recipe.compose import check_choices, explain_hydra_error
@@ -26,7 +28,8 @@ from paribus.study.spec import Study, StudySpec, merge_overrides, parse_key
 
 def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises ConfigError that names the arm."""
-    arms = {arm: _Arm(study, arm) for arm in study.spec.arms}
+    checksums: dict[Path, str] = {}  # of files that the arms name, each read once
+    arms = {arm: _Arm(study, arm, checksums) for arm in study.spec.arms}
     return Plan(
         study=study.name,
         recipes={name: arm.computed for name, arm in arms.items()},
@@ -39,9 +42,10 @@ def build_plan(study: Study) -> Plan:
 class _Arm:
     """An arm, composed once: Hydra takes some 85 ms for that, and setting the seed afterwards gives the same."""
 
-    def __init__(self, study: Study, name: str) -> None:
+    def __init__(self, study: Study, name: str, checksums: dict[Path, str]) -> None:
         spec = study.spec
         self._name = name
+        self._checksums = checksums
         self._overrides = merge_overrides(spec.recipe, spec.arms[name])
         settings = [f"runtime.threads={spec.threads}"]
         if not any(parse_key(override) == "tracker" for override in self._overrides):
@@ -58,14 +62,14 @@ class _Arm:
 
     def cell(self, seed: int) -> Cell:
         recipe = self._recipe(seed)
-        overrides = (*self._overrides, f"seed={seed}")
+        overrides = (*self._overrides, *_checksum_overrides(recipe), f"seed={seed}")
         return Cell(self._name, seed, recipe.id, recipe.folder.name, overrides, recipe.title)
 
     def _recipe(self, seed: int) -> Recipe:
         cfg = self._cfg.copy()
         cfg.seed = seed
         try:
-            return build_recipe(OmegaConf.to_container(cfg, resolve=True), self._technique_names)
+            return build_recipe(OmegaConf.to_container(cfg, resolve=True), self._technique_names, self._checksums)
         except OmegaConfBaseException as error:  # an interpolation that does not resolve
             raise ConfigError(explain_hydra_error(error, list(self._overrides))) from error
 
@@ -98,6 +102,11 @@ def _check_metric(spec: StudySpec, recipe: Recipe) -> None:
         raise ConfigError(
             f"metric: found {spec.metric}{did_you_mean(spec.metric, known)}; the evaluators measure {there}"
         )
+
+
+def _checksum_overrides(recipe: Recipe) -> list[str]:
+    """Overrides with which a cell refuses another file than the one it was planned with."""
+    return [f"++{file.key}{SUFFIX}={quote_override(str(file.checksum))}" for file in iterate_files(recipe)]
 
 
 def _wandb_group_overrides(recipe: Recipe, study: str, arm: str) -> list[str]:

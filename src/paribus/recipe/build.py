@@ -22,6 +22,7 @@ from paribus.core.protocols import (
     Method,
     ModelFactory,
     Slots,
+    StartsFromFile,
 )
 from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
@@ -54,8 +55,14 @@ def build_loader(recipe: Recipe, data: DataSets, place: DeviceContext) -> Loader
     return PrefetchLoader(loader, place.device, count_steps(recipe, loader.steps_per_epoch))
 
 
-def build_method(recipe: Recipe, data: DataSets, place: DeviceContext) -> Method:
-    """The method with its networks on the device, initialised from the seed's streams."""
+def build_method(
+    recipe: Recipe, data: DataSets, place: DeviceContext, from_checkpoint: bool = False, trains: bool = True
+) -> Method:
+    """The method with its networks on the device, initialised from the seed's streams.
+
+    from_checkpoint: a checkpoint will replace the weights, so a file that a run starts from is not read. trains: False
+    where it only predicts.
+    """
     local_batch_size = recipe.batch_size // place.world
     accumulate = getattr(recipe.update, "accumulate", 1)
     if local_batch_size % accumulate:
@@ -77,16 +84,19 @@ def build_method(recipe: Recipe, data: DataSets, place: DeviceContext) -> Method
     def wrap(model: torch.nn.Module) -> torch.nn.Module:
         return compile_model(distributed.wrap_ddp(model, place.device), recipe.runtime.compile)
 
+    model = recipe.model
+    if from_checkpoint and isinstance(model, StartsFromFile):
+        model = model.without_file()
     slots = Slots(
         tuple(t for t in recipe.transforms.values() if t is not None),
-        recipe.model,
+        model,
         recipe.objective,
         FusedOptimizerFactory(recipe.optimizer, recipe.runtime.fused),
         recipe.schedule,
         recipe.update,
         recipe.ema,
     )
-    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers, data.class_ids)
+    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers, data.class_ids, trains)
     return _with_new_verb(recipe.method(slots, context))
 
 

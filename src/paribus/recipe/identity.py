@@ -1,9 +1,12 @@
 """What a recipe's id is made of: the part of its config that decides what is computed. Needs no torch.
 
-Two tables keep ids stable while paribus grows. Classes that have moved are hashed under their first name
+Tables keep ids stable while paribus grows. Classes that have moved are hashed under their first name
 (core/class_paths.py). Keys that came later are left out of the hash at the value that gives the earlier behaviour, so
 that a recorded run and the same run today have one id. A changed meaning of an existing key is a new key, hashed only
 where the feature is on; `PROTOCOL` does not rise for it.
+
+A file whose content decides a result is hashed by its checksum, wherever it lies (core/content.py): beside NAME_sha256
+the path in NAME is left out. Runs recorded before there were checksums are hashed with the path.
 """
 
 import hashlib
@@ -13,6 +16,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 from paribus.core.class_paths import to_recorded_names
+from paribus.core.content import drop_hashed_paths
 
 PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every recorded run
 
@@ -33,6 +37,16 @@ BEFORE_KEYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 # Mappings whose other keys mean nothing where a switch is off, and are not hashed then: path -> (switch, off).
 SWITCHES: Mapping[str, tuple[str, Any]] = MappingProxyType({"ema": ("decay", None)})
 
+# The same for fields of a class that may stand anywhere in a config: class, under its recorded name -> field -> value.
+LATER_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "paribus.exported.Exported": {"path_sha256": None, "network": None, "inputs": None},
+        "paribus.methods.distilled.Distilled": {"weights_sha256": None},
+        "paribus.models.timm_adapter.Timm": {"weights": None, "weights_sha256": None},
+        "paribus.models.timm_adapter.TimmPretrained": {"weights_sha256": None},
+    }
+)
+
 
 def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     """What is computed by a complete config (every default written out): without paths, trackers, device or cadence."""
@@ -44,6 +58,7 @@ def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
             core[key] = {k: v for k, v in core[key].items() if k in ("_target_", switch)}
     for path, neutral in LATER_KEYS.items():
         core = _drop_key(core, path.split("."), to_recorded_names(neutral))
+    core = drop_hashed_paths(_drop_later_fields(core))
     # the order of transforms is part of the recipe, the order of all other keys is not
     core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
     return {"protocol": PROTOCOL, **core}
@@ -73,6 +88,16 @@ def _drop_key(node: Any, path: list[str], neutral: Any) -> Any:
     if rest:
         return {k: _drop_key(v, rest, neutral) if first in (k, "*") else v for k, v in node.items()}
     return {k: v for k, v in node.items() if first not in (k, "*") or not _is_same(v, neutral)}
+
+
+def _drop_later_fields(node: Any) -> Any:
+    """A copy without the fields of LATER_FIELDS that have their neutral values, at any depth."""
+    if isinstance(node, list | tuple):
+        return [_drop_later_fields(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    later = LATER_FIELDS.get(str(node.get("_target_")), {})
+    return {k: _drop_later_fields(v) for k, v in node.items() if k not in later or not _is_same(v, later[k])}
 
 
 def _is_same(value: Any, neutral: Any) -> bool:

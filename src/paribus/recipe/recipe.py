@@ -31,6 +31,7 @@ from paribus.core.protocols import (
     Update,
 )
 from paribus.engine.runtime import Runtime
+from paribus.recipe.files import fill_checksums
 from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
 from paribus.recipe.overlays import apply_overlays
@@ -118,14 +119,18 @@ class Recipe:
         return Path(self.paths.runs).expanduser() / f"{self.title}-{self.id}"
 
 
-def build_recipe(cfg: Any, technique_names: list[str]) -> Recipe:
-    """Check a composed config, with the names of the requested techniques. Raises ConfigError."""
+def build_recipe(cfg: Any, technique_names: list[str], known_checksums: dict[Path, str] | None = None) -> Recipe:
+    """Check a composed config, with the names of the requested techniques. Raises ConfigError.
+
+    known_checksums: of files hashed before, so that the recipes of a study read each file once.
+    """
     check_given(cfg)
-    return _check(apply_overlays(cfg, technique_names))
+    return fill_checksums(_check(apply_overlays(cfg, technique_names)), known_checksums)
 
 
 def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:
-    """The recipe of a run folder's config.yaml, which may be of an earlier version. Raises ConfigError."""
+    """The recipe of a run folder's config.yaml, which may be of an earlier version. Its checksums stay, and no file is
+    read. Raises ConfigError."""
     return _check(fill_in_earlier(config))
 
 

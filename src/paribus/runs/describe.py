@@ -19,7 +19,8 @@ from paribus.runs.screen_text import LabeledText, RunDescription
 # on the result, and must not on the load.
 COUNTING_LIMIT = 20_000
 _ALWAYS_SHOWN = ("lr", "momentum", "weight_decay")  # settings a reader wants to see at their defaults too
-_NEVER_SHOWN = ("root", "download", "pack", "keep", "workers")  # where data lie says nothing about what is computed
+# where data lie says nothing about what is computed; of a file, its path and its network say enough
+_NEVER_SHOWN = ("root", "download", "pack", "keep", "workers", "path_sha256", "weights_sha256", "inputs")
 
 
 @dataclass(frozen=True)

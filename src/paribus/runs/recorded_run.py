@@ -14,7 +14,6 @@ from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
 from paribus.core.formatting import format_count
 from paribus.engine import checkpoint, distributed, receipt
-from paribus.engine.agreement import METRIC, Key, Value
 from paribus.engine.distributed import World
 from paribus.recipe.recipe import Recipe
 from paribus.runs.saved_run import rebuild_with_overrides
@@ -36,17 +35,11 @@ class RecordedRun:
     events: Sequence[Mapping[str, Any]]
     end: int
 
-    def collect_metrics(self) -> dict[Key, Value]:
-        """Every metric at its step from the record; those of the last step from the summary, where a study takes
-        them."""
-        sources = [(event["step"], event["values"]) for event in self.events]
-        sources.append((self.summary.get("step"), self.summary.get("metrics")))
-        metrics_found = (
-            (step, name, v) for step, metrics in sources if isinstance(metrics, dict) for name, v in metrics.items()
-        )
-        return {
-            (step, METRIC, name): v for step, name, v in metrics_found if isinstance(step, int) and isinstance(v, float)
-        }
+    @property
+    def has_ended(self) -> bool:
+        """Whether summary.json is of this state: it is out of date while a run goes on."""
+        state = runfolder.read_state(self.folder)
+        return state is not None and state == self.summary.get("state")
 
 
 def load_recorded_run(folder: Path, overrides: Sequence[str]) -> RecordedRun:

@@ -1,6 +1,6 @@
 """Replays a span of a recorded run in a temporary folder and compares it with the record, for `paribus verify`.
 
-Evaluations are repeated too: the metrics that a study takes are in the record, and in no receipt.
+Evaluations are repeated too, and every line of the record is made again: what a study takes is in no receipt.
 """
 
 import shutil
@@ -8,9 +8,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,18 @@ import torch
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import Method
+from paribus.core.protocols import DataSets, Method
 from paribus.engine import checkpoint, distributed, receipt
-from paribus.engine.agreement import METRIC, Agreement, Key, Value, collect_values, compare_receipts, diff_fingerprints
+from paribus.engine.agreement import (
+    EVENT,
+    FINAL,
+    Agreement,
+    Key,
+    Value,
+    collect_values,
+    compare_receipts,
+    diff_fingerprints,
+)
 from paribus.engine.checkpoint import Checkpoint
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
@@ -37,8 +46,11 @@ from paribus.recipe.build import (
     explain_build_errors,
     make_device_context,
 )
+from paribus.recipe.files import missing_files
 from paribus.recipe.recipe import Recipe
-from paribus.runs.describe import describe_optimizer
+from paribus.runs import record_check
+from paribus.runs.describe import describe_optimizer, measure_network_size
+from paribus.runs.record_check import RecordCheck
 from paribus.runs.recorded_run import (
     RecordedRun,
     check_checkpoint,
@@ -49,20 +61,22 @@ from paribus.runs.recorded_run import (
     select_segments,
     with_recorded_runtime,
 )
-from paribus.runs.train import compute_intervals
+from paribus.runs.train import compute_intervals, describe_result
+from paribus.study.rows import Row, read_row
 
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-3, "bf16": 5e-2, "fp16": 5e-2}
 
 
 @dataclass(frozen=True)
 class ReplayResult:
-    """agreement: of the steps after `begin` up to `end`. is_exact_promised: the replay had to be bit-exact.
-    differences: in what may change bits, key -> (then, now). seconds: of the replay's training."""
+    """agreement: of the steps after `begin` up to `end`. check: of the record as a whole. is_exact_promised: the replay
+    had to be bit-exact. differences: in what may change bits, key -> (then, now). seconds: of the replay's training."""
 
     record: RecordedRun
     begin: int
     end: int
     agreement: Agreement
+    check: RecordCheck
     is_exact_promised: bool
     tolerance: float
     differences: Mapping[str, tuple[Any, Any]]
@@ -70,18 +84,29 @@ class ReplayResult:
 
     @property
     def outcome(self) -> str:
-        return (
-            "bit-exact"
-            if self.agreement.is_exact
-            else "differs"
-            if self.agreement.first_beyond_tolerance
-            else "within-tolerance"
-        )
+        if self.agreement.first_beyond_tolerance or self.check.discrepancies:
+            return "differs"
+        return "bit-exact" if self.agreement.is_exact else "within-tolerance"
 
 
-def replay_run(folder: Path, span: str | None, tolerance: float | None, overrides: list[str]) -> ReplayResult:
-    """Replay a span of a run. span: A:B, or None for about a minute. Raises ConfigError if there is nothing to verify
-    or it cannot be replayed here."""
+@dataclass(frozen=True)
+class _Replayed:
+    """values: of the receipt. lines: of the record. total: steps of the whole run. seconds: of training."""
+
+    values: dict[Key, Value]
+    lines: list[dict[str, Any]]
+    method: Method
+    data: DataSets
+    every: dict[str, int]
+    total: int
+    seconds: float
+
+
+def replay_run(
+    folder: Path, span: str | None, tolerance: float | None, overrides: list[str], rows: Sequence[Row] = ()
+) -> ReplayResult:
+    """Replay a span of a run. span: A:B, or None for about a minute. rows: of the run in studies. Raises ConfigError if
+    there is nothing to verify or it cannot be replayed here."""
     record = load_recorded_run(folder, overrides)
     begin, end = parse_span(record, span)
     recorded_segments = [
@@ -96,25 +121,87 @@ def replay_run(folder: Path, span: str | None, tolerance: float | None, override
         check_checkpoint(path, record, required=path.name == (begin and checkpoint_name(begin)))
     if start is not None:
         receipt.read_until_checkpoint(folder / runfolder.RECEIPTS, start.loop.get("receipt"))
+    elif missing := missing_files(recipe.model, "model"):
+        key, file = next(iter(missing.items()))
+        raise ConfigError(
+            f"{key}: {file}: it is not there, and the replay starts from it; put it back, or begin at a checkpoint "
+            "with --span A:B"
+        )
     device = apply_runtime(recipe.runtime, world)
     distributed.init_process_group(world, device)
     with _temporary_folder() as scratch:
         shutil.copyfile(folder / runfolder.RECEIPTS, scratch / runfolder.RECEIPTS)
-        replayed, method, checksum, seconds = _train_again(recipe, scratch, device, world, start, end)
-    current_fingerprint = fingerprint(recipe.runtime, device, world, describe_optimizer(method))
+        again = _train_again(recipe, scratch, device, world, start, end)
+    optimizer = describe_optimizer(again.method)
+    current_fingerprint = fingerprint(recipe.runtime, device, world, optimizer, recipe.packages)
     is_exact_promised = all(s["fingerprint"] == current_fingerprint for s in recorded_segments) and (
         device.type == "cpu" or recipe.runtime.deterministic
     )
     if tolerance is None:
         tolerance = 0.0 if is_exact_promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
-    agreement = distributed.broadcast_from_main(
-        world,
-        lambda: compare_receipts(
-            collect_values(record.receipt_lines) | record.collect_metrics(), replayed, begin, end, tolerance
-        ),
+    agreement, check = distributed.broadcast_from_main(
+        world, lambda: _compare(record, again, recipe, begin, end, tolerance, rows)
     )
-    differences = _find_differences(record, recorded_segments, current_fingerprint, recipe, checksum)
-    return ReplayResult(record, begin, end, agreement, is_exact_promised, tolerance, differences, seconds)
+    differences = _find_differences(record, recorded_segments, current_fingerprint, recipe, again.data.checksum)
+    return ReplayResult(record, begin, end, agreement, check, is_exact_promised, tolerance, differences, again.seconds)
+
+
+def _compare(
+    record: RecordedRun,
+    again: _Replayed,
+    recipe: Recipe,
+    begin: int,
+    end: int,
+    tolerance: float,
+    rows: Sequence[Row],
+) -> tuple[Agreement, RecordCheck]:
+    """The numbers of the replay with those on record, and the record with itself, with the recipe and with its rows."""
+    span, ended = (begin, end), record.has_ended
+    steps = [line["step"] for line in again.lines]
+    skipped = record_check.skipped_ranges(record.segments, record.events, steps, again.every, span)
+
+    def select(lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        return [line for line in lines if not any(a < line["step"] <= b for a, b in skipped)]
+
+    events, lines = select(record.events), select(again.lines)
+    then = collect_values(record.receipt_lines) | record_check.collect_numbers(events)
+    now = again.values | record_check.collect_numbers(lines)
+    if ended and end == again.total == record.summary.get("step"):
+        newest = {name: value for line in lines for name, value in line["values"].items()}
+        then |= record_check.final_numbers(record.summary)
+        now |= record_check.collect_numbers([{"step": end, "values": newest}], FINAL)
+    agreement = compare_receipts(then, now, begin, end, tolerance)
+
+    found = record_check.compare_events_with_themselves(record.events)
+    found += record_check.compare_lines(events, lines, span, ended)
+    known = {(d.step, d.key) for d in found} | {(s, key) for s, kind, key in then.keys() & now.keys() if kind == EVENT}
+    by_receipt = record_check.compare_events_with_receipt(record.events, record.receipt_lines)
+    found += [d for d in by_receipt if (d.step, d.key) not in known or not begin < (d.step or 0) <= end]
+    left_out = record_check.describe_not_compared(record.events, span, skipped)
+    if ended:
+        size = measure_network_size(again.method, again.data.spec)
+        expected = describe_result(recipe, again.total, again.data, size)
+        wrong, unknown = record_check.compare_summary_with_recipe(record.summary, expected, ("model.macs",))
+        found += [*record_check.compare_summary_with_events(record.summary, record.events), *wrong]
+        left_out += unknown
+    else:
+        left_out.append(f"{runfolder.SUMMARY} (the run has not ended)")
+    for row in rows:
+        made = read_row(record.folder, row.study, row.arm)
+        if made is None:
+            left_out.append("its row (the run has not ended)")
+            continue
+        wrong, unknown = record_check.compare_row(row, made, max(tolerance, _row_tolerance(row, made, recipe)))
+        found, left_out = [*found, *wrong], [*left_out, *unknown]
+    return agreement, RecordCheck(tuple(found), tuple(left_out))
+
+
+def _row_tolerance(row: Row, made: Row, recipe: Recipe) -> float:
+    """For the row of another run of the recipe: 0 where both were promised to be equal."""
+    promised = row.fingerprint == made.fingerprint and (
+        not made.hardware.get("gpu") or bool(made.fingerprint.get("deterministic"))
+    )
+    return 0.0 if promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
 
 
 class _StopAfter(StopRequest):
@@ -127,21 +214,14 @@ class _StopAfter(StopRequest):
         return self._left == 0
 
 
-class _EvaluationRecorder:
-    """Evaluates; as a tracker it learns the step of each evaluation."""
+class _LineRecorder:
+    """A tracker that keeps the lines of the record."""
 
-    def __init__(self, evaluate_now: Callable[[], dict[str, float]]) -> None:
-        self.values: dict[Key, Value] = {}
-        self._evaluate = evaluate_now
-        self._newest: dict[str, float] = {}
-
-    def __call__(self) -> dict[str, float]:
-        self._newest = self._evaluate()
-        return self._newest
+    def __init__(self) -> None:
+        self.lines: list[dict[str, Any]] = []
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self.values |= {(step, METRIC, name): value for name, value in self._newest.items()}
-        self._newest = {}
+        self.lines.append({"step": step, "values": dict(values)})
 
     def close(self, summary: Mapping[str, Any]) -> None:
         pass
@@ -149,30 +229,30 @@ class _EvaluationRecorder:
 
 def _train_again(
     recipe: Recipe, scratch: Path, device: torch.device, world: World, start: Checkpoint | None, end: int
-) -> tuple[dict[Key, Value], Method, str, float]:
-    """Train from a checkpoint, or the beginning, to a step; what the receipt says, and what made it."""
+) -> _Replayed:
+    """Train from a checkpoint, or the beginning, to a step."""
     place = make_device_context(recipe, device, world)
     with explain_build_errors("data"):
         data = recipe.data(place)
         loader = build_loader(recipe, data, place)
     with explain_build_errors("model, optimizer or transforms"):
-        method = build_method(recipe, data, place)
+        method = build_method(recipe, data, place, from_checkpoint=start is not None)
     evaluators = build_evaluators(recipe, data)
     total = count_steps(recipe, loader.steps_per_epoch)
     every = compute_intervals(recipe, loader.steps_per_epoch)
     run = Run(scratch, recipe.id, total, recipe.seed, every, 1, world, device)
     began = time.perf_counter()
     stop = _StopAfter(end - (start.step if start else 0))
-    recorder = _EvaluationRecorder(lambda: evaluate(method, evaluators, data.splits))
-    train_loop(run, method, loader, recorder, recorder, stop, start)
+    recorder = _LineRecorder()
+    train_loop(run, method, loader, lambda: evaluate(method, evaluators, data.splits), recorder, stop, start)
     seconds = time.perf_counter() - began
-    if not world.is_main:
-        return {}, method, data.checksum, seconds
-    last = checkpoint.load_newest(scratch)
-    pending_losses = last.loop["receipt"]["losses"] if last else []  # of the steps since the last log point
-    pending = enumerate(pending_losses, end - len(pending_losses) + 1)
-    replayed = collect_values(receipt.read(scratch / runfolder.RECEIPTS), pending) | recorder.values
-    return replayed, method, data.checksum, seconds
+    values: dict[Key, Value] = {}
+    if world.is_main:
+        last = checkpoint.load_newest(scratch)
+        pending_losses = last.loop["receipt"]["losses"] if last else []  # of the steps since the last log point
+        pending = enumerate(pending_losses, end - len(pending_losses) + 1)
+        values = collect_values(receipt.read(scratch / runfolder.RECEIPTS), pending)
+    return _Replayed(values, recorder.lines, method, data, asdict(every), total, seconds)
 
 
 @contextmanager

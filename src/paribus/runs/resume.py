@@ -1,7 +1,9 @@
 """Opening a run folder: held by one process, on the data it was started with, at the checkpoint to resume from."""
 
 import warnings
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
@@ -21,11 +23,17 @@ from paribus.runs.saved_run import load_newest_checkpoint, warn_of_unknown_class
 
 
 def open_run_folder(
-    recipe: Recipe, run: Run, method: Method, data_checksum: str, exit_stack: ExitStack
+    recipe: Recipe,
+    run: Run,
+    method: Method,
+    data_checksum: str,
+    exit_stack: ExitStack,
+    missing: Mapping[str, str],
 ) -> checkpoint.Checkpoint | None:
     """Create and hold the run folder, record what runs, and find the checkpoint to resume from.
 
-    Raises ConfigError, and leaves no new folder, if it cannot be written or another process holds it.
+    missing: files that the run starts from and that are not there. Raises ConfigError, and leaves no new folder, if it
+    cannot be written or another process holds it, or a file is missing and no checkpoint is sound.
     """
     try:
         with runfolder.create_folder(run.folder):
@@ -33,6 +41,7 @@ def open_run_folder(
             exit_stack.enter_context(locked(run.folder))
             runfolder.remove_temporary_files(run.folder)
             resumed = checkpoint_to_resume(run)
+            check_start(missing, resumed is not None)
             if resumed is not None:
                 recorded_checksums = [segment.get("data_checksum") for segment in runfolder.read_segments(run.folder)]
                 check_same_images(run.folder, recorded_checksums[0] if recorded_checksums else None, data_checksum)
@@ -40,14 +49,24 @@ def open_run_folder(
                 check_same_classes(run.folder, resumed.class_ids, run.class_ids)
             runfolder.write_state(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
-            run_fingerprint = fingerprint(recipe.runtime, run.device, run.world, describe_optimizer(method))
-            record_segment(run.folder, resumed.step if resumed else 0, run_fingerprint, run.device, data_checksum)
+            run_fingerprint = fingerprint(
+                recipe.runtime, run.device, run.world, describe_optimizer(method), recipe.packages
+            )
+            start = resumed.step if resumed else 0
+            record_segment(run.folder, start, run_fingerprint, run.device, data_checksum, asdict(run.every))
             return resumed
     except OSError as error:
         raise ConfigError(
             f"paths.runs: {run.folder} cannot be written: {error.strerror}; make room or choose another with "
             "paths.runs=DIR"
         ) from error
+
+
+def check_start(missing: Mapping[str, str], has_checkpoint: bool) -> None:
+    """Raise ConfigError if a run would begin without a file that it starts from. missing: key -> what is not there."""
+    if missing and not has_checkpoint:
+        key, file = next(iter(missing.items()))
+        raise ConfigError(f"{key}: {file}: it is not there, and a run without a checkpoint starts from it; put it back")
 
 
 def check_same_images(folder: Path, recorded_checksum: str | None, data_checksum: str) -> None:

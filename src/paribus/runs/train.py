@@ -36,10 +36,17 @@ from paribus.recipe.build import (
     explain_one_value,
     make_device_context,
 )
+from paribus.recipe.files import missing_files
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
-from paribus.runs.resume import check_same_classes, check_same_images, explain_last_checkpoint, open_run_folder
+from paribus.runs.resume import (
+    check_same_classes,
+    check_same_images,
+    check_start,
+    explain_last_checkpoint,
+    open_run_folder,
+)
 from paribus.runs.screen import Screen
 from paribus.runs.screen_text import format_brief
 from paribus.runs.threads import decide_threads, explain_other_count
@@ -87,12 +94,14 @@ def _train(
 ) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = make_device_context(recipe, device, world)
+    missing = missing_files(recipe.model, "model")
+    check_start(missing, runfolder.newest_checkpoint_step(recipe.folder) is not None)
     with explain_build_errors("data"):
         data = recipe.data(place)
         loader = build_loader(recipe, data, place)
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model, optimizer or transforms"):
-        method = build_method(recipe, data, place)
+        method = build_method(recipe, data, place, from_checkpoint=bool(missing))
         check_normalisation(recipe, method, data, place)
     size = measure_network_size(method, data.spec)
     threads, remark = decide_threads(recipe, world, device, size.macs)
@@ -114,8 +123,9 @@ def _train(
     stop.install_handlers()
     with ExitStack() as exit_stack:
         resumed = distributed.broadcast_from_main(
-            world, lambda: open_run_folder(recipe, run, method, data.checksum, exit_stack)
+            world, lambda: open_run_folder(recipe, run, method, data.checksum, exit_stack, missing)
         )
+        check_start(missing, resumed is not None)  # missing here, on this rank's machine
         start = resumed.step if resumed else 0
         if world.is_main:
             for kind, text in (
@@ -196,22 +206,29 @@ def _write_summary(
     for event in events:
         metrics |= event["values"]
     summary = {
-        "id": recipe.id,
-        "title": recipe.title,
-        "name": recipe.name,
-        "techniques": list(recipe.techniques),
+        **describe_result(recipe, run.total, data, size),
         "technique_keys": {name: list(rule["sets"]) for name, rule in rules.items() if rule and rule.get("sets")},
-        "seed": recipe.seed,
         "state": state,
         "step": events[-1]["step"] if events else 0,
-        "steps": run.total,
-        "sizes": dict(data.sizes),
-        "data_checksum": data.checksum,
-        "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
-        "model": {"parameters": size.parameters, "macs": size.macs if isinstance(size.macs, int) else None},
         "metrics": metrics,
         **format_classes(data.class_ids, data.names),
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
     runfolder.write_state(run.folder, state, why)
     return summary
+
+
+def describe_result(recipe: Recipe, total: int, data: DataSets, size: NetworkSize) -> dict[str, Any]:
+    """What a summary says of the run besides how it went. total: of its steps."""
+    return {
+        "id": recipe.id,
+        "title": recipe.title,
+        "name": recipe.name,
+        "techniques": list(recipe.techniques),
+        "seed": recipe.seed,
+        "steps": total,
+        "sizes": dict(data.sizes),
+        "data_checksum": data.checksum,
+        "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
+        "model": {"parameters": size.parameters, "macs": size.macs if isinstance(size.macs, int) else None},
+    }

@@ -154,6 +154,29 @@ def _collect_cost(
     }
 
 
+def package_digests(row: Row) -> dict[str, str]:
+    """Digests of the sources of the user's own packages that a row was made with; {} where none is on record."""
+    return {name: str(digest) for name, digest in (row.fingerprint.get("packages") or {}).items() if digest}
+
+
+def differing_sources(a: Row, b: Row) -> tuple[str, ...]:
+    """The user's packages whose source differs between two rows, or is on record for one of them alone. Rows of which
+    this names any were computed by different code, so that equal numbers do not show that one repeats the other."""
+    one, other = package_digests(a), package_digests(b)
+    return tuple(name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name))
+
+
+def outdated_rows(rows: Iterable[Row], current: Mapping[str, str | None]) -> dict[str, list[str]]:
+    """Package -> cells whose rows were made by another source of it than the current one. current: name -> digest,
+    None where it cannot be found here."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        for name, digest in package_digests(row).items():
+            if current.get(name) not in (None, digest):
+                found.setdefault(name, []).append(row.cell)
+    return found
+
+
 def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str], path: Path | None = None) -> list[Row]:
     """Put rows into results.jsonl in the place of earlier ones of their cells; others stay. Returns all of them.
 

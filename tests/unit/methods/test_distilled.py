@@ -13,6 +13,7 @@ from torch import nn
 
 from helpers.trainings import recipe_of, stopping_after, trained, workbench
 from paribus.cli.main import dispatch
+from paribus.core.content import hash_file
 from paribus.core.errors import ConfigError
 from paribus.core.labels import format_classes
 from paribus.core.progress import Progress
@@ -119,18 +120,35 @@ def test_a_checkpoint_holds_the_teachers_checksum_and_no_other_teacher_goes_on(
     assert len(names) == 2 * len(built(*overrides)[1].model.state_dict())  # nothing of the teacher
 
     good = path.read_bytes()
-    path.write_bytes(teacher_file(tmp_path, seed=1).read_bytes())  # other weights at the same place
-    with pytest.raises(ConfigError, match=r"method\.teacher: the checkpoint was made with the teacher [0-9a-f]{12},"):
+    path.write_bytes(teacher_file(tmp_path, seed=1).read_bytes())  # other weights at the same place: another run
+    assert recipe_of(*overrides).id != checkpoint.recipe
+    demanded = f"++method.teacher.path_sha256='{hash_file(teacher_file(tmp_path))}'"
+    path.write_bytes(teacher_file(tmp_path, seed=1).read_bytes())
+    with pytest.raises(ConfigError, match=r"method\.teacher\.path: .* has the sha256 [0-9a-f]{64}, and the recipe"):
+        trained(tmp_path / "parts", *overrides, demanded)
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"No such file.*every step asks the teacher, also after a resume"):
         trained(tmp_path / "parts", *overrides)
     path.write_bytes(good)
     resumed = trained(tmp_path / "parts", *overrides)
+    assert resumed.folder == stopped.folder
     assert whole.same_as(resumed)
 
 
+def test_a_teacher_of_the_same_config_and_other_weights_does_not_go_on(tmp_path: Path) -> None:
+    """A teacher that no checksum covers, such as one whose code has changed."""
+    path = teacher_file(tmp_path)
+    _, method, _ = built(*under(exported(path)))
+    state = {**method.state_dict(), "teacher": "0" * 64}
+    with pytest.raises(ConfigError, match=r"method\.teacher: the checkpoint was made with the teacher 000000000000,"):
+        method.load_state_dict(state)
+
+
 def test_a_finished_run_is_exported_and_evaluated_as_any_other(tmp_path: Path, capsys: Any) -> None:
-    done = trained(
-        tmp_path, *under(exported(teacher_file(tmp_path)), *PIT), "steps=2ba", "every.log=2ba", "data.val_n=8"
-    )
+    path = teacher_file(tmp_path)
+    done = trained(tmp_path, *under(exported(path), *PIT), "steps=2ba", "every.log=2ba", "data.val_n=8")
+    for file in (path, path.with_suffix(".json")):
+        file.unlink()  # neither needs the teacher
     assert dispatch(["export", str(done.folder)]) == 0
     assert dispatch(["eval", str(done.folder)]) == 0
     assert "val/acc1" in capsys.readouterr().out
@@ -224,6 +242,39 @@ class TestTimm:
         monkeypatch.setattr("timm.create_model", fails)
         with pytest.raises(ConfigError, match="could not be loaded: OSError: no; network; fetch them"):
             TimmPretrained(name="regnety_160.deit_in1k")(Spec(1000, 3, 224, 224))
+
+    def test_the_fetched_file_is_the_one_that_is_hashed_and_loaded(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A hub's cache as huggingface_hub lays it out, without a network."""
+        import timm
+        from huggingface_hub import constants
+
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        name = "resnet10t.c3_in1k"
+        repository = tmp_path / "models--timm--resnet10t.c3_in1k"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("0" * 40)
+        file = repository / "snapshots" / ("0" * 40) / "model.safetensors"
+        file.parent.mkdir(parents=True)
+        with pytest.raises(ConfigError, match="could not be loaded: LocalEntryNotFoundError"):
+            TimmPretrained(name=name).find_weights()
+        network = timm.create_model(name)
+        save_file(network.state_dict(), file)
+        assert TimmPretrained(name=name).find_weights() == file
+        spec = Spec(1000, 3, 224, 224)
+        loaded = TimmPretrained(name=name, weights_sha256=hash_file(file))(spec)
+        assert hash_weights(loaded) == hash_weights(network)
+        file.rename(file.with_name("pytorch_model.bin"))
+        assert TimmPretrained(name=name).find_weights().name == "pytorch_model.bin"
+        file.with_name("pytorch_model.bin").rename(file)
+        with pytest.raises(ConfigError, match="has the sha256"):
+            TimmPretrained(name=name, weights_sha256="0" * 64)(spec)
+        bare = TimmPretrained(name=name, weights_sha256="0" * 64).without_file()(spec)
+        assert {k: v.shape for k, v in bare.state_dict().items()} == {
+            k: v.shape for k, v in loaded.state_dict().items()
+        }
 
 
 def test_exported_as_a_students_network(tmp_path: Path) -> None:

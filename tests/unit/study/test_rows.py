@@ -197,3 +197,26 @@ def test_differences_name_keys_and_see_the_order_of_transforms() -> None:
         "not there",
         1,
     )
+
+
+def versions(**digests: str | None) -> dict[str, object]:
+    return {"fingerprint": {"threads": 1, **({"packages": digests} if digests else {})}}
+
+
+def test_rows_by_other_sources_of_a_users_package_do_not_repeat_each_other(tmp_path: Path) -> None:
+    cell = made_up_plan(written(tmp_path)).cells[0]
+    plain, a, b = row(cell), row(cell, **versions(mine="a", other="x")), row(cell, **versions(mine="b", other="x"))
+    assert rows_file.differing_sources(a, b) == ("mine",)
+    assert rows_file.differing_sources(a, replace(a, metrics={})) == ()
+    assert rows_file.differing_sources(plain, plain) == ()
+    for one, other in ((plain, a), (a, plain)):  # not on record: nobody knows whether it is the same
+        assert rows_file.differing_sources(one, other) == ("mine", "other")
+    assert rows_file.differing_sources(row(cell, **versions(mine=None)), plain) == ()
+
+
+def test_rows_made_before_an_edit_are_named(tmp_path: Path) -> None:
+    cells = made_up_plan(written(tmp_path)).cells
+    rows = [row(cell, **versions(mine=digest)) for cell, digest in zip(cells, "aab", strict=False)] + [row(cells[3])]
+    assert rows_file.outdated_rows(rows, {"mine": "b"}) == {"mine": ["baseline/s0", "baseline/s1"]}
+    assert rows_file.outdated_rows(rows, {"mine": "c"})["mine"] == ["baseline/s0", "baseline/s1", "cutmix/s0"]
+    assert rows_file.outdated_rows(rows, {"mine": None}) == {}, "it cannot be found here"

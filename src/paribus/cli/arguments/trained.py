@@ -53,9 +53,9 @@ def add_export(parser: Parser) -> None:
 def add_verify(parser: Parser) -> None:
     parser.description = (
         "Train the run again in a temporary folder, with the recorded threads and kind of device, and compare "
-        "the loss of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and the "
-        "results of evaluations. Reports bit-exact, within tolerance, or differs from step t, and what differs in the "
-        "numerics fingerprint."
+        "the loss of every step, the gradient norms, the checksums of weights and optimizer at checkpoints, and what "
+        "events.jsonl, summary.json and the run's row in a study say. Reports bit-exact, within tolerance, or differs "
+        "from step t, what differs in the numerics fingerprint, and what could not be compared."
     )
     parser.epilog = (
         "Overrides: data.root=DIR, packages=[NAME], runtime.KEY=VALUE.\n\n"
@@ -83,6 +83,13 @@ def add_verify(parser: Parser) -> None:
         "be bit-exact: with the recorded fingerprint, on a CPU, or on CUDA with runtime=deterministic; elsewhere 1e-3, "
         "for fp64 1e-9, for bf16 and fp16 5e-2, which rounding alone exceeds after enough steps)",
     )
+    study = parser.add_argument(
+        "--study",
+        type=path,
+        metavar="DIR",
+        help="a study with a row of this run (default: experiments/NAME for a run in runs/NAME, if there is one)",
+    )
+    completes(study, "study")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON, for other programs")
 
 

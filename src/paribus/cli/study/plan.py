@@ -3,12 +3,14 @@
 import argparse
 import sys
 import time
+from collections.abc import Iterable
 
 from paribus.cli.study.common import choose_workers, print_table, runs_folder
 from paribus.cli.study.repeat import announce
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
-from paribus.core.formatting import format_clock
+from paribus.core.formatting import format_clock, format_list
+from paribus.core.sources import hash_package
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.frozen import freeze_spec
@@ -32,6 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
         for text in list_changes(new, freeze_spec(study.spec)):
             print(f"note: {text} {study.plan_path} keeps it, and reports say so", file=sys.stderr)
+    warn_of_edits(rows)
     if args.quiet:
         return OK
     workers = args.workers or choose_workers(study, made)
@@ -55,3 +58,16 @@ def run(args: argparse.Namespace) -> int:
 
         print("\n" + "\n".join(power_lines(study, rows)))
     return OK
+
+
+def warn_of_edits(rows: Iterable[rows_file.Row]) -> None:
+    """A line for each package of the user's that was edited since rows were recorded. They stay: nobody else knows
+    whether the edit matters to them."""
+    rows = [row for row in rows if row.state == "done"]
+    current = {name: hash_package(name) for row in rows for name in rows_file.package_digests(row)}
+    for name, cells in rows_file.outdated_rows(rows, current).items():
+        print(
+            f"warning: your package {name} was edited since {len(cells)} of the rows on record were made "
+            f"({format_list(cells)}); new rows would be made by other code than these, and a report says so",
+            file=sys.stderr,
+        )

@@ -23,13 +23,14 @@ def finish(study: Study, plan: Plan, folder: Path) -> int:
     if len(found) == len(plan.cells):
         repeat.end_repeat(folder, found)
     print("\n".join(format_comparison(folder, found)))
-    return MISMATCH if any(one.result == "different" for one in found) else OK
+    return MISMATCH if any(one.result in ("different", "other sources") for one in found) else OK
 
 
 def format_comparison(folder: Path, found: list[CellComparison]) -> list[str]:
     """A line with the counts, and one for each cell that is not equal."""
-    equal, different, alone = (
-        [one for one in found if one.result == result] for result in ("equal", "different", "nothing on record")
+    equal, different, edited, alone = (
+        [one for one in found if one.result == result]
+        for result in ("equal", "different", "other sources", "nothing on record")
     )
     lines = [
         f"{folder.name}: of {format_count(len(found), 'cell')} trained in it, {len(equal)} equal their rows on record "
@@ -39,6 +40,11 @@ def format_comparison(folder: Path, found: list[CellComparison]) -> list[str]:
     lines += [f"differs: {_format_different(one)}" for one in different[:_MOST]]
     if len(different) > _MOST:
         lines.append(f"and {len(different) - _MOST} more: {folder / repeat.COMPARISON}")
+    if edited:
+        lines.append(
+            f"not shown: {format_list([one.cell for one in edited], _MOST)} have equal numbers, but were made by "
+            "another source of your packages than the rows on record, and so repeat nothing"
+        )
     if alone:
         lines.append(f"nothing on record: {format_list([one.cell for one in alone], _MOST)}")
     return lines

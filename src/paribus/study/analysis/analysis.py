@@ -17,7 +17,7 @@ from paribus.study.analysis.costs import (
 from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_gap, select_curves, split_curve
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.question import AnalysisSpec
-from paribus.study.rows import Row
+from paribus.study.rows import Row, package_digests
 from paribus.study.spec import PaperResult
 from paribus.study.stats import (
     ArmSummary,
@@ -49,8 +49,9 @@ class ComparisonDetails:
 class Analysis:
     """See the fields' own classes. missing: planned cells without a row; failed: cell -> why, in one line; mixed: cells
     whose segments may differ in the last bits; numerics: what differs between the fingerprints of the runs, key ->
-    values. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each step.
-    reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
+    values. sources: the user's package of which there are several versions -> version, or None where it is not on
+    record -> cells. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each
+    step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     still_learning: pairs whose arm ended with a far higher loss on unmixed training images.
     """
 
@@ -60,6 +61,7 @@ class Analysis:
     failed: Mapping[str, str]
     mixed: tuple[str, ...]
     numerics: Mapping[str, tuple[str, ...]]
+    sources: Mapping[str, Mapping[str | None, tuple[str, ...]]]
     arms: Mapping[str, ArmSummary]
     comparisons: tuple[ComparisonDetails, ...]
     effects: tuple[Effect, ...]
@@ -104,6 +106,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
         },
         mixed=tuple(row.cell for row in kept if row.mixed),
         numerics=_find_numeric_differences(done),
+        sources=_find_source_differences(done),
         arms={arm: summarise(values[arm], spec.seeds) for arm in spec.arms},
         comparisons=tuple(_add_details(c, values, spec) for c in compared),
         effects=_compute_effects(spec, values),
@@ -143,7 +146,7 @@ def _explain_failure(row: Row, metric: str) -> str:
 
 def _find_numeric_differences(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
     """What differs in the fingerprints; of the optimizer, in those of one arm, as a study may compare optimizers."""
-    keys = sorted({key for row in rows for key in row.fingerprint})
+    keys = sorted({key for row in rows for key in row.fingerprint} - {"packages"})  # told as `sources`
     found: dict[str, set[str]] = {}
     for key in keys:
         values: dict[str, set[str]] = {}
@@ -151,6 +154,21 @@ def _find_numeric_differences(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]
             values.setdefault(row.arm if key == "optimizer" else "", set()).add(str(row.fingerprint.get(key)))
         found[key] = set[str]().union(*(those for those in values.values() if len(those) > 1))
     return {key: tuple(sorted(values)) for key, values in found.items() if values}
+
+
+def _find_source_differences(rows: Sequence[Row]) -> dict[str, dict[str | None, tuple[str, ...]]]:
+    """A row without a version on record counts only where others of its arm have one: not all arms use a package."""
+    found: dict[str, dict[str | None, tuple[str, ...]]] = {}
+    for name in sorted({name for row in rows for name in package_digests(row)}):
+        arms = {row.arm for row in rows if name in package_digests(row)}
+        versions: dict[str | None, tuple[str, ...]] = {}
+        for row in rows:
+            if row.arm in arms:
+                version = package_digests(row).get(name)
+                versions[version] = (*versions.get(version, ()), row.cell)
+        if len(versions) > 1:
+            found[name] = versions
+    return found
 
 
 def _add_details(comparison: Comparison, values: Mapping[str, Values], spec: AnalysisSpec) -> ComparisonDetails:

@@ -100,6 +100,8 @@ def _list_troubles(a: Analysis) -> tuple[str, ...]:
         troubles.append(f"{len(a.failed)} failed")
     if a.mixed or a.numerics:
         troubles.append("numerics mixed")
+    if a.sources:
+        troubles.append("sources mixed")
     return tuple(troubles)
 
 
@@ -141,6 +143,12 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
         cautions.append(
             f"Numerically mixed: runs differ in {key} ({format_list(values, 4)}). Each repeats bit for bit where it "
             "was made; a difference between arms may hold a trace of it."
+        )
+    for name, versions in a.sources.items():
+        told = "; ".join(f"{version or 'not on record'}: {format_list(c)}" for version, c in versions.items())
+        cautions.append(
+            f"Rows were made by different versions of your package {name}: {told}. A difference between arms may come "
+            "from an edit; --repeat makes all rows anew."
         )
     return tuple(cautions)
 

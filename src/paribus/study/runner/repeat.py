@@ -15,7 +15,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_json
 from paribus.study import rows
 from paribus.study.plan import Plan
-from paribus.study.rows import Row
+from paribus.study.rows import Row, differing_sources
 from paribus.study.spec import RESULTS, Study
 
 SCHEMA = 1
@@ -41,11 +41,12 @@ class CellComparison:
     """A cell of a repeat beside its row on record.
 
     values: metrics and curves that are not the same bits; of a curve, its value at the first step where it is not.
+    result: "other sources" where a package of the user's has changed since, so that equal numbers would show nothing.
     numerics: what else is known to change bits and differs: keys of the fingerprint, and the checksum of the images.
     """
 
     cell: str
-    result: Literal["equal", "different", "nothing on record"]
+    result: Literal["equal", "different", "other sources", "nothing on record"]
     values: tuple[KeyDifference, ...] = ()
     numerics: tuple[KeyDifference, ...] = ()
 
@@ -96,7 +97,9 @@ def compare_rows(row: Row, recorded: Row | None) -> CellComparison:
         {"images": recorded.data_checksum[:12], "mixed segments": recorded.mixed},
         {"images": row.data_checksum[:12], "mixed segments": row.mixed},
     )
-    return CellComparison(row.cell, "different" if values else "equal", values, numerics)
+    if values:
+        return CellComparison(row.cell, "different", values, numerics)
+    return CellComparison(row.cell, "other sources" if differing_sources(recorded, row) else "equal", (), numerics)
 
 
 def end_repeat(folder: Path, found: list[CellComparison]) -> None:

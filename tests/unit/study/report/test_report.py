@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -125,6 +126,30 @@ def test_what_is_missing_failed_or_mixed_stands_in_the_title_and_is_named() -> N
     assert runs["2"][2] == "failed"
     assert runs["1"][1].endswith("*")
     assert cells(report, "arms")["adamp"][-1] == "2"
+
+
+def test_rows_by_several_versions_of_a_users_package_are_marked() -> None:
+    rows = rows_for({"baseline": 0.9, "cutmix": 0.9}, range(3))
+
+    def made_by(*versions: str) -> Any:
+        changed = [
+            replace(row, fingerprint={**row.fingerprint, **({"packages": {"mine": v}} if v else {})})
+            for row, v in zip(rows, versions, strict=True)
+        ]
+        return build_report(analyse(question(["baseline", "cutmix"], range(3)), changed))
+
+    for same in ("a" * 6, ["a", "a", "a", "", "", ""], [""] * 6):  # an arm need not use the package
+        report = made_by(*same)
+        assert (report.title, report.cautions) == ("invented", ())
+    report = made_by(*"aaaabb")
+    assert report.title == "invented: sources mixed"
+    (caution,) = report.cautions
+    assert caution.startswith(
+        "Rows were made by different versions of your package mine: a: baseline/s0, baseline/s1, baseline/s2, "
+        "cutmix/s0; b: cutmix/s1, cutmix/s2."
+    )
+    (caution,) = made_by("a", "", "a", "", "", "").cautions
+    assert "a: baseline/s0, baseline/s2; not on record: baseline/s1." in caution
 
 
 @pytest.mark.parametrize("change", ["none", "fingerprint", "failed"])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helpers.studies import made_up_plan, row, written
+from paribus.cli.study.repeat import format_comparison
 from paribus.study.rows import Row
 from paribus.study.runner.repeat import COMPARISON, compare_rows, find_newest, find_next
 
@@ -46,6 +47,15 @@ def test_any_other_bit_of_a_metric_or_a_curve_is_a_difference(recorded: Row, cha
     found = compare_rows(replace(recorded, **changes), recorded)
     assert found.result == "different"
     assert [str(value) for value in found.values] == [said]
+
+
+def test_equal_numbers_of_another_source_of_a_users_package_are_no_repeat(recorded: Row) -> None:
+    one, other = (replace(recorded, fingerprint={"packages": {"mine": digest}}) for digest in ("a", "b"))
+    assert compare_rows(one, one).result == "equal"
+    found = compare_rows(other, one)
+    assert found.result == "other sources"
+    assert any("not shown: " in line for line in format_comparison(Path("repeat-1"), [found]))
+    assert compare_rows(replace(other, metrics={"val/acc1": 0.1}), one).result == "different"
 
 
 def test_bits_are_what_counts(recorded: Row) -> None:

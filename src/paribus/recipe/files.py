@@ -1,0 +1,128 @@
+"""Checksums of the files that a recipe names (core/content.py): filled in when it is composed, before any data is read.
+
+A run that has begun needs its start file no more. Where the file is gone, its checksum is taken from the config.yaml of
+the run that this recipe would resume.
+"""
+
+import glob
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from paribus.core import runfolder
+from paribus.core.build import build
+from paribus.core.content import (
+    SUFFIX,
+    Completed,
+    ContentFile,
+    check_checksum,
+    hash_file,
+    iterate_files,
+    replace_objects,
+)
+from paribus.core.errors import ConfigError
+from paribus.recipe.identity import computed_part, hash_recipe
+from paribus.recipe.overlays import get_value
+
+if TYPE_CHECKING:
+    from paribus.recipe.recipe import Recipe
+
+
+def fill_checksums(recipe: "Recipe", known: dict[Path, str] | None = None) -> "Recipe":
+    """The recipe with the checksum of every file it names. known: of files hashed before, which is added to.
+
+    Raises ConfigError if a file is not the one whose checksum is given, or is not there and no run begun with it is.
+    """
+    known = {} if known is None else known
+    recipe = replace_objects(recipe, _complete)
+    missing: dict[str, str] = {}  # path of the object -> what is not there
+    checksums: dict[str, dict[str, str]] = {}  # path of the object -> field -> checksum
+    for file in iterate_files(recipe):
+        try:
+            path = file.find()
+            known[path] = known.get(path) or hash_file(path)
+        except FileNotFoundError as error:
+            missing[file.where] = f"{file.key}: {error.filename}: {error.strerror}; a run cannot start without it"
+        except OSError as error:
+            raise ConfigError(f"{file.key}: {error.filename}: {error.strerror}") from error
+        except ConfigError as error:  # weights that cannot be fetched
+            missing[file.where] = f"{file.where}: {error}"
+        else:
+            _check(file, path, known[path])
+            checksums.setdefault(file.where, {})[file.name + SUFFIX] = known[path]
+    filled = replace_objects(
+        recipe, lambda thing, where: replace(thing, **checksums[where]) if where in checksums else thing
+    )
+    return _fill_from_begun_run(filled, missing) if missing else filled
+
+
+def _complete(thing: Any, where: str) -> Any:
+    try:
+        return thing.completed() if isinstance(thing, Completed) else thing
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+
+
+def missing_files(thing: Any, where: str) -> dict[str, str]:
+    """The files named by a config object that are not there: key -> path, or why it is not known."""
+    found: dict[str, str] = {}
+    for file in iterate_files(thing, where):
+        try:
+            path = file.find()
+        except ConfigError as error:
+            found[file.key] = str(error)
+            continue
+        if not path.exists():
+            found[file.key] = str(path)
+    return found
+
+
+def _check(file: ContentFile, path: Path, checksum: str) -> None:
+    try:
+        check_checksum(path, checksum, file.checksum)
+    except ConfigError as error:
+        raise ConfigError(f"{file.key}: {error}") from error
+
+
+def _fill_from_begun_run(recipe: "Recipe", missing: dict[str, str]) -> "Recipe":
+    """The recipe with what the config.yaml of a run says of the missing files, if it is then that run's recipe.
+    missing: path of the object -> what is not there."""
+    found: dict[str, Recipe] = {}
+    for folder in sorted(recipe.folder.parent.glob(f"{glob.escape(recipe.title)}-*/")):
+        try:
+            config = runfolder.read_config(folder)
+            recorded_id = hash_recipe(computed_part(config))
+            candidate = _take_from(config, recipe, missing)
+        except (ConfigError, KeyError, AttributeError):  # of no run, or of one that cannot be made today
+            continue
+        if candidate.id == recorded_id and all(file.checksum for file in iterate_files(candidate)):
+            found[recorded_id] = candidate
+    if len(found) == 1:
+        return next(iter(found.values()))
+    why = next(iter(missing.values()))
+    if not found:
+        raise ConfigError(why)
+    raise ConfigError(f"{why}; {len(found)} runs began with such a file ({', '.join(found)}); put the right one back")
+
+
+def _take_from(config: Mapping[str, Any], recipe: "Recipe", places: Iterable[str]) -> "Recipe":
+    """The recipe with the objects of a recorded config at these dotted paths, where they say the same and more."""
+    recorded = {
+        where: build(node, where, recipe.packages)
+        for where in places
+        if isinstance(node := get_value(config, where), dict)
+    }
+
+    def take(thing: Any, where: str) -> Any:
+        return recorded[where] if where in recorded and _adds_to(thing, recorded[where]) else thing
+
+    return replace_objects(recipe, take)
+
+
+def _adds_to(thing: Any, recorded: Any) -> bool:
+    """Whether a recorded object says the same as this one, and more."""
+    if type(thing) is not type(recorded):
+        return False
+    pairs = [(getattr(thing, field.name), getattr(recorded, field.name)) for field in fields(thing)]
+    return all(now is None or now == then for now, then in pairs)
