@@ -8,7 +8,7 @@ import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, TypeVar
 
 from paribus.core import runfolder
 from paribus.core.build import build
@@ -25,11 +25,27 @@ from paribus.core.errors import ConfigError
 from paribus.recipe.identity import computed_part, hash_recipe
 from paribus.recipe.overlays import get_value
 
-if TYPE_CHECKING:
-    from paribus.recipe.recipe import Recipe
+
+class _Recipe(Protocol):
+    """What is asked of a recipe here; the module of the class itself imports this one."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def folder(self) -> Path: ...
+
+    @property
+    def packages(self) -> tuple[str, ...]: ...
 
 
-def fill_checksums(recipe: "Recipe", known: dict[Path, str] | None = None) -> "Recipe":
+R = TypeVar("R", bound=_Recipe)
+
+
+def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
     """The recipe with the checksum of every file it names. known: of files hashed before, which is added to.
 
     Raises ConfigError if a file is not the one whose checksum is given, or is not there and no run begun with it is.
@@ -85,10 +101,10 @@ def _check(file: ContentFile, path: Path, checksum: str) -> None:
         raise ConfigError(f"{file.key}: {error}") from error
 
 
-def _fill_from_begun_run(recipe: "Recipe", missing: dict[str, str]) -> "Recipe":
+def _fill_from_begun_run(recipe: R, missing: dict[str, str]) -> R:
     """The recipe with what the config.yaml of a run says of the missing files, if it is then that run's recipe.
     missing: path of the object -> what is not there."""
-    found: dict[str, Recipe] = {}
+    found: dict[str, R] = {}
     for folder in sorted(recipe.folder.parent.glob(f"{glob.escape(recipe.title)}-*/")):
         try:
             config = runfolder.read_config(folder)
@@ -106,7 +122,7 @@ def _fill_from_begun_run(recipe: "Recipe", missing: dict[str, str]) -> "Recipe":
     raise ConfigError(f"{why}; {len(found)} runs began with such a file ({', '.join(found)}); put the right one back")
 
 
-def _take_from(config: Mapping[str, Any], recipe: "Recipe", places: Iterable[str]) -> "Recipe":
+def _take_from(config: Mapping[str, Any], recipe: R, places: Iterable[str]) -> R:
     """The recipe with the objects of a recorded config at these dotted paths, where they say the same and more."""
     recorded = {
         where: build(node, where, recipe.packages)

@@ -49,7 +49,7 @@ EXPECTED = {
     "export r": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "export --": ["--help", "--out"],
     "verify ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
-    "verify --s": ["--span", "--steps"],
+    "verify --s": ["--span", "--steps", "--study"],
     "study ": ["plan", "run", "status", "cancel", "import", "report"],
     "study --": ["--help"],
     "study run study --w": ["--workers"],

@@ -115,7 +115,8 @@ def test_power_proposes_seeds_from_what_was_measured(tmp_path: Path, capfd: pyte
     assert dispatch(command) == 0
     needed = seeds_to_decide(0.01, sd=stdev([0.01, 0.03, 0.03]))
     assert (
-        f"cutmix against baseline: {needed} (sd of a paired difference 0.01155 over 3 seeds" in capfd.readouterr().out
+        f"cutmix against baseline: {needed} (sd of a paired difference 1.15 points over 3 seeds"
+        in capfd.readouterr().out
     )
 
 
