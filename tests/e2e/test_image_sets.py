@@ -43,7 +43,8 @@ def test_a_file_that_does_not_decode_is_one_line(paribus: Run, tmp_path: Path) -
     assert (folder / "FAILED").exists()
     done = paribus(*command, "data.on_error=skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 2  # in training, and in the sample of training images that is evaluated
+    assert "it is left out" in done.stderr
     assert "replaced by train/class_1/005.jpg" in done.stderr
 
 

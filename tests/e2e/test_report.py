@@ -176,7 +176,7 @@ def _looks(study: Study) -> list[int]:
 
 def test_a_margin_changed_after_the_rows_is_told_wherever_the_verdict_is(run: Run, study: Study) -> None:
     """A margin of 50 points made ten points worse "worse, but by less"; one of 2 points makes it "worse"."""
-    written(study.folder, seeds=6, smallest_effect=0.5)
+    written(study.folder, seeds=6, smallest_effect="50pt")
     _record(study, made_up_plan(load_study(study.folder)))
     _, out, _ = run("study", "report", study.folder)
     assert "cutmix is worse than baseline, but by less than 50 points" in out

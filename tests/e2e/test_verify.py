@@ -69,8 +69,8 @@ def test_a_run_is_what_it_was_and_stays_untouched(the_run: Path, capfd: pytest.C
     assert dispatch(["verify", str(the_run)]) == 0
     told = capfd.readouterr().out
     assert "steps 1 to 60 of 60 again" in told
-    assert "bit-exact: 60 losses, 12 gradient norms, 12 checksums of weights and optimizer, 33 values of ev" in told
-    assert "33 values of events.jsonl and 5 of summary.json are equal" in told
+    assert "bit-exact: 60 losses, 12 gradient norms, 12 checksums of weights and optimizer, " in told
+    assert "35 values of events.jsonl and 6 of summary.json are equal" in told
     assert "the numerics fingerprint is the recorded one" in told
     assert content(the_run) == before
 
@@ -78,8 +78,8 @@ def test_a_run_is_what_it_was_and_stays_untouched(the_run: Path, capfd: pytest.C
 @pytest.mark.parametrize(
     ("options", "begin", "end", "compared"),
     [
-        (("--span", "10:40"), 10, 40, (30, 6, 6, 18, 0)),
-        (("--span=27:",), 27, 60, (33, 7, 8, 20, 5)),  # the checkpoint of the stop
+        (("--span", "10:40"), 10, 40, (30, 6, 6, 20, 0)),
+        (("--span=27:",), 27, 60, (33, 7, 8, 22, 6)),  # the checkpoint of the stop
         (("--span", "20:33"), 20, 33, (13, 2, 2, 4, 0)),
         (("--steps", "7"), 0, 7, (7, 1, 0, 2, 0)),
     ],

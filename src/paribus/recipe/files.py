@@ -8,7 +8,7 @@ import glob
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from paribus.core import runfolder
 from paribus.core.build import build
@@ -25,24 +25,7 @@ from paribus.core.errors import ConfigError
 from paribus.recipe.identity import computed_part, hash_recipe
 from paribus.recipe.overlays import get_value
 
-
-class _Recipe(Protocol):
-    """What is asked of a recipe here; the module of the class itself imports this one."""
-
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def folder(self) -> Path: ...
-
-    @property
-    def packages(self) -> tuple[str, ...]: ...
-
-
-R = TypeVar("R", bound=_Recipe)
+R = TypeVar("R")  # a recipe, whose own module imports this one
 
 
 def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
@@ -101,10 +84,10 @@ def _check(file: ContentFile, path: Path, checksum: str) -> None:
         raise ConfigError(f"{file.key}: {error}") from error
 
 
-def _fill_from_begun_run(recipe: R, missing: dict[str, str]) -> R:
+def _fill_from_begun_run(recipe: Any, missing: dict[str, str]) -> Any:
     """The recipe with what the config.yaml of a run says of the missing files, if it is then that run's recipe.
     missing: path of the object -> what is not there."""
-    found: dict[str, R] = {}
+    found: dict[str, Any] = {}
     for folder in sorted(recipe.folder.parent.glob(f"{glob.escape(recipe.title)}-*/")):
         try:
             config = runfolder.read_config(folder)
@@ -122,7 +105,7 @@ def _fill_from_begun_run(recipe: R, missing: dict[str, str]) -> R:
     raise ConfigError(f"{why}; {len(found)} runs began with such a file ({', '.join(found)}); put the right one back")
 
 
-def _take_from(config: Mapping[str, Any], recipe: R, places: Iterable[str]) -> R:
+def _take_from(config: Mapping[str, Any], recipe: Any, places: Iterable[str]) -> Any:
     """The recipe with the objects of a recorded config at these dotted paths, where they say the same and more."""
     recorded = {
         where: build(node, where, recipe.packages)

@@ -52,7 +52,8 @@ def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     """What is computed by a complete config (every default written out): without paths, trackers, device or cadence."""
     core = to_recorded_names({key: value for key, value in config.items() if key not in NOT_COMPUTED})
     core["data"] = {key: value for key, value in core["data"].items() if key not in NOT_COMPUTED_OF_DATA}
-    core["evaluators"] = {k: v for k, v in core["evaluators"].items() if k not in NOT_COMPUTED_OF_EVALUATORS}
+    if isinstance(core.get("evaluators"), Mapping):
+        core["evaluators"] = {k: v for k, v in core["evaluators"].items() if k not in NOT_COMPUTED_OF_EVALUATORS}
     for key, (switch, off) in SWITCHES.items():
         if isinstance(core.get(key), Mapping) and core[key].get(switch, off) is off:
             core[key] = {k: v for k, v in core[key].items() if k in ("_target_", switch)}

@@ -171,6 +171,7 @@ def compare_summary_with_recipe(
     optional: keys whose value may be null, as it could not be counted in time."""
     found: list[Discrepancy] = []
     unknown: list[str] = []
+    unknown += [f"{key} of {SUMMARY}" for key in summary if key not in {*expected, "state", "step", "metrics"}]
     for key, now in _flatten(expected).items():
         then = _flatten(summary).get(key, _ABSENT)
         if then is _ABSENT or (key in optional and (then is None or now is None)):
@@ -188,16 +189,17 @@ def compare_row(row: Row, made: Row, tolerance: float) -> tuple[list[Discrepancy
         then, now = ({**asdict(one), "curves": _by_step(one.curves)} for one in (row, made))
         keys = [key for key in then if key not in ("study", "arm")]
         return [d for key in keys for d in _compare_exactly(file, None, key, then[key], now[key])], []
-    found: list[Discrepancy] = []
+    found, unknown = list[Discrepancy](), [f"costs in {RESULTS} (its row is of another run of this recipe)"]
     for key in ("seed", "steps", "sizes", "data_checksum", "state"):
         found += _compare_exactly(file, None, key, getattr(row, key), getattr(made, key))
     results = ((row.metrics, made.metrics, row.steps, "metrics"), *_match_curves(row, made))
     for then, now, step, name in results:
-        for key in sorted({*then, *now}):
+        unknown += [f"{name}.{key} of {RESULTS} (not recorded)" for key in sorted(now.keys() - then.keys())]
+        for key in sorted(then):
             a, b = then.get(key, "nothing"), now.get(key, "nothing")
             if not (_is_number(a) and _is_number(b) and relative_difference(a, b) <= tolerance):
                 found.append(Discrepancy(file, step, f"{name}.{key}", a, b))
-    return found, [f"costs in {RESULTS} (its row is of another run of this recipe)"]
+    return found, unknown
 
 
 def _by_step(curves: Mapping[str, list[list[float]]]) -> dict[str, dict[str, float]]:

@@ -205,13 +205,13 @@ def _write_summary(
     events = read_events(run.folder / runfolder.EVENTS)
     for event in events:
         metrics |= event["values"]
+    technique_keys = {name: list(rule["sets"]) for name, rule in rules.items() if rule and rule.get("sets")}
     summary = {
         **describe_result(recipe, run.total, data, size),
-        "technique_keys": {name: list(rule["sets"]) for name, rule in rules.items() if rule and rule.get("sets")},
+        **({"technique_keys": technique_keys} if technique_keys else {}),
         "state": state,
         "step": events[-1]["step"] if events else 0,
         "metrics": metrics,
-        **format_classes(data.class_ids, data.names),
     }
     runfolder.write_json(run.folder / runfolder.SUMMARY, summary)
     runfolder.write_state(run.folder, state, why)
@@ -231,4 +231,5 @@ def describe_result(recipe: Recipe, total: int, data: DataSets, size: NetworkSiz
         "data_checksum": data.checksum,
         "inputs": {**asdict(data.spec), "mean": list(data.mean), "std": list(data.std)},
         "model": {"parameters": size.parameters, "macs": size.macs if isinstance(size.macs, int) else None},
+        **format_classes(data.class_ids, data.names),
     }
