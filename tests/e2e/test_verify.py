@@ -70,7 +70,7 @@ def test_a_run_is_what_it_was_and_stays_untouched(the_run: Path, capfd: pytest.C
     told = capfd.readouterr().out
     assert "steps 1 to 60 of 60 again" in told
     assert "bit-exact: 60 losses, 12 gradient norms, 12 checksums of weights and optimizer, " in told
-    assert "35 values of events.jsonl and 6 of summary.json are equal" in told
+    assert "36 values of events.jsonl and 6 of summary.json are equal" in told
     assert "the numerics fingerprint is the recorded one" in told
     assert content(the_run) == before
 
