@@ -19,8 +19,8 @@ from paribus.runs import train
 made: list[SupervisedTraining] = []
 
 
-def keeping(*args: object) -> SupervisedTraining:
-    made.append(build.build_method(*args))  # type: ignore[arg-type]
+def keeping(*args: object, **kwargs: object) -> SupervisedTraining:
+    made.append(build.build_method(*args, **kwargs))  # type: ignore[arg-type]
     return made[-1]
 
 
