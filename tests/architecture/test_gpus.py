@@ -14,22 +14,13 @@ ONLY = [
     "cuda",
     "cuda and not slow",
     "not slow and cuda",
-    "(cuda) and (slow or timing)",
+    "cuda and (slow or timing)",
     "cuda and cuda",
     "not (not cuda)",
 ]
 NOT_ONLY = [
-    *(
-        "",
-        "slow",
-        "not slow and not timing",
-        "timing",
-        "not cuda",
-        "slow or cuda",
-        "cuda or not slow",
-        "cuda or timing",
-    ),
-    *("not slow", "cud", "cudas", "cuda and ("),
+    *("", "slow", "not slow", "not slow and not timing", "timing", "not cuda", "slow or cuda", "cuda or not slow"),
+    *("cud", "cudas", "cuda and ("),
 ]
 
 

@@ -85,9 +85,8 @@ def make_step_counter(p: Tensor, value: Any = 0) -> Tensor:
     device = p.device if p.device.type in _ON_DEVICE else torch.device("cpu")
     if isinstance(value, Tensor):
         return value.reshape(()).to(device, torch.float32, copy=True)
-    return torch.full(
-        (), float(value), dtype=torch.float32, device=device
-    )  # made there: a copy would make the host wait
+    # made there: the host would wait for a copy
+    return torch.full((), float(value), dtype=torch.float32, device=device)
 
 
 def to_scalar(lr: float | Tensor) -> float | Tensor:

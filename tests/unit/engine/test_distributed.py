@@ -60,7 +60,7 @@ class AsCudnn(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, _):  # type: ignore[no-untyped-def]
-        n, c, h, w = ctx.shape
+        _, c, h, w = ctx.shape
         return torch.empty_strided(ctx.shape, (h * w * c, 1, w * c, c)).fill_(1.0)
 
 

@@ -1,4 +1,4 @@
-"""The runtime's settings as they are applied: which device is current, and which modes of torch.compile fit a recipe."""
+"""The runtime's settings as they are applied: which device is current, which modes of torch.compile fit a recipe."""
 
 import os
 from dataclasses import replace

@@ -72,10 +72,7 @@ def failing(error: Exception) -> TakeStep:
 
 
 FAILURES = {
-    "no compiler": (
-        failing(RuntimeError("Failed to find C compiler.\nPlease specify CC")),
-        "Failed to find C compiler",
-    ),
+    "no compiler": (failing(RuntimeError("Failed to find C compiler.\nGive it by CC")), "Failed to find C compiler"),
     "no libcuda": (failing(AssertionError("libcuda.so cannot found!")), "libcuda.so"),
     "no headers": (failing(OSError(2, "No such file", "Python.h")), r"Python\.h"),
     "no import": (None, "Import|ModuleNotFound"),
@@ -91,11 +88,11 @@ def test_where_triton_cannot_launch_the_batched_form_steps_and_one_warning_says_
     pretend(take_step)
     with pytest.warns(RuntimeWarning, match=rf"Triton's kernels do not run on cpu.*{reason}") as told:
         fused = steps(kind, fused=True)
-        again = steps(kind, fused=True)
     assert len(told) == 1
     assert "\n" not in str(told[0].message)
-    assert same(fused, steps(kind, foreach=True))
+    again = steps(kind, fused=True)  # a second warning would be an error
     assert same(again, fused)
+    assert same(again, steps(kind, foreach=True))
 
 
 @kinds
@@ -131,19 +128,27 @@ def test_a_failure_after_the_trial_is_an_error(pretend: Any) -> None:
 
 def test_every_device_is_tried_for_itself(pretend: Any) -> None:
     pretend(failing(RuntimeError("not here")))
-    with pytest.warns(RuntimeWarning, match="not here") as told:
-        assert not dispatch._can_launch_triton(HERE)
-        assert not dispatch._can_launch_triton(torch.device("meta"))
-        assert not dispatch._can_launch_triton(HERE)
-    assert len(told) == 2
+    for device in (HERE, torch.device("meta")):
+        with pytest.warns(RuntimeWarning, match=rf"on {device}.*not here"):
+            assert not dispatch._can_launch_triton(device)
+        assert not dispatch._can_launch_triton(device)
 
 
-def test_nothing_is_tried_inside_a_capture_nor_without_triton(pretend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    pretend(failing(RuntimeError("tried")))
+def test_nothing_is_launched_for_a_trial_inside_a_capture(pretend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend(failing(RuntimeError("launched")))
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
     assert dispatch._can_launch_triton(torch.device("cuda", 0))
+    pretend(None)
     monkeypatch.setattr(dispatch, "_has_triton", lambda: False)
-    assert not dispatch._can_launch_triton(torch.device("cuda", 0))
+    with pytest.warns(RuntimeWarning, match="cuda:0"):
+        assert not dispatch._can_launch_triton(torch.device("cuda", 0))
+
+
+def test_without_a_gpu_the_trial_of_the_real_kernels_fails_and_is_survived() -> None:
+    dispatch._try_triton.cache_clear()
+    with pytest.warns(RuntimeWarning, match=r"do not run on cuda:0 \("):
+        assert not dispatch._try_triton(torch.device("cuda", 0))
+    dispatch._try_triton.cache_clear()
 
 
 def test_the_form_that_is_told_is_the_form_that_steps(pretend: Any, monkeypatch: pytest.MonkeyPatch) -> None:

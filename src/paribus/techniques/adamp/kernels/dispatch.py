@@ -99,9 +99,9 @@ def describe_form(optimizer: torch.optim.Optimizer) -> str:
 
 def _can_launch_triton(device: torch.device) -> bool:
     """Whether Triton's kernels run here; where they do not, one warning says why."""
-    # a trial inside a capture would become part of the graph, and be repeated on memory that is freed by then
-    is_capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-    return _has_triton() and (is_capturing or _try_triton(device))
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing() and _has_triton():
+        return True  # a trial would become part of the graph, and be repeated on memory that is freed by then
+    return _try_triton(device)
 
 
 @functools.cache
@@ -118,9 +118,7 @@ def _try_triton(device: torch.device) -> bool:
 
         number, *states = (torch.zeros(1, device=device) for _ in range(4))
         steps = torch.zeros((), device=device)
-        param = ParamTensors(
-            number, number, states[0], tuple(states[1:]), steps, axis=0, is_tested=False, is_dense=True
-        )
+        param = ParamTensors(number, number, states[0], tuple(states[1:]), steps, 0, is_tested=False, is_dense=True)
         cuda.take_step(AdamRule(0.9, 0.999, nesterov=False), Options(0.0, 0.0, 0.1, 0.1, 1e-8, False), [param], {})
     except Exception as error:  # of the compiler, the loader or the driver: none of them is a reason to stop
         warnings.warn(
