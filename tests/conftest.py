@@ -1,4 +1,4 @@
-"""What all tests share: one thread, real data where there is any, and a way to run the command line."""
+"""What all tests share: one thread, no GPU, real data where there is any, and a way to run the command line."""
 
 import os
 import subprocess
@@ -7,14 +7,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
+
+from helpers.gpus import selects_only_gpu_tests
 
 ROOT = Path(__file__).parents[1]
 os.environ["WANDB_MODE"] = "disabled"  # only the tests of W&B start it
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the machine's GPUs from all tests, and from the processes that they start, unless `-m cuda` asks for the
+    tests that need one. Before torch is imported, which counts them once."""
+    if not selects_only_gpu_tests(config.getoption("markexpr")):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
+    import torch
+
     torch.set_num_threads(1)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.gpus import no_waits
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
 from paribus.techniques import cutmix, mixup
@@ -124,18 +125,14 @@ def test_a_cuda_graph_pastes_a_new_box_at_every_replay(layout: Any, rule: str) -
 
 @pytest.mark.cuda
 @on_cuda
-@pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
 @pytest.mark.parametrize("transform", [*RULES.values(), Mixup()], ids=[*RULES, "mixup"])
 def test_the_host_never_waits_for_the_device_and_the_device_gives_the_cpus_bits(transform: Any) -> None:
     images, ids = batch()
     places, at = torch.arange(N), Progress(3, 10, 0)
     want = transform(Batch(images, ids, places, places, N, CLASSES), at)
     there = Batch(images.cuda(), ids.cuda(), places.cuda(), places.cuda(), N, CLASSES)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waits():
         got = transform(there, at)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     assert torch.equal(got.targets.cpu(), want.targets)
     # a GPU may fuse Mixup's product and sum
     assert torch.allclose(got.inputs.cpu(), want.inputs, rtol=0, atol=0 if isinstance(transform, CutMix) else 1e-6)

@@ -1,14 +1,18 @@
 """Several processes as one: the process group, sums over ranks, DistributedDataParallel. No-ops with one."""
 
 import gc
+import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from paribus.core.errors import ConfigError, explain_exception
+from paribus.engine.timeouts import nccl_environment
 from paribus.engine.world import World, from_environment
 
 __all__ = [
@@ -26,17 +30,20 @@ __all__ = [
 T = TypeVar("T")
 
 
-def init_process_group(world: World, device: torch.device) -> None:
-    """Join the process group. Raises ConfigError if the other processes are not found."""
+def init_process_group(world: World, device: torch.device, timeout: int) -> None:
+    """Join the process group. timeout: seconds that a rank waits for the others, here and in every collective. Raises
+    ConfigError if the other processes are not found."""
     if world.size == 1 or dist.is_initialized():
         return
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        os.environ.update(nccl_environment(os.environ))
     # torchrun sets the variables that torch reads; srun does not
     rendezvous: dict[str, Any] = {"init_method": f"tcp://{world.master}", "rank": world.rank, "world_size": world.size}
     try:
         dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", **(rendezvous if world.launcher == "srun" else {})
+            "nccl" if device.type == "cuda" else "gloo",
+            timeout=timedelta(seconds=timeout),
+            **(rendezvous if world.launcher == "srun" else {}),
         )
     except (dist.DistNetworkError, dist.DistStoreError) as error:
         raise ConfigError(
@@ -96,13 +103,20 @@ def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:
 
 
 def convert_sync_batchnorm(model: nn.Module, device: torch.device) -> nn.Module:
-    """The model with BatchNorm layers that see the images of all processes. Raises ConfigError on a CPU."""
+    """The model with BatchNorm layers that see the images of all processes. Raises ConfigError on a CPU, and for a
+    BatchNorm that does more, such as timm's with an activation: torch would put a plain one in its place."""
     if not dist.is_initialized():
         return model
     if device.type != "cuda":
         raise ConfigError(
             "runtime.sync_bn: found true; torch has it for CUDA alone; use one process or a net without BatchNorm"
         )
+    for layer in model.modules():
+        if isinstance(layer, _BatchNorm) and type(layer).forward not in (_BatchNorm.forward, nn.SyncBatchNorm.forward):
+            raise ConfigError(
+                f"runtime.sync_bn: found true; the net has {type(layer).__name__}, whose own forward would be lost; "
+                "use runtime.sync_bn=false, or a net whose BatchNorm is torch's"
+            )
     return nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 

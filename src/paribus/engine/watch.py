@@ -3,7 +3,8 @@
 A rank blocked in a collective runs no Python, so no signal handler either; it would wait for a machine without power
 as long as the backend's timeout, half an hour. A thread still runs there. Rank 0's watches all ranks, the others' watch
 rank 0 and any reported failure; a rank that is silent for SILENCE_LIMIT seconds is gone, and every process ends with a
-line that says so, at most SILENCE_LIMIT + CLOSING + GRACE seconds later. A rank that is alive but stuck is not noticed.
+line that says so, at most PATIENCE seconds after it went and before the backend ends it (timeouts.py). A rank that is
+alive but stuck is not noticed here: the others wait for it until runtime.timeout.
 """
 
 import os
@@ -20,11 +21,9 @@ from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsa
 
 from paribus.core.errors import RunFailed, explain_exception
 from paribus.engine.distributed import all_sum
+from paribus.engine.timeouts import BEAT, CLOSING, GRACE, SILENCE_LIMIT
 from paribus.engine.world import World
 
-BEAT, SILENCE_LIMIT = 1.0, 15.0  # seconds
-GRACE = 4.0  # for the main thread to exit by an error of its own
-CLOSING = 8.0  # and, where it has such an error, to write it down
 LEFT_IN_ORDER = 10**12  # more than any count of beats: a rank that ended normally
 
 

@@ -83,7 +83,10 @@ def collect_with_gradients(optimizer: torch.optim.Optimizer) -> list[tuple[dict[
 def make_step_counter(p: Tensor, value: Any = 0) -> Tensor:
     """The count of steps of a parameter: float32, 0-dimensional, on the device, so that a CUDA graph can count."""
     device = p.device if p.device.type in _ON_DEVICE else torch.device("cpu")
-    return torch.as_tensor(value, dtype=torch.float32).reshape(()).to(device, copy=True)
+    if isinstance(value, Tensor):
+        return value.reshape(()).to(device, torch.float32, copy=True)
+    # made there: the host would wait for a copy
+    return torch.full((), float(value), dtype=torch.float32, device=device)
 
 
 def to_scalar(lr: float | Tensor) -> float | Tensor:

@@ -26,7 +26,7 @@ from paribus.core.protocols import (
 )
 from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
-from paribus.engine.runtime import build_from_stream, compile_model
+from paribus.engine.runtime import build_from_stream, check_graphs, compile_model
 from paribus.methods.optimizers import FusedOptimizerFactory
 from paribus.models.groups import decay_groups
 from paribus.recipe.recipe import Recipe
@@ -70,6 +70,8 @@ def build_method(
             f"update.accumulate: found {accumulate}; {local_batch_size} images a process do not divide into that many "
             "parts"
         )
+    if trains:
+        check_graphs(recipe.runtime.compile, accumulate, place.device)
 
     for transform in recipe.transforms.values():
         if isinstance(transform, Checks):
@@ -115,6 +117,8 @@ def check_normalisation(recipe: Recipe, method: Method, data: DataSets, place: D
     batch, and one pixel left of it. Only the shapes tell, so such a network runs once without values."""
     model, parts = getattr(method, "model", None), place.world * getattr(recipe.update, "accumulate", 1)
     if model is None or recipe.batch_size > parts:
+        return
+    if recipe.runtime.sync_bn and place.world > 1:  # the variance is over the images of all processes
         return
     spec = data.spec
     try:

@@ -128,7 +128,7 @@ def replay_run(
             "with --span A:B"
         )
     device = apply_runtime(recipe.runtime, world)
-    distributed.init_process_group(world, device)
+    distributed.init_process_group(world, device, recipe.runtime.timeout)
     with _temporary_folder() as scratch:
         shutil.copyfile(folder / runfolder.RECEIPTS, scratch / runfolder.RECEIPTS)
         again = _train_again(recipe, scratch, device, world, start, end)

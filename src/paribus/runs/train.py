@@ -61,7 +61,7 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
     recipe = build_recipe(cfg, technique_names)
     world = distributed.from_environment()
     device = apply_runtime(recipe.runtime, world)
-    distributed.init_process_group(world, device)
+    distributed.init_process_group(world, device, recipe.runtime.timeout)
     with monitor_ranks(world, device) as monitor:
         if distributed.broadcast_from_main(world, lambda: runfolder.read_state(recipe.folder)) == "DONE":
             summary = runfolder.read_json(recipe.folder / runfolder.SUMMARY)

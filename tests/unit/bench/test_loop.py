@@ -134,6 +134,30 @@ def test_what_the_update_takes_beside_forward_and_optimizer_is_backward() -> Non
     assert set(stages.pop_seconds().values()) == {0.0}
 
 
+def test_each_row_runs_under_its_own_numerics_and_the_next_under_its_own_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The rows that say tf32 once changed nothing."""
+    of_rows: list[set[Any]] = []
+    step = loop.PlainTraining.step
+
+    def noted(self: Any, batch: Batch) -> None:
+        of_rows[-1].add((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        step(self, batch)
+
+    monkeypatch.setattr(loop.PlainTraining, "step", noted)
+    monkeypatch.setattr(loop, "WARM_UP", 0)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", torch.backends.cudnn.allow_tf32)
+    rows = {"tf32": ("high", True), "as it is": ("highest", False)}
+    monkeypatch.setattr(recipes, "SWITCHES", {name: recipes.SWITCHES[name] for name in rows})
+    before = torch.get_float32_matmul_precision()
+    try:
+        recipes._measure_switches("smoke", SMOKE, CPU, 1, 1e-4, lambda _: of_rows.append(set()))
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert of_rows == [{numerics} for numerics in rows.values()]
+
+
 def test_the_page_has_the_loop_its_parts_and_its_target(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

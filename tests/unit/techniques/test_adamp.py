@@ -19,6 +19,7 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import paribus
+from helpers.gpus import no_waits
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import ParameterGroup
@@ -482,11 +483,8 @@ def test_the_authors_step_does_need_one(kind: Any) -> None:
 @both
 @settings
 def test_on_cuda_the_host_waits_for_no_step(make: Any, options: dict[str, Any]) -> None:
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waits():
         two_steps(make, "cuda", **options)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 # The slot, the overlays and the library's names

@@ -26,7 +26,7 @@ from paribus.core.formatting import format_duration
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
 from paribus.engine.loop import Run, StepIntervals
-from paribus.engine.runtime import compile_model
+from paribus.engine.runtime import apply_numerics, compile_model
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe.build import build_loader, build_method, count_steps, make_device_context
 from paribus.recipe.compose import compose_config
@@ -86,7 +86,11 @@ def _compose_recipe(overrides: tuple[str, ...]) -> Recipe:
 
 
 def build_training(recipe: Recipe, data: DataSets, device: torch.device, stages: StageTimer | None) -> Training:
-    """Everything built anew, as `paribus train` does, and the same network once more for the plain step."""
+    """Everything built anew, as `paribus train` does, and the same network once more for the plain step.
+
+    The recipe's numerics (tf32, deterministic) hold in this process from here on, until those of the next recipe.
+    """
+    apply_numerics(recipe.runtime)
     place = make_device_context(recipe, device, World())
     raw = data.loader(recipe.batch_size, recipe.seed)
     method = build_method(recipe if stages is None else with_timed_parts(recipe, stages), data, place)

@@ -194,9 +194,9 @@ class AdamP(torch.optim.Optimizer):
     params: parameters or groups, as for torch.optim.AdamW. lr: 0 or more, a number or a tensor with one element.
     betas: each from 0 to below 1. eps: above 0. weight_decay: 0 or more. delta: 0 or more; 0 never projects, which is
     AdamW. wd_ratio: 0 to 1. channel_axis: 0 or 1, see above. foreach: None or True for batched operations, False for
-    the reference. fused: True for a kernel; without a compiler, or where it cannot be used (float64 on CUDA, channels
-    that are not outermost in memory), the batched form is used. capturable: accepted for compatibility; steps are
-    always counted on the device. diagnostics: see that method.
+    the reference. fused: True for a kernel; without a compiler (on CUDA a warning says so once), or where it cannot be
+    used (float64 on CUDA, channels that are not outermost in memory), the batched form is used. capturable: accepted
+    for compatibility; steps are always counted on the device. diagnostics: see that method.
     Raises ValueError for anything else, and for complex, integer or sparse tensors.
     The state is AdamW's: step, a float32 tensor on the parameter's device, exp_avg and exp_avg_sq, of its shape.
     """

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from paribus.core.errors import explain_exception
 from paribus.methods.optimizer_parts import compute_dtype
 from paribus.techniques.adamp.kernels import batched, cpu
-from paribus.techniques.adamp.kernels.params import Options, ParamTensors, ProjectionStats, UpdateRule, memory_layout
+from paribus.techniques.adamp.kernels.params import (
+    AdamRule,
+    Options,
+    ParamTensors,
+    ProjectionStats,
+    UpdateRule,
+    memory_layout,
+)
 
 # Where torch has the fused kernels that the batched form starts from and where it was tested; others get the reference.
 _BATCHED = ("cpu", "cuda", "meta")
@@ -35,12 +44,12 @@ def take_step(
         weight = param.weight
         by_form.setdefault((_choose_form(param, group), weight.device, weight.dtype), []).append(param)
     stats: list[ProjectionStats] = []
-    for (form_name, _, _), members in by_form.items():
+    for (form_name, device, _), members in by_form.items():
         if form_name == "reference":
             stats += [s for param in members if (s := reference(rule, options, param)) is not None]
         elif form_name == "native":
             stats += cpu.take_step(rule, options, members)
-        elif form_name == "triton":
+        elif form_name == "triton" and _can_launch_triton(device):
             from paribus.techniques.adamp.kernels import cuda  # imports triton
 
             stats += cuda.take_step(rule, options, members, cache)
@@ -63,7 +72,6 @@ def _choose_form(param: ParamTensors, group: dict[str, Any]) -> str:
             device == "cuda"
             and param.weight.dtype == torch.float32
             and (not param.is_tested or memory_layout(param)[0] == 1)
-            and _has_triton()
         ):
             return "triton"
     elif group["foreach"] is False:
@@ -79,14 +87,48 @@ def describe_form(optimizer: torch.optim.Optimizer) -> str:
         return "reference"
     if group["fused"] and weight.device.type == "cpu" and cpu.kernel(compute_dtype(weight.dtype)) is not None:
         return "native"
-    if group["fused"] and weight.device.type == "cuda" and weight.dtype == torch.float32 and _has_triton():
+    if (
+        group["fused"]
+        and weight.device.type == "cuda"
+        and weight.dtype == torch.float32
+        and _can_launch_triton(weight.device)
+    ):
         return "triton"
     return "batched"
+
+
+def _can_launch_triton(device: torch.device) -> bool:
+    """Whether Triton's kernels run here; where they do not, one warning says why."""
+    if device.type == "cuda" and torch.cuda.is_current_stream_capturing() and _has_triton():
+        return True  # a trial would become part of the graph, and be repeated on memory that is freed by then
+    return _try_triton(device)
 
 
 @functools.cache
 def _has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
+
+
+@functools.cache
+def _try_triton(device: torch.device) -> bool:
+    """Take one step of one number, once in a process. That Triton is installed says little: it also compiles its
+    launcher, and wants a C compiler, the Python headers and libcuda. The kernels compiled here are used again."""
+    try:
+        from paribus.techniques.adamp.kernels import cuda
+
+        number, *states = (torch.zeros(1, device=device) for _ in range(4))
+        steps = torch.zeros((), device=device)
+        param = ParamTensors(number, number, states[0], tuple(states[1:]), steps, 0, is_tested=False, is_dense=True)
+        cuda.take_step(AdamRule(0.9, 0.999, nesterov=False), Options(0.0, 0.0, 0.1, 0.1, 1e-8, False), [param], {})
+    except Exception as error:  # of the compiler, the loader or the driver: none of them is a reason to stop
+        warnings.warn(
+            f"fused=True: Triton's kernels do not run on {device} ({explain_exception(error)}); every step takes the "
+            "batched form instead, which agrees to rounding and is slower",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def compute_diagnostics(optimizer: torch.optim.Optimizer, prefix: str) -> dict[str, Tensor]:
