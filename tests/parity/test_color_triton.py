@@ -55,8 +55,7 @@ def compiled(kernel, **constants):
 
 size = {"CHANNELS": 3, "BLOCK": color_triton._BLOCK}
 made = compiled(color_triton._count, **size) + compiled(color_triton._build_tables, CHANNELS=3)
-for bicubic in (True, False):
-    made += compiled(color_triton._change, BICUBIC=bicubic, **size)
+made += compiled(color_triton._change, BICUBIC=True, **size)
 print(len(re.findall(r"fma\\.[a-z.]*f(?:32|64)", made)))  # a product and a sum rounded once
 print(len(re.findall(r"div\\.(?:full|approx)", made)))
 print(len(re.findall(r"div\\.rn\\.f(?:32|64)", made)))
@@ -86,14 +85,19 @@ MUTANTS = [
     ("a scale of 256", "tl.full((), 255.0, tl.float64) /", "tl.full((), 256.0, tl.float64) /", ["autocontrast"]),
     ("hue is cut off", "tl.float64) + 0.5)", "tl.float64))", ["hue"]),
     ("half a pixel", "at_x -= 0.5", "at_x -= 0.4", ["affine"]),
-    ("one turn reads the first image", "            images = out\n", "", ["invert", "invert"]),
+    ("one turn reads the first image", "            images = out\n", "", ["invert", "brightness"]),
 ]
 
 
 @needs_triton
 def test_interpreted_kernels_are_pillows_to_the_bit_and_mutants_are_not(tmp_path: Path) -> None:
     home = Path(native.__file__).with_name("color_triton.py").read_text()
-    right = [["", PROGRAMS, 3, True], ["", [["affine"]], 3, False], ["", PROGRAMS, 1, True], ["", TWO_TURNS, 3, False]]
+    right = [
+        ["", PROGRAMS, 3, True],
+        ["", [["affine"]], 3, False],
+        ["", PROGRAMS, 1, True],
+        ["", TWO_TURNS, 3, False],
+    ]
     wrong = []
     for i, (_, old, new, program) in enumerate(MUTANTS):
         assert home.count(old) == 1
@@ -107,7 +111,6 @@ def test_interpreted_kernels_are_pillows_to_the_bit_and_mutants_are_not(tmp_path
 
 
 @needs_triton
-@pytest.mark.slow
 def test_compiled_kernels_round_every_product_sum_and_quotient(tmp_path: Path) -> None:
     fused_products, loose_quotients, quotients = told(COMPILE, tmp_path, TRITON_CACHE_DIR=str(tmp_path / "cache"))
     assert (fused_products, loose_quotients) == (0, 0)
