@@ -92,7 +92,7 @@ class InMemoryLoader:
         self._inputs = InputTransform(input_spec, place)
         self._share = self._index.share(place.rank)
         self._positions = torch.arange(batch_size, device=place.device)[self._share]
-        self._epoch = _EpochSamples(-1, *[self._data.ids] * 3, None, (self._data.ids, None))
+        self._epoch = _EpochSamples(-1, data.ids, data.ids, data.ids, None, (data.ids, None))
         self._batches_per_block = _count_batches_per_block(batch_size, input_spec, self._data.images, place)
         self._block: tuple[int, int] = (-1, -1)
         self._batches: list[Batch] = []

@@ -29,7 +29,7 @@ def resized_crop(
 
     Each image needs one of the two orders of the passes: if the boxes are on the host, it gets that one only.
     """
-    first_down = vertical_first(*boxes[:, 2:].unbind(1), size)
+    first_down = vertical_first(boxes[:, 2], boxes[:, 3], size)
 
     def across_first(rows: Tensor, boxes: Tensor) -> Tensor:
         top, left, height, width = boxes.unbind(1)
