@@ -185,7 +185,11 @@ def test_an_image_is_changed_alike_in_any_batch(way: None) -> None:
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_changes_colours_to_the_same_bits() -> None:
-    batch, ids = images(), torch.arange(24)
-    there = JITTER(batch.cuda(), SampleRandom(0, 0, ids.cuda()), "jitter")
-    assert torch.equal(there.cpu(), JITTER(batch, SampleRandom(0, 0, ids), "jitter"))
+def test_cuda_changes_colours_to_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, ids, cuda = images(), torch.arange(24), torch.device("cuda")
+    wanted = JITTER(batch, SampleRandom(0, 0, ids), "jitter")
+    for draws in (SampleRandom(0, 0, ids, device=cuda), SampleRandom(0, 0, ids.cuda())):
+        assert torch.equal(JITTER(batch.cuda(), draws, "jitter").cpu(), wanted)
+        with monkeypatch.context() as patch:
+            patch.setattr(colour, "choose_kernel", lambda images: None)
+            assert torch.equal(JITTER(batch.cuda(), draws, "jitter").cpu(), wanted)

@@ -169,9 +169,13 @@ def test_an_image_is_changed_alike_in_any_batch_and_alone_of_one_channel(way: No
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-def test_cuda_makes_the_same_images() -> None:
+def test_cuda_makes_the_same_images(monkeypatch: pytest.MonkeyPatch) -> None:
     rule, ids = RandAugment(std=0.5, increasing=True), torch.arange(N)
-    there = rule(images().cuda(), SampleRandom(0, 0, ids.cuda()), "rand").cpu()
-    here = rule(images(), SampleRandom(0, 0, ids), "rand")
-    assert (there.int() - here.int()).abs().max() <= 1  # a GPU's cosine may differ in the last bit
-    assert (there != here).float().mean() < 1e-4
+    draws = SampleRandom(0, 0, ids, device=torch.device("cuda"))
+    wanted = rule(images(), SampleRandom(0, 0, ids), "rand")
+    assert torch.equal(rule(images().cuda(), draws, "rand").cpu(), wanted)
+    monkeypatch.setattr(randaugment, "choose_kernel", lambda images: None)
+    assert torch.equal(rule(images().cuda(), draws, "rand").cpu(), wanted)
+    unknown = rule(images().cuda(), SampleRandom(0, 0, ids.cuda()), "rand").cpu()
+    assert (unknown.int() - wanted.int()).abs().max() <= 1  # a GPU's cosine may differ in the last bit
+    assert (unknown != wanted).float().mean() < 1e-4

@@ -46,7 +46,8 @@ class Sums:
 
 def metric_sums(name: str, total: Tensor, count: int) -> Sums:
     """The sums of one metric over one batch."""
-    return Sums({name: total}, {name: torch.tensor(count, dtype=torch.int64, device=total.device)})
+    # `full` makes the count on the device; torch.tensor would make it on the host and wait for its copy
+    return Sums({name: total}, {name: torch.full((), count, dtype=torch.int64, device=total.device)})
 
 
 def _add(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -163,7 +163,7 @@ def build_center_crop(size: int, ratio: float, interpolation: Interpolation) -> 
     def transform(images: Tensor) -> Tensor:
         b, height, width, _ = images.shape
         if height != side:
-            whole = torch.tensor([0, 0, height, width], device=images.device).expand(b, 4)
+            whole = torch.tensor([0, 0, height, width]).expand(b, 4)  # the host's: nothing to wait for
             rows = torch.arange(b, device=images.device)
             images = resized_crop(images, rows, whole, (side, side), interpolation)
         return images[:, start : start + size, start : start + size].contiguous()

@@ -5,7 +5,6 @@ auto_augment.py: that is what the recipes of DeiT, PiT and ReXNet mean by rand-m
 torchvision's RandAugment differs: other scales, and every operation is applied.
 """
 
-from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -16,7 +15,9 @@ from paribus.core.build import schema
 from paribus.data.ops import color, native
 from paribus.data.ops.affine import affine_transform, rotation_matrices
 from paribus.data.ops.draws import SampleRandom
+from paribus.data.ops.fused import choose_kernel
 from paribus.data.ops.input_spec import Interpolation
+from paribus.data.ops.transfer import change_where, to_device
 
 OPERATIONS = (
     "autocontrast", "equalize", "invert", "rotate", "posterize", "solarize", "solarize_add", "color", "contrast",
@@ -68,8 +69,8 @@ class RandAugment:
 
     def sample_parameters(self, draws: SampleRandom, name: str, turn: int) -> tuple[Tensor, Tensor, Tensor]:
         """For one of the `ops` turns, (b,) each: the operation's index in OPERATIONS, or −1 for none; its magnitude as
-        a fraction of 10, float64; and +1 or −1, float64, for operations with a direction."""
-        u = draws(f"{name}.{turn}", 4).double()
+        a fraction of 10, float64; and +1 or −1, float64, for operations with a direction. They are beside the ids."""
+        u = draws.beside_ids(f"{name}.{turn}", 4).double()
         which = torch.where(u[:, 1] > self.prob, -1, (u[:, 0] * len(OPERATIONS)).long())
         noise = torch.special.ndtri(u[:, 2] + 2.0**-25)  # never at 0 or 1
         level = (self.magnitude + self.std * noise).clamp(0, _MAX_MAGNITUDE) / _MAX_MAGNITUDE
@@ -82,25 +83,20 @@ class RandAugment:
             self._affine_matrices(which, level * sign, *images.shape[1:3]),
         )
         fill = self.fill if images.shape[3] > 1 else (round(sum(self.fill) / 3),)
-        if native.has_color_kernel(images):
+        if (kernel := choose_kernel(images)) is not None:
             moved = _is_any_of(which, _AFFINE_OPERATIONS)
             arguments = torch.where(moved[:, None], matrix, torch.nn.functional.pad(number[:, None], (0, 5)))
-            codes = torch.tensor([*_OPERATION_CODES, 0])[which]  # the last is for −1
-            return native.apply_operations(
-                images, codes[:, None], arguments[:, None], fill, self.interpolation == "bicubic"
-            )
+            (codes,) = to_device(which.device, torch.tensor([*_OPERATION_CODES, 0]))  # the last is for −1
+            return kernel(images, codes[which][:, None], arguments[:, None], fill, self.interpolation == "bicubic")
         factor = number.float()
-        out = _apply_where(
-            images,
-            _is_any_of(which, _TABLE_OPERATIONS),
-            lambda x, at: _apply_table_operations(x, which[at], number[at]),
-        )
-        out = _apply_where(out, _is_any_of(which, ("color",)), lambda x, at: color.saturation(x, factor[at]))
-        out = _apply_where(out, _is_any_of(which, ("sharpness",)), lambda x, at: color.sharpness(x, factor[at]))
-        return _apply_where(
+        out = change_where(images, _is_any_of(which, _TABLE_OPERATIONS), (which, number), _apply_table_operations)
+        out = change_where(out, _is_any_of(which, ("color",)), (factor,), color.saturation)
+        out = change_where(out, _is_any_of(which, ("sharpness",)), (factor,), color.sharpness)
+        return change_where(
             out,
             _is_any_of(which, _AFFINE_OPERATIONS),
-            lambda x, at: affine_transform(x, matrix[at], fill, self.interpolation),
+            (matrix,),
+            lambda x, m: affine_transform(x, m, fill, self.interpolation),
         )
 
     def _operation_arguments(self, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
@@ -160,16 +156,3 @@ def _apply_table_operations(images: Tensor, which: Tensor, number: Tensor) -> Te
     for name, other in made.items():
         table = torch.where((which == _INDEX[name])[:, None, None], other, table)
     return color.apply_tables(images, table.to(torch.uint8))
-
-
-def _apply_where(images: Tensor, chosen: Tensor, change: Callable[[Tensor, Tensor | slice], Tensor]) -> Tensor:
-    """Apply `change` to the chosen images. On a CPU only those are computed; on a GPU all are, since to know which, the
-    host would have to wait. change: (some images, their indices) to as many images."""
-    if not images.is_cpu:
-        return torch.where(chosen.view(-1, 1, 1, 1), change(images, slice(None)), images)
-    at = chosen.nonzero()[:, 0]
-    if not len(at):
-        return images
-    out = images.clone()
-    out[at] = change(images[at], at)
-    return out

@@ -33,6 +33,7 @@ from paribus.data.ops import native
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec
 from paribus.data.ops.inputs import InputTransform
+from paribus.data.ops.transfer import to_device
 from paribus.data.trees.source import FolderSource, Source
 
 _MAX_WARNINGS = 20  # warnings about images that do not decode; further ones are only counted
@@ -124,13 +125,12 @@ class DecodingLoader:
         """positions: on the CPU. share: this rank's own pixels, for `_fetch`."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
-        ids, targets = (v[rows].to(device, non_blocking=True) for v in (self._samples.ids, self._samples.targets))
-        copies = None if copies is None else copies.to(device, non_blocking=True)
-        draws = SampleRandom(self._batch_index.seed, epoch, ids, copies)
+        draws = SampleRandom(self._batch_index.seed, epoch, self._samples.ids[rows], copies, device)
+        ids, targets = to_device(device, unique_sample_ids(draws.ids, copies), self._samples.targets[rows])
         return Batch(
             inputs=self._inputs.transform_cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
-            ids=unique_sample_ids(ids, copies),
+            ids=ids,
             positions=positions_on_device,
             size=self._batch_size,
             classes=self._classes,
@@ -188,10 +188,11 @@ def build_decoded_evaluation(
                 rows = torch.cat([part.rows for part in parts])
                 # copied to the device in pieces, from pinned memory, and concatenated there
                 pixels = torch.cat([part.pixels.to(place.device, non_blocking=True) for part in parts])
+                targets, ids = to_device(place.device, own_samples.targets[rows], own_samples.ids[rows])
                 yield Batch(
                     inputs=inputs.transform_eval(pixels),
-                    targets=own_samples.targets[rows].to(place.device),
-                    ids=own_samples.ids[rows].to(place.device),
+                    targets=targets,
+                    ids=ids,
                     positions=torch.arange(len(rows), device=place.device),
                     size=len(rows),
                     classes=classes,

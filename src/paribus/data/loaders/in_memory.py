@@ -21,6 +21,7 @@ from paribus.data.loaders.subset import (
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec
 from paribus.data.ops.inputs import InputTransform
+from paribus.data.ops.transfer import to_device
 
 StorageMode = Literal["auto", "device", "host", "mapped"]
 
@@ -91,7 +92,7 @@ class InMemoryLoader:
         self._inputs = InputTransform(input_spec, place)
         self._share = self._index.share(place.rank)
         self._positions = torch.arange(batch_size, device=place.device)[self._share]
-        self._epoch = _EpochSamples(-1, self._data.ids, None, self._data.ids, self._data.ids)
+        self._epoch = _EpochSamples(-1, data.ids, data.ids, data.ids, None, (data.ids, None))
         self._batches_per_block = _count_batches_per_block(batch_size, input_spec, self._data.images, place)
         self._block: tuple[int, int] = (-1, -1)
         self._batches: list[Batch] = []
@@ -123,7 +124,7 @@ class InMemoryLoader:
             images, rows = _copy_to_device(images, rows, self._place.device)
         return Batch(
             inputs=self._inputs.transform_train(
-                images, rows, SampleRandom(self._seed, here.epoch, here.ids, here.copies)
+                images, rows, SampleRandom(self._seed, here.epoch, *here.keys, self._place.device)
             ),
             targets=here.targets,
             ids=unique_sample_ids(here.ids, here.copies),
@@ -138,13 +139,10 @@ class InMemoryLoader:
         if self._epoch.epoch != epoch:
             data, device = self._data, self._place.device
             rows, copies = self._index.order(epoch)
-            self._epoch = _EpochSamples(
-                epoch,
-                data.image_rows[rows].to(data.images.device),
-                None if copies is None else copies.to(device),
-                data.ids[rows].to(device),
-                data.targets[rows].to(device),
-            )
+            (there,) = to_device(data.images.device, data.image_rows[rows])
+            keys, labels = data.ids[rows], data.targets[rows]
+            ids, targets, *again = to_device(device, keys, labels, *([] if copies is None else [copies]))
+            self._epoch = _EpochSamples(epoch, there, ids, targets, again[0] if again else None, (keys, copies))
         return self._epoch
 
 
@@ -162,14 +160,15 @@ def _count_batches_per_block(batch_size: int, input_spec: InputSpec, images: Ten
 
 @dataclass(frozen=True)
 class _EpochSamples:
-    """Samples in the order of an epoch: their rows (on the pixels' device), ids and targets (on the training
-    device)."""
+    """Samples in the order of an epoch: their rows (on the pixels' device), ids, targets and copies (on the training
+    device). keys: ids and copies again, for the random numbers, on the host where it knows which samples these are."""
 
     epoch: int
     rows: Tensor
-    copies: Tensor | None
     ids: Tensor
     targets: Tensor
+    copies: Tensor | None
+    keys: tuple[Tensor, Tensor | None]
 
     def select(self, where: slice | Tensor, start: int) -> "_EpochSamples":
         """The samples at these positions of the batch that begins at `start`."""
@@ -178,8 +177,14 @@ class _EpochSamples:
         else:
             where = where + start
             beside = where.to(self.rows.device)
-        copies = None if self.copies is None else self.copies[where]
-        return _EpochSamples(self.epoch, self.rows[beside], copies, self.ids[where], self.targets[where])
+        ids, copies = _select(where, self.ids, self.copies)
+        # positions that only the device knows (another rank's samples, for a transform that mixes) leave the keys there
+        keys = _select(where, *self.keys) if isinstance(where, slice) or where.is_cpu else (ids, copies)
+        return _EpochSamples(self.epoch, self.rows[beside], ids, self.targets[where], copies, keys)
+
+
+def _select(where: slice | Tensor, ids: Tensor, copies: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return ids[where], None if copies is None else copies[where]
 
 
 def _copy_to_device(images: Tensor, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:

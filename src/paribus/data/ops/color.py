@@ -93,6 +93,10 @@ def _rgb_to_hsv(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return h.clamp(0, 255), s.clamp(0, 255), most.long()
 
 
+# red, green and blue of the six sectors as indices into (v, t, p, q), two bits each
+_SECTORS = sum(v << 2 * i for i, v in enumerate((0, 1, 2, 3, 0, 2, 2, 0, 1, 2, 3, 0, 1, 2, 0, 0, 2, 3)))
+
+
 def _hsv_to_rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
     """Convert.c's hsv2rgb: (b, h, w, 3) uint8."""
     sixth = (h.double() * 6.0 / 255.0).floor()
@@ -105,10 +109,11 @@ def _hsv_to_rgb(h: Tensor, s: Tensor, v: Tensor) -> Tensor:
     p = level(value * (1.0 - full))
     q = level(value * (1.0 - full * part))
     t = level(value * (1.0 - full * (1.0 - part)))
-    sector = (sixth.long() % 6)[..., None]
+    sector = sixth.long() % 6
     choices = torch.stack((v, t, p, q), 3)  # for each sector, which of the four each channel takes
-    table = torch.tensor([[0, 1, 2], [3, 0, 2], [2, 0, 1], [2, 3, 0], [1, 2, 0], [0, 2, 3]], device=h.device)
-    out = choices.gather(3, table[sector[..., 0]])
+    # unpacked on the device: a table from the host would be copied, and waited for, in every call
+    table = ((_SECTORS >> torch.arange(0, 36, 2, device=h.device)) & 3).view(6, 3)
+    out = choices.gather(3, table[sector])
     return torch.where(s[..., None] == 0, v[..., None], out).to(torch.uint8)
 
 

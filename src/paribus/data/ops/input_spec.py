@@ -63,10 +63,13 @@ class ResizedCrop:
     def boxes(self, draws: SampleRandom, heights: int | Tensor, widths: int | Tensor) -> Tensor:
         """(b, 4) int64 boxes: ten tries for one inside the image, else the largest centred one within the ratio.
 
-        heights, widths: of the images, one for all or (b,). In float64, without a data-dependent branch.
+        heights, widths: of the images, one for all or (b,) beside the ids. In float64, without a data-dependent branch;
+        the boxes are where the ids are.
         """
-        drawn = draws("resized_crop", 2 * _CROP_TRIES + 2).double()
-        height, width = (torch.as_tensor(v, device=drawn.device).expand(len(drawn)) for v in (heights, widths))
+        drawn = draws.beside_ids("resized_crop", 2 * _CROP_TRIES + 2).double()
+        height, width = (
+            v if isinstance(v, Tensor) else torch.full((len(drawn),), v, device=drawn.device) for v in (heights, widths)
+        )
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         area = (height * width)[:, None] * (
             self.scale[0] + drawn[:, 0 : 2 * _CROP_TRIES : 2] * (self.scale[1] - self.scale[0])

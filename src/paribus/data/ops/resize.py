@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from paribus.data.ops.input_spec import Interpolation
+from paribus.data.ops.transfer import to_device
 
 BITS = 22
 SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
@@ -24,20 +25,34 @@ def resized_crop(
     """`image.crop(box).resize(size, resample)` of each chosen image.
 
     images: (n, H, W, c) uint8; rows: (b,) int64, indices of the samples; boxes: (b, 4) int64 top, left, height, width,
-    inside the image; size: height and width of the result. Returns (b, height, width, c) uint8.
+    inside the image, on any device; size: height and width of the result. Returns (b, height, width, c) uint8.
+
+    Each image needs one of the two orders of the passes: if the boxes are on the host, it gets that one only.
     """
-    top, left, height, width = boxes.unbind(1)
-    chosen = images[rows]
+    first_down = vertical_first(boxes[:, 2], boxes[:, 3], size)
 
-    def across(part: Tensor) -> Tensor:
-        return _resize_axis(part, 2, left, width, size[1], interpolation)
+    def across_first(rows: Tensor, boxes: Tensor) -> Tensor:
+        top, left, height, width = boxes.unbind(1)
+        across = _resize_axis(images[rows], 2, left, width, size[1], interpolation)
+        return _resize_axis(across, 1, top, height, size[0], interpolation)
 
-    def down(part: Tensor) -> Tensor:
-        return _resize_axis(part, 1, top, height, size[0], interpolation)
+    def down_first(rows: Tensor, boxes: Tensor) -> Tensor:
+        top, left, height, width = boxes.unbind(1)
+        down = _resize_axis(images[rows], 1, top, height, size[0], interpolation)
+        return _resize_axis(down, 2, left, width, size[1], interpolation)
 
-    # each image needs one of the two orders, but to know which, the host would have to wait for the device
-    first_down = vertical_first(height, width, size)[:, None, None, None]
-    return torch.where(first_down, across(down(chosen)), down(across(chosen)))
+    if not boxes.is_cpu:  # to know which, the host would have to wait for the device
+        both = down_first(rows, boxes), across_first(rows, boxes)
+        return torch.where(first_down[:, None, None, None], *both)
+    chosen = ((across_first, ~first_down), (down_first, first_down))
+    parts = [(order, at) for order, which in chosen if len(at := which.nonzero()[:, 0])]
+    if len(parts) == 1:
+        return parts[0][0](rows, *to_device(images.device, boxes))
+    out = images.new_empty(len(rows), *size, images.shape[3])
+    for order, at in parts:
+        there, some = to_device(images.device, at, boxes[at])
+        out.index_copy_(0, there, order(rows[there], some))
+    return out
 
 
 def vertical_first(height: Tensor, width: Tensor, size: tuple[int, int]) -> Tensor:
@@ -55,7 +70,7 @@ def _resize_axis(images: Tensor, axis: int, start: Tensor, length: Tensor, size:
         # beyond a pixel's own taps the weights are 0, so any index will do
         place = start[:, None] + torch.minimum(first + k, last)
         index = place.view(shape).expand(*images.shape[:axis], size, *images.shape[axis + 1 :])
-        part = images.gather(axis, index).int() * weights[:, :, k].view(shape)
+        part = images.gather(axis, index) * weights[:, :, k].view(shape)
         total = part if total is None else total.add_(part)
     assert total is not None
     return total.add_(1 << (BITS - 1)).bitwise_right_shift_(BITS).clamp_(0, 255).to(torch.uint8)
