@@ -1,5 +1,6 @@
 """The parts of `paribus doctor gpu`: a check, what it may say, and its result."""
 
+import gc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -48,6 +49,13 @@ class CheckResult:
     found: str
     seconds: float = 0.0
     numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+def free_memory() -> None:
+    """Give a device's memory back: networks hold their tensors in cycles of references."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def require_equal(what: str, here: Tensor, there: Tensor) -> None:

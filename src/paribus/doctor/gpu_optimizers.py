@@ -82,4 +82,5 @@ def _start(
     ]
     for i, p in enumerate(made):
         p.grad = torch.randn(p.shape, generator=stream(2, "doctor.gradient", i)).to(device)
-    return made, CLASSES[name](made, lr=torch.tensor(0.01, device=device), capturable=True, **switch)
+    momentum = {"momentum": 0.9} if name == "sgdp" else {}
+    return made, CLASSES[name](made, lr=torch.tensor(0.01, device=device), capturable=True, **momentum, **switch)

@@ -28,7 +28,7 @@ TRAIN = (
 
 def check_kill(device: torch.device) -> Passed:
     """SIGKILL after the first checkpoint, the same command again: the weights of a run that was left alone."""
-    options = [f"runtime.device={device}", "steps=1200ba", "every.checkpoint=200ba", "every.evaluate=1200ba"]
+    options = [f"runtime.device={device}", "steps=300ba", "every.checkpoint=50ba", "every.evaluate=300ba"]
     with tempfile.TemporaryDirectory(prefix="paribus-doctor-") as name:
         whole, killed = Path(name, "whole"), Path(name, "killed")
         run_to_end([*TRAIN, *options, f"paths.runs={whole}"])

@@ -91,9 +91,9 @@ def judge(results: Sequence[CheckResult]) -> list[tuple[str, str]]:
     return recommend(rates, decode, count_cores())
 
 
-def default_file(data: Mapping[str, Any]) -> str:
+def default_file(hardware: Mapping[str, Any]) -> str:
     """doctor-nvidia-h100-80gb-hbm3.json"""
-    words = re.sub(r"[^a-z0-9]+", "-", data["hardware"]["name"].lower()).strip("-")
+    words = re.sub(r"[^a-z0-9]+", "-", hardware["name"].lower()).strip("-")
     return f"doctor-{words}.json"
 
 

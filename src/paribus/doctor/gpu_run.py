@@ -1,17 +1,14 @@
 """Runs the checks of `paribus doctor gpu` within a budget of time. Each part has a share of it, so that slow checks of
 one part take nothing from the next; what does not fit in is listed."""
 
-import faulthandler
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
 
 from paribus.core.errors import explain_exception
-from paribus.doctor.gpu_check import CheckResult, GpuCheck, Mismatch, NotHere, Part
+from paribus.doctor.gpu_check import CheckResult, GpuCheck, Mismatch, NotHere, Part, free_memory
 
 SHARES: dict[Part, float] = {"correct": 0.4, "waits": 0.6, "times": 1.0}  # of the budget, by when a part has to end
-GRACE = 60.0  # seconds after the budget; then a kernel hangs, and the process is ended with its traceback
 
 
 def run_checks(
@@ -22,7 +19,6 @@ def run_checks(
 ) -> list[CheckResult]:
     """A result for each check, in order. budget: seconds for all of them."""
     start, results = clock(), list[CheckResult]()
-    guarded = hasattr(sys.stderr, "fileno") and clock is time.monotonic
     for check in checks:
         left = start + SHARES[check.part] * budget - clock()
         if left < check.seconds:
@@ -32,13 +28,8 @@ def run_checks(
             results.append(CheckResult(check.part, check.name, "not run", why))
             continue
         log(f"{check.part}: {check.name}")
-        if guarded:
-            faulthandler.dump_traceback_later(start + budget + GRACE - clock(), exit=True)
-        try:
-            results.append(run_check(check, clock))
-        finally:
-            if guarded:
-                faulthandler.cancel_dump_traceback_later()
+        results.append(run_check(check, clock))
+        free_memory()
         if results[-1].state == "failed":
             log(f"failed: {check.name}: {results[-1].found}")
     return results

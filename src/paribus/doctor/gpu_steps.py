@@ -25,6 +25,7 @@ from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, build_recipe
 
 ALONE = World()
+DISTINCT = 64  # made-up images; drawing a gigabyte of them would take longer than the steps
 
 
 def compose(*overrides: str) -> Recipe:
@@ -51,6 +52,8 @@ def runtime_applied(runtime: Runtime, device: torch.device) -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic)
         if current is not None:
             torch.cuda.set_device(current)
+        if runtime.compile:  # dynamo compiles the code of a layer eight times, for whatever net, and then no more
+            torch.compiler.reset()
 
 
 @dataclass(frozen=True)
@@ -111,8 +114,10 @@ class RandomPixels:
         known = 10 if self.like.name == FOLDER else len(load_manifest(self.like.name).classes)
         classes = min(known, self.n)  # no class without an image
         side = max(self.like.pack_size, self.like.size)
-        pixels = torch.randint(0, 256, (self.n, side, side, 3), generator=stream(0, "doctor.pixels"), dtype=torch.uint8)
-        images = Images(pixels, torch.arange(self.n) % classes, torch.arange(self.n))
+        shape = (min(self.n, DISTINCT), side, side, 3)
+        pixels = torch.randint(0, 256, shape, generator=stream(0, "doctor.pixels"), dtype=torch.uint8)
+        rows = torch.arange(self.n)
+        images = Images(pixels, rows % classes, rows, rows % len(pixels))
         spec = build_input_spec(self.like)
         return build_in_memory_sets("random pixels", images, images, classes, spec, place, None, 0, keep="device")
 

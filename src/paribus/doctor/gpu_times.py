@@ -4,8 +4,9 @@ decoding; and whether memory grows from step to step."""
 import io
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,15 +22,17 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import DeviceContext
 from paribus.core.streams import stream
 from paribus.data.loaders.decode_batch import crop_images
-from paribus.data.loaders.in_memory import Images, InMemoryLoader
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec, ResizedCrop
+from paribus.data.ops.inputs import InputTransform
 from paribus.data.trees.decoding import decode_image
-from paribus.doctor.gpu_check import Mismatch, NotHere, Passed
+from paribus.doctor.gpu_check import Mismatch, NotHere, Passed, free_memory
 from paribus.doctor.gpu_data import AUGMENTATIONS, TRANSFORMS, make_batch, make_images
+from paribus.doctor.gpu_optimizers import SHAPES
 from paribus.doctor.gpu_steps import Prepared, compose, prepare, runtime_applied, without_files
 from paribus.recipe.recipe import Recipe
 
+EPOCH = 16  # steps; at the end of an epoch the host waits for the device
 LONG = 100_000  # steps of a training that is timed: its schedule hardly moves
 GROWTH = 0.02  # of the memory after 20 steps that those up to the 200th may add
 
@@ -73,12 +76,13 @@ def time_steps(net: TimedNet, variant: str, device: torch.device, seconds: float
     batch, rate = net.batch, 0.0
     while not rate:
         try:
-            rate = measure_rate(without_files(compose(*overrides), batch, 2 * batch), device, seconds)
+            rate = measure_rate(without_files(compose(*overrides), batch, EPOCH * batch), device, seconds)
         except torch.OutOfMemoryError:
             if batch < 16:
                 raise
+        if not rate:  # out here, where the error no longer holds the tensors
             batch //= 2
-            torch.cuda.empty_cache()
+            free_memory()
     return Passed(f"{rate:,.0f} images/s, batch {batch}", {"images_per_second": rate, "batch": batch})
 
 
@@ -106,7 +110,9 @@ def check_memory(net: TimedNet, device: torch.device, early: int, late: int) -> 
     """Allocated memory after some steps and after many."""
     if device.type != "cuda":
         raise NotHere("torch counts memory on CUDA alone")
-    recipe = without_files(compose(*net.overrides, "technique=cutmix"), net.batch, 2 * net.batch)
+    recipe = without_files(compose(*net.overrides, "technique=cutmix"), net.batch // 4, EPOCH * net.batch)
+    free_memory()
+    torch.cuda.reset_peak_memory_stats(device)
     with runtime_applied(recipe.runtime, device):
         step = NextStep(prepare(recipe, device, LONG))
         found: list[int] = []
@@ -149,24 +155,14 @@ def time_device_work(device: torch.device, n: int, size: int, rounds: int) -> Pa
     images, rows = make_images(n, size).to(device), torch.arange(n)
     draws = SampleRandom(0, 0, rows.to(device))
     batch, at = make_batch(n, size, device), Progress(3, 10, 0)
-    data = Images(images, rows % 10, rows)
-    calls = {
-        f"{kind} crop": InMemoryLoader(
-            data,
-            InputSpec((0.5,) * 3, (0.25,) * 3, ResizedCrop(size=size, interpolation=kind), flip=True),
-            *(10, DeviceContext(device), n, 0),
-            "auto" if device.type == "cpu" else "device",
-        )
-        for kind in ("bilinear", "bicubic")
-    }
-    timed = {
-        name: (lambda loader=loader: loader._make_batch(0, rows.to(device), slice(0, n)))
-        for name, loader in calls.items()
-    }
-    timed |= {
-        name: (lambda rule=rule, name=name: rule(images, draws, name)) for name, (rule, _, _) in AUGMENTATIONS.items()
-    }
-    timed |= {name: (lambda rule=rule: rule(batch, at)) for name, (rule, _) in TRANSFORMS.items()}
+    rows = rows.to(device)
+    timed: dict[str, Callable[[], object]] = {}
+    for kind in ("bilinear", "bicubic"):
+        spec = InputSpec((0.5,) * 3, (0.25,) * 3, ResizedCrop(size=size, interpolation=kind), flip=True)
+        transform = InputTransform(spec, DeviceContext(device))
+        timed[f"{kind} crop"] = partial(transform.transform_train, images, rows, draws)
+    timed |= {name: partial(rule, images, draws, name) for name, (rule, _, _) in AUGMENTATIONS.items()}
+    timed |= {name: partial(rule, batch, at) for name, (rule, _) in TRANSFORMS.items()}
     seconds = time_interleaved(timed, make_clock(device), rounds, 0.01)
     medians = {name: statistics.median(s) for name, s in seconds.items()}
     words = ", ".join(f"{name} {format_duration(s)}" for name, s in medians.items())
@@ -176,8 +172,6 @@ def time_device_work(device: torch.device, n: int, size: int, rounds: int) -> Pa
 def time_optimizers(name: str, device: torch.device, rounds: int, network: str | None) -> Passed:
     """AdamP (or SGDP), batched and fused, beside torch's fused optimizer, checked first. network: of
     `paribus bench techniques`; None: a few tensors."""
-    from paribus.doctor.gpu_optimizers import SHAPES
-
     shapes = optimizers.NETWORKS[network]() if network else SHAPES
     case = optimizers.make_case(name, network or "a few tensors", shapes, "every matrix projected", device)
     own, floor = {"adamp": ("AdamP", "AdamW"), "sgdp": ("SGDP", "SGD")}[name]

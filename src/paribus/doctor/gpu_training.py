@@ -96,8 +96,10 @@ def check_compiled(mode: str, accumulate: int, device: torch.device, steps: int)
     return compare_compiled(mode, accumulate, device, steps)
 
 
-def compare_compiled(mode: str, accumulate: int, device: torch.device, steps: int) -> Passed:
-    overrides = ("experiment=smoke_mobile", "technique=cutmix", f"update.accumulate={accumulate}")
+def compare_compiled(
+    mode: str, accumulate: int, device: torch.device, steps: int, experiment: str = "smoke_mobile"
+) -> Passed:
+    overrides = (f"experiment={experiment}", "technique=cutmix", f"update.accumulate={accumulate}")
     eager = train_some(compose(*overrides), device, steps)
     try:
         compiled = train_some(compose(*overrides, f"runtime.compile={mode}"), device, steps)

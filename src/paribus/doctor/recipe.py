@@ -12,6 +12,7 @@ from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.formatting import format_count, format_si
 from paribus.core.protocols import DeviceContext, Spec, StartsFromFile
+from paribus.data.cifar import Cifar
 from paribus.data.images import ImageSet
 from paribus.data.packs.format import default_folder
 from paribus.data.packs.open import open_pack
@@ -60,6 +61,9 @@ def check_recipe_data(data: Any) -> tuple[Finding, Spec | None, int]:
             return Finding("data", "ok", "data.download=true: fetched where it is missing"), None, 0
         sets = data(DeviceContext(torch.device("cpu")))
     except ConfigError as error:
+        if isinstance(data, Cifar):
+            spec = Spec(10 if data.name == "cifar10" else 100, 3, data.size, data.size)
+            return missing("data", error), spec, data.train_size or 50_000
         return missing("data", error), None, 0
     except Exception as error:  # of a dataset class of the user's
         return Finding("data", "missing", explain_exception(error), "see the class of data"), None, 0
