@@ -43,7 +43,7 @@ def list_correct(device: torch.device, quick: bool) -> list[GpuCheck]:
     checks += [
         GpuCheck("correct", "prefetch", 2, partial(gpu_data.check_prefetch, device, steps)),
         GpuCheck("correct", "stop and resume", 3, partial(gpu_training.check_resume, resumed, device, steps)),
-        GpuCheck("correct", "the second device", 6, partial(gpu_data.check_second_device, device)),
+        GpuCheck("correct", "the second device", 10, partial(gpu_training.check_second_device, device, steps)),
         GpuCheck("correct", "kill and resume", 40, partial(gpu_processes.check_kill, device)),
         GpuCheck("correct", "two ranks", 30, partial(gpu_processes.check_two_ranks, device)),
     ]

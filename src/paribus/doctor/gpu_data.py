@@ -16,7 +16,7 @@ from paribus.data.ops import inputs, resize
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop, ResizedCrop
 from paribus.data.randaugment import RandAugment
-from paribus.doctor.gpu_check import Mismatch, NotHere, Passed, require_close, require_equal
+from paribus.doctor.gpu_check import Mismatch, Passed, require_close, require_equal
 from paribus.engine.prefetch import PrefetchLoader
 from paribus.techniques.cutmix import CutMix
 from paribus.techniques.cutout import Cutout
@@ -146,13 +146,3 @@ def check_prefetch(device: torch.device, steps: int) -> Passed:
                 work = work @ work
                 torch.empty_like(batch.inputs).fill_(7.0)
     return Passed(f"{steps} batches, the same bits")
-
-
-def check_second_device(device: torch.device) -> Passed:
-    """The same check on cuda:1, where code that asks for the current device goes wrong."""
-    if device.type != "cuda" or torch.cuda.device_count() < 2:
-        raise NotHere("needs two CUDA devices")
-    other = torch.device("cuda", 1)
-    for name in AUGMENTATIONS:
-        check_augmentation(name, other, 32, 40)
-    return check_crops(other, 32, 40)

@@ -8,6 +8,8 @@ import torch
 
 from paribus.core.errors import ConfigError
 from paribus.doctor.gpu_check import Mismatch, NotHere, Passed, require_equal
+from paribus.doctor.gpu_data import AUGMENTATIONS, check_augmentation, check_crops
+from paribus.doctor.gpu_optimizers import check_forms
 from paribus.doctor.gpu_steps import ALONE, Trajectory, compose, prepare, runtime_applied, train_some
 from paribus.engine import checkpoint
 from paribus.engine.loop import Run, StepIntervals
@@ -107,3 +109,17 @@ def compare_compiled(
         return Passed(f"refused: {refused}")
     apart = compare_losses(eager, compiled, TOLERANCE["fp32"])
     return Passed(f"losses of {steps} steps within {apart:.1e} of eager ones", {"difference": apart})
+
+
+def check_second_device(device: torch.device, steps: int) -> Passed:
+    """The same on cuda:1, where code that takes the current device goes wrong; as a library, which sets none, and in
+    training."""
+    if device.type != "cuda" or torch.cuda.device_count() < 2:
+        raise NotHere("needs two CUDA devices")
+    other = torch.device("cuda", 1)
+    check_crops(other, 32, 40)
+    for augmentation in AUGMENTATIONS:
+        check_augmentation(augmentation, other, 32, 40)
+    check_forms("adamp", other)
+    check_training("smoke", "fp64", other, steps)
+    return Passed("crops, augmentations, AdamP's forms and training on cuda:1")

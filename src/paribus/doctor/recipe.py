@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from paribus.core.cores import count_cores
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.formatting import format_count, format_si
@@ -151,5 +152,5 @@ def explain_time(recipe: Recipe, images: int, macs: int) -> str:
     if not per_epoch:
         return ""
     flops = 6.0 * macs * recipe.batch_size * in_steps(recipe.steps, per_epoch)  # forward, and backward twice
-    days = flops / (CORE_FLOPS * (os.cpu_count() or 1)) / 86_400
+    days = flops / (CORE_FLOPS * count_cores()) / 86_400
     return f"no GPU, and {format_si(flops)}FLOP: some {days:,.0f} days on these cores" if days > SLOW_DAYS else ""
