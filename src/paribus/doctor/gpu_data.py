@@ -63,7 +63,8 @@ def check_streams(device: torch.device) -> Passed:
 
 def check_crops(device: torch.device, n: int, size: int) -> Passed:
     """Crop, flip and normalisation of batches, wherever the pixels lie, and the pixels of resized boxes."""
-    images, places = make_images(n, size), ("device", "host", "mapped") if device.type == "cuda" else ("auto",)
+    places: tuple[StorageMode, ...] = ("device", "host", "mapped") if device.type == "cuda" else ("auto",)
+    images = make_images(n, size)
     data = Images(images, torch.arange(n) % 10, torch.arange(n))
     for name, crop in CROPS.items():
         spec = InputSpec((0.5,) * 3, (0.25,) * 3, crop, flip=True)
@@ -75,10 +76,10 @@ def check_crops(device: torch.device, n: int, size: int) -> Passed:
         if isinstance(crop, ResizedCrop):
             rows = torch.arange(n)
             boxes = crop.boxes(SampleRandom(0, 0, rows), size, size)
-            here = inputs.resized_crop(images, rows, boxes, (crop.size, crop.size), crop.interpolation)
-            there = resize.resized_crop(
-                *(t.to(device) for t in (images, rows, boxes)), (crop.size,) * 2, crop.interpolation
-            )
+            wide = crop.size, crop.size
+            here = inputs.resized_crop(images, rows, boxes, wide, crop.interpolation)
+            moved = images.to(device), rows.to(device), boxes.to(device)
+            there = resize.resized_crop(*moved, wide, crop.interpolation)
             require_equal(f"{name} crops, pixels", here, there)
             require_equal(f"{name} crops, boxes", boxes, crop.boxes(SampleRandom(0, 0, rows.to(device)), size, size))
     return Passed(f"{', '.join(CROPS)}; pixels kept as {', '.join(places)}")

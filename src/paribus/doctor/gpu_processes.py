@@ -37,7 +37,7 @@ def check_kill(device: torch.device) -> Passed:
             wait_for_checkpoint(killed, process)
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.communicate()
         if list(killed.glob("*/DONE")):
             raise NotHere("the run had ended before it could be killed")
         run_to_end([*TRAIN, *options, f"paths.runs={killed}"])

@@ -65,7 +65,9 @@ def describe_hardware(device: torch.device) -> dict[str, Any]:
 
 def describe_software(device: torch.device) -> dict[str, Any]:
     cuda = device.type == "cuda"
-    nccl = torch.cuda.nccl.version() if cuda and torch.distributed.is_nccl_available() else None
+    from torch.cuda import nccl as library
+
+    nccl = library.version() if cuda and torch.distributed.is_nccl_available() else None
     return {
         "paribus": find_version("paribus"),
         "code": hash_code(),

@@ -123,7 +123,7 @@ def check_memory(net: TimedNet, device: torch.device, early: int, late: int) -> 
             found.append(torch.cuda.memory_allocated(device))
         peak = torch.cuda.max_memory_allocated(device)
     numbers = {f"after_{early}": found[0], f"after_{late}": found[1], "peak": peak}
-    return Passed(f"{compare_memory(*found, early, late)}, peak {format_bytes(peak)}", numbers)
+    return Passed(f"{compare_memory(found[0], found[1], early, late)}, peak {format_bytes(peak)}", numbers)
 
 
 def compare_memory(before: int, after: int, early: int = 20, late: int = 200) -> str:
