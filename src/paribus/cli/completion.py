@@ -197,5 +197,6 @@ _KINDS: dict[Kind, Callable[[str], list[str]]] = {
     "data set": lambda word: _starting(word, [*list_manifest_names(), FOLDER]),
     "card": lambda word: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
     "override": _override,
+    "doctor": lambda word: [*_starting(word, ["gpu"]), *_override(word)],
     "data override": lambda word: _override(word, ("data",)) if word.startswith("data") else [],
 }

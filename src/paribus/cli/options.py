@@ -14,7 +14,9 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, OK
 
 # what a value may complete to besides fixed words; completion.py looks each of them up
-Kind = Literal["run", "run or file", "study", "folder", "file", "data set", "card", "override", "data override"]
+Kind = Literal[
+    "run", "run or file", "study", "folder", "file", "data set", "card", "override", "data override", "doctor"
+]
 _COMPLETES = "completes"  # the attribute of an argparse action
 
 

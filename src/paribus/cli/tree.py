@@ -136,6 +136,12 @@ COMMANDS = (
         shown="techniques|loop|data|start [--quick]",
     ),
     Command(
+        "doctor",
+        "what this machine has and lacks; gpu: correct, waits, times",
+        "doctor:add_doctor",
+        shown="[gpu | experiment=NAME ...]",
+    ),
+    Command(
         "cards",
         "check or rewrite the technique cards of a checkout",
         "others:add_cards",

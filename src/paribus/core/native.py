@@ -9,10 +9,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import os
 import platform
-import shlex
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from paribus.core.compiler import cache_folder, find_compiler
 from paribus.core.errors import to_one_line
 from paribus.core.renamed import old_names
 
@@ -69,15 +67,14 @@ def _explain_error(error: Exception) -> str:
 
 def _compile(source: Path, name: str, defines: tuple[str, ...]) -> Path:
     """The compiled file, from the cache if it is there. Raises OSError or SubprocessError."""
-    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    compiler = shlex.split(os.environ.get("CC", "")) or ([found] if found else [])
+    compiler = find_compiler()
     if not compiler:
         raise OSError("found neither cc, gcc nor clang, and CC is not set")
     version = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=True).stdout
     level = _CPU_FLAGS.get(torch.backends.cpu.get_cpu_capability(), ()) if platform.machine() == "x86_64" else ()
     flags = (*_COMPILER_FLAGS, *level, *defines)
     hashed = (source.read_text(), *flags, version, platform.machine(), platform.system())
-    target = _cache_folder() / f"{name}-{hashlib.sha256(chr(0).join(hashed).encode()).hexdigest()[:24]}.so"
+    target = cache_folder() / f"{name}-{hashlib.sha256(chr(0).join(hashed).encode()).hexdigest()[:24]}.so"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -86,11 +83,6 @@ def _compile(source: Path, name: str, defines: tuple[str, ...]) -> Path:
             subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
             temporary.replace(target)
     return target
-
-
-def _cache_folder() -> Path:
-    own = os.environ.get("PARIBUS_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paribus"
 
 
 if not TYPE_CHECKING:

@@ -92,12 +92,14 @@ def is_wanted(options: WandB, folder: Path) -> bool:
         any(name.startswith("WANDB_") for name in os.environ)
         or options != WandB()
         or any(str(word).lstrip("+").startswith(("tracker=", "tracker.wandb")) for word in command)
-        or _has_login()
+        or has_login()
     )
 
 
-def _has_login() -> bool:
-    """Whether `wandb login` has left a key, where that keeps it."""
+def has_login() -> bool:
+    """Whether `wandb login` has left a key, where that keeps it, or WANDB_API_KEY has one."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
     for path in (os.environ.get("NETRC") or "~/.netrc", "~/_netrc"):
         with suppress(OSError):
             if "api.wandb.ai" in Path(path).expanduser().read_text(errors="replace"):
