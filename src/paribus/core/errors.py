@@ -5,8 +5,10 @@ Messages are one line: where, what was found, what to do. The command line print
 """
 
 import importlib
+import os
 import re
 import traceback
+from pathlib import Path
 
 _LIMIT = 600  # characters of a foreign message; what comes after is counted, not shown
 _MISFIT = re.compile(r"Error\(s\) in loading state_dict for (\w+):\s*")
@@ -25,8 +27,8 @@ class RunFailed(RuntimeError):
 
 
 def explain_exception(error: BaseException) -> str:
-    """Any exception as one line with all that it says: every line of it, the file of an OSError, the place of a
-    SyntaxError, the names and shapes of weights that do not fit.
+    """Any exception as one line with all that it says: every line of it, the file of an OSError, file and
+    line where a user's own code raised it, the names and shapes of weights that do not fit.
 
     >>> explain_exception(FileNotFoundError(2, "No such file or directory", "weights.pt"))
     'weights.pt: No such file or directory'
@@ -43,7 +45,10 @@ def explain_exception(error: BaseException) -> str:
     if (head := _MISFIT.match(str(error))) is not None:
         return f"the weights do not fit {head[1]}: {explain_misfit(error)}"
     message = to_one_line(str(error))
-    if (isinstance(error, ImportError) or not message) and (place := _find_place(error)):  # which line asked for it
+    if isinstance(error, KeyError) and isinstance(text := next(iter(error.args), None), str) and "\n" in text:
+        message = to_one_line(text)  # str() would show its line breaks as \n
+    asks = isinstance(error, ImportError) or not message  # which line asked for it
+    if (asks or _is_of_user(error)) and (place := _find_place(error)):
         message = f"{message} ({place})" if message else f"at {place}"
     return f"{kind}: {message}" if message else kind
 
@@ -98,6 +103,16 @@ def _count_and_list(items: list[str], label: str) -> str:
 def _as_tuple(text: str) -> str:
     """As Python writes a tuple: "(5,)", "(10, 64)"."""
     return str(tuple(int(n) for n in text.split(",") if n.strip()))
+
+
+def _is_of_user(error: BaseException) -> bool:
+    """Whether it was raised by code that is neither paribus's nor installed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return False
+    file = Path(frames[-1].filename)
+    installed = {"site-packages", "dist-packages"} & set(file.parts) or file.is_relative_to(Path(os.__file__).parent)
+    return file.is_absolute() and not installed and not file.is_relative_to(Path(__file__).parents[1])
 
 
 def _find_place(error: BaseException) -> str:

@@ -100,7 +100,12 @@ class DatasetSource:
         self.targets = _read_labels(dataset, f"data.{split}")
         count = int(self.targets.max()) + 1
         names = _read_class_names(dataset)
-        self.names = names if len(names) >= count else ()
+        if 0 < len(names) < count:
+            raise ConfigError(
+                f"data.{split}: {name} names {len(names)} classes and has labels up to {count - 1}; it should name "
+                "every class, or none"
+            )
+        self.names = names
         self.classes = self.names or tuple(map(str, range(count)))
 
     def image_name(self, index: int) -> str:
@@ -109,9 +114,13 @@ class DatasetSource:
     def image(self, index: int) -> Image.Image:
         """Raises BadImage, also for any error in the dataset's own code."""
         try:
-            return _to_rgb(self.dataset[index][0])
+            image = self.dataset[index][0]
         except Exception as error:
             raise BadImage(f"{self.image_name(index)}: {explain_exception(error)}") from error
+        try:
+            return _to_rgb(image)
+        except (ValueError, TypeError, OSError) as error:
+            raise BadImage(f"{self.image_name(index)}: {error}") from error
 
 
 def _read_class_names(dataset: Any) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ has to choose the same one.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -38,7 +39,9 @@ def choose_threads(
     if setting != "auto":
         return ThreadChoice(setting, "runtime.threads")
     first = env.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one number for each level of nesting
-    if first.isdecimal() and int(first) > 0:
+    if first and not (first.isdecimal() and int(first) > 0):
+        print(f"warning: OMP_NUM_THREADS={first} is left out: it should be a number of threads", file=sys.stderr)
+    elif first:
         return ThreadChoice(int(first), "OMP_NUM_THREADS")
     cores = count_cores() if cores is None else cores
     given = env.get("SLURM_CPUS_PER_TASK", "")

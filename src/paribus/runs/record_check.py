@@ -151,6 +151,18 @@ def compare_events_with_receipt(events: Sequence[Event], lines: Iterable[Receipt
     return found
 
 
+def has_wrong_events(
+    found: Iterable[Discrepancy], then: Mapping[Key, Value], now: Mapping[Key, Value], tolerance: float
+) -> bool:
+    """Whether events.jsonl is itself not what it should be, and so no measure for others. then, now: recorded and
+    replayed."""
+    return any(d.file == EVENTS for d in found) or any(
+        relative_difference(float(then[key]), float(now[key])) > tolerance
+        for key in then.keys() & now.keys()
+        if key[1] == EVENT
+    )
+
+
 def compare_summary_with_events(summary: Values, events: Sequence[Event]) -> list[Discrepancy]:
     """A summary's metrics are the newest values in events.jsonl, to the last digit and clocks too."""
     newest: dict[str, Any] = {}

@@ -50,7 +50,7 @@ from paribus.recipe.files import missing_files
 from paribus.recipe.recipe import Recipe
 from paribus.runs import record_check
 from paribus.runs.describe import describe_optimizer, measure_network_size
-from paribus.runs.record_check import RecordCheck
+from paribus.runs.record_check import Discrepancy, RecordCheck
 from paribus.runs.recorded_run import (
     RecordedRun,
     check_checkpoint,
@@ -182,8 +182,14 @@ def _compare(
         size = measure_network_size(again.method, again.data.spec)
         expected = describe_result(recipe, again.total, again.data, size)
         wrong, unknown = record_check.compare_summary_with_recipe(record.summary, expected, ("model.macs",))
-        found += [*record_check.compare_summary_with_events(record.summary, record.events), *wrong]
         left_out += unknown
+        if record_check.has_wrong_events(found, then, now, tolerance):  # the replay says what the summary should be
+            left_out.append(f"{runfolder.SUMMARY} with {runfolder.EVENTS}, which is wrong itself")
+            if end == again.total != (step := record.summary.get("step")):
+                wrong.append(Discrepancy(runfolder.SUMMARY, None, "step", step, end))
+        else:
+            wrong += record_check.compare_summary_with_events(record.summary, record.events)
+        found += wrong
     else:
         left_out.append(f"{runfolder.SUMMARY} (the run has not ended)")
     for row in rows:

@@ -24,7 +24,7 @@ from paribus.engine.loop import train as train_loop
 from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
 from paribus.engine.watch import RankMonitor, monitor_ranks
-from paribus.methods.ema import Ema
+from paribus.methods.ema import Ema, decay_at
 from paribus.methods.schedules import explain_long_warmup
 from paribus.recipe.build import (
     build_evaluators,
@@ -119,7 +119,7 @@ def _train(
         class_names=data.names,
     )
     if world.is_main:
-        warn_of_initial_weights(recipe.ema, run.total)
+        report_on_average(recipe.ema, run.total)
     stop.install_handlers()
     with ExitStack() as exit_stack:
         resumed = distributed.broadcast_from_main(
@@ -178,9 +178,17 @@ def _explain_error(error: Exception) -> str | None:
     return None
 
 
-def warn_of_initial_weights(ema: Any, steps: int) -> None:
-    """Warn where the average of the weights will still hold a good part of those that the run began with."""
-    share = ema.share_of_initial_weights(steps) if isinstance(ema, Ema) else 0.0
+def report_on_average(ema: Any, steps: int) -> None:
+    """Say where an average's decay is never reached, or where it will hold a good part of the initial weights."""
+    if not isinstance(ema, Ema) or ema.decay is None:
+        return
+    if (reached := decay_at(steps - 1, ema.decay, ema.warmup)) < ema.decay:
+        print(
+            f"note: ema.decay={ema.decay} is not reached in {steps} steps: its warm-up ends at {reached:.4g}, "
+            "as for every larger decay",
+            file=sys.stderr,
+        )
+    share = ema.share_of_initial_weights(steps)
     if share > 0.01:
         print(
             f"warning: ema.decay={ema.decay} over {steps} steps: {share:.0%} of the average will be the initial "

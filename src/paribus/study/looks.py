@@ -2,8 +2,8 @@
 
 Each line is {"schema", "time", "rows", "arms", "digest", "frozen"}: how many done rows there were, in all and by arm, a
 hash of their ids, and what was frozen then (frozen.py). A line is added where verdicts are shown (`paribus study
-report`, `paribus results --write`), and only if the ids differ from the last line's. Margins and seeds that are chosen
-after a look are chosen by the numbers; reports say so.
+report`, `paribus results --write`), and only if the ids or what is frozen differ from the last line's. Margins and
+seeds that are chosen after a look are chosen by the numbers; reports say so.
 """
 
 import hashlib
@@ -54,7 +54,7 @@ def read_looks(study: Study) -> list[Look]:
 
 
 def add_look(study: Study, rows: Iterable[Row]) -> None:
-    """Record that these rows' verdicts are shown, unless the last look was at the same. Raises ConfigError."""
+    """Record that these rows' verdicts are shown, unless the last look was the same. Raises ConfigError."""
     done = [row for row in rows if row.state == "done"]
     arms = Counter(row.arm for row in done)
     now = datetime.now(UTC).isoformat(timespec="seconds")
@@ -63,7 +63,7 @@ def add_look(study: Study, rows: Iterable[Row]) -> None:
     try:
         with lock_study(study):
             before = read_looks(study)
-            if not before or before[-1].digest != look.digest:
+            if not before or (before[-1].digest, before[-1].frozen) != (look.digest, look.frozen):
                 text = path.read_text() if before else ""
                 write_atomically(path, text + json.dumps({"schema": SCHEMA, **asdict(look)}) + "\n")
     except OSError as error:

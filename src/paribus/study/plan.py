@@ -149,7 +149,10 @@ def list_earlier(study: Study, plan: Plan | None, rows: Iterable[Row]) -> tuple[
     if plan is None or plan.frozen is None:
         known = _list_known(plan, looks, now, done)
     elif done or looked:
-        known = [*plan.earlier, Replaced(plan.frozen, done, looked)]
+        planned = [*(one.frozen for one in plan.earlier), plan.frozen]
+        # looked at under a study.yaml that was never planned, and perhaps put back since
+        unplanned = [Replaced(look.frozen, look.rows, look.rows) for look in looks if look.frozen not in planned]
+        known = [*plan.earlier, Replaced(plan.frozen, done, looked), *unplanned]
     else:
         known = list(plan.earlier)
     return tuple(one for one, after in pair_with_next(known, now) if one.frozen != after)

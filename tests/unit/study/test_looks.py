@@ -221,3 +221,20 @@ def test_recorded_studies_were_looked_at_as_they_stand(folder: Path) -> None:
     assert looks[-1].digest == hash_ids(rows_of(study))
     assert looks[-1].frozen == freeze_spec(study.spec)
     assert told(study) == []
+
+
+def test_a_margin_tried_without_a_plan_and_put_back_is_told(study: Study) -> None:
+    plan_again(study)
+    add_look(study, rows_of(study))
+    before = (study.folder / "study.yaml").read_text()
+    tried = load_study(written(study.folder, smallest_effect=0.04).folder)
+    add_look(tried, rows_of(study))
+    add_look(tried, rows_of(study))
+    (study.folder / "study.yaml").write_text(before)
+    study = load_study(study.folder)
+    assert len(read_looks(study)) == 2
+    forth, back = told(study)
+    assert forth.startswith("Margin changed from 1 point to 4 points after 4 rows")
+    assert back.startswith("Margin changed from 4 points to 1 point after 4 rows")
+    plan_again(study)
+    assert told(study) == [forth, back]

@@ -42,8 +42,10 @@ _MAX_WARNINGS = 20  # warnings about images that do not decode; further ones are
 class DecodeErrors:
     """Reports each image that does not decode once, on standard error. One for all loaders of a dataset."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_skipping: bool = False) -> None:
+        """is_skipping: whether such images are left out already, where others can stand in."""
         self._lines: set[str] = set()
+        self._is_skipping = is_skipping
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -52,7 +54,8 @@ class DecodeErrors:
         """The decoded images again, if they can be used. Raises ConfigError if one that must not be missing did not
         decode."""
         if decoded.error is not None:
-            message = f"{decoded.error}; data.on_error=skip trains and evaluates without such images"
+            advice = "" if self._is_skipping else "; data.on_error=skip trains and evaluates without such images"
+            message = decoded.error + advice
             raise ConfigError(" ".join(message.split())) from Exception(decoded.trace)
         for line in decoded.warnings:
             if line in self._lines:
@@ -212,8 +215,8 @@ def build_decoded_sets(
     dataset at each start would take too long.
     """
     chosen, held_out = split_training_set(train.targets, name, settings.train_size, settings.minival)
-    decode_errors, input_spec = DecodeErrors(), build_input_spec(settings)
     skip, classes = settings.on_error == "skip", len(train.classes)
+    decode_errors, input_spec = DecodeErrors(skip), build_input_spec(settings)
     samples = Samples(train, chosen)
     parts = {"val": Samples(val, torch.arange(len(val.targets)))}
     if held_out is not None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
-from paribus.core.formatting import format_bytes
+from paribus.core.formatting import format_bytes, format_list
 from paribus.core.runfolder import fsync_folder, write_atomically
 from paribus.data.packs.decode_pool import Chunk, DecodedChunk, decode_in_order
 from paribus.data.packs.format import (
@@ -176,6 +176,10 @@ class PackWriter:
         ids = [i for i in range(len(part.paths)) if i not in gone]
         if not ids:
             raise ConfigError(f"{part.tree / split}: none of its {len(part.paths):,} images decodes")
+        lost = set(part.targets) - {part.targets[i] for i in ids}
+        if lost:
+            names = format_list(part.classes[k] for k in sorted(lost))
+            self._progress.log(f"warning: {part.tree / split}: every image was skipped of {names}")
         sums = {}
         for kind, numbers in (("ids", ids), ("targets", [part.targets[i] for i in ids])):
             content = b"".join(n.to_bytes(8, "little") for n in numbers)

@@ -50,6 +50,8 @@ def find_tree(root: Path, known: Manifest | None) -> Path:
     for candidate in candidates:
         if (candidate / "train").is_dir():
             return candidate
+    if known is None and not root.exists():
+        raise ConfigError(f"{root}: there is no such folder; name the one that holds train/ and val/")
     if known is None:
         raise ConfigError(
             f"{root}: no tree of images there (no train/ in it); name the folder that holds train/ and val/"
@@ -154,7 +156,8 @@ def _check_unknown_folders(top: Path, classes: Sequence[str], known: Manifest | 
     if strange := [name for name in _list_folders(top) if name not in expected]:
         whose = f"of {known.name}" if known else f"in {top.parent / 'train'}"
         raise ConfigError(
-            f"{top}: {len(strange):,} folders that are no class {whose}: {format_some(strange)}; move them elsewhere"
+            f"{top}: {format_count(len(strange), 'folder')} of no class {whose}: {format_some(strange)}; move them "
+            "elsewhere"
         )
 
 

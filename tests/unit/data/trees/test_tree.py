@@ -93,7 +93,7 @@ def without_split(top: Path) -> None:
     [
         (without_class, "val: 1 class folder missing: dog"),
         (with_empty_class, r"train: 1 class folder empty \(no image in it\): dog"),
-        (with_strange_class, "val: 1 folders that are no class .*: horse; move"),
+        (with_strange_class, "val: 1 folder of no class .*: horse; move"),
         (with_file_for_class, "val/dog cannot be read: Not a directory"),
         (with_circle, "nested too deep, or a link is circular"),
         (without_split, "val is not there; a tree of images has train/ and val/"),
@@ -283,7 +283,7 @@ def test_other_classes_of_the_larger_set_are_no_surprise(tmp_path: Path) -> None
             (tmp_path / split / name).mkdir(parents=True)
             (tmp_path / split / name / "x.JPEG").touch()
     assert len(list_images(tmp_path, "train", load_manifest("imagenet100")).paths) == 100
-    with pytest.raises(ConfigError, match="990 folders that are no class of imagenette: n01443537"):
+    with pytest.raises(ConfigError, match="990 folders of no class of imagenette: n01443537"):
         list_images(tmp_path, "train", load_manifest("imagenette"))
 
 
