@@ -37,6 +37,7 @@ document.body.innerHTML = "<pre id=measured>" + JSON.stringify({
   scrolls: document.documentElement.scrollWidth,
   text: Math.min(...texts.map(t => parseFloat(getComputedStyle(t).fontSize) * t.getScreenCTM().a)),
   texts: texts.map(t => [t.textContent, right(t)]),
+  differences: [...document.querySelector("table").querySelectorAll("th, td")].map(e => [e.textContent, right(e)]),
   verdicts: [...document.querySelectorAll("th, td")].filter(e => /is-/.test(e.className) || e.textContent == "verdict")
     .map(e => [e.textContent, right(e)]),
   rows: Object.values(Object.groupBy(facts, top_of)).map(row => row.map(e => e.firstChild.textContent)),
@@ -85,6 +86,8 @@ def test_nothing_lies_outside_of_the_page(page: str, width: int, tmp_path: Path)
     assert found["scrolls"] <= width, "the page itself scrolls sideways"
     assert len(found["verdicts"]) > 10
     assert [cell for cell in found["verdicts"] if cell[1] > width] == []
+    assert any("equivalence" in text for text, _ in found["differences"])
+    assert [cell for cell in found["differences"] if cell[1] > width] == []  # a number cut off looks like another
     assert len(found["texts"]) > 40
     assert [text for text in found["texts"] if text[1] > width] == []
     assert found["text"] >= 10.99
