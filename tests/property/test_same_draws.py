@@ -102,8 +102,8 @@ def test_packed_and_folder_form_agree_bit_for_bit(settings: dict[str, Any], squa
 class ByPosition(SampleRandom):
     """The mistake that these tests are for: numbers by place in the batch."""
 
-    def __call__(self, name: str, n: int) -> Tensor:
-        return super(ByPosition, replace(self, ids=torch.arange(len(self.ids)))).__call__(name, n)
+    def beside_ids(self, name: str, n: int) -> Tensor:
+        return super(ByPosition, replace(self, ids=torch.arange(len(self.ids)))).beside_ids(name, n)
 
 
 @pytest.fixture

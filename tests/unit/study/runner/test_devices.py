@@ -1,6 +1,6 @@
 """GPUs, shared out to cells."""
 
-import subprocess
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,10 +84,10 @@ LISTED = {
 def test_gpus_by_nvidia_smi(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     def answer(command: list[str], **_: Any) -> Any:
         assert command == ["nvidia-smi", "-L"]
-        return subprocess.CompletedProcess(command, 0, text, "")
+        return SimpleNamespace(returncode=0, stdout=text, stderr="")
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(devices.subprocess, "run", answer)
+    monkeypatch.setattr("paribus.study.runner.devices.subprocess.run", answer)
     found = devices.list_gpus()
     assert found == LISTED[text]
     for name in found:  # each alone is what a cell gets
