@@ -51,7 +51,7 @@ def find_tree(root: Path, known: Manifest | None) -> Path:
         if (candidate / "train").is_dir():
             return candidate
     if known is None and not root.exists():
-        raise ConfigError(f"{root}: there is no such folder; name the one that holds train/ and val/")
+        raise ConfigError(f"{root}: no tree of images there (no such folder); name the one that holds train/ and val/")
     if known is None:
         raise ConfigError(
             f"{root}: no tree of images there (no train/ in it); name the folder that holds train/ and val/"
