@@ -152,8 +152,6 @@ def test_what_a_dataset_class_does_wrong_is_told_by_name() -> None:
             wrapped(given)(HERE)
     told = r"Shapes train\[5\]: KeyError: 'no number 5' \(.*, line \d+\); data\.on_error=skip"
     with pytest.raises(Exception, match=told):
-        Exception, match=r"Shapes train\[5\]: KeyError: 'no number 5' \(.*, line \d+\); data\.on_error=skip"
-    ):
         wrapped({"n": 12, "kind": "broken"})(HERE).loader(12, 0).batch(0)
 
 
