@@ -191,7 +191,7 @@ def test_a_margin_changed_after_the_rows_is_told_wherever_the_verdict_is(run: Ru
         assert f"> {said}\n" in (study.folder / "README.md").read_text()
         assert f"<p>{said}</p>" in (study.folder / "report.html").read_text()
         assert said in json.loads((study.folder / "report.json").read_text())["report"]["cautions"]
-    assert _looks(study) == [12], "the rows are the same"
+    assert _looks(study) == [12, 12], "another margin is another look; the same look again is none"
 
 
 def test_seeds_added_after_a_look_are_told(run: Run, study: Study) -> None:
