@@ -4,6 +4,7 @@ Never of a measured time or of the machine's load: the last bits of a result dep
 has to choose the same one.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Mapping
@@ -40,7 +41,7 @@ def choose_threads(
         return ThreadChoice(setting, "runtime.threads")
     first = env.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list is one number for each level of nesting
     if first and not (first.isdecimal() and int(first) > 0):
-        print(f"warning: OMP_NUM_THREADS={first} is left out: it should be a number of threads", file=sys.stderr)
+        _warn_of_junk(first)
     elif first:
         return ThreadChoice(int(first), "OMP_NUM_THREADS")
     cores = count_cores() if cores is None else cores
@@ -49,6 +50,11 @@ def choose_threads(
         share = int(given) if world.launcher == "srun" else int(given) // world.local_size
         return ThreadChoice(max(1, min(share, cores)), "SLURM_CPUS_PER_TASK")
     return ThreadChoice(max(1, cores // world.local_size), "cores")
+
+
+@functools.cache  # once: the choice is made before the network is built, and again when its size is known
+def _warn_of_junk(value: str) -> None:
+    print(f"warning: OMP_NUM_THREADS={value} is left out: it should be a number of threads", file=sys.stderr)
 
 
 def is_small(macs: int | str, images: int) -> bool:

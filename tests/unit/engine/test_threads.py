@@ -66,3 +66,9 @@ def test_initialisation_does_not_depend_on_the_number_of_threads() -> None:
     torch.set_num_threads(1)
     one = build_from_stream(make, 0, "model")
     assert torch.equal(many.weight, one.weight)  # type: ignore[arg-type]
+
+
+def test_a_variable_that_is_no_number_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert choose_threads("auto", World(), {"OMP_NUM_THREADS": "all of them"}, cores=3).count == 3
+    assert capsys.readouterr().err.count("OMP_NUM_THREADS=all of them is left out") == 1
