@@ -96,7 +96,8 @@ def _read_techniques(experiment: str, folders: Sequence[Path], depth: int = 9) -
     except (yaml.YAMLError, UnicodeDecodeError):  # which Hydra will say
         return []
     found: list[str] = []
-    for entry in (content.get("defaults") or []) if isinstance(content, dict) else []:
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    for entry in defaults if isinstance(defaults, list) else []:  # anything else Hydra will refuse
         if isinstance(entry, str) and entry != "_self_" and depth:
             found = _read_techniques(entry, folders, depth - 1) or found
         elif isinstance(entry, dict):
