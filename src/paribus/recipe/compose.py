@@ -102,7 +102,8 @@ def _read_techniques(experiment: str, folders: Sequence[Path], depth: int = 9) -
             found = _read_techniques(entry, folders, depth - 1) or found
         elif isinstance(entry, dict):
             choice = next((v for k, v in entry.items() if str(k).split(" ")[-1].strip("/") == "technique"), None)
-            found = [choice] if isinstance(choice, str) else list(choice or found)
+            chosen = [choice] if isinstance(choice, str) else choice if isinstance(choice, list) else []
+            found = [name for name in chosen if isinstance(name, str)] or found
     return found
 
 

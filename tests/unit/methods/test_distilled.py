@@ -240,7 +240,7 @@ class TestTimm:
             raise OSError("no\nnetwork")
 
         monkeypatch.setattr("timm.create_model", fails)
-        with pytest.raises(ConfigError, match="could not be loaded: OSError: no; network .*; fetch them"):
+        with pytest.raises(ConfigError, match=r"could not be loaded: OSError: no; network .*; fetch them"):
             TimmPretrained(name="regnety_160.deit_in1k")(Spec(1000, 3, 224, 224))
 
     def test_the_fetched_file_is_the_one_that_is_hashed_and_loaded(
