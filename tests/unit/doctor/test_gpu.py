@@ -329,7 +329,9 @@ def test_whatever_a_check_raises_is_its_result() -> None:
         (RuntimeError("CUDA error: a"), "failed", "RuntimeError: CUDA error: a"),
     ):
         result = run_check(GpuCheck("correct", "name", 1, raising(error)))
-        assert (result.state, result.found) == (state, found)
+        # explain_exception adds this file and line where it stands outside a site-packages folder
+        assert result.state == state
+        assert result.found.split(" (")[0] == found
 
 
 def test_checks_have_names_of_their_own_and_fit_into_ten_minutes() -> None:
