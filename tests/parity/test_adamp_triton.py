@@ -1,5 +1,5 @@
-"""The Triton kernels' arithmetic, without a GPU: Triton's interpreter runs them on CPU tensors, and they are compiled
-for a GPU that is not here. TRITON_INTERPRET is read when a kernel is defined, so the checks run in other processes.
+"""The Triton kernels' arithmetic, without a GPU: Triton's interpreter runs them on CPU tensors. TRITON_INTERPRET is
+read when a kernel is defined, so the checks run in other processes.
 """
 
 import importlib.util
@@ -13,63 +13,37 @@ import pytest
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 
 COMPARE = """
-import importlib.util, sys
+import sys
 import torch
 from paribus.techniques.adamp.kernels import dispatch
 
 torch.set_num_threads(1)
 from helpers import steps_apart as w
+from helpers.kernels_ahead import load_kernels
 
 choose = dispatch._choose_form
 dispatch._choose_form = lambda leaf, group: choose(leaf, group) if group["foreach"] is False else "triton"
 
-def load(source):
-    name = "paribus.techniques.adamp.kernels.cuda"
-    spec = importlib.util.spec_from_file_location(name, source) if source else importlib.util.find_spec(name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    sys.modules[spec.name] = module
-    import paribus.techniques.adamp.kernels as home
-    home.cuda = module
-
 shapes = [(6, 4, 3, 3), (20, 40), (40, 9), (1100,), (), (3, 1500), (0, 3)]
+# both sides of every width, of a tile's rows and elements, and of a multiple of four; one row, no row, no element
+sweep = [
+    (1, 16), (1, 17), (3, 128), (3, 129), (2, 1024), (2, 1025), (1, 2048), (1, 2049), (1100, 5), (130, 16), (33, 15),
+    (6, 4, 3, 3), (7, 5, 1, 1), (16, 1, 3, 3), (5, 3, 7, 7), (), (1,), (1023,), (1024,), (1025,), (2050,), (0, 3),
+    (4, 0), (0,), (2, 3, 4, 5, 2), (33, 31),
+]
 cases = [
     (w.adamp, {}), (w.adamp, {"nesterov": True, "lr": torch.tensor(0.02)}), (w.sgdp, {}),
     (w.sgdp, {"nesterov": True}), (w.sgdp, {"alias_momentum": True}),
 ]
 for argument in sys.argv[1:]:
-    regimes, few, source = argument.split(",")
-    load(source)
-    chosen = cases[:1] if few else cases
+    regimes, much, source = argument.split(",")
+    load_kernels(source)
+    chosen = cases[:1] if much == "few" else cases
+    own = sweep if much == "sweep" else shapes
     print(max(
-        w.largest(make, {}, torch.float32, regime, shapes, steps=1 if few else 2, **options)
+        w.largest(make, {}, torch.float32, regime, own, steps=1 if much == "few" else 2, **options)
         for make, options in chosen for regime in regimes.split("+")
     ))
-"""
-
-COMPILE = """
-import warnings
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-from paribus.techniques.adamp.kernels import cuda
-
-kinds = {"units": "*i32", "table": "*i64", "views": "*i32", "sums": "*fp32", "rates": "*fp32", "norms": "*fp32"}
-
-def compiled(kernel, **constants):
-    names = kernel.arg_names
-    kind = {n: "constexpr" if n in constants else kinds.get(n, "fp32") for n in names}
-    source = ASTSource(fn=kernel, signature=kind, constexprs=constants)
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=cuda._PLAIN).asm["ptx"]
-
-tile = {"ROWS": 2, "WIDTH": 1024}
-made = [compiled(cuda._test_sums, **tile), compiled(cuda._decide, BLOCK=1024)]
-for one in (True, False):
-    made.append(compiled(cuda._step, ONE=one, ADAM=True, NESTEROV=True, ALIAS=False, **tile))
-    made.append(compiled(cuda._step, ONE=one, ADAM=False, NESTEROV=False, ALIAS=True, **tile))
-made.append(compiled(cuda._layer, BLOCK=1024, ADAM=True, NESTEROV=False, ALIAS=False, **tile))
-assert not any("fma.rn" in ptx for ptx in made[:1]), "sums are to be rounded as on a CPU"
-print(len(made))
 """
 
 
@@ -98,8 +72,15 @@ def test_the_interpreted_kernels_are_the_reference(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
-    assert told(COMPILE, tmp_path, TRITON_CACHE_DIR=str(tmp_path / "cache")) == ["7"]
+@pytest.mark.parametrize("offsets", ["2**31", "0"])
+def test_the_interpreted_kernels_are_the_reference_for_every_class_of_rows(offsets: str, tmp_path: Path) -> None:
+    from paribus.techniques.adamp.kernels import dispatch
+
+    text = Path(dispatch.__file__).with_name("cuda.py").read_text()
+    source = tmp_path / "kernels.py"
+    source.write_text(text.replace("_OFFSETS = 2**31", f"_OFFSETS = {offsets}"))
+    (worst,) = told(COMPARE, tmp_path, f"channel+layer+neither,sweep,{source}", TRITON_INTERPRET="1")
+    assert float(worst) <= 2e-6
 
 
 MUTANTS = [

@@ -4,6 +4,7 @@ Each step starts from the reference's own weights and states, so nothing adds up
 the weights, the states, and in float64 also the change of the weights, of which they are a thousand times more.
 """
 
+import dataclasses
 import math
 import shutil
 from pathlib import Path
@@ -57,6 +58,45 @@ def test_a_step_is_the_reference(way: str, make: Make, options: dict[str, Any], 
     shapes = [s for s in SHAPES if s != (50, 1) or "alias_momentum" not in options]
     for dtype, tolerance in TOLERANCE.items():
         assert largest(make, WAYS[way], dtype, regime, shapes, **options) <= tolerance
+
+
+@pytest.fixture
+def form_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batched form as on a GPU, on CPU tensors."""
+    monkeypatch.setattr(batched, "_in_chunks", lambda weight: False)
+
+
+@pytest.mark.usefixtures("form_of_a_gpu")
+@every_case
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_batched_form_of_a_gpu_is_the_reference(make: Make, options: dict[str, Any], regime: str) -> None:
+    # a CPU adds up a long row number by number, and in float32 an error is left
+    shapes = [s for s in SHAPES if math.prod(s) < 5000 and (s != (50, 1) or "alias_momentum" not in options)]
+    for dtype, tolerance in TOLERANCE.items():
+        assert largest(make, {}, dtype, regime, shapes, **options) <= tolerance
+
+
+@pytest.mark.usefixtures("form_of_a_gpu")
+@pytest.mark.parametrize("make", [adamp, sgdp])
+@pytest.mark.parametrize("regime", REGIMES)
+@pytest.mark.parametrize("layout", ["channels_last", "transposed"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_batched_form_of_a_gpu_in_other_layouts(make: Make, regime: str, layout: str, axis: int) -> None:
+    shapes: list[tuple[int, ...]] = [(6, 4, 3, 3), (5, 3, 1, 1), (33, 40)]
+    assert largest(make, {}, regime=regime, shapes=shapes, layout=layout, channel_axis=axis) <= 4e-15
+
+
+@pytest.mark.usefixtures("form_of_a_gpu")
+@pytest.mark.parametrize("make", [adamp, sgdp])
+def test_negative_control_a_row_that_begins_elsewhere_is_noticed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shifted(*given: Any) -> Any:
+        plan = PLAN(*given)
+        bounds = plan.row_bounds.clone()
+        bounds[3] += 1
+        return dataclasses.replace(plan, row_bounds=bounds)
+
+    monkeypatch.setattr(batched, "_plan", shifted)
+    assert largest(make, {}, regime="channel", shapes=[(6, 4, 3, 3), (33, 40)]) > 1e-13
 
 
 def test_the_regimes_are_what_they_say() -> None:

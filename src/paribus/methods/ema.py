@@ -3,12 +3,15 @@
 torch's AveragedModel compares a device counter with zero at every update, which makes the host wait; this does not.
 """
 
+# torch's operations on lists have no public names
+# pyright: reportPrivateImportUsage=false
+
 import copy
 from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from paribus.core.build import schema
 
@@ -20,6 +23,10 @@ def decay_at(step: int, decay: float, warmup: bool) -> float:
     `decay` (the rule of TensorFlow's ExponentialMovingAverage), so that the average spans the last tenth or so of what
     was trained and the initial weights are soon forgotten."""
     return min(decay, (1 + step) / (10 + step)) if warmup else decay
+
+
+def _to_lists(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
+    return [averaged for averaged, _ in pairs], [latest for _, latest in pairs]
 
 
 class WeightAverage:
@@ -34,13 +41,16 @@ class WeightAverage:
     def update(self, model: nn.Module, step: int) -> None:
         """Take in the model's weights after step `step`, counted from 0."""
         weight = 1 - decay_at(step, self._decay, self._warmup)
-        for averaged, latest in zip(self.module.parameters(), model.parameters(), strict=True):
-            averaged.lerp_(latest, weight)
-        for averaged, latest in zip(self.module.buffers(), model.buffers(), strict=True):
-            if self._buffers == "averaged" and latest.is_floating_point():
-                averaged.lerp_(latest, weight)
-            else:
-                averaged.copy_(latest)
+        pairs: list[tuple[Tensor, Tensor]] = list(zip(self.module.parameters(), model.parameters(), strict=True))
+        copied: list[tuple[Tensor, Tensor]] = []
+        for pair in zip(self.module.buffers(), model.buffers(), strict=True):
+            is_averaged = self._buffers == "averaged" and pair[1].is_floating_point()
+            (pairs if is_averaged else copied).append(pair)
+        # on a GPU one launch for the whole list, not one a tensor
+        if pairs:
+            torch._foreach_lerp_(*_to_lists(pairs), weight)
+        if copied:
+            torch._foreach_copy_(*_to_lists(copied))
 
     def state_dict(self) -> dict[str, Any]:
         return self.module.state_dict()

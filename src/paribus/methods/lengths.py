@@ -5,6 +5,9 @@ step size of Heo et al. 2021 (AdamP, ICLR, §2). Momentum makes ‖w‖ grow, wh
 schedule does; projections are there to prevent it.
 """
 
+# torch's operations on lists have no public names; on a GPU they take one launch, not one a tensor
+# pyright: reportPrivateImportUsage=false
+
 from collections.abc import Sequence
 
 import torch
@@ -21,10 +24,15 @@ def find_convolution_weights(model: nn.Module) -> list[nn.Parameter]:
     return found
 
 
+def copy_weights(weights: Sequence[nn.Parameter]) -> list[Tensor]:
+    """As they are before a step."""
+    return list(torch._foreach_clone([weight.detach() for weight in weights])) if weights else []
+
+
 @torch.no_grad()
 def measure_lengths(before: Sequence[Tensor], after: Sequence[Tensor]) -> dict[str, Tensor]:
     """weights/norm: mean ‖w‖ over the tensors, before the step. weights/step: mean ‖Δw‖ / ‖w‖. 0-dimensional, on
     the device of the weights; does not wait for it."""
-    norms = torch.stack([w.norm() for w in before])
-    steps = torch.stack([(new - w).norm() for w, new in zip(before, after, strict=True)])
+    changes = torch._foreach_sub(list(after), list(before))
+    norms, steps = (torch.stack(torch._foreach_norm(tensors)) for tensors in (list(before), changes))
     return {"weights/norm": norms.mean(), "weights/step": (steps / norms).mean()}

@@ -11,7 +11,7 @@ from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, HasDiagnostics, Slots
-from paribus.methods.lengths import find_convolution_weights, measure_lengths
+from paribus.methods.lengths import copy_weights, find_convolution_weights, measure_lengths
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SupervisedTraining:
             self._train_model.train()
         for transform in slots.transforms:
             batch = transform(batch, at)
-        before = [weight.detach().clone() for weight in self._weights]
+        before = copy_weights(self._weights)
         metrics = slots.update(
             lambda part: slots.objective(self._train_model, part, at),
             batch,

@@ -37,6 +37,35 @@ def test_the_average_follows_weights_and_statistics(buffers: str) -> None:
     assert Ema()(model) is None
 
 
+@pytest.mark.parametrize("buffers", ["averaged", "latest"])
+def test_the_average_has_the_bits_of_one_tensor_after_the_other(buffers: str) -> None:
+    draws = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last), nn.BatchNorm2d(5), nn.Linear(7, 3))
+    average = Ema(decay=0.999, buffers=buffers)(model)  # type: ignore[arg-type]
+    assert average is not None
+    alone = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    for step in range(20):
+        for tensor in model.state_dict().values():
+            tensor.copy_(torch.randn(tensor.shape, generator=draws) * 10)
+        average.update(model, step)
+        if step == 10:  # lists of tensors that were kept from before would now be other tensors, or stay behind
+            average.load_state_dict({name: tensor.clone() for name, tensor in average.state_dict().items()})
+        for name, latest in model.state_dict().items():
+            is_averaged = latest.is_floating_point() and (buffers == "averaged" or "running" not in name)
+            if is_averaged:
+                alone[name].lerp_(latest, 1 - decay_at(step, 0.999, warmup=True))
+            else:
+                alone[name].copy_(latest)
+    assert all(torch.equal(tensor, alone[name]) for name, tensor in average.state_dict().items())
+
+
+def test_a_network_without_weights_or_without_buffers_has_an_average() -> None:
+    for model in (nn.ReLU(), nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)):
+        average = Ema(decay=0.9)(model)
+        assert average is not None
+        average.update(model, 0)
+
+
 def test_a_warm_up_forgets_the_initial_weights() -> None:
     assert decay_at(0, 0.999, warmup=True) == 0.1
     assert decay_at(10**6, 0.999, warmup=True) == decay_at(0, 0.999, warmup=False) == 0.999

@@ -7,7 +7,7 @@ from torch import nn
 from helpers.trainings import recipe_of, workbench
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
-from paribus.methods.lengths import find_convolution_weights, measure_lengths
+from paribus.methods.lengths import copy_weights, find_convolution_weights, measure_lengths
 from paribus.methods.supervised import SupervisedTraining
 
 
@@ -17,6 +17,23 @@ def test_the_mean_norm_and_the_mean_relative_step() -> None:
     found = measure_lengths(before, after)
     assert found["weights/norm"].item() == pytest.approx((5 + 10) / 2)
     assert found["weights/step"].item() == pytest.approx((1 / 5 + 10 / 10) / 2)
+
+
+def test_lists_at_once_have_the_bits_of_one_tensor_after_the_other() -> None:
+    draws = torch.Generator().manual_seed(0)
+    weights = [
+        nn.Parameter(torch.randn(shape, generator=draws)) for shape in ((64, 3, 7, 7), (5, 3, 1), (128, 64, 3, 3))
+    ]
+    weights[0].data = weights[0].data.to(memory_format=torch.channels_last)
+    before = copy_weights(weights)
+    with torch.no_grad():
+        for weight in weights:
+            weight.add_(torch.randn(weight.shape, generator=draws))
+    found = measure_lengths(before, weights)
+    norms = torch.stack([w.norm() for w in before])
+    steps = torch.stack([(new.detach() - w).norm() for w, new in zip(before, weights, strict=True)])
+    assert torch.equal(found["weights/norm"], norms.mean())
+    assert torch.equal(found["weights/step"], (steps / norms).mean())
 
 
 def test_only_convolutions_are_watched() -> None:

@@ -1,9 +1,10 @@
 """A projecting step in operations on whole lists of tensors, for CPU and CUDA. The default.
 
 Adam's own part is torch's fused kernel, applied to a tensor of zeros instead of the weight: the result is the update.
-The row sums follow, tensor by tensor; the decisions of all tensors of a batch are made together on the concatenated
-sums, on the device. On a CPU a batch is processed in chunks that stay in the cache, and a large tensor is cut into
-chunks by rows.
+The row sums follow; the decisions of all tensors of a batch are made together on the concatenated sums, on the device.
+On a CPU a batch is processed in chunks that stay in the cache, tensor by tensor, and a large tensor is cut into chunks
+by rows. On a GPU launches count: weights and gradients are copied into one stretch of memory, whose row sums take one
+operation each, and only the last operation, which moves the weights, is one a tensor.
 
 MKL's dot products are not used: their results depend on a tensor's address in memory; those of torch's sums do not.
 """
@@ -32,15 +33,16 @@ from paribus.techniques.adamp.kernels.params import (
 )
 
 _CPU_BATCH, _CPU_CHUNK = 1 << 21, 1 << 18  # elements; smaller chunks cost more calls than they save misses
-_BATCH = 1 << 26  # on a GPU launches count, and memory for two more copies of this much
+_BATCH = 1 << 25  # elements on a GPU; a step needs memory for four more copies of this much
 
 
 @dataclass(frozen=True)
 class BatchPlan:
     """Which rows belong to which tensor of a batch."""
 
-    lengths: Tensor  # (tensors,) rows of each
+    bounds: Tensor  # (4·tensors + 1,) where each tensor's rows begin in four lists of all rows, one after the other
     owner: Tensor  # (rows,) the tensor of each
+    row_bounds: Tensor | None  # (outer·rows + 1,) where the rows begin in memory; None on a CPU
     row_threshold: Tensor  # (tensors,)
     layer_threshold: Tensor  # (tensors,)
 
@@ -97,12 +99,19 @@ def _step_untested(rule: UpdateRule, options: Options, lr: float | Tensor, param
     weights = [param.weight for param in params]
     if options.decay:
         torch._foreach_mul_(weights, 1 - lr * options.decay)
-    scales_later = isinstance(lr, Tensor)
-    changes = [torch.zeros_like(weight) for weight in weights] if scales_later else weights
-    pieces = [Piece(x.weight, x.gradient, x.states, c, x.step) for x, c in zip(params, changes, strict=True)]
-    _subtract_update(rule, options.eps, 1.0 if isinstance(lr, Tensor) else lr, pieces)
-    if scales_later:
-        torch._foreach_add_(weights, torch._foreach_mul(changes, lr))
+    if not isinstance(lr, Tensor):
+        _subtract_update(rule, options.eps, lr, _untested_pieces(params, weights))
+        return
+    sizes = [weight.numel() for weight in weights]
+    buffer = torch.zeros(sum(sizes), dtype=weights[0].dtype, device=weights[0].device)
+    changes = [part.view(weight.shape) for part, weight in zip(buffer.split(sizes), weights, strict=True)]
+    _subtract_update(rule, options.eps, 1.0, _untested_pieces(params, changes))
+    buffer.mul_(lr)
+    torch._foreach_add_(weights, changes)
+
+
+def _untested_pieces(params: list[ParamTensors], changes: list[Tensor]) -> list[Piece]:
+    return [Piece(x.weight, x.gradient, x.states, c, x.step) for x, c in zip(params, changes, strict=True)]
 
 
 def _step_tested(
@@ -114,14 +123,20 @@ def _step_tested(
         lr, Tensor
     )  # then the update is multiplied with lr at the end, in one more pass
     shapes = [memory_layout(param) for param in params]
-    pieces = _cut_into_pieces(params, shapes, cache)
-    sums = [
-        _update_and_sum(rule, options.eps, lr if not scales_later else 1.0, chunk, cache)
-        for chunk in _split_into_chunks(pieces)
-    ]
-    gw, uw, g, w = (torch.cat([x for chunk in sums for x in chunk[i]]) for i in range(4))
-
+    in_chunks = _in_chunks(params[0].weight)
+    buffer = _zeros(sum(param.weight.numel() for param in params), params[0].weight, cache)
+    pieces = _cut_into_pieces(params, shapes, buffer)
     plan = _plan(shapes, params, options.delta, cache)
+    rate = lr if not scales_later else 1.0
+    if in_chunks:
+        sums = [_update_and_sum(rule, options.eps, rate, chunk, cache) for chunk in _split_into_chunks(pieces)]
+        gw, uw, g, w = (torch.cat([x for chunk in sums for x in chunk[i]]) for i in range(4))
+    else:
+        _subtract_update(rule, options.eps, rate, pieces)
+        gw, uw, g, w = _sum_together(pieces, buffer, shapes, plan)
+        if scales_later:
+            buffer.mul_(lr)
+
     along, stats = _decide(gw, uw, g, w, plan, options.eps)
     ratio = torch.ones_like(stats.norm).masked_fill_(stats.channel | stats.layer, options.wd_ratio)
     decay = (ratio * (lr * options.decay)).index_select(0, plan.owner)
@@ -130,15 +145,23 @@ def _step_tested(
     if aliased:  # a change is −u here, and so is what is along the weight
         for piece, share in zip(pieces, along.split(rows), strict=True):
             piece.states[0].addcmul_(piece.weight, share.unsqueeze(-1))
+    if not in_chunks:
+        for piece, f in zip(pieces, factor.split(rows), strict=True):
+            torch.addcmul(piece.change, piece.weight, f.unsqueeze(-1), out=piece.weight)
+        return stats
     for piece, f in zip(pieces, factor.split(rows), strict=True):
         change = piece.change.mul_(lr) if scales_later else piece.change
         piece.weight.mul_(f.unsqueeze(-1)).add_(change)
     return stats
 
 
-def _cut_into_pieces(params: list[ParamTensors], shapes: list[tuple[int, int, int]], cache: StepCache) -> list[Piece]:
-    weight = params[0].weight
-    buffer = _zeros(sum(param.weight.numel() for param in params), weight, cache)
+def _in_chunks(weight: Tensor) -> bool:
+    """Whether the work is cut into chunks for a cache: a CPU's. Elsewhere it is done with as few launches as can be."""
+    return weight.device.type == "cpu"
+
+
+def _cut_into_pieces(params: list[ParamTensors], shapes: list[tuple[int, int, int]], buffer: Tensor) -> list[Piece]:
+    in_chunks = _in_chunks(params[0].weight)
     pieces: list[Piece] = []
     start = 0
     for param, (outer, rows, inner) in zip(params, shapes, strict=True):
@@ -147,7 +170,7 @@ def _cut_into_pieces(params: list[ParamTensors], shapes: list[tuple[int, int, in
         all_.append(buffer.as_strided(shape, strides, start))
         start += param.weight.numel()
         cut = max(1, _CPU_CHUNK // inner)
-        if outer == 1 and rows > cut and weight.device.type == "cpu":
+        if outer == 1 and rows > cut and in_chunks:
             parts = zip(*(x.split(cut) for x in all_), strict=True)
         else:
             parts = [tuple(all_)]
@@ -157,7 +180,7 @@ def _cut_into_pieces(params: list[ParamTensors], shapes: list[tuple[int, int, in
 
 def _zeros(size: int, weight: Tensor, cache: StepCache) -> Tensor:
     """On the CPU in memory that is reused: memory allocated anew in every step would be mapped page by page."""
-    if weight.device.type != "cpu":
+    if not _in_chunks(weight):
         return torch.zeros(size, dtype=weight.dtype, device=weight.device)
     return _get_buffer(size, "changes", weight, cache)  # zeroed chunk by chunk
 
@@ -170,9 +193,6 @@ def _get_buffer(size: int, name: str, weight: Tensor, cache: StepCache) -> Tenso
 
 
 def _split_into_chunks(pieces: list[Piece]) -> Iterator[list[Piece]]:
-    if pieces[0].weight.device.type != "cpu":
-        yield pieces
-        return
     chunk: list[Piece] = []
     elements = 0
     for piece in pieces:
@@ -189,12 +209,6 @@ def _update_and_sum(
     rule: UpdateRule, eps: float, rate: Any, chunk: list[Piece], cache: StepCache
 ) -> tuple[list[Tensor], ...]:
     """Makes the update of each piece, and takes ⟨g,w⟩, ⟨−rate·u,w⟩, ‖g‖, ‖w‖ of its rows."""
-    if chunk[0].weight.device.type != "cpu":
-        weights, gradients, changes = ([getattr(p, n) for p in chunk] for n in ("weight", "gradient", "change"))
-        _subtract_update(rule, eps, rate, chunk)
-        gw = [_sum(x) for x in torch._foreach_mul(gradients, weights)]
-        uw = [_sum(x) for x in torch._foreach_mul(changes, weights)]
-        return gw, uw, [_norm(x) for x in gradients], [_norm(x) for x in weights]
     torch._foreach_zero_([piece.change for piece in chunk])
     _subtract_update(rule, eps, rate, chunk)
     buffer = _get_buffer(max(piece.weight.numel() for piece in chunk), "products", chunk[0].weight, cache)
@@ -206,6 +220,26 @@ def _update_and_sum(
         w.append(_norm(piece.weight))
         g.append(_norm(piece.gradient))
     return gw, uw, g, w
+
+
+def _sum_together(
+    pieces: list[Piece], changes: Tensor, shapes: list[tuple[int, int, int]], plan: BatchPlan
+) -> tuple[Tensor, ...]:
+    """⟨g,w⟩, ⟨−rate·u,w⟩, ‖g‖, ‖w‖ of all rows. changes: those of all pieces, one after the other."""
+    w = torch.cat([piece.weight.reshape(-1) for piece in pieces])
+    g = torch.cat([piece.gradient.reshape(-1) for piece in pieces])
+    product = g * w
+    gw = _sum_rows(product, shapes, plan)
+    uw = _sum_rows(torch.mul(changes, w, out=product), shapes, plan)
+    return gw, uw, _sum_rows(g.mul_(g), shapes, plan).sqrt_(), _sum_rows(w.mul_(w), shapes, plan).sqrt_()
+
+
+def _sum_rows(x: Tensor, shapes: list[tuple[int, int, int]], plan: BatchPlan) -> Tensor:
+    sums = torch.segment_reduce(x, "sum", offsets=plan.row_bounds, unsafe=True)
+    if all(outer == 1 for outer, _, _ in shapes):
+        return sums
+    parts = sums.split([outer * rows for outer, rows, _ in shapes])
+    return torch.cat([part.view(outer, rows).sum(0) for part, (outer, rows, _) in zip(parts, shapes, strict=True)])
 
 
 def _sum(x: Tensor) -> Tensor:
@@ -222,8 +256,9 @@ def _decide(
     """From every row's ⟨g,w⟩, ⟨u,w⟩, ‖g‖, ‖w‖: how much of w to take out of each row's u, and what was decided."""
     cosines = gw.abs() / (g.clamp_min(eps) * w.clamp_min(eps))
     by_channel = _reduce_by_tensor(cosines, "max", plan) < plan.row_threshold
-    sums = _reduce_by_tensor(torch.stack((gw, uw, g * g, w * w), 1), "sum", plan)
-    total_gw, total_uw, total_g, total_w = sums[:, 0], sums[:, 1], sums[:, 2].sqrt(), sums[:, 3].sqrt()
+    sums = _reduce_by_tensor(torch.cat((gw, uw, g * g, w * w)), "sum", plan)
+    total_gw, total_uw, total_gg, total_ww = sums.chunk(4)
+    total_g, total_w = total_gg.sqrt(), total_ww.sqrt()
     cosine = total_gw.abs() / (total_g.clamp_min(eps) * total_w.clamp_min(eps))
     by_layer = (cosine < plan.layer_threshold) & ~by_channel
     length, total_length = w + eps, total_w + eps
@@ -234,8 +269,10 @@ def _decide(
 
 
 def _reduce_by_tensor(x: Tensor, reduction: str, plan: BatchPlan) -> Tensor:
-    # checked (unsafe=False), the lengths would be read by the host
-    return torch.segment_reduce(x, reduction, lengths=plan.lengths, unsafe=True)
+    """x: one list of all rows, or four. (On CUDA, with a second axis, one thread would go through each tensor.)"""
+    bounds = plan.bounds[: len(plan.row_threshold) * (len(x) // len(plan.owner)) + 1]
+    # checked (unsafe=False), the bounds would be read by the host
+    return torch.segment_reduce(x, reduction, offsets=bounds, unsafe=True)
 
 
 def _subtract_update(rule: UpdateRule, eps: float, rate: float, pieces: list[Piece]) -> None:
@@ -282,11 +319,20 @@ def _plan(shapes: list[tuple[int, int, int]], params: list[ParamTensors], delta:
         rows = [shape[1] for shape in shapes]
         sizes = [param.weight.numel() for param in params]
         lengths = torch.tensor(rows)
+        segments = [outer * rows for outer, rows, _ in shapes]
+        inner = torch.tensor([inner for _, _, inner in shapes])
         numbers = (
-            lengths,
+            _bounds(lengths.repeat(4)),
             torch.arange(len(rows)).repeat_interleave(lengths, output_size=sum(rows)),
+            None
+            if _in_chunks(weight)
+            else _bounds(inner.repeat_interleave(torch.tensor(segments), output_size=sum(segments))),
             torch.tensor([threshold(delta, n // r) for n, r in zip(sizes, rows, strict=True)], dtype=weight.dtype),
             torch.tensor([threshold(delta, n) for n in sizes], dtype=weight.dtype),
         )
-        cache[key] = BatchPlan(*(x.to(weight.device, non_blocking=True) for x in numbers))
+        cache[key] = BatchPlan(*(x if x is None else x.to(weight.device, non_blocking=True) for x in numbers))
     return cache[key]
+
+
+def _bounds(lengths: Tensor) -> Tensor:
+    return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])

@@ -1,11 +1,15 @@
 """A projecting step as Triton kernels over all tensors of a group at once, in float32.
 
-Three launches for each width of row: the first takes ⟨g,w⟩, ⟨g,g⟩, ⟨w,w⟩ of every row; a small one decides for every
-tensor; the second updates the states and the weight, a row's ⟨u,w⟩ being known once its program has gone through the
-row. That reads and writes every element 9 times, where Adam alone needs 7. The third launch is for tensors projected as
-a whole layer, which is rare; elsewhere its programs end at once.
+Three launches for each class of row (its width, and what is known of its addresses): the first takes ⟨g,w⟩, ⟨g,g⟩,
+⟨w,w⟩ of every row; a small one decides for every tensor; the second updates the states and the weight, a row's ⟨u,w⟩
+being known once its program has gone through the row. That reads and writes every element 9 times, where Adam alone
+needs 7. The third launch is for tensors projected as a whole layer, which is rare; elsewhere its programs end at once.
 
-The arithmetic is checked without a GPU by Triton's interpreter (TRITON_INTERPRET=1, tests/parity/test_adamp_triton.py).
+ALIGNED: all rows begin at multiples of 16 bytes, so that four numbers are read or written at once. WIDE: offsets need
+64 bits; with 32, a thread needs a third fewer registers.
+
+Checked without a GPU: the arithmetic by Triton's interpreter (tests/parity/test_adamp_triton.py), and registers, spills
+and the width of accesses by compiling ahead of time (tests/parity/test_kernels_ahead_of_time.py).
 A step can be captured in a CUDA graph: nothing is allocated on the host and no number is read back.
 """
 
@@ -14,7 +18,7 @@ A step can be captured in a CUDA graph: nothing is allocated on the host and no 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -23,33 +27,51 @@ from torch import Tensor
 
 from paribus.techniques.adamp.kernels.params import AdamRule, Options, ParamTensors, ProjectionStats, UpdateRule
 
-_TILE = 2048  # elements of a program's tile, in 4 warps: 16 a thread
+_TILE = 2048  # elements of a program's tile, in 8 warps: 8 a thread, or half of it where each needs its own address
 _WIDTHS = (16, 128, 1024)  # columns of a tile; longer rows are processed in several passes
-_PLAIN = {"num_warps": 4, "enable_fp_fusion": False}  # sums as on a CPU; memory is what costs
+_PLAIN = {"num_warps": 8, "enable_fp_fusion": False}  # sums as on a CPU; memory is what costs
+_OFFSETS = 2**31  # how many elements a 32-bit offset reaches
+_ALIGNMENT = 16  # bytes; the widest access of a thread
 _FIELDS = 8  # of a table row: w, g, a, b, rows, length, size, first row in the sums; rows < 0: never projected
 
 
 @triton.jit
-def _locate_rows(units, table, ROWS: tl.constexpr):
-    """This program's parameter, its row length and size, its rows, and their place in the sums."""
+def _locate_rows(units, table, sums, ROWS: tl.constexpr, ALIGNED: tl.constexpr, WIDE: tl.constexpr):
+    """This program's parameter, its row count (negative: never projected), row length and size, its rows, and their
+    places in the sums."""
     param = tl.load(units + 2 * tl.program_id(0))
-    row = tl.load(units + 2 * tl.program_id(0) + 1).to(tl.int64) + tl.arange(0, ROWS)
+    row = tl.load(units + 2 * tl.program_id(0) + 1) + tl.arange(0, ROWS)
     rows = tl.load(table + param * 8 + 4)
     length = tl.load(table + param * 8 + 5)
     size = tl.load(table + param * 8 + 6)
-    first = tl.load(table + param * 8 + 7)
-    return param, length, size, row, row < tl.abs(rows), first + row
+    own = sums + tl.load(table + param * 8 + 7) * 4
+    if WIDE:
+        row = row.to(tl.int64)
+    else:
+        rows, length, size = rows.to(tl.int32), length.to(tl.int32), size.to(tl.int32)
+    if ALIGNED:
+        length, size = tl.multiple_of(length, 4), tl.multiple_of(size, 4)
+    return param, rows, length, size, row, row < tl.abs(rows), own, own + row * 4
 
 
 @triton.jit
-def _tensor_pointer(table, param, field: tl.constexpr):
-    return tl.load(table + param * 8 + field).to(tl.pointer_type(tl.float32))
+def _tensor_pointer(table, param, field: tl.constexpr, ALIGNED: tl.constexpr):
+    pointer = tl.load(table + param * 8 + field).to(tl.pointer_type(tl.float32))
+    return tl.multiple_of(pointer, 16) if ALIGNED else pointer
 
 
 @triton.jit
-def _test_sums(units, table, sums, ROWS: tl.constexpr, WIDTH: tl.constexpr):
-    param, length, _, row, here, place = _locate_rows(units, table, ROWS)
-    w, g = _tensor_pointer(table, param, 0), _tensor_pointer(table, param, 1)
+def _test_sums(
+    units,
+    table,
+    sums,
+    ROWS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    WIDE: tl.constexpr,
+):
+    param, _, length, _, row, here, _, place = _locate_rows(units, table, sums, ROWS, ALIGNED, WIDE)
+    w, g = _tensor_pointer(table, param, 0, ALIGNED), _tensor_pointer(table, param, 1, ALIGNED)
     gw = tl.zeros((ROWS,), tl.float32)
     gg = tl.zeros((ROWS,), tl.float32)
     ww = tl.zeros((ROWS,), tl.float32)
@@ -62,9 +84,9 @@ def _test_sums(units, table, sums, ROWS: tl.constexpr, WIDTH: tl.constexpr):
         gw += tl.sum(x * y, 1)
         gg += tl.sum(x * x, 1)
         ww += tl.sum(y * y, 1)
-    tl.store(sums + place * 4, gw, here)
-    tl.store(sums + place * 4 + 1, gg, here)
-    tl.store(sums + place * 4 + 2, ww, here)
+    tl.store(place, gw, here)
+    tl.store(place + 1, gg, here)
+    tl.store(place + 2, ww, here)
 
 
 @triton.jit
@@ -133,24 +155,25 @@ def _step(
     eps,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    WIDE: tl.constexpr,
     ONE: tl.constexpr,
     ADAM: tl.constexpr,
     NESTEROV: tl.constexpr,
     ALIAS: tl.constexpr,
 ):
     """ONE: a row is not longer than a tile. beta1, rest1 are momentum and 1 − dampening for SGD."""
-    param, length, size, row, here, place = _locate_rows(units, table, ROWS)
+    param, rows, length, size, row, here, _, place = _locate_rows(units, table, sums, ROWS, ALIGNED, WIDE)
     w, g, a, b = (
-        _tensor_pointer(table, param, 0),
-        _tensor_pointer(table, param, 1),
-        _tensor_pointer(table, param, 2),
-        _tensor_pointer(table, param, 3),
+        _tensor_pointer(table, param, 0, ALIGNED),
+        _tensor_pointer(table, param, 1, ALIGNED),
+        _tensor_pointer(table, param, 2, ALIGNED),
+        _tensor_pointer(table, param, 3, ALIGNED),
     )
     view = tl.load(views + param)
     rate, root = tl.load(rates + param * 4), tl.load(rates + param * 4 + 1)
     decay, scale = tl.load(rates + param * 4 + 2), tl.load(rates + param * 4 + 3)
-    tested = tl.where(view == 1, tl.load(table + param * 8 + 4), 0)
-    ww = tl.load(sums + place * 4 + 2, row < tested, 1.0)
+    ww = tl.load(place + 2, row < tl.where(view == 1, rows, 0), 1.0)
     uw = tl.zeros((ROWS,), tl.float32)
     for start in range(0, length, WIDTH):
         column = start + tl.arange(0, WIDTH)
@@ -177,7 +200,7 @@ def _step(
             if view == 0:
                 tl.store(w + at, y + (scale * change - decay * y), inside)
     if view == 2:
-        tl.store(sums + place * 4 + 3, uw, here)
+        tl.store(place + 3, uw, here)
     if not ONE:  # noqa: SIM102  # known when compiled, the view is not
         if view == 1:
             tl.debug_barrier()  # the states just written may be read by another thread of this program
@@ -238,30 +261,30 @@ def _layer(
     eps,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
+    ALIGNED: tl.constexpr,
+    WIDE: tl.constexpr,
     BLOCK: tl.constexpr,
     ADAM: tl.constexpr,
     NESTEROV: tl.constexpr,
     ALIAS: tl.constexpr,
 ):
     """Updates the weights of parameters that are projected as one row."""
-    param, length, _, row, here, _ = _locate_rows(units, table, ROWS)
+    param, rows, length, _, row, here, own, _ = _locate_rows(units, table, sums, ROWS, ALIGNED, WIDE)
     if tl.load(views + param) == 2:
         w, g, a, b = (
-            _tensor_pointer(table, param, 0),
-            _tensor_pointer(table, param, 1),
-            _tensor_pointer(table, param, 2),
-            _tensor_pointer(table, param, 3),
+            _tensor_pointer(table, param, 0, ALIGNED),
+            _tensor_pointer(table, param, 1, ALIGNED),
+            _tensor_pointer(table, param, 2, ALIGNED),
+            _tensor_pointer(table, param, 3, ALIGNED),
         )
         rate, root = tl.load(rates + param * 4), tl.load(rates + param * 4 + 1)
         decay, scale = tl.load(rates + param * 4 + 2), tl.load(rates + param * 4 + 3)
-        rows = tl.load(table + param * 8 + 4)
-        first = tl.load(table + param * 8 + 7)
         uw = 0.0
         ww = 0.0
         for start in range(0, rows, BLOCK):
             r = start + tl.arange(0, BLOCK)
-            uw += tl.sum(tl.load(sums + (first + r) * 4 + 3, r < rows, 0.0))
-            ww += tl.sum(tl.load(sums + (first + r) * 4 + 2, r < rows, 0.0))
+            uw += tl.sum(tl.load(own + r * 4 + 3, r < rows, 0.0))
+            ww += tl.sum(tl.load(own + r * 4 + 2, r < rows, 0.0))
         along = tl.zeros((ROWS,), tl.float32) + _share(uw, ww, eps)
         for start in range(0, length, WIDTH):
             column = start + tl.arange(0, WIDTH)
@@ -282,8 +305,12 @@ def take_step(
     if not params:
         return []
     device = params[0].weight.device
-    plan = _plan(params, cache, device)
-    table = _upload_table(params, plan, cache, device)
+    addresses = [
+        tuple([x.data_ptr() for x in (param.weight, param.gradient, param.states[0], param.states[-1])])
+        for param in params
+    ]
+    plan = _plan([_shape(param, own) for param, own in zip(params, addresses, strict=True)], cache, device)
+    table = _upload_table(addresses, plan, cache, device)
     rates = _build_rates(rule, options, params, device)
     sums = torch.empty(max(1, plan["rows"]), 4, dtype=torch.float32, device=device)
     views = torch.empty(len(params), dtype=torch.int32, device=device)
@@ -296,18 +323,14 @@ def take_step(
         numbers = (rule.momentum, 1 - rule.dampening, 0.0, 0.0)
         switches = {"ADAM": False, "NESTEROV": rule.nesterov, "ALIAS": rule.alias and not rule.nesterov}
     eps, test = options.eps, (options.delta, options.wd_ratio, options.eps)
-    for width, _, tested in plan["classes"]:
+    for tile, _, _, tested in plan["classes"]:
         if len(tested):
-            tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
             _test_sums[(len(tested),)](tested, table, sums, **tile, **_PLAIN)
     _decide[(len(params),)](table, sums, rates, views, norms, *test, BLOCK=1024, **_PLAIN)
-    for width, units, _ in plan["classes"]:
-        tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
-        one = width <= _WIDTHS[-1]
+    for tile, one, units, _ in plan["classes"]:
         _step[(len(units),)](units, table, sums, rates, views, *numbers, eps, ONE=one, **tile, **switches, **_PLAIN)
-    for width, _, tested in plan["classes"]:
+    for tile, _, _, tested in plan["classes"]:
         if len(tested):
-            tile = {"ROWS": _TILE // min(width, _WIDTHS[-1]), "WIDTH": min(width, _WIDTHS[-1])}
             own = (tested, table, sums, rates, views, *numbers[:2], eps)
             _layer[(len(tested),)](*own, BLOCK=1024, **tile, **switches, **_PLAIN)
     if not options.collects_stats:
@@ -332,31 +355,50 @@ def _build_rates(rule: UpdateRule, options: Options, params: list[ParamTensors],
     return made.float()
 
 
-def _shape(param: ParamTensors) -> tuple[int, int]:
-    """(rows, length). What is never projected is cut into rows of one tile's width; the last may be shorter."""
+class _Shape(NamedTuple):  # hundreds are made in a step, and a dataclass costs three times as much
+    """A parameter's rows. What is never projected is cut into rows of one tile's width; the last may be shorter."""
+
+    rows: int
+    length: int
+    size: int
+    is_tested: bool
+    is_aligned: bool  # whether every row of all its tensors begins at a multiple of 16 bytes
+    is_wide: bool  # whether offsets need 64 bits
+
+
+def _shape(param: ParamTensors, addresses: tuple[int, ...]) -> _Shape:
     size = param.weight.numel()
     if param.is_tested:
-        return param.weight.shape[param.axis], size // param.weight.shape[param.axis]
-    return -(-size // _WIDTHS[-1]), min(size, _WIDTHS[-1])
+        rows, length = param.weight.shape[param.axis], size // param.weight.shape[param.axis]
+    else:
+        rows, length = -(-size // _WIDTHS[-1]), min(size, _WIDTHS[-1])
+    # a gradient may be a view into a bucket, and begin anywhere
+    is_aligned = length % 4 == size % 4 == 0 and all([address % _ALIGNMENT == 0 for address in addresses])
+    return _Shape(rows, length, size, param.is_tested, is_aligned, _needs_wide_offsets(rows, length))
 
 
-def _plan(params: list[ParamTensors], cache: dict[object, Any], device: torch.device) -> dict[str, Any]:
+def _needs_wide_offsets(rows: int, length: int) -> bool:
+    """A row has 4 sums, and a loop counts up to one tile past the end."""
+    return rows * max(length, 4) + _TILE >= _OFFSETS
+
+
+def _plan(shapes: list[_Shape], cache: dict[object, Any], device: torch.device) -> dict[str, Any]:
     """Which program has which rows of which parameter. Programs with long rows start first, so that none runs last."""
-    shapes = tuple((*_shape(param), param.weight.numel(), param.is_tested) for param in params)
-    key = ("units", shapes, device)
+    key = ("units", tuple(shapes), device)
     if key in cache:
         return cache[key]
-    units: dict[int, list[tuple[int, int, bool]]] = {}
+    units: dict[tuple[int, bool, bool], list[tuple[int, int, bool]]] = {}
     places: list[int] = []
     total = 0
-    for i in sorted(range(len(shapes)), key=lambda i: -shapes[i][1]):
-        rows, length, _, projects = shapes[i]
-        width = next((w for w in _WIDTHS if length <= w), 2 * _WIDTHS[-1])
-        step = _TILE // min(width, _WIDTHS[-1])
-        units.setdefault(width, []).extend((i, row, projects) for row in range(0, rows, step))
-    for rows, _, _, projects in shapes:
+    for i in sorted(range(len(shapes)), key=lambda i: -shapes[i].length):
+        shape = shapes[i]
+        width = next((w for w in _WIDTHS if shape.length <= w), 2 * _WIDTHS[-1])
+        kind = (width, shape.is_aligned, shape.is_wide)
+        step = _tile(*kind)["ROWS"]
+        units.setdefault(kind, []).extend((i, row, shape.is_tested) for row in range(0, shape.rows, step))
+    for shape in shapes:
         places.append(total)
-        total += rows if projects else 0
+        total += shape.rows if shape.is_tested else 0
 
     def to_device(numbers: list[Any]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.int32).reshape(-1, 2).to(device)
@@ -366,25 +408,40 @@ def _plan(params: list[ParamTensors], cache: dict[object, Any], device: torch.de
         "places": places,
         "rows": total,
         "classes": [
-            (width, to_device([u[:2] for u in own]), to_device([u[:2] for u in own if u[2]]))
-            for width, own in units.items()
+            (
+                _tile(*kind),
+                kind[0] <= _WIDTHS[-1],
+                to_device([u[:2] for u in own]),
+                to_device([u[:2] for u in own if u[2]]),
+            )
+            for kind, own in units.items()
         ],
-        "tested": torch.tensor([i for i, shape in enumerate(shapes) if shape[3]], dtype=torch.int64).to(device),
+        "tested": torch.tensor([i for i, shape in enumerate(shapes) if shape.is_tested], dtype=torch.int64).to(device),
         "seen": None,
-        "table": torch.empty(len(params), _FIELDS, dtype=torch.int64, device=device),
-        "staging": torch.empty(len(params), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda"),
+        "table": torch.empty(len(shapes), _FIELDS, dtype=torch.int64, device=device),
+        "staging": torch.empty(len(shapes), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda"),
     }
     return cache[key]
 
 
+def _tile(width: int, is_aligned: bool, is_wide: bool) -> dict[str, Any]:
+    """The constants that a class of rows is compiled for."""
+    columns = min(width, _WIDTHS[-1])
+    return {
+        "ROWS": (_TILE if is_aligned else _TILE // 2) // columns,
+        "WIDTH": columns,
+        "ALIGNED": is_aligned,
+        "WIDE": is_wide,
+    }
+
+
 def _upload_table(
-    params: list[ParamTensors], plan: dict[str, Any], cache: dict[object, Any], device: torch.device
+    addresses: list[tuple[int, ...]], plan: dict[str, Any], cache: dict[object, Any], device: torch.device
 ) -> Tensor:
     """Addresses and shapes on the device, sent only when an address has changed."""
     numbers: list[int] = []
-    for param, (rows, length, size, projects), place in zip(params, plan["shapes"], plan["places"], strict=True):
-        addresses = [x.data_ptr() for x in (param.weight, param.gradient, param.states[0], param.states[-1])]
-        numbers += (*addresses, rows if projects else -rows, length, size, place)
+    for own, shape, place in zip(addresses, plan["shapes"], plan["places"], strict=True):
+        numbers += (*own, shape.rows if shape.is_tested else -shape.rows, shape.length, shape.size, place)
     if device.type == "cuda" and torch.cuda.is_current_stream_capturing():
         # replays read the staging area again: it now belongs to this capture
         table, staging = torch.empty_like(plan["table"]), plan["staging"]
@@ -395,7 +452,7 @@ def _upload_table(
         staging.copy_(torch.tensor(numbers).view(-1, _FIELDS))
         return table.copy_(staging, non_blocking=True)
     if plan["staging"] is None:
-        plan["staging"] = torch.empty(len(params), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda")
+        plan["staging"] = torch.empty(len(addresses), _FIELDS, dtype=torch.int64, pin_memory=device.type == "cuda")
     if plan["seen"] != numbers:
         plan["seen"] = numbers
         sent = torch.tensor(numbers).view(-1, _FIELDS)
