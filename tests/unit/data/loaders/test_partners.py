@@ -75,7 +75,8 @@ def test_ranks_decode_once_a_step_and_make_the_batch_of_one_process(
 
 
 def test_only_what_is_asked_for_is_decoded(root: Path, decoded: list[int]) -> None:
-    recipe = recipe_of(*DECODED, f"data.root={root}", *MIXING["cutmix"], "transforms.c.partner=roll")
+    roll = "+transforms.c={_target_: paribus.techniques.cutmix.CutMix, partner: roll}"
+    recipe = recipe_of(*DECODED, f"data.root={root}", roll)
     build_loader(recipe, recipe.data(at(1)), at(1)).batch(0)
     assert decoded == [BATCH // WORLD + 1]  # of a share, the sample before the first is another rank's
 
