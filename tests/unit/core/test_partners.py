@@ -28,7 +28,7 @@ CHAINS: dict[str, tuple[Transform, ...]] = {
     "mixup off": (Mixup(alpha=0.0),),
     "switch": (BOTH,),
     "two": (Mixup(), CutMix(partner="flip")),
-    "two the other way, masked": (RandomErasing(), CutMix(), Cutout(), Mixup()),
+    "two the other way, masked": (RandomErasing(prob=0.7), CutMix(), Cutout(length=2), Mixup()),
     "three": (BOTH, CutMix(), Mixup()),
 }
 

@@ -93,7 +93,8 @@ class InMemoryLoader:
         self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world)
         self.steps_per_epoch = self._index.steps_per_epoch
         self._classes, self._place, self._batch_size, self._seed = classes, place, batch_size, seed
-        self._source, self._keep = data, keep
+        self._source = data
+        self._keep: StorageMode | StorageChoice = keep
         if not callable(keep):
             self._data = data.to_storage(keep, place.device)
         self._inputs = InputTransform(input_spec, place)
