@@ -14,12 +14,16 @@ from torch import Tensor
 from helpers.image_trees import images, tree
 from helpers.packs import QUIET
 from paribus.core.batch import Batch
+from paribus.core.partners import PartnerPlan
+from paribus.core.progress import Progress
 from paribus.core.protocols import DeviceContext
 from paribus.data.images import ImageSet
 from paribus.data.loaders import decode_batch, from_files
 from paribus.data.loaders.from_files import DecodingLoader
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.packs.prepare import PrepareRequest, prepare
+from paribus.techniques.cutmix import CutMix
+from paribus.techniques.mixup import Mixup
 
 BATCH = 6
 ALONE = DeviceContext(torch.device("cpu"))
@@ -66,6 +70,26 @@ def test_the_number_of_workers_changes_nothing(workers: int, oblongs: Path) -> N
     for step in (0, 1, 2, 9, 10, 3):  # in turn, over the epoch's end, forward and back
         assert same(alone.batch(step), several.batch(step)), step
     several.close()
+
+
+def test_workers_make_the_partners_of_a_rank_too(oblongs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch and its partners, one's own and another rank's, without a decoder in this process."""
+    transforms = (Mixup(), CutMix(per="sample", prob=0.7))
+    whole = loader(images(oblongs))
+    rank = loader(images(oblongs, workers=2), at(1, 2))
+    rank.prepare_partners(PartnerPlan(transforms, BATCH, 12, 5, rank.steps_per_epoch))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("decoded while the step waits")
+
+    monkeypatch.setattr(from_files, "ThreadPoolExecutor", refuse)
+    for step in (0, 1, 2, 9, 3):
+        alone, part = whole.batch(step), rank.batch(step)
+        for transform in transforms:
+            alone, part = (transform(b, Progress(step, 12, 5, rank.steps_per_epoch)) for b in (alone, part))
+        assert torch.equal(part.inputs, alone.inputs[BATCH // 2 :])
+        assert torch.equal(part.targets, alone.targets[BATCH // 2 :])
+    rank.close()
 
 
 @settings(max_examples=25, deadline=None)

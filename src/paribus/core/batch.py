@@ -31,7 +31,8 @@ class Batch:
 
     positions: (n,) indices of these samples in the global batch of `size` samples, on the inputs' device.
     fetch: makes the samples at any positions of the same global batch, transformed as far as this batch is; None when
-    all of it is on this rank.
+    all of it is on this rank. It takes positions on the CPU, for which the host need not wait, or on the device.
+    known: `positions` and the same on the CPU, from who made this batch; read it by `host_positions`.
     """
 
     inputs: Tensor
@@ -41,12 +42,22 @@ class Batch:
     size: int
     classes: int
     fetch: Callable[[Tensor], Batch] | None = None
+    known: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def host_positions(self) -> Tensor | None:
+        """`positions` on the CPU, to `fetch` by; None if the host does not know them, since a transform has replaced
+        them, and where nothing is fetched."""
+        if self.fetch is None or self.known is None or self.known[0] is not self.positions:
+            return None
+        return self.known[1]
 
     def __len__(self) -> int:
         return self.inputs.shape[0]
 
     def peers(self, positions: Tensor) -> Batch:
-        """The samples at these positions of the global batch."""
+        """The samples at these positions of the global batch. positions: on the inputs' device; from `host_positions`
+        on, on the CPU."""
         if self.fetch is not None:
             return self.fetch(positions)
         return replace(
@@ -62,7 +73,8 @@ class Batch:
         fetch = self.fetch
         if fetch is None:
             return change(self)
-        return replace(change(self), fetch=lambda positions: change(fetch(positions)))
+        # what is fetched fetches in its turn, for the next transform that mixes, and what comes then is changed as well
+        return replace(change(self), fetch=lambda positions: fetch(positions).apply(change))
 
     def through(self, change: Callable[[Batch], Batch]) -> Batch:
         """Deprecated alias of `apply`, for one more release."""

@@ -29,13 +29,15 @@ class Spec:
 
 @dataclass(frozen=True)
 class DeviceContext:
-    """Where tensors live and which part of the global batch this process makes."""
+    """Where tensors live and which part of the global batch this process makes. cores: its share of this machine's;
+    None: all that it may use."""
 
     device: torch.device
     dtype: torch.dtype = torch.float32
     memory_format: torch.memory_format = torch.contiguous_format
     rank: int = 0
     world: int = 1
+    cores: int | None = None
 
 
 @runtime_checkable
@@ -82,6 +84,25 @@ class Transform(Protocol):
     """Changes a training batch, on the device. Draws from streams of its own name; never changes a tensor in place."""
 
     def __call__(self, batch: Batch, at: Progress) -> Batch: ...
+
+
+@runtime_checkable
+class HasPartners(Protocol):
+    """Capability of a transform that mixes samples: whom a step will ask for (`Batch.peers`), known before there is a
+    batch, so that a loader can have them ready (core/partners.py). Results do not depend on it."""
+
+    def partners(self, at: Progress, n: int) -> Tensor | None:
+        """The partner of each sample of a global batch of n, or several: int64 positions on the CPU, (n,) or (n, k);
+        None if nobody is asked for."""
+        ...
+
+
+@runtime_checkable
+class PreparesPartners(Protocol):
+    """Capability of a training loader: `partners(step, positions)` says, before the first batch is made, which further
+    positions of a step's global batch the transforms ask for when they are given these (all on the CPU)."""
+
+    def prepare_partners(self, partners: Callable[[int, Tensor], Tensor]) -> None: ...
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
+from paribus.core.cores import count_cores
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
@@ -104,7 +105,8 @@ class ImageSet(ImageDataSettings):
 
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"
-        return PrepareRequest(self.name, root, self.pack_size, pack, max(1, self.workers), download=True, skip=skip)
+        workers = count_cores() if self.workers == "auto" else max(1, self.workers)  # the run waits for the pack
+        return PrepareRequest(self.name, root, self.pack_size, pack, workers, download=True, skip=skip)
 
     def _report_skipped(self, pack: Pack) -> None:
         skipped = [name for split in pack.splits.values() for name in split.skipped]

@@ -44,6 +44,11 @@ def choose_threads(
         _warn_of_junk(first)
     elif first:
         return ThreadChoice(int(first), "OMP_NUM_THREADS")
+    return share_cores(world, env, cores)
+
+
+def share_cores(world: World, env: Mapping[str, str] = os.environ, cores: int | None = None) -> ThreadChoice:
+    """How many of the cores each process on this machine has to itself, at least 1."""
     cores = count_cores() if cores is None else cores
     given = env.get("SLURM_CPUS_PER_TASK", "")
     if given.isdecimal() and int(given) > 0:

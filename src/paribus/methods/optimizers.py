@@ -46,8 +46,39 @@ class FusedOptimizerFactory:
             if "fused" not in group:
                 raise ConfigError(f"runtime.fused: found true; {type(optimizer).__name__} has no fused kernels")
             group.update(fused=True, foreach=False)
+        if self.fused:
+            _leave_overflow_to_kernels(optimizer)
         optimizer.register_load_state_dict_pre_hook(_keep_own_switches)
         return optimizer
+
+
+def _leave_overflow_to_kernels(optimizer: torch.optim.Optimizer) -> None:
+    """Have fp16's loss scaling hand its overflow flag to the fused kernels of torch's Adam, AdamW and SGD, which skip
+    the step on the device; of other optimizers it reads the flag, so the host waits once a step.
+
+    torch's constructors set this for fused=True, which here comes after them. SGD with dampening stays as it is: its
+    first step is unlike the others, and torch takes a skipped one for it.
+    """
+    kernels = type(optimizer).step.__module__  # of the class that defines `step`, so a subclass with its own is out
+    if kernels not in ("torch.optim.adam", "torch.optim.sgd"):
+        return
+    is_sgd = kernels == "torch.optim.sgd"
+    skips = not (is_sgd and any(group["dampening"] for group in optimizer.param_groups))
+    optimizer._step_supports_amp_scaling = skips  # pyright: ignore[reportAttributeAccessIssue]
+    if is_sgd and skips:
+        optimizer.register_step_pre_hook(_start_momentum_at_zero)
+
+
+def _start_momentum_at_zero(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Momentum for a step that may be skipped: torch (2.11 to 2.15) would leave its buffers uninitialised, and use them
+    in the next step. Without dampening the first step from 0 gives the same bits."""
+    if not hasattr(optimizer, "found_inf"):  # no loss scaling
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            state = optimizer.state[parameter]
+            if parameter.grad is not None and state.get("momentum_buffer") is None:
+                state["momentum_buffer"] = torch.zeros_like(parameter.grad)
 
 
 def _keep_own_switches(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
 from paribus.core.progress import Progress
-from paribus.core.protocols import Checks, Spec, Transform
+from paribus.core.protocols import Checks, HasPartners, Spec, Transform
 from paribus.core.streams import stream
 
 
@@ -35,6 +36,11 @@ class Switch:
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
         return self.choose(at)(batch, at)
+
+    def partners(self, at: Progress, n: int) -> Tensor | None:
+        """Those of this step's transform; None if it does not tell."""
+        chosen = self.choose(at)
+        return chosen.partners(at, n) if isinstance(chosen, HasPartners) else None
 
     def check(self, spec: Spec) -> None:
         for transform in (self.first, self.second):

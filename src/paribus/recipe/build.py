@@ -12,21 +12,25 @@ import torch
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.meta import to_meta
+from paribus.core.partners import PartnerPlan
 from paribus.core.protocols import (
     BuildContext,
     Checks,
     DataSets,
     DeviceContext,
     Evaluator,
+    HasPartners,
     Loader,
     Method,
     ModelFactory,
+    PreparesPartners,
     Slots,
     StartsFromFile,
 )
 from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
 from paribus.engine.runtime import build_from_stream, check_graphs, compile_model
+from paribus.engine.threads import share_cores
 from paribus.methods.optimizers import FusedOptimizerFactory
 from paribus.models.groups import decay_groups
 from paribus.recipe.recipe import Recipe
@@ -44,15 +48,21 @@ def explain_build_errors(part: str) -> Iterator[None]:
 
 
 def make_device_context(recipe: Recipe, device: torch.device, world: distributed.World) -> DeviceContext:
-    return DeviceContext(device, recipe.update.dtype, recipe.runtime.memory_format, world.rank, world.size)
+    cores = share_cores(world).count
+    return DeviceContext(device, recipe.update.dtype, recipe.runtime.memory_format, world.rank, world.size, cores)
 
 
 def build_loader(recipe: Recipe, data: DataSets, place: DeviceContext) -> Loader:
     """The training loader; on CUDA it makes the next batch while a step runs."""
     loader = data.loader(recipe.batch_size, recipe.seed)
+    per_epoch = loader.steps_per_epoch
+    total = count_steps(recipe, per_epoch)
+    mixing = tuple(t for t in recipe.transforms.values() if isinstance(t, HasPartners))
+    if mixing and place.world > 1 and isinstance(loader, PreparesPartners):
+        loader.prepare_partners(PartnerPlan(mixing, recipe.batch_size, total, recipe.seed, per_epoch))
     if not recipe.runtime.prefetch or place.device.type != "cuda":
         return loader
-    return PrefetchLoader(loader, place.device, count_steps(recipe, loader.steps_per_epoch))
+    return PrefetchLoader(loader, place.device, total)
 
 
 def build_method(

@@ -299,6 +299,11 @@ class CutMix:
         """The mix of the whole global batch of this step, on the CPU; the same on every rank."""
         return draw(n, height, width, self, stream(at.seed, "cutmix", at.step))
 
+    def partners(self, at: Progress, n: int) -> Tensor | None:
+        """Whom each sample of this step's global batch is mixed with; None if nothing is mixed."""
+        mix = self.draw(at, n, 1, 1)  # partners are drawn before anything that depends on the size
+        return None if mix is None else mix.partners
+
     def __call__(self, batch: Batch, at: Progress) -> Batch:
         mix = self.draw(at, batch.size, *batch.inputs.shape[-2:])
         return batch if mix is None else batch.apply(lambda part: mix_part(part, mix))
@@ -308,7 +313,8 @@ def mix_part(part: Batch, mix: BoxMix) -> Batch:
     """Any part of a global batch, mixed with its partners from the whole of it; `mix` on the CPU."""
     partner, rows = part, mix.partners
     if part.fetch is not None:
-        mix = mix.to(part.inputs.device).select(part.positions)
+        here = part.host_positions  # with them the host need not wait to find the partners
+        mix = mix.to(part.inputs.device).select(part.positions) if here is None else mix.select(here)
         partner, rows = part.peers(mix.partners), torch.arange(len(part))
     inputs, targets = mix_tensors(part.inputs, part.targets, partner.inputs, partner.targets, rows, mix, part.classes)
     return replace(part, inputs=inputs, targets=targets)

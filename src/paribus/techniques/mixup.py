@@ -114,17 +114,21 @@ class Mixup:
         """The mix of the whole global batch of this step, on the CPU; the same on every rank."""
         return draw(n, self.alpha, stream(at.seed, "mixup", at.step))
 
+    def partners(self, at: Progress, n: int) -> Tensor | None:
+        """Whom each sample of this step's global batch is mixed with; None if nothing is mixed."""
+        mix = self.draw(at, n)
+        return None if mix is None else mix.partners
+
     def __call__(self, batch: Batch, at: Progress) -> Batch:
-        drawn = self.draw(at, batch.size)
-        if drawn is None:
-            return batch
-        mix = drawn.to(batch.inputs.device)
-        return batch.apply(lambda part: mix_part(part, mix))
+        mix = self.draw(at, batch.size)
+        return batch if mix is None else batch.apply(lambda part: mix_part(part, mix))
 
 
 def mix_part(part: Batch, mix: BlendMix) -> Batch:
-    """Any part of a global batch, mixed with its partners from the whole of it."""
-    here = mix.select(part.positions)
+    """Any part of a global batch, mixed with its partners from the whole of it; `mix` on the CPU."""
+    device, known = part.inputs.device, part.host_positions
+    # with them the host need not wait to find the partners
+    here = mix.to(device).select(part.positions) if known is None else mix.select(known)
     partner = part.peers(here.partners)
-    inputs, targets = apply(part.inputs, part.targets, partner.inputs, partner.targets, here, part.classes)
+    inputs, targets = apply(part.inputs, part.targets, partner.inputs, partner.targets, here.to(device), part.classes)
     return replace(part, inputs=inputs, targets=targets)

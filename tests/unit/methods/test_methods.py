@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from helpers.trainings import recipe_of, workbench
 from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.streams import stream
+from paribus.methods import optimizers
 from paribus.methods.optimizers import SGD, AdamW, FusedOptimizerFactory
 from paribus.methods.schedules import Constant, Cosine, CosineByEpoch, Linear, Step, explain_long_warmup
 from paribus.methods.supervised import SupervisedTraining
@@ -159,6 +161,78 @@ def test_an_optimizer_goes_on_with_its_own_kernels(factory, fused: bool) -> None
     model.weight.grad, model.bias.grad = torch.full((2, 3), 0.5), torch.full((2,), 0.25)
     optimizer.step()
     assert not torch.equal(model.weight, weight)
+
+
+class CountsReads(TorchDispatchMode):
+    """Counts the numbers that the host reads from tensors: on a GPU each read is a wait."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def train_in_fp16(optimizer_factory, overflows: set[int], clip: float | None, steps: int = 6) -> tuple[list, int]:
+    """Weights, state and loss scale after steps of which some overflow, and how often the host read a number."""
+    model = nn.Linear(8, 3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.linspace(-1, 1, parameter.numel()).view_as(parameter))
+    optimizer, update = optimizer_factory(decay_groups(model, "all")), GradientStep(precision="fp16", clip_norm=clip)
+    scaler = update.scaler(torch.device("cpu"))
+    scaler.load_state_dict({**scaler.state_dict(), "scale": 1024.0})  # nothing overflows unasked
+    reads, at = CountsReads(), torch.arange(4)
+    for step in range(steps):
+        inputs = torch.randn(4, 8, generator=stream(0, "fp16", step)) * (1e6 if step in overflows else 1)
+        batch = Batch(inputs, at % 3, at, at, 4, 3)
+        with reads:
+            update(
+                lambda b: (nn.functional.cross_entropy(model(b.inputs), b.targets), {}), batch, model, optimizer, scaler
+            )
+    state = [value for kept in optimizer.state.values() for value in kept.values()]
+    return [*model.parameters(), *state, torch.tensor(scaler.get_scale())], reads.count
+
+
+TORCHS = [AdamW(weight_decay=0.1), SGD(weight_decay=0.1), SGD(nesterov=True), SGD(momentum=0.0), SGD(dampening=0.5)]
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+@pytest.mark.parametrize("overflows", [set(), {0}, {0, 1}, {2, 4}], ids=str)
+@pytest.mark.parametrize("factory", TORCHS, ids=str)
+def test_fused_fp16_skips_an_overflow_without_a_read_as_with_one(
+    factory, overflows: set[int], clip: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fused = FusedOptimizerFactory(factory, True)
+    found, reads = train_in_fp16(fused, overflows, clip)
+    # negative control: as it was, by a scaler that reads the flag and calls no step at all
+    monkeypatch.setattr(optimizers, "_leave_overflow_to_kernels", lambda optimizer: None)
+    wanted, before = train_in_fp16(fused, overflows, clip)
+    assert before == 6, "one a step"
+    assert reads == (6 if getattr(factory, "dampening", 0) else 0)
+    assert len(found) == len(wanted)
+    assert all(torch.equal(a, b) for a, b in zip(found, wanted, strict=True))
+    assert float(found[-1]) == 2.0 ** (10 - len(overflows))
+
+
+def test_an_optimizer_that_cannot_skip_on_the_device_waits_as_before() -> None:
+    found, reads = train_in_fp16(FusedOptimizerFactory(AdamPOptimizer(), True), {0, 2}, None)
+    assert reads == 6
+    assert all(torch.isfinite(tensor).all() for tensor in found)
+
+    class Own(torch.optim.AdamW):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    class OwnFactory:
+        decay = "all"
+
+        def __call__(self, groups):
+            return Own([p for g in groups for p in g.parameters])
+
+    assert not hasattr(
+        made_by(FusedOptimizerFactory(OwnFactory(), True), nn.Linear(3, 2)), "_step_supports_amp_scaling"
+    )
 
 
 def test_fused_kernels_that_are_not_there_are_refused() -> None:

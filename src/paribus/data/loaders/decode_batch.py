@@ -71,8 +71,9 @@ class DecodedBatch(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainDecoder:
-    """Crops for the training steps. first, last: the positions of the global batch that are made for a step.
+    """Crops for the training steps. first, last: this rank's share of the positions of the global batch.
 
+    partners: (step, the share) -> further positions that are made with it, for transforms that mix samples.
     replace_undecodable: an image that does not decode is replaced by the next one of its class that does, in listing
     order, cropped with the random numbers of the one it replaces, so nothing else in the batch changes; else the batch
     fails.
@@ -84,10 +85,16 @@ class TrainDecoder:
     first: int
     last: int
     replace_undecodable: bool
+    partners: Callable[[int, Tensor], Tensor] | None = None
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
-        """This rank's share of step `index`."""
-        return self.at(index, torch.arange(self.first, self.last), is_wanted)
+        """What this rank needs for step `index`: the samples at `positions`."""
+        return self.at(index, self.positions(index), is_wanted)
+
+    def positions(self, step: int) -> Tensor:
+        """The positions that are made for a step: this rank's share, then its partners."""
+        share = torch.arange(self.first, self.last)
+        return share if self.partners is None else torch.cat((share, self.partners(step, share)))
 
     def at(self, step: int, positions: Tensor, is_wanted: Callable[[], bool]) -> DecodedBatch:
         """The samples at these positions (CPU) of a step's global batch."""

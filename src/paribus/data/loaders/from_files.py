@@ -20,7 +20,7 @@ from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
 from paribus.data.loaders.epoch_order import BatchIndex
-from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
+from paribus.data.loaders.settings import ImageDataSettings, build_input_spec, choose_workers
 from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
     choose_train_sample,
@@ -36,6 +36,7 @@ from paribus.data.ops.inputs import InputTransform
 from paribus.data.ops.transfer import to_device
 from paribus.data.trees.source import FolderSource, Source
 
+_TENSORS = ("inputs", "targets", "ids")  # of a batch, a row each sample
 _MAX_WARNINGS = 20  # warnings about images that do not decode; further ones are only counted
 
 
@@ -74,8 +75,8 @@ class DecodeErrors:
 class DecodingLoader:
     """Training batches, decoded by `workers` processes ahead of the step, or in this one (0).
 
-    Another rank's samples that a transform requests (Batch.fetch) are decoded here, in threads, while the step waits;
-    those of this rank's own share are not decoded again.
+    Another rank's samples that a transform requests (Batch.fetch) are decoded with this rank's share if they are known
+    ahead (`prepare_partners`); else here, in threads, while the step waits.
     """
 
     def __init__(
@@ -98,8 +99,8 @@ class DecodingLoader:
         )
         self._inputs = InputTransform(replace(input_spec, flip=False), place)  # workers flip
         native.load_kernels()  # compiled, or warned about, once and not in every worker
-        self._pool = WorkerPool(self._decoder, workers, pinned=place.device.type == "cuda")
-        self._threads = max(1, workers)
+        self._workers, self._threads = workers, max(1, workers)
+        self._pool = self._make_pool()
         self._positions = torch.arange(share.start, share.stop)
         self._positions_on_device = self._positions.to(place.device)
         self._decode_errors = decode_errors or DecodeErrors()
@@ -107,6 +108,13 @@ class DecodingLoader:
     @property
     def steps_per_epoch(self) -> int:
         return self._batch_index.steps_per_epoch
+
+    def prepare_partners(self, partners: Callable[[int, Tensor], Tensor]) -> None:
+        """Have the workers decode the samples that transforms ask for together with this rank's share; before the first
+        batch. See PreparesPartners."""
+        self._decoder = replace(self._decoder, partners=partners)
+        self._pool.close()
+        self._pool = self._make_pool()
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`. Raises ConfigError for an image that does not
@@ -116,47 +124,76 @@ class DecodingLoader:
         except (ConfigError, RunFailed):
             self.close()
             raise
-        return self._make_batch(step, self._positions, self._positions_on_device, pixels, pixels)
+        if self._place.world == 1:
+            return self._make_batch(step, self._positions, pixels)
+        there = self._decoder.positions(step)
+        ready = self._make_batch(step, there, pixels)
+        n = len(self._positions)  # the share comes first
+        return replace(
+            ready,
+            **{name: getattr(ready, name)[:n] for name in _TENSORS},
+            positions=self._positions_on_device,
+            fetch=lambda positions: self._fetch(step, positions, ready, there),
+            known=(self._positions_on_device, self._positions),
+        )
 
     def close(self) -> None:
         """End the workers; they also end with the loader and with the process."""
         self._pool.close()
 
-    def _make_batch(
-        self, step: int, positions: Tensor, positions_on_device: Tensor, pixels: Tensor, share: Tensor
-    ) -> Batch:
-        """positions: on the CPU. share: this rank's own pixels, for `_fetch`."""
+    def _make_pool(self) -> WorkerPool[DecodedBatch]:
+        return WorkerPool(self._decoder, self._workers, pinned=self._place.device.type == "cuda")
+
+    def _make_batch(self, step: int, positions: Tensor, pixels: Tensor) -> Batch:
+        """The samples at these positions (on the CPU), of which these are the decoded pixels."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         draws = SampleRandom(self._batch_index.seed, epoch, self._samples.ids[rows], copies, device)
-        ids, targets = to_device(device, unique_sample_ids(draws.ids, copies), self._samples.targets[rows])
+        ids, targets, *there = to_device(
+            device,
+            unique_sample_ids(draws.ids, copies),
+            self._samples.targets[rows],
+            *([] if positions is self._positions else [positions]),
+        )
         return Batch(
             inputs=self._inputs.transform_cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
             ids=ids,
-            positions=positions_on_device,
+            positions=there[0] if there else self._positions_on_device,
             size=self._batch_size,
             classes=self._classes,
-            fetch=(lambda where: self._fetch(step, where, share)) if self._place.world > 1 else None,
         )
 
-    def _fetch(self, step: int, positions: Tensor, share: Tensor) -> Batch:
-        """Any positions of a step's global batch. Waits for the device, since the host has to know the positions."""
-        here = positions.cpu()
-        first, last = self._decoder.first, self._decoder.last
-        is_own = (here >= first) & (here < last)
-        pixels = share.new_empty(len(here), *share.shape[1:])
-        pixels[is_own] = share[here[is_own] - first]
-        others = torch.nonzero(~is_own).flatten()
+    def _fetch(self, step: int, positions: Tensor, ready: Batch, there: Tensor) -> Batch:
+        """Any positions of a step's global batch. ready: samples that are made already, at the positions `there` (on
+        the CPU). Waits for the device if the requested positions lie on it, since the host has to know them."""
+        here, device = positions.cpu(), self._place.device
+        rows = torch.full((self._batch_size,), -1)
+        rows[there] = torch.arange(len(there))
+        missing = here[rows[here] < 0].unique()
+        if len(missing):
+            made = self._make_batch(step, missing, self._decode(step, missing))
+            both = {name: torch.cat((getattr(ready, name), getattr(made, name))) for name in _TENSORS}
+            rows[missing] = torch.arange(len(missing)) + len(there)
+            ready, there = replace(ready, **both), torch.cat((there, missing))
+        chosen, positions = to_device(device, rows[here], positions)
+        return replace(
+            ready,
+            **{name: getattr(ready, name)[chosen] for name in _TENSORS},
+            positions=positions,
+            fetch=lambda positions: self._fetch(step, positions, ready, there),
+            known=(positions, here),
+        )
 
-        def decode(part: Tensor) -> None:
-            decoded = self._decoder.at(step, here[part], lambda: True)
-            pixels[part] = self._decode_errors.check(decoded).pixels
+    def _decode(self, step: int, positions: Tensor) -> Tensor:
+        """The pixels of samples at these positions (on the CPU), in threads: Pillow releases the GIL while it
+        decodes."""
 
-        if len(others):
-            with ThreadPoolExecutor(self._threads) as pool:  # Pillow releases the GIL while it decodes
-                list(pool.map(decode, others.chunk(self._threads)))
-        return self._make_batch(step, here, positions, pixels, share)
+        def decode(part: Tensor) -> Tensor:
+            return self._decode_errors.check(self._decoder.at(step, part, lambda: True)).pixels
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            return torch.cat(list(pool.map(decode, positions.chunk(self._threads))))
 
 
 def build_decoded_evaluation(
@@ -170,9 +207,11 @@ def build_decoded_evaluation(
     n = len(samples)
     own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
     inputs, cuda = InputTransform(build_input_spec(settings), place), place.device.type == "cuda"
+    image_bytes = settings.size**2 * 3
 
     def batches(batch_size: int) -> Iterator[Batch]:
-        workers = min(settings.workers, batch_size, len(own_samples))
+        workers = choose_workers(settings.workers, place, image_bytes)  # an item is a part of a batch
+        workers = min(workers, batch_size, len(own_samples))
         pieces = max(1, workers)
         decoder = EvalDecoder(
             own_samples,
@@ -224,9 +263,8 @@ def build_decoded_sets(
     report_empty_classes({"train": samples.targets, **{k: s.targets for k, s in parts.items()}}, classes, names, place)
 
     def loader(batch_size: int, seed: int) -> Loader:
-        return DecodingLoader(
-            samples, input_spec, classes, place, batch_size, seed, settings.workers, skip, decode_errors
-        )
+        workers = choose_workers(settings.workers, place, -(-batch_size // place.world) * settings.size**2 * 3)
+        return DecodingLoader(samples, input_spec, classes, place, batch_size, seed, workers, skip, decode_errors)
 
     return DataSets(
         spec=Spec(classes=classes, channels=3, height=settings.size, width=settings.size),

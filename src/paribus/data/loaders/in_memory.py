@@ -3,7 +3,7 @@ pure function of (data, seed, step): no workers, no state."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache, cached_property
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from paribus.core.batch import Batch, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
+from paribus.data.loaders.storage import StorageChoice, StorageMode, choose_storage, plan_storage
 from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
     choose_train_sample,
@@ -22,8 +23,6 @@ from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec
 from paribus.data.ops.inputs import InputTransform
 from paribus.data.ops.transfer import to_device
-
-StorageMode = Literal["auto", "device", "host", "mapped"]
 
 
 @dataclass(frozen=True)
@@ -48,19 +47,23 @@ class Images:
     def image_rows(self) -> Tensor:
         return torch.arange(len(self.ids)) if self.rows is None else self.rows
 
-    def to_storage(self, keep: StorageMode, device: torch.device) -> "Images":
+    @property
+    def pixel_bytes(self) -> int:
+        """Of the pixels of these samples."""
+        return self.images[:1].numel() * len(self.ids)
+
+    def to_storage(self, keep: StorageMode | StorageChoice, device: torch.device) -> "Images":
         """The same samples with their pixels where `keep` says, contiguous.
 
-        auto: on the device if they take less than half of its free memory, else as they are, in host memory or a mapped
-        file. host: in pinned memory, from which copies to the device are fastest. On a CPU, device and host read a
-        mapped file into memory, and auto leaves the pixels as they are.
+        auto: as `choose_storage` has it for one set. host: in pinned memory, from which copies to the device are
+        fastest. On a CPU, device and host read a mapped file into memory, and auto leaves the pixels as they are.
         """
+        keep = keep() if callable(keep) else keep
         if device.type == "cpu":
             where = self if keep in ("auto", "mapped") else self._with_pixels(self._selected_pixels().clone())
             return replace(where, images=where.images.contiguous())
         if keep == "auto":
-            size = self.images[0].numel() * len(self.ids)
-            keep = "device" if size < torch.cuda.mem_get_info(device)[0] / 2 else "mapped"
+            keep = choose_storage({"": self.pixel_bytes}, torch.cuda.mem_get_info(device)[0])[""]
         if keep == "device":
             return self._with_pixels(self._selected_pixels().contiguous().to(device))
         return self._with_pixels(self._selected_pixels().contiguous().pin_memory()) if keep == "host" else self
@@ -73,7 +76,10 @@ class Images:
 
 
 class InMemoryLoader:
-    """Batches from a dataset in memory. Each epoch is a fresh permutation; an incomplete last batch is dropped."""
+    """Batches from a dataset in memory. Each epoch is a fresh permutation; an incomplete last batch is dropped.
+
+    keep: a function of it is asked, and the pixels are stored, only when the first batch is made.
+    """
 
     def __init__(
         self,
@@ -83,24 +89,32 @@ class InMemoryLoader:
         place: DeviceContext,
         batch_size: int,
         seed: int,
-        keep: StorageMode = "auto",
+        keep: StorageMode | StorageChoice = "auto",
     ) -> None:
         self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world)
         self.steps_per_epoch = self._index.steps_per_epoch
         self._classes, self._place, self._batch_size, self._seed = classes, place, batch_size, seed
-        self._data = data.to_storage(keep, place.device)
+        self._source = data
+        self._keep: StorageMode | StorageChoice = keep
+        if not callable(keep):
+            self._data = data.to_storage(keep, place.device)
         self._inputs = InputTransform(input_spec, place)
         self._share = self._index.share(place.rank)
-        self._positions = torch.arange(batch_size, device=place.device)[self._share]
+        self._host_positions = torch.arange(batch_size)[self._share]
+        self._positions = self._host_positions.to(place.device)
         self._epoch = _EpochSamples(-1, data.ids, data.ids, data.ids, None, (data.ids, None))
-        self._batches_per_block = _count_batches_per_block(batch_size, input_spec, self._data.images, place)
+        self._batches_per_block = _count_batches_per_block(batch_size, input_spec, data.images, place)
         self._block: tuple[int, int] = (-1, -1)
         self._batches: list[Batch] = []
+
+    @cached_property
+    def _data(self) -> Images:
+        return self._source.to_storage(self._keep, self._place.device)
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`, augmented and normalised. Do not change it in place."""
         if self._batches_per_block == 1:
-            return self._make_batch(step, self._positions, self._share)
+            return self._make_batch(step, self._positions, self._share, self._host_positions)
         epoch, start = self._index.locate(step)
         k = start // self._batch_size
         block, i = divmod(k, self._batches_per_block)
@@ -116,7 +130,9 @@ class InMemoryLoader:
         parts = (whole.inputs.split(size), whole.targets.split(size), whole.ids.split(size))
         return [replace(whole, inputs=x, targets=y, ids=ids) for x, y, ids in zip(*parts, strict=True)]
 
-    def _make_batch(self, step: int, positions: Tensor, where: slice | Tensor) -> Batch:
+    def _make_batch(
+        self, step: int, positions: Tensor, where: slice | Tensor, host_positions: Tensor | None = None
+    ) -> Batch:
         epoch, start = self._index.locate(step)
         here = self._load_epoch(epoch).select(where, start)
         images, rows = self._data.images, here.rows
@@ -131,8 +147,15 @@ class InMemoryLoader:
             positions=positions,
             size=self._batch_size,
             classes=self._classes,
-            fetch=(lambda places: self._make_batch(step, places, places)) if self._place.world > 1 else None,
+            fetch=(lambda places: self._fetch(step, places)) if self._place.world > 1 else None,
+            known=None if host_positions is None else (positions, host_positions),
         )
+
+    def _fetch(self, step: int, positions: Tensor) -> Batch:
+        """Any positions of a step's global batch. Waits for the device if they lie on it and the pixels do not."""
+        host_positions = positions if positions.is_cpu else None
+        (there,) = to_device(self._place.device, positions)
+        return self._make_batch(step, there, positions, host_positions)
 
     def _load_epoch(self, epoch: int) -> "_EpochSamples":
         # cached for speed only: it can be made again from the epoch
@@ -176,11 +199,13 @@ class _EpochSamples:
             where = beside = slice(where.start + start, where.stop + start)
         else:
             where = where + start
-            beside = where.to(self.rows.device)
-        ids, copies = _select(where, self.ids, self.copies)
+            # a copy from the device to the host has to wait; the other way it need not
+            beside = where.to(self.rows.device) if self.rows.is_cpu else to_device(self.rows.device, where)[0]
+        there = where if isinstance(where, slice) else to_device(self.ids.device, where)[0]
+        ids, copies = _select(there, self.ids, self.copies)
         # positions that only the device knows (another rank's samples, for a transform that mixes) leave the keys there
         keys = _select(where, *self.keys) if isinstance(where, slice) or where.is_cpu else (ids, copies)
-        return _EpochSamples(self.epoch, self.rows[beside], ids, self.targets[where], copies, keys)
+        return _EpochSamples(self.epoch, self.rows[beside], ids, self.targets[there], copies, keys)
 
 
 def _select(where: slice | Tensor, ids: Tensor, copies: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -202,22 +227,29 @@ def build_evaluation(
     input_spec: InputSpec,
     classes: int,
     place: DeviceContext,
-    keep: StorageMode = "auto",
+    keep: StorageMode | StorageChoice = "auto",
     eval_transform: EvalTransform | None = None,
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
 
     eval_transform: applied to stored images before normalisation (a resize, a centre crop), (b, h, w, c) uint8 to uint8
-    of another size; None: they stay as they are.
+    of another size; None: they stay as they are. keep: a function of it is asked in the first evaluation.
     """
     n = len(data.ids)
     first, last = (n * r // place.world for r in (place.rank, place.rank + 1))
-    share = data.select(torch.arange(first, last)).to_storage(keep, place.device)
-    rows = share.image_rows.to(share.images.device)
-    targets, ids = share.targets.to(place.device), share.ids.to(place.device)
     inputs = InputTransform(input_spec, place)
 
+    @cache
+    def store() -> tuple[Images, Tensor, Tensor, Tensor]:
+        share = data.select(torch.arange(first, last)).to_storage(keep, place.device)
+        rows = share.image_rows.to(share.images.device)
+        return share, rows, share.targets.to(place.device), share.ids.to(place.device)
+
+    if not callable(keep):
+        store()
+
     def batches(batch_size: int) -> Iterator[Batch]:
+        share, rows, targets, ids = store()
         # an empty share gives an empty batch: ranks sum the same keys
         for start in range(0, max(len(ids), 1), batch_size):
             here = slice(start, start + batch_size)
@@ -268,15 +300,19 @@ def build_in_memory_sets(
     _, height, width, channels = train.images.shape
     height, width = input_spec.size(height, width)
 
+    evaluated = {**splits, TRAIN_SAMPLE: train.select(choose_train_sample(len(train.ids)))}
+    sizes = {"": train.pixel_bytes, **{key: -(-part.pixel_bytes // place.world) for key, part in evaluated.items()}}
+    stored = plan_storage(keep, place.device, sizes)
+
     def loader(batch_size: int, seed: int) -> Loader:
-        return InMemoryLoader(train, input_spec, classes, place, batch_size, seed, keep)
+        return InMemoryLoader(train, input_spec, classes, place, batch_size, seed, stored[""])
 
     return DataSets(
         spec=Spec(classes=classes, channels=channels, height=height, width=width),
         loader=loader,
         splits={
-            key: build_evaluation(part, input_spec, classes, place, keep, eval_transform)
-            for key, part in {**splits, TRAIN_SAMPLE: train.select(choose_train_sample(len(train.ids)))}.items()
+            key: build_evaluation(part, input_spec, classes, place, stored[key], eval_transform)
+            for key, part in evaluated.items()
         },
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
         checksum=compute_checksum(pixels or train.images, train.targets, train.ids, train.rows),

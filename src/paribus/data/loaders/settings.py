@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from paribus.core.build import schema
+from paribus.core.cores import count_cores
+from paribus.core.protocols import DeviceContext
+from paribus.data.loaders.worker_pool import PREFETCH_FACTOR
 from paribus.data.ops.input_spec import Augmentation, InputSpec, Interpolation, ResizedCrop
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -22,7 +25,8 @@ class ImageDataSettings:
     scale: least and greatest share of the image's area. ratio: least and greatest width / height. mean, std: of a
     channel in units of the 0–1 range; None: ImageNet's. train_size: a stratified subset of the training set. minival:
     images held out from it for selection. on_error: whether an image that does not decode stops the run or is skipped.
-    workers: processes that decode, if images are decoded in every step; no result depends on it.
+    workers: processes that decode, if images are decoded in every step; auto: `choose_workers`. No result depends on
+    it.
     """
 
     size: Annotated[int, Field(ge=8, le=1024)] = 128
@@ -38,13 +42,30 @@ class ImageDataSettings:
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
     on_error: Literal["raise", "skip"] = "raise"
-    workers: Annotated[int, Field(ge=0, le=256)] = 2
+    workers: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         for key in ("scale", "ratio"):
             low, high = getattr(self, key)
             if low > high:
                 raise ValueError(f"{key}: found [{low}, {high}]; the least comes first")
+
+
+_MOST_WORKERS = 32  # at some 250 images/s each, 8,000: more than a GPU trains on at 224 pixels
+_BYTES_AHEAD = 4 * 2**30  # of decoded pixels that workers may hold ready, in shared memory
+
+
+def choose_workers(setting: int | Literal["auto"], place: DeviceContext, item_bytes: int) -> int:
+    """How many worker processes decode for this process. setting: data.workers; 0: none. item_bytes: what a worker
+    makes at once, a batch or a part of one.
+
+    auto: this process's cores but one, which is for the training itself; fewer where they are very many or what they
+    make ahead would fill the memory; at least 1.
+    """
+    if setting != "auto":
+        return setting
+    cores = count_cores() if place.cores is None else place.cores
+    return max(1, min(cores - 1, _MOST_WORKERS, _BYTES_AHEAD // (PREFETCH_FACTOR * item_bytes)))
 
 
 def build_input_spec(settings: ImageDataSettings) -> InputSpec:
