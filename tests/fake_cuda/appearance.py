@@ -133,6 +133,8 @@ def cuda_appears(on_wait: Wait) -> Iterator[None]:
     the device by name; waits that are operations on tensors are seen by device.py."""
     with ExitStack() as stack:
         stack.enter_context(cuda_hooks())
+        # else autograd wants a thread for the device, and makes its threads in a process's first backward
+        stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(patch.multiple(torch.cuda, **_cuda_functions(on_wait)))
         stack.enter_context(patch.object(Tensor, "record_stream", lambda self, stream: None))
         stack.enter_context(patch.object(Tensor, "__deepcopy__", _deepcopy))

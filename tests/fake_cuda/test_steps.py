@@ -11,7 +11,7 @@ import pytest
 from fake_cuda.cases import FAST_PAIRS, SETTINGS, all_cases, gpu_recipes, parse
 from fake_cuda.device import Count
 from fake_cuda.hooks import why_not_here
-from fake_cuda.steps import measure
+from fake_cuda.steps import measure, on_fake_cuda
 from fake_cuda.table import PAGE, exceeded, lowered, read_ceilings, same_torch, to_costs, with_table
 from paribus.recipe.configs import list_options
 from paribus.recipe.overlays import BASELINE
@@ -66,6 +66,17 @@ def _check_waits(text: str, counts: dict[str, Count]) -> list[str]:
         found["step"] = []
     assert found == {"batch": [], "step": []}
     return there
+
+
+@needs_fake_cuda
+def test_the_first_batch_of_an_epoch_waits_for_its_order_alone() -> None:
+    with on_fake_cuda(parse("cifar10_resnet18 baseline")) as bench:
+        last = bench.loader.steps_per_epoch - 1
+        bench.loader.batch(last - 1)
+        with bench.device.count() as count:
+            bench.loader.batch(last)  # which prefetches the first of the next epoch
+    assert len(count.waits) <= 3  # rows, ids, targets
+    assert all("data/loaders/in_memory.py" in wait.split(" < ")[0] for wait in count.waits)
 
 
 def test_every_recipe_for_a_gpu_and_every_technique_that_fits_is_in_the_table() -> None:
