@@ -24,10 +24,9 @@ from torch._subclasses.fake_tensor import (
     UnsupportedOperatorException,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import paribus
-from fake_cuda.traffic import count_bytes, is_free
+from fake_cuda.traffic import count_bytes, find_tensors, is_free
 
 aten = torch.ops.aten
 _INDEXING = (
@@ -37,6 +36,8 @@ _INDEXING = (
     aten.index_put_.default,
     aten._index_put_impl_.default,
 )
+_PINNING = (aten._pin_memory.default,)
+_FILLING = (aten.normal_.default, aten.uniform_.default)  # with values that nobody sees
 _PACKAGE = str(Path(paribus.__file__).parent)
 _NOT_OURS = (str(Path(torch.__file__).parent), "importlib", "contextlib")
 
@@ -124,14 +125,16 @@ class FakeDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
-        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if func is torch.ops.prim.device.default and isinstance(args[0], FakeTensor):  # the most frequent by far
+            return args[0].fake_device
+        tensors = find_tensors((args, kwargs))
         on_device = [t for t in tensors if isinstance(t, FakeTensor)]
-        if func is torch.ops.prim.device.default:
-            return on_device[0].fake_device if on_device else func(*args, **kwargs)
         wanted = kwargs.get("device")
         goes_there = wanted is not None and torch.device(wanted).type == "cuda"
         if not on_device and not goes_there:
-            return args[0] if func is aten._pin_memory.default else func(*args, **{**kwargs, **_unpinned(kwargs)})
+            if func in _PINNING or func in _FILLING and args[0].numel() > 10_000:  # of a network's first weights
+                return args[0]
+            return func(*args, **{**kwargs, **_unpinned(kwargs)})
         if func.namespace == "c10d":
             self.collectives.append((func.overloadpacket.__name__, on_device))
         if (answer := self._answer(func, args, kwargs, goes_there)) is not None:

@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 # they make or relabel memory and leave its contents alone
@@ -17,6 +16,17 @@ _FREE = {
 # of the first argument they read as much as they give, not all of it: a batch of a data set
 _GATHERS = {"aten::index", "aten::_unsafe_index", "aten::gather", "aten::index_select", "aten::embedding"}
 _OVERWRITES = {"aten::copy_", "aten::fill_", "aten::zero_", "aten::normal_", "aten::uniform_", "aten::bernoulli_"}
+
+
+def find_tensors(tree: Any) -> list[Tensor]:
+    """The tensors in an operation's operands or results. torch's tree_leaves takes as long as the operation."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, dict):
+        tree = tree.values()
+    elif not isinstance(tree, list | tuple):
+        return []
+    return [tensor for branch in tree for tensor in find_tensors(branch)]
 
 
 @functools.cache
@@ -50,7 +60,7 @@ def count_bytes(func: Any, args: Any, kwargs: Any, out: Any) -> int:
 
 
 def _on_device(tree: Any) -> list[FakeTensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, FakeTensor)]
+    return [tensor for tensor in find_tensors(tree) if isinstance(tensor, FakeTensor)]
 
 
 def _size(tensor: Tensor) -> int:
