@@ -4,28 +4,15 @@ the host never waits, no operation mixes devices, and nothing costs more than th
 ceilings.json is that table; `python tests/fake_cuda/write_table.py --write` writes it anew.
 """
 
-from fnmatch import fnmatch
-
 import pytest
 
 from fake_cuda.cases import FAST_PAIRS, SETTINGS, all_cases, gpu_recipes, parse
-from fake_cuda.device import Count
 from fake_cuda.hooks import why_not_here
 from fake_cuda.steps import measure, on_fake_cuda
 from fake_cuda.table import PAGE, exceeded, lowered, read_ceilings, same_torch, to_costs, with_table
 from paribus.recipe.configs import list_options
 from paribus.recipe.overlays import BASELINE
 
-# Waits that are there today and known: what issue K calls them, the part of the step, the cases, and where. A line
-# whose wait is gone fails, so that it is taken out.
-KNOWN: list[tuple[str, str, str, str]] = [
-    ("B2", "batch", "imagenette_*", "data/ops/input_spec.py"),
-    ("B2", "batch", "imagenet100_*", "data/ops/input_spec.py"),
-    ("B2", "batch", "*hue:0.1*", "data/ops/color.py"),
-    ("B2", "step", "imagenette_* processes=2", "data/ops/input_spec.py"),
-    ("B3", "step", "imagenet_rexnet cutmix processes=2", "data/loaders/from_files.py"),
-    ("B9", "step", "*precision=fp16 runtime.fused=true*", "methods/update.py"),
-]
 CASES = list(read_ceilings()["cases"])
 FAST = FAST_PAIRS | {str(case) for case in SETTINGS}
 
@@ -45,27 +32,12 @@ def test_a_step_never_waits_and_costs_no_more_than_the_table_says(text: str) -> 
     for line in lowered(costs, ceilings["cases"][text]):
         print(f"hint: {line}; python tests/fake_cuda/write_table.py --write")
     assert exceeded(costs, ceilings["cases"][text], same_torch(ceilings)) == []
-    known = _check_waits(text, counts)
-    if known:
-        pytest.xfail(", ".join(known))
-
-
-def _check_waits(text: str, counts: dict[str, Count]) -> list[str]:
-    """Which known waits are there. Fails for another one, and for a known one that is not there."""
     found = {part: list(counts[part].waits) for part in ("batch", "step")}
-    there = list[str]()
-    for item, part, cases, where in KNOWN:
-        if fnmatch(text, cases):
-            rest = [wait for wait in found[part] if where not in wait]
-            assert len(rest) < len(found[part]), f"{item} is mended in {text}: take its line out of KNOWN"
-            found[part] = rest
-            there.append(item)
     if "precision=fp16" in text and "fused=true" not in text:  # asks once a step whether a gradient overflowed
         (asks,) = found["step"]
         assert "methods/update.py" in asks
         found["step"] = []
     assert found == {"batch": [], "step": []}
-    return there
 
 
 @needs_fake_cuda
