@@ -168,7 +168,8 @@ class FakeDevice(TorchDispatchMode):
             if here and not goes_there and (wanted := kwargs.get("device")) is not None:
                 if torch.device(wanted).type == "cpu":  # and not meta
                     self.wait(f"a copy to the host of {_describe(args[0])}")
-                return torch.zeros(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=wanted)
+                # ones, since counts are to divide by
+                return torch.ones(args[0].shape, dtype=kwargs.get("dtype") or args[0].dtype, device=wanted)
         elif func is aten.copy_.default:
             to, source = args[:2]
             blocks = not (args[2] if len(args) > 2 else kwargs.get("non_blocking", False))

@@ -8,13 +8,6 @@ from fake_cuda.cases import parse
 from fake_cuda.hooks import why_not_here
 from fake_cuda.steps import measure_evaluation
 
-# Cases that wait more often today: what issue K calls it, and where. A case that waits no more fails.
-KNOWN = {
-    "cifar10_resnet18 baseline": "B7: core/sums.py",
-    "cifar10_resnet18 baseline ema.decay=0.9": "B7: core/sums.py",
-    "imagenette_vit_s baseline data.keep=host": "B7: core/sums.py, data/images.py",
-    "imagenet_resnet18_sgd baseline": "B7: core/sums.py, data/loaders/from_files.py",
-}
 CASES = [
     "cifar10_resnet18 baseline",
     "cifar10_resnet18 baseline ema.decay=0.9",  # which evaluates twice
@@ -25,13 +18,7 @@ CASES = [
 pytestmark = pytest.mark.skipif(why_not_here() is not None, reason=str(why_not_here()))
 
 
-def _marked(text: str) -> object:
-    known = KNOWN.get(text)
-    waits = pytest.mark.xfail(strict=True, raises=AssertionError, reason=known)
-    return pytest.param(text, id=text, marks=waits if known else ())
-
-
-@pytest.mark.parametrize("text", [_marked(text) for text in CASES])
+@pytest.mark.parametrize("text", CASES)
 def test_an_evaluation_waits_once_a_split(text: str) -> None:
     count, splits = measure_evaluation(parse(text), "evaluators.accuracy.batch_size=8")  # 20 images are three batches
     assert len(count.waits) <= splits, Counter(count.waits)

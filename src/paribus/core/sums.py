@@ -40,14 +40,29 @@ class Sums:
         )
 
     def means(self) -> dict[str, float]:
-        """One number a metric. This is where the host waits for the device."""
-        return {name: float(self.totals[name].item() / self.counts[name].item()) for name in self.totals}
+        """One number a metric. This is where the host waits for the device, once."""
+        names = list(self.totals)
+        host = _copy_to_host([self.totals[name] for name in names] + [self.counts[name] for name in names])
+        return {name: float(total / count) for name, total, count in zip(names, host, host[len(names) :], strict=False)}
 
 
 def metric_sums(name: str, total: Tensor, count: int) -> Sums:
     """The sums of one metric over one batch."""
     # `full` makes the count on the device; torch.tensor would make it on the host and wait for its copy
     return Sums({name: total}, {name: torch.full((), count, dtype=torch.int64, device=total.device)})
+
+
+def _copy_to_host(scalars: list[Tensor]) -> list[int | float]:
+    """Scalar tensors as numbers, in one copy: integers as int64, others as the bits of a float64."""
+    if not scalars:
+        return []
+    device = scalars[0].device
+    bits = [(x.double().view(torch.int64) if x.is_floating_point() else x.long()).to(device) for x in scalars]
+    words = torch.stack(bits).cpu()
+    return [
+        (word.view(torch.float64) if x.is_floating_point() else word).item()
+        for x, word in zip(scalars, words, strict=True)
+    ]
 
 
 def _add(left: Mapping[str, Tensor], right: Mapping[str, Tensor]) -> dict[str, Tensor]:
