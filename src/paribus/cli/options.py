@@ -107,6 +107,13 @@ def completion_of(action: argparse.Action) -> Kind | tuple[str, ...] | None:
     return getattr(action, _COMPLETES, None)
 
 
+def add_config_dir(
+    parser: argparse._ActionsContainer, what: str = "a folder with your own configs: DIR/GROUP/NAME.yaml"
+) -> None:
+    """--config-dir, spelled as in `paribus train`, where it is Hydra's."""
+    completes(parser.add_argument("-cd", "--config-dir", type=path, metavar="DIR", help=what), "folder")
+
+
 def exit_codes(meanings: Mapping[int, str] | None = None) -> str:
     """The last line of a command's help. meanings: of its exit codes, where they are not the usual ones."""
     usual = {OK: "done", BAD_CONFIG: "the input is wrong"}
