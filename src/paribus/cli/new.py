@@ -34,7 +34,7 @@ def technique(args: argparse.Namespace) -> int:
         {
             "its card, and is it sound": f"paribus check technique {name} --config-dir configs",
             "its own test": f"python -m unittest tests/test_{name}.py",
-            "train with it": f"paribus train experiment=quickstart technique={name} --config-dir configs steps=5ep",
+            "train with it": f"paribus train experiment=quickstart technique={name} --config-dir configs steps=2ep",
             "is it any good": f"paribus new study {name}_digits",
         },
     )

@@ -15,7 +15,17 @@ from paribus.core.exit_codes import BAD_CONFIG, OK
 
 # what a value may complete to besides fixed words; completion.py looks each of them up
 Kind = Literal[
-    "run", "run or file", "study", "folder", "file", "data set", "card", "override", "data override", "doctor"
+    "run",
+    "run or file",
+    "study",
+    "folder",
+    "file",
+    "data set",
+    "card",
+    "override",
+    "data override",
+    "doctor",
+    "technique",
 ]
 _COMPLETES = "completes"  # the attribute of an argparse action
 

@@ -19,7 +19,10 @@ def add_check_technique(parser: Parser) -> None:
         "the smoke recipes, and any other key of the recipe it is checked on.\n\n"
         + exit_codes({OK: "every check holds", FAILED: "one does not"})
     )
-    parser.add_argument("name", metavar="NAME", help="of configs/technique/NAME.yaml, or of DIR/technique/NAME.yaml")
+    name = parser.add_argument(
+        "name", metavar="NAME", help="of configs/technique/NAME.yaml, or of DIR/technique/NAME.yaml"
+    )
+    completes(name, "technique")
     words = parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the recipe")
     completes(words, "override")
     add_config_dir(parser)
