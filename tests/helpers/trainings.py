@@ -1,7 +1,5 @@
 """Train in process, from overrides to final weights: what the conformance and golden tests are made of."""
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,22 +7,16 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from torch import Tensor
 
-from paribus.core.errors import ConfigError
-from paribus.core.protocols import DataSets, DeviceContext, Method
-from paribus.engine.agreement import collect_values
+from paribus.conformance.trainings import Result, result_in, timeless, workbench
 from paribus.engine.distributed import World
-from paribus.engine.receipt import read
 from paribus.engine.stop import StopRequest
-from paribus.recipe.build import build_method, make_device_context
 from paribus.recipe.configs import find_config_folder, list_options
-from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.recipe import Recipe, build_recipe
+from paribus.recipe.smoke import QUIET, build_small, compose_small, find_smoke_recipe
 from paribus.runs.train import train
 
-QUIET = ["tracker=events", "runtime.threads=1", "runtime.device=cpu"]
-VOLATILE = ("time/", "throughput/", "memory/")
+__all__ = ["QUIET", "Result", "build_recipe", "result_in", "timeless", "workbench"]  # beside what is defined here
 
 
 def composed(*overrides: str) -> dict[str, Any]:
@@ -32,17 +24,8 @@ def composed(*overrides: str) -> dict[str, Any]:
         return OmegaConf.to_container(compose("train", list(overrides)), resolve=True)  # type: ignore[return-value]
 
 
-def _with_technique(overrides: tuple[str, ...], techniques: tuple[str, ...]) -> dict[str, Any]:
-    """The config with these overlays, at the settings they name for tiny images unless the overrides say others."""
-    choice = f"technique=[{','.join(techniques) or 'baseline'}]"
-    rules = composed(choice)["overlays"]
-    checks = [overlay_rule(name, rule).check for name, rule in rules.items()]
-    small = [f"{path}={value}" for check in checks for path, value in check.small.items()]
-    return composed(*QUIET, *small, *overrides, choice)
-
-
 def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
-    return build_recipe(_with_technique(overrides, techniques), list(techniques))
+    return build_small(overrides, techniques)
 
 
 # every overlay alone, and the combinations that people will ask for first
@@ -52,52 +35,12 @@ OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:
     """The overrides of a smoke recipe that these techniques fit."""
-    for experiment in list_options("experiment"):
-        for optimizer in (["optimizer=adamw"], ["optimizer=sgd", "optimizer.lr=0.1"]):
-            overrides = [f"experiment={experiment}", *optimizer]
-            if experiment.startswith("smoke"):
-                try:
-                    recipe_of(*overrides, techniques=techniques)
-                except ConfigError:
-                    continue
-                return overrides
-    raise AssertionError(f"no smoke recipe fits {techniques}")
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    folder: Path
-    events: list[dict[str, Any]]
-    weights: dict[str, Tensor]
-    receipt: dict[Any, Any]  # losses, gradient norms, and checksums of the weights
-
-    def same_as(self, other: "Result") -> bool:
-        """Bit-identical weights, losses and gradient norms, and events but for clocks."""
-        return (
-            self.weights.keys() == other.weights.keys()
-            and all(torch.equal(w, other.weights[name]) for name, w in self.weights.items())
-            and timeless(self.events) == timeless(other.events)
-            and self.receipt == other.receipt
-        )
-
-
-def timeless(events: list[dict[str, Any]]) -> list[Any]:
-    return [(e["step"], {k: v for k, v in e["values"].items() if not k.startswith(VOLATILE)}) for e in events]
-
-
-def result_in(folder: Path, code: int = 0) -> Result:
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    newest = sorted((folder / "checkpoints").glob("step_*.pt"))[-1]
-    state = torch.load(newest, weights_only=True)
-    told = collect_values(read(folder / "receipts.jsonl"))
-    told = {key: value for key, value in told.items() if key[2] != "optimizer"}  # whose state has names of its own
-    return Result(code, folder, events, state["method"]["model"], told)
+    return list(find_smoke_recipe(techniques))
 
 
 def run(runs: Path, *overrides: str, techniques: tuple[str, ...] = ()) -> tuple[int, Path]:
     """Train a recipe under `runs`; its exit code and folder."""
-    cfg = _with_technique((*overrides, f"paths.runs={runs}"), techniques)
+    cfg = compose_small((*overrides, f"paths.runs={runs}"), techniques)
     code = train(cfg, list(techniques))
     return code, build_recipe(cfg, list(techniques)).folder
 
@@ -117,10 +60,3 @@ def stopping_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
         return taken[0] == steps
 
     monkeypatch.setattr(StopRequest, "should_stop", agreed)
-
-
-def workbench(recipe: Recipe) -> tuple[DataSets, Method, DeviceContext]:
-    """Data and method of a recipe on the CPU, without a run folder."""
-    place = make_device_context(recipe, torch.device("cpu"), World())
-    data = recipe.data(place)
-    return data, build_method(recipe, data, place), place

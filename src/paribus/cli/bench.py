@@ -11,6 +11,8 @@ from paribus.bench.harness.page import BenchReport, log_progress
 from paribus.cli.arguments.bench import TECHNIQUES
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import FAILED, OK
+from paribus.recipe.configs import list_options
+from paribus.recipe.overlays import BASELINE
 
 if TYPE_CHECKING:
     from paribus.bench.harness.measure import Result
@@ -73,15 +75,17 @@ def describe_machine(typed: Sequence[str], device: Any) -> dict[str, Any]:
 
 
 def techniques(args: argparse.Namespace, device: Any) -> BenchReport:
-    unknown = [name for name in args.names if name not in TECHNIQUES]
-    if unknown:
-        raise ConfigError(f"bench techniques: no bench of {', '.join(unknown)}; there are {', '.join(TECHNIQUES)}")
+    known = list(dict.fromkeys([*TECHNIQUES, *list_options("technique", args.config_dir)]))
+    known.remove(BASELINE)
+    if unknown := [name for name in args.names if name not in known]:
+        more = "" if args.config_dir else " (--config-dir DIR adds your own)"
+        raise ConfigError(f"bench techniques: no bench of {', '.join(unknown)}; there are {', '.join(known)}{more}")
     from paribus.bench.harness.implementation import Scope
     from paribus.bench.techniques.cases import FULL, QUICK, Effort, run
 
     usual = QUICK if args.quick else FULL
     effort = Effort(args.repeats or usual.rounds, usual.min_seconds)
-    results = run(args.names or TECHNIQUES, Scope(device, args.quick), effort, log_progress)
+    results = run(args.names or TECHNIQUES, Scope(device, args.quick), effort, log_progress, args.config_dir)
     return BenchReport("The techniques beside their public implementations", results)
 
 

@@ -10,7 +10,7 @@ from paribus.cli.gate import parse_conditions, parse_margin_option, report_gate,
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
-from paribus.recipe.configs import find_config_folder
+from paribus.recipe.configs import check_config_dir, find_config_folder
 from paribus.recipe.identity import computed_part
 from paribus.recipe.overlays import keys_set_by
 from paribus.study import rows as rows_file
@@ -38,7 +38,8 @@ class Side:
 
 def run(args: argparse.Namespace) -> int:
     conditions, margin = parse_conditions(args), parse_margin_option(args, args.metric)
-    one, other = read_side(args.runs), read_side(args.against)
+    folders = [*([check_config_dir(args.config_dir)] if args.config_dir else []), find_config_folder()]
+    one, other = read_side(args.runs, folders), read_side(args.against, folders)
     if one.arm == other.arm:
         one, other = _renamed(one, f"{one.arm} (A)"), _renamed(other, f"{other.arm} (B)")
     _same_data(one, other)
@@ -80,8 +81,9 @@ def run(args: argparse.Namespace) -> int:
     return report_gate(args, analysis, report, found)
 
 
-def read_side(paths: Sequence[Path]) -> Side:
-    """Raises ConfigError for an unfinished run, a different recipe among them, or a duplicate seed."""
+def read_side(paths: Sequence[Path], configs: Sequence[Path]) -> Side:
+    """configs: the folders of configs in which techniques are looked up. Raises ConfigError for an unfinished run, a
+    different recipe among them, or a duplicate seed."""
     folders = [path for path in paths if not _is_log(path, paths)]
     configs = {folder: runfolder.read_config(folder) for folder in folders}
     recipes = {folder: _recipe(config) for folder, config in configs.items()}
@@ -103,7 +105,7 @@ def read_side(paths: Sequence[Path]) -> Side:
         if row.seed in rows:
             raise ConfigError(f"{rows[row.seed][0]} and {folder} both have seed {row.seed}; leave one of them out")
         rows[row.seed] = (folder, row)
-    keys = _technique_keys(first, techniques)
+    keys = _technique_keys(first, techniques, configs)
     return Side(arm, techniques, keys, recipes[first], tuple(row for _, row in rows.values()))
 
 
@@ -149,9 +151,9 @@ def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
     return [(key, a, b) for key, a, b in found if not any(key == k or key.startswith(f"{k}.") for k in own)]
 
 
-def _technique_keys(folder: Path, techniques: Sequence[str]) -> set[str]:
-    """The keys that the techniques of a run set: as the run recorded them, or by our own overlays for a run before
-    that. Of a third party's technique in such a run they are not known, and are then named as differences."""
+def _technique_keys(folder: Path, techniques: Sequence[str], configs: Sequence[Path]) -> set[str]:
+    """The keys that the techniques of a run set: as the run recorded them, or by the overlays in these folders for a
+    run before that. Of a technique that is in none of them they are not known, and are then named as differences."""
     recorded = runfolder.read_json(folder / runfolder.SUMMARY).get("technique_keys", {})
-    known = [recorded.get(name) or keys_set_by(name, [find_config_folder()]) for name in techniques]
+    known = [recorded.get(name) or keys_set_by(name, configs) for name in techniques]
     return {key for keys in known for key in keys}

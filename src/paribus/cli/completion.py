@@ -5,8 +5,10 @@ completes to. Names come from the config files and existing folders. All within 
 """
 
 import argparse
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from paribus.cli import tree
@@ -86,15 +88,24 @@ def candidates(words: Sequence[str]) -> list[str]:
         return _starting(word, found[-1].listed()) if not rest else []
     parser = tree.parser_of(found)
     option, before_it = _place(parser, rest)
+    own = _config_dir(rest)
     if word.startswith("-"):
         flag, assigned, value = word.partition("=")
         action = parser.flags().get(flag)
         if not assigned:
             return _flags(parser, word)
-        return [f"{flag}={v}" for v in _values(action, value)] if action is not None else []
+        return [f"{flag}={v}" for v in _values(action, value, own)] if action is not None else []
     if option is not None:
-        return _values(option, word)
-    return next((values for action in _open(parser, before_it) if (values := _values(action, word))), [])
+        return _values(option, word, own)
+    return next((values for action in _open(parser, before_it) if (values := _values(action, word, own))), [])
+
+
+def _config_dir(words: Sequence[str]) -> Path | None:
+    """The folder of the user's own configs that these words give, if it is one."""
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--config-dir=") else [word])]
+    given = [value for flag, value in pairwise(parts) if flag in ("--config-dir", "-cd")]
+    folder = Path(os.path.expanduser(given[-1])) if given else None
+    return folder if folder is not None and folder.is_dir() else None
 
 
 def _place(parser: Parser, words: Sequence[str]) -> tuple[argparse.Action | None, int]:
@@ -122,15 +133,15 @@ def _flags(parser: Parser, start: str) -> list[str]:
     return _starting(start, sorted(flag for flag in parser.flags() if flag.startswith("--")))
 
 
-def _values(action: argparse.Action, word: str) -> list[str]:
-    """Completions of the value of an argument."""
+def _values(action: argparse.Action, word: str, own: Path | None = None) -> list[str]:
+    """Completions of the value of an argument. own: the folder of the user's own configs."""
     what = completion_of(action)
     if action.choices is not None:
         return _starting(word, action.choices)
     if what is None:
         return []
     if isinstance(what, str):
-        return _KINDS[what](word)
+        return _KINDS[what](word, own)
     return _folder_of_key(word) or _starting(word, what)
 
 
@@ -138,8 +149,8 @@ def _starting(start: str, names: Iterable[str]) -> list[str]:
     return [name for name in names if name.startswith(start)]
 
 
-def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
-    """A key of the config, or the value of one that names a file of a group."""
+def _override(word: str, own: Path | None, only: tuple[str, ...] = ()) -> list[str]:
+    """A key of the config, or the value of one that names a file of a group, shipped or the user's own."""
     groups = only or tuple(sorted(path.name for path in find_config_folder().iterdir() if path.is_dir()))
     key, assigned, value = word.partition("=")
     if not assigned:
@@ -156,7 +167,7 @@ def _override(word: str, only: tuple[str, ...] = ()) -> list[str]:
     # in a list, and in the values of a sweep, the last item is the one being typed
     before, begun = re.fullmatch(r"(.*[\[,])?(.*)", value, flags=re.DOTALL).groups()  # type: ignore[union-attr]
     taken = set(re.split(r"[\[,]", before or ""))
-    return [f"{key}={before or ''}{name}" for name in _starting(begun, list_options(key)) if name not in taken]
+    return [f"{key}={before or ''}{name}" for name in _starting(begun, list_options(key, own)) if name not in taken]
 
 
 def _keys(config: str) -> list[str]:
@@ -188,15 +199,16 @@ def _paths(word: str, whole: str = "", home: str = "", files: bool = False) -> l
     return [f"{prefix}{path.name}{'' if end else '/'}" for path, end in zip(shown, ended, strict=True)]
 
 
-_KINDS: dict[Kind, Callable[[str], list[str]]] = {
-    "run": lambda word: _paths(word, runfolder.CONFIG, "runs"),
-    "run or file": lambda word: _paths(word, runfolder.CONFIG, "runs", files=True),
-    "study": lambda word: _paths(word, "study.yaml", "experiments"),
-    "folder": _paths,
-    "file": lambda word: _paths(word, files=True),
-    "data set": lambda word: _starting(word, [*list_manifest_names(), FOLDER]),
-    "card": lambda word: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
+_KINDS: dict[Kind, Callable[[str, Path | None], list[str]]] = {
+    "run": lambda word, own: _paths(word, runfolder.CONFIG, "runs"),
+    "run or file": lambda word, own: _paths(word, runfolder.CONFIG, "runs", files=True),
+    "study": lambda word, own: _paths(word, "study.yaml", "experiments"),
+    "folder": lambda word, own: _paths(word),
+    "file": lambda word, own: _paths(word, files=True),
+    "data set": lambda word, own: _starting(word, [*list_manifest_names(), FOLDER]),
+    "card": lambda word, own: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
     "override": _override,
-    "doctor": lambda word: [*_starting(word, ["gpu"]), *_override(word)],
-    "data override": lambda word: _override(word, ("data",)) if word.startswith("data") else [],
+    "doctor": lambda word, own: [*_starting(word, ["gpu"]), *_override(word, own)],
+    "data override": lambda word, own: _override(word, own, ("data",)) if word.startswith("data") else [],
+    "technique": lambda word, own: _starting(word, list_options("technique", own)),
 }

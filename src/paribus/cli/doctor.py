@@ -31,15 +31,15 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"doctor: found {' '.join(unknown)}; give {GPU} alone, or overrides such as experiment=smoke")
     if given := [f"--{name}" for name, usual in _OF_GPU.items() if getattr(args, name) != usual]:
         raise ConfigError(f"doctor: {', '.join(given)}: of paribus doctor {GPU} alone")
-    return _report(_check(args.words), args.json, bool(args.words))
+    return _report(_check(args.words, args.config_dir), args.json, bool(args.words))
 
 
-def _check(overrides: Sequence[str]) -> list[Finding]:
+def _check(overrides: Sequence[str], config_dir: Path | None) -> list[Finding]:
     """Of the machine, or of a recipe."""
     if overrides:
         from paribus.doctor.recipe import check_recipe, compose_recipe
 
-        return check_recipe(compose_recipe(overrides))
+        return check_recipe(compose_recipe(overrides, config_dir))
     from paribus.doctor.machine import check_machine
 
     return check_machine(Path("runs"))

@@ -2,6 +2,7 @@
 
 import argparse
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from paribus.cli.arguments.trained import EVAL_KEYS, split_run
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     found = load_saved_run(where, [o for o in overrides if o not in named + of_data], EVAL_KEYS)
     recipe = found.recipe
     if named:
-        recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, named + of_data)})
+        recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, named + of_data, args.config_dir)})
     if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
         recipe = replace(
             recipe, evaluators={k: e for k, e in recipe.evaluators.items() if not isinstance(e, UnmixedLoss)}
@@ -49,11 +50,11 @@ def run(args: argparse.Namespace) -> int:
     return OK
 
 
-def _compose_data(found: SavedRun, overrides: list[str]) -> dict[str, Any]:
+def _compose_data(found: SavedRun, overrides: list[str], config_dir: Path | None) -> dict[str, Any]:
     """The config of another data set, with the mean and deviation that the network was trained with."""
     from paribus.recipe.compose import compose_config
 
-    config = compose_config(overrides)["data"]
+    config = compose_config(overrides, config_dir)["data"]
     inputs = found.summary.get("inputs", {})
     return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
 

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.core.lock import find_holder
 from paribus.core.terminal import find_console
-from paribus.recipe.configs import list_options
+from paribus.recipe.configs import find_hidden, list_options
 
 _COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
 _TAIL = 65536  # bytes read at the end of the record of a run without a summary: about 200 entries
@@ -24,10 +25,18 @@ _TAIL = 65536  # bytes read at the end of the record of a run without a summary:
 
 def list_group(args: argparse.Namespace) -> int:
     """The configs of a group, each with one line on it."""
-    found = list_options(GROUPS[args.typed[1]])
+    group = GROUPS[args.typed[1]]
+    found, shipped = list_options(group, args.config_dir), list_options(group)
     width = max(len(name) for name in found)
     for name, headline in found.items():
-        print(f"{name:<{width}}  {headline}".rstrip())
+        whose = "" if name in shipped else f"({args.config_dir})"
+        print("  ".join([f"{name:<{width}}", *filter(None, (headline, whose))]).rstrip())
+    for name in find_hidden(group, args.config_dir) if args.config_dir else []:
+        print(
+            f"warning: {args.config_dir / group / name}.yaml is never taken, since paribus has a {group}={name} of its "
+            "own; give yours another name",
+            file=sys.stderr,
+        )
     return OK
 
 

@@ -10,7 +10,8 @@ import sys
 import textwrap
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn, TextIO, cast
 
@@ -72,11 +73,31 @@ def dispatch(words: list[str]) -> int:
         if command.name == "train":
             _leave_while_starting()
         args = rest if command.raw else tree.read(found, rest)
-        return OK if args is None else tree.load(command)(args)
+        with _importable_here():
+            return OK if args is None else tree.load(command)(args)
     except ConfigError as error:
         return complain(str(error), BAD_CONFIG)
     except RunFailed as error:
         return complain(str(error), FAILED)
+
+
+@contextmanager
+def _importable_here() -> Iterator[None]:
+    """Meanwhile packages of the current folder can be imported, as with `python -m`, but after all that is installed:
+    a folder's own queue.py or data/ should break neither Python nor torch."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it was deleted
+        here = ""
+    if not here or here in sys.path:
+        yield
+        return
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(here)
 
 
 def _help() -> str:

@@ -15,7 +15,17 @@ from paribus.core.exit_codes import BAD_CONFIG, OK
 
 # what a value may complete to besides fixed words; completion.py looks each of them up
 Kind = Literal[
-    "run", "run or file", "study", "folder", "file", "data set", "card", "override", "data override", "doctor"
+    "run",
+    "run or file",
+    "study",
+    "folder",
+    "file",
+    "data set",
+    "card",
+    "override",
+    "data override",
+    "doctor",
+    "technique",
 ]
 _COMPLETES = "completes"  # the attribute of an argparse action
 
@@ -105,6 +115,13 @@ def completes(action: argparse.Action, what: Kind | tuple[str, ...]) -> None:
 
 def completion_of(action: argparse.Action) -> Kind | tuple[str, ...] | None:
     return getattr(action, _COMPLETES, None)
+
+
+def add_config_dir(
+    parser: argparse._ActionsContainer, what: str = "a folder with your own configs: DIR/GROUP/NAME.yaml"
+) -> None:
+    """--config-dir, spelled as in `paribus train`, where it is Hydra's."""
+    completes(parser.add_argument("-cd", "--config-dir", type=path, metavar="DIR", help=what), "folder")
 
 
 def exit_codes(meanings: Mapping[int, str] | None = None) -> str:

@@ -44,7 +44,8 @@ def run(arguments: list[str]) -> int:
     quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
     arguments = [_quoted(a) for a in arguments if a not in _QUIET]
     several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place
-    arguments = [*several, *(a for a in arguments if a not in several)]
+    configs = find_config_flags(arguments)
+    arguments = [*several, *configs, *_without(arguments, [*several, *configs])]
     process = os.getpid()
     codes: list[int] = []
     stops: list[Any] = []  # the process's one StopRequest, once there is one
@@ -97,6 +98,14 @@ def run(arguments: list[str]) -> int:
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     return _overall(codes, quiet) if codes else OK
+
+
+def _without(arguments: list[str], taken: list[str]) -> list[str]:
+    """The arguments, without the first of each that is taken."""
+    left = list(arguments)
+    for argument in taken:
+        left.remove(argument)
+    return left
 
 
 def _quoted(argument: str) -> str:

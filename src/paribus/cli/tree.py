@@ -72,6 +72,14 @@ _BENCH = (
     Command("data", "training input, images per second, against torchvision's and timm's", "bench:add_data", "bench"),
     Command("start", "seconds from a fresh process to the first step", "bench:add_start", "bench"),
 )
+_CHECK = (
+    Command("technique", "its card, and what every one must hold", "extending:add_check_technique", "check:technique"),
+)
+_NEW = (
+    Command("technique", "a package with a transform, its overlay and a test", "extending:add_new", "new:technique"),
+    Command("data", "a dataset class and its config", "extending:add_new", "new:data"),
+    Command("study", "a study of two arms", "extending:add_new", "new:study"),
+)
 _WANDB = (Command("sync", "upload runs to W&B from their records", "others:add_wandb_sync", "wandb"),)
 
 COMMANDS = (
@@ -127,6 +135,20 @@ COMMANDS = (
         "others:describe_list",
         commands=_LIST,
         shown="techniques|models|experiments|data|runs|studies",
+    ),
+    Command(
+        "new",
+        "a template of your own that works at once",
+        "extending:describe_new",
+        commands=_NEW,
+        shown="technique|data|study NAME [--into DIR]",
+    ),
+    Command(
+        "check",
+        "does a technique hold what every one must?",
+        "extending:describe_check",
+        commands=_CHECK,
+        shown="technique NAME [--config-dir DIR]",
     ),
     Command(
         "bench",

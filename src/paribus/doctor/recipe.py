@@ -33,9 +33,9 @@ SLOW_DAYS = 2.0  # of training without a GPU from which on it is told
 CORE_FLOPS = 2e10  # that convolutions reach on a core here, to a factor of three
 
 
-def compose_recipe(overrides: Sequence[str]) -> Recipe:
-    """Raises ConfigError where the recipe itself is wrong."""
-    config = compose_config(list(overrides))
+def compose_recipe(overrides: Sequence[str], config_dir: Path | None = None) -> Recipe:
+    """config_dir: a folder of the user's own configs. Raises ConfigError where the recipe itself is wrong."""
+    config = compose_config(list(overrides), config_dir)
     return build_recipe(config, list(config.get("overlays") or {}))
 
 

@@ -7,9 +7,6 @@ a metric that nothing measures, is found here, for all arms, before anything run
 from pathlib import Path
 from typing import Any
 
-import yaml
-from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -17,8 +14,7 @@ from paribus.core.build import did_you_mean
 from paribus.core.content import SUFFIX, iterate_files
 from paribus.core.errors import ConfigError
 from paribus.engine.evaluate import WITHOUT_EMA
-from paribus.recipe.compose import check_choices, explain_hydra_error
-from paribus.recipe.configs import find_config_folder
+from paribus.recipe.compose import compose_unresolved, explain_hydra_error
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.study.frozen import freeze_spec
 from paribus.study.plan import Cell, Plan
@@ -28,6 +24,8 @@ from paribus.study.spec import Study, StudySpec, merge_overrides, parse_key
 
 def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises ConfigError that names the arm."""
+    if study.config_folder is not None and not study.config_folder.is_dir():
+        raise ConfigError(f"config_dir: found {study.config_dir}; there is no folder {study.config_folder}")
     checksums: dict[Path, str] = {}  # of files that the arms name, each read once
     arms = {arm: _Arm(study, arm, checksums) for arm in study.spec.arms}
     return Plan(
@@ -36,6 +34,7 @@ def build_plan(study: Study) -> Plan:
         devices={name: arm.recipe.runtime.device for name, arm in arms.items()},
         cells=tuple(arm.cell(seed) for arm in arms.values() for seed in study.spec.seeds),
         frozen=freeze_spec(study.spec),
+        config_dir=study.config_dir,
     )
 
 
@@ -46,13 +45,16 @@ class _Arm:
         spec = study.spec
         self._name = name
         self._checksums = checksums
+        self._config_folder = study.config_folder
         self._overrides = merge_overrides(spec.recipe, spec.arms[name])
         settings = [f"runtime.threads={spec.threads}"]
         if not any(parse_key(override) == "tracker" for override in self._overrides):
             settings.append("tracker=events")  # a study's cells are watched by its launcher
         self._overrides = (*self._overrides, *settings)
         try:
-            self._cfg, self._technique_names = _compose_config([*self._overrides, f"seed={spec.seeds[0]}"])
+            self._cfg, self._technique_names = _compose_config(
+                [*self._overrides, f"seed={spec.seeds[0]}"], study.config_folder
+            )
             self.recipe = self._recipe(spec.seeds[0])
             _check_metric(spec, self.recipe)
         except ConfigError as error:
@@ -63,7 +65,9 @@ class _Arm:
     def cell(self, seed: int) -> Cell:
         recipe = self._recipe(seed)
         overrides = (*self._overrides, *_checksum_overrides(recipe), f"seed={seed}")
-        return Cell(self._name, seed, recipe.id, recipe.folder.name, overrides, recipe.title)
+        return Cell(
+            self._name, seed, recipe.id, recipe.folder.name, overrides, recipe.title, str(self._config_folder or "")
+        )
 
     def _recipe(self, seed: int) -> Recipe:
         cfg = self._cfg.copy()
@@ -74,14 +78,9 @@ class _Arm:
             raise ConfigError(explain_hydra_error(error, list(self._overrides))) from error
 
 
-def _compose_config(overrides: list[str]) -> tuple[DictConfig, list[str]]:
+def _compose_config(overrides: list[str], config_folder: Path | None) -> tuple[DictConfig, list[str]]:
     """The config, not resolved yet, and the techniques that were chosen."""
-    check_choices(overrides)
-    try:
-        with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
-            cfg = compose("train", overrides, return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(explain_hydra_error(error, overrides)) from error
+    cfg = compose_unresolved(overrides, config_folder, return_hydra_config=True)
     choice: Any = cfg.hydra.runtime.choices.get("technique")
     with open_dict(cfg):
         del cfg["hydra"]

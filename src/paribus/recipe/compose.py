@@ -10,15 +10,16 @@ from typing import Any, cast
 
 import yaml
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from paribus.core.build import did_you_mean, resolve
 from paribus.core.errors import ConfigError, explain_exception, to_one_line
-from paribus.recipe.configs import find_config_folder
+from paribus.recipe.configs import check_config_dir, find_config_folder, find_hidden
 from paribus.recipe.configs import list_options as list_shipped_options
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
 from paribus.recipe.overlays import get_value
+from paribus.study.runner.cells import quote_override
 
 MISSING = "???"  # OmegaConf's value that somebody has yet to give
 _CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
@@ -26,16 +27,41 @@ _CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path",
 _COMBINED = ("technique", "tracker")  # groups of which several options make sense together, as a list
 
 
-def compose_config(overrides: list[str]) -> dict[str, Any]:
-    """The config that these overrides make, as plain data, outside Hydra's command line. Raises ConfigError."""
+def compose_config(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:
+    """The config that these overrides make, as plain data, outside Hydra's command line. Raises ConfigError.
+
+    config_dir: a folder of the user's own configs.
+    """
+    cfg = compose_unresolved(overrides, config_dir)
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain_hydra_error(error, overrides)) from error
+
+
+def compose_unresolved(
+    overrides: list[str], config_dir: Path | None = None, return_hydra_config: bool = False
+) -> DictConfig:
+    """The same before its interpolations are resolved; return_hydra_config: with the choices in it. Raises
+    ConfigError."""
     from hydra import compose, initialize_config_dir
 
-    check_choices(overrides)
+    folders = [] if config_dir is None else [check_config_dir(config_dir)]
+    check_choices(overrides, folders)
+    search = [add_to_search_path(folder) for folder in folders]
+    if search and any(override.startswith("hydra.searchpath") for override in overrides):
+        raise ConfigError(f"hydra.searchpath: given beside --config-dir {config_dir}, which says the same; use one")
     try:
         with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
-            return cast(dict[str, Any], OmegaConf.to_container(compose("train", overrides), resolve=True))
+            return compose("train", [*search, *overrides], return_hydra_config=return_hydra_config)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(explain_hydra_error(error, overrides)) from error
+        flags = [] if config_dir is None else ["--config-dir", str(config_dir)]
+        raise ConfigError(explain_hydra_error(error, [*flags, *overrides])) from error
+
+
+def add_to_search_path(config_dir: Path) -> str:
+    """The override with which Hydra looks for configs in this folder too, after the shipped ones."""
+    return f"hydra.searchpath=[{quote_override(f'file://{config_dir.absolute()}')}]"
 
 
 def check_choices(overrides: Iterable[str], config_dirs: Sequence[Path] = ()) -> None:
@@ -45,6 +71,7 @@ def check_choices(overrides: Iterable[str], config_dirs: Sequence[Path] = ()) ->
     config_dirs: further folders of configs, beside the shipped ones.
     """
     groups = {path.name for folder in (find_config_folder(), *config_dirs) for path in _list_folders(folder)}
+    hidden = {(group, name): path for path in config_dirs for group in groups for name in find_hidden(group, path)}
     values: dict[str, list[str]] = {}
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -58,6 +85,12 @@ def check_choices(overrides: Iterable[str], config_dirs: Sequence[Path] = ()) ->
             names = _split_names(listed)
             if twice := [name for i, name in enumerate(names) if name in names[:i]]:
                 raise ConfigError(f"{group}: found {chosen[0]}; {twice[0]} is listed twice")
+        for name in _split_names(re.sub(r"[\[\]]", "", chosen[0])):
+            if folder := hidden.get((group, name)):
+                raise ConfigError(
+                    f"{group}={name}: paribus has one of that name, which would be taken, not "
+                    f"{folder / group / name}.yaml; give yours another name"
+                )
 
 
 def _advise(group: str, chosen: list[str]) -> str:
@@ -221,7 +254,7 @@ def _compose_choices(arguments: list[str]) -> dict[str, Any]:
     # of a sweep (-m data=digits,synthetic) the first
     choices = [a if "[" in a else a.partition(",")[0] for a in arguments if a.partition("=")[0] in groups]
     folder = flags[-1].removeprefix("--config-dir=") if flags else ""
-    search = [f"hydra.searchpath=[{Path(folder).absolute().as_uri()}]"] if folder else []
+    search = [add_to_search_path(Path(folder))] if folder else []
     for attempt in ([*search, *choices], choices):
         with suppress(ConfigError):
             return compose_config(attempt)

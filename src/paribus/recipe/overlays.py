@@ -7,6 +7,7 @@ A file in configs/technique/ adds its settings to the config, and declares under
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
              it there: two mixing transforms, one of them requested, would be compared with a baseline that has one
     fits:    one sentence on what it fits, for the refusal
+    packages: the Python packages that its classes come from, as in packages=[...], which then need not be given
     sets:    the keys that the file sets, which `paribus train` fills in and a run records for `paribus compare`
     check:   settings for the conformance battery, kept here because a third party's battery needs them too:
              neutral: settings with which it does nothing at all, so that the run must be bit-exact with the baseline
@@ -43,6 +44,7 @@ class Overlay:
     expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     fits: str = ""
+    packages: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     check: OverlayCheck = Field(default_factory=OverlayCheck)
 
@@ -56,7 +58,7 @@ def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str,
     for name in names:
         if name not in rules:
             raise ConfigError(
-                f"technique={name}: configs/technique/{name}.yaml has no overlays.{name} that says what it changes"
+                f"technique={name}: its file technique/{name}.yaml has no overlays.{name} that says what it changes"
             )
     for name, rule in rules.items():
         for path, swaps in rule.swap.items():
@@ -71,6 +73,9 @@ def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str,
             if found not in allowed:
                 _refuse(name, path, found, allowed, rule)
     _check_alone(cfg, rules)
+    own = [package for rule in rules.values() for package in rule.packages]
+    if own and isinstance(given := cfg.get("packages") or [], list | tuple):
+        cfg = {**cfg, "packages": list(dict.fromkeys([*given, *own]))}
     return {**cfg, "techniques": list(rules)}
 
 
@@ -98,8 +103,7 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }
-    if isinstance(sets := rule.get("sets"), list):
-        rule["sets"] = tuple(sets)
+    rule |= {key: tuple(rule[key]) for key in ("sets", "packages") if isinstance(rule.get(key), list)}
     return instantiate(Overlay, {**rule, **plain, "check": check}, f"overlays.{name}")
 
 

@@ -4,7 +4,6 @@ Errors in a user's config are found here, before any data is read or any folder 
 """
 
 import functools
-import importlib.util
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
@@ -35,6 +34,7 @@ from paribus.recipe.files import fill_checksums
 from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
 from paribus.recipe.overlays import apply_overlays
+from paribus.recipe.packages import check_packages
 
 
 def _check_file_name(name: str) -> str:
@@ -136,16 +136,11 @@ def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:
 
 def _check(config: Mapping[str, Any]) -> Recipe:
     check_given(config)
-    packages = config.get("packages") or ()
-    if not isinstance(packages, list | tuple) or not all(isinstance(p, str) for p in packages):
-        raise ConfigError(f"packages: found {packages!r}; should be a list of package names")
-    for package in packages:
-        if not package.isidentifier() or importlib.util.find_spec(package) is None:
-            raise ConfigError(f"packages: found {package}; no Python package of that name can be imported")
+    packages = check_packages(config.get("packages") or ())
     if isinstance(config.get("experiment"), Mapping):
         raise ConfigError("experiment: an experiment's file needs `# @package _global_` as its first line")
     _check_keys(config)
-    values = build(config, packages=tuple(packages))
+    values = build(config, packages=packages)
     for key, cls in {"every": EveryConfig, "checkpoints": CheckpointsConfig, "paths": PathsConfig}.items():
         if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose
             values[key] = instantiate(cls, values[key], key)

@@ -26,9 +26,10 @@ def load_study(path: Path) -> Study:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not YAML: {error}") from error
     try:
-        return Study(file.parent, _parse_spec(values))
+        spec = _parse_spec(values)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
+    return Study(file.parent, spec, spec.config_dir)
 
 
 class _StrictLoader(yaml.SafeLoader):

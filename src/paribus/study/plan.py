@@ -1,7 +1,9 @@
 """plan.jsonl: every cell of a study, composed once and frozen. Committed, so that rows can be checked against it later.
 
 The first line is the head: {"schema", "study", "frozen", "earlier", "arms": {arm: {"device", "recipe"}}}, where recipe
-is what an arm computes, without the seed. frozen: metric, direction, margin, comparisons and seeds; earlier: what they
+is what an arm computes, without the seed; and "config_dir", the user's own configs relative to the study's folder, if
+there are any: each cell is composed with them.
+frozen: metric, direction, margin, comparisons and seeds; earlier: what they
 were before they were changed with rows on record, [{"rows", "looked", "frozen"}] (frozen.py). A line for each cell
 follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides", "title"}. `overrides` is what `paribus train` is
 given; the launcher adds the folder of runs.
@@ -22,14 +24,15 @@ from paribus.study.frozen import Frozen, Replaced, freeze_spec, pair_with_next, 
 from paribus.study.jsonl import read_lines
 from paribus.study.looks import LOOKS, Look, read_looks
 from paribus.study.rows import Row
-from paribus.study.spec import PLAN, RESULTS, Study
+from paribus.study.spec import PLAN, RESULTS, Study, find_config_folder
 
 SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a study. id: of its recipe. folder: the name of its run folder."""
+    """One run of a study. id: of its recipe. folder: the name of its run folder. config_dir: the absolute path of the
+    user's own configs here, "" if there are none."""
 
     arm: str
     seed: int
@@ -37,6 +40,7 @@ class Cell:
     folder: str
     overrides: tuple[str, ...]
     title: str
+    config_dir: str = ""
 
     @property
     def name(self) -> str:
@@ -46,7 +50,7 @@ class Cell:
 @dataclass(frozen=True)
 class Plan:
     """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device. frozen: None in a plan of
-    schema 1. earlier: oldest first."""
+    schema 1. earlier: oldest first. config_dir: of the user's own configs, relative to the study's folder."""
 
     study: str
     recipes: Mapping[str, Mapping[str, Any]]
@@ -54,6 +58,7 @@ class Plan:
     cells: tuple[Cell, ...]
     frozen: Frozen | None
     earlier: tuple[Replaced, ...] = ()
+    config_dir: str | None = None
 
     def by_name(self) -> dict[str, Cell]:
         return {cell.name: cell for cell in self.cells}
@@ -73,15 +78,17 @@ def read_plan(path: Path) -> Plan | None:
     again = f"restore it from git or a copy, else delete it; paribus study plan {path.parent} recreates it"
     head, *lines = read_lines(path, SCHEMA, again) or [{}]
     try:
+        config_dir = head.get("config_dir")
+        own = "" if config_dir is None else str(find_config_folder(path.parent, config_dir))
         cells = tuple(
-            Cell(line["arm"], line["seed"], line["id"], line["folder"], tuple(line["overrides"]), line["title"])
+            Cell(line["arm"], line["seed"], line["id"], line["folder"], tuple(line["overrides"]), line["title"], own)
             for line in lines
         )
         arms = head["arms"]
         recipes, devices = ({arm: arms[arm][key] for arm in arms} for key in ("recipe", "device"))
         frozen = parse_frozen(head["frozen"]) if head.get("frozen") else None
         earlier = tuple(Replaced(parse_frozen(e["frozen"]), e["rows"], e["looked"]) for e in head.get("earlier", ()))
-        return Plan(head["study"], recipes, devices, cells, frozen, earlier)
+        return Plan(head["study"], recipes, devices, cells, frozen, earlier, config_dir)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error!r}; {again}") from error
 
@@ -114,6 +121,7 @@ def format_plan(plan: Plan) -> str:
         "study": plan.study,
         "frozen": asdict(plan.frozen) if plan.frozen else None,
         "earlier": [asdict(replaced) for replaced in plan.earlier],
+        **({"config_dir": plan.config_dir} if plan.config_dir is not None else {}),
         "arms": arms,
     }
     return "".join(json.dumps(line) + "\n" for line in (head, *cells))

@@ -4,6 +4,7 @@ Checked as strictly as a run's config: each mistake is one line that names the f
 composing can show (an overlay that does not fit, a metric that nothing measures) is found by `paribus study plan`.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,8 @@ class StudySpec:
     smallest difference that would matter, in the metric's unit: of an accuracy a fraction below 0.05, or in points,
     0.5pt. targets: values of the metric; the time to reach them is compared. settings: paper, or tuned: the budget, or
     untuned: where they come from. limits: what this setting cannot show, in a sentence. threads: of each cell.
-    retries: of a cell that fails.
+    retries: of a cell that fails. config_dir: a folder of your own configs, technique/mine.yaml and so on, relative to
+    the study's folder.
     """
 
     question: Text
@@ -81,14 +83,19 @@ class StudySpec:
     limits: str = ""
     threads: Annotated[int, Field(ge=1)] = 1
     retries: Annotated[int, Field(ge=0)] = 1
+    config_dir: Text | None = None
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study's folder, with what its study.yaml says."""
+    """A study's folder, with what its study.yaml says.
+
+    config_dir: the folder of the user's own configs, relative to the study's, so that a plan says it for every machine.
+    """
 
     folder: Path
     spec: StudySpec
+    config_dir: str | None = None
 
     @property
     def name(self) -> str:
@@ -101,6 +108,16 @@ class Study:
     @property
     def results_path(self) -> Path:
         return self.folder / RESULTS
+
+    @property
+    def config_folder(self) -> Path | None:
+        """config_dir as an absolute path."""
+        return None if self.config_dir is None else find_config_folder(self.folder, self.config_dir)
+
+
+def find_config_folder(study: Path, config_dir: str) -> Path:
+    """The absolute path of a folder of configs that is given relative to a study's folder."""
+    return Path(os.path.abspath(study / config_dir))
 
 
 def parse_key(override: str) -> str:

@@ -1,6 +1,6 @@
 """The arguments of `paribus bench` and its sub-commands."""
 
-from paribus.cli.options import Parser, completes, count, exit_codes, path
+from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path
 from paribus.core.exit_codes import FAILED, OK
 
 TECHNIQUES = ("cutmix", "mixup", "adamp", "sgdp", "rexnet", "pit")  # of paribus.bench.techniques.cases, without torch
@@ -18,13 +18,19 @@ def describe(parser: Parser) -> None:
 def add_techniques(parser: Parser) -> None:
     parser.description = (
         "Check each implementation against the others, then time them in turns. The table reports by how much a target "
-        "is met or missed; a missed target is not a failure."
+        "is met or missed; a missed target is not a failure. Of any other technique, yours too, a training step with "
+        "it is timed beside one without."
     )
     _add_options(parser, "15, quick 5")
     names = parser.add_argument(
-        "names", nargs="*", default=[], metavar="NAME", help=f"of {', '.join(TECHNIQUES)}; all if none is given"
+        "names",
+        nargs="*",
+        default=[],
+        metavar="NAME",
+        help=f"{', '.join(TECHNIQUES)} (all if none is given), or any other",
     )
     completes(names, TECHNIQUES)
+    add_config_dir(parser)
 
 
 def add_loop(parser: Parser) -> None:

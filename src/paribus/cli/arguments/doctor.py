@@ -1,6 +1,6 @@
 """The arguments of `paribus doctor`."""
 
-from paribus.cli.options import Parser, amount, completes, exit_codes, path
+from paribus.cli.options import Parser, add_config_dir, amount, completes, exit_codes, path
 from paribus.core.exit_codes import FAILED, OK
 
 MINUTES = 10.0
@@ -29,6 +29,7 @@ def add_doctor(parser: Parser) -> None:
         "words", nargs="*", default=[], metavar="gpu|KEY=VALUE", help="gpu, or the overrides of a recipe"
     )
     completes(words, "doctor")
+    add_config_dir(parser)
     parser.add_argument("--json", type=path, metavar="FILE", help="write everything as JSON (gpu: ./doctor-NAME.json)")
     gpu = parser.add_argument_group("of doctor gpu")
     device = gpu.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the checks themselves")

@@ -1,7 +1,7 @@
 """The arguments of list, wandb, cards, results and completion."""
 
 from paribus import __version__
-from paribus.cli.options import Parser, completes, exit_codes, path
+from paribus.cli.options import Parser, add_config_dir, completes, exit_codes, path
 from paribus.core.exit_codes import FAILED, OK
 
 GROUPS = {  # what `paribus list` calls a group of configs -> the group
@@ -27,12 +27,14 @@ def describe_list(parser: Parser) -> None:
     parser.epilog = (
         "Examples:\n"
         "  paribus list experiments      each with one line on it; likewise for every config group\n"
+        "  paribus list techniques --config-dir configs    ours and yours\n"
         "  paribus list runs --json      the runs under ./runs, for other programs"
     )
 
 
 def add_list_group(parser: Parser) -> None:
     parser.description = "List the configs of a group by name, each with one line on it."
+    add_config_dir(parser, "list the configs of this folder too")
     parser.epilog = exit_codes()
 
 

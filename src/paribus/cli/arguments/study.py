@@ -3,7 +3,7 @@
 import argparse
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, completes, count, exit_codes, path, whole_number
+from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path, whole_number
 from paribus.core.exit_codes import FAILED, MISMATCH, OK, REQUEUE, STUDY_FAILED
 from paribus.study.slurm.templates import list_templates as template_names
 
@@ -24,6 +24,7 @@ def add_plan(parser: Parser) -> None:
     parser.description = "Compose and check every cell, freeze plan.jsonl, and print what would run and for how long."
     parser.epilog = exit_codes({OK: "every cell is valid"})
     _add_study(parser)
+    _add_configs(parser)
     _add_workers(parser)
     _add_repeat(parser, "count what run --repeat would train, not what is on record")
     parser.add_argument(
@@ -46,6 +47,7 @@ def add_run(parser: Parser) -> None:
         }
     )
     _add_study(parser)
+    _add_configs(parser)
     _add_workers(parser)
     _add_repeat(parser, "train every cell anew, and compare; again to go on with a repeat that was stopped")
     parser.add_argument("--per-gpu", type=count, default=1, metavar="M", help="cells at a time on one GPU (default: 1)")
@@ -130,6 +132,12 @@ def _add_study(parser: Parser, runs: str = "where the run folders are") -> None:
     _add_folder(parser)
     action = parser.add_argument("--runs", type=path, metavar="DIR", help=f"{runs} (default: runs/STUDY)")
     completes(action, "folder")
+
+
+def _add_configs(parser: argparse.ArgumentParser) -> None:
+    add_config_dir(
+        parser, "a folder with your own configs; the plan keeps it, as config_dir: DIR in study.yaml does for everyone"
+    )
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, amount, completes, count, exit_codes, path
+from paribus.cli.options import Parser, add_config_dir, amount, completes, count, exit_codes, path
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, MISMATCH, OK
 
@@ -35,6 +35,7 @@ def add_eval(parser: Parser) -> None:
         f"runtime.KEY=VALUE, packages=[NAME].\n\n{exit_codes({OK: 'evaluated'})}"
     )
     completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder, or one of its checkpoints"), "data override")
+    add_config_dir(parser, "a folder with your own configs, for data=NAME")
 
 
 def add_export(parser: Parser) -> None:
@@ -104,6 +105,7 @@ def add_compare(parser: Parser) -> None:
     )
     for action in (runs, others):
         completes(action, "run")
+    add_config_dir(parser, "your techniques, for runs that did not record which keys theirs set")
     parser.add_argument("--metric", default="val/acc1", help="the metric to compare (default: val/acc1)")
     parser.add_argument(
         "--lower-is-better", action="store_true", help="for the metric; always set for metrics that end in loss"

@@ -1,19 +1,36 @@
 """What the commands of `paribus study` share: the folder of runs, how many cells run at a time, a table of states."""
 
 import argparse
+import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 from paribus.core.cores import count_cores
 from paribus.core.errors import ConfigError
 from paribus.study import plan as plans
 from paribus.study.runner import devices, repeat
-from paribus.study.spec import Study
+from paribus.study.spec import SPEC, Study
 from paribus.study.status import Status
 
 
 def runs_folder(args: argparse.Namespace, study: Study) -> Path:
     return args.runs or Path("runs") / study.name
+
+
+def with_configs(study: Study, config_dir: Path | None) -> Study:
+    """The study with the user's own configs: those that study.yaml names, else --config-dir, else those with which it
+    was planned. Raises ConfigError if the first two differ."""
+    given = None if config_dir is None else Path(os.path.relpath(config_dir, study.folder)).as_posix()
+    stated = study.config_dir
+    if stated is None:
+        planned = plans.read_plan(study.plan_path) if given is None else None
+        return replace(study, config_dir=planned.config_dir if planned else given)
+    if given is not None and config_dir is not None and study.config_folder != Path(os.path.abspath(config_dir)):
+        raise ConfigError(
+            f"--config-dir {config_dir}: {study.folder / SPEC} says config_dir: {stated}; leave one of the two out"
+        )
+    return study
 
 
 def where_options(args: argparse.Namespace) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from paribus.cli.study.common import choose_workers, print_table, runs_folder
+from paribus.cli.study.common import choose_workers, print_table, runs_folder, with_configs
 from paribus.cli.study.repeat import announce
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
@@ -20,7 +20,7 @@ from paribus.study.status import build_status
 
 
 def run(args: argparse.Namespace) -> int:
-    study = load_study(args.study)
+    study = with_configs(load_study(args.study), args.config_dir)
     rows = rows_file.read_rows(study.results_path)
     from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be valid
 

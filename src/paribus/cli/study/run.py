@@ -32,7 +32,9 @@ def run(args: argparse.Namespace) -> int:
     runs = runs_folder(args, study)
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
     # a separate process composes, so that this one stays small while the cells run
-    code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", "study", "plan", str(args.study), "--quiet"])
+    configs = ["--config-dir", str(args.config_dir)] if args.config_dir else []
+    plan = [*("study", "plan", str(args.study)), *configs, "--quiet"]
+    code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", *plan])
     if code != OK:
         return code if code > 0 else BAD_CONFIG
     made = plans.require_plan(study)

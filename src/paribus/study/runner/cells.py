@@ -131,6 +131,7 @@ def build_command(runs: Path, cell: Cell) -> list[str]:
         "-m",
         "paribus.cli",
         "train",
+        *(["--config-dir", cell.config_dir] if cell.config_dir else []),
         *cell.overrides,
         f"paths.runs={quote_override(str(runs))}",
     ]

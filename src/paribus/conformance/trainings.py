@@ -1,0 +1,133 @@
+"""What is checked, and trainings of it in process: from overrides to final weights, in a folder to throw away."""
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from paribus.core.protocols import DataSets, DeviceContext, Method
+from paribus.engine.agreement import collect_values
+from paribus.engine.distributed import World
+from paribus.engine.receipt import read
+from paribus.engine.stop import StopRequest
+from paribus.recipe.build import build_method, make_device_context
+from paribus.recipe.recipe import Recipe, build_recipe
+from paribus.recipe.smoke import build_small, compose_small, find_smoke_recipe
+from paribus.runs.train import train
+from paribus.study.spec import merge_overrides, parse_key
+
+VOLATILE = ("time/", "throughput/", "memory/")
+SHORT = ("steps=60ba", "every.log=10ba", "every.evaluate=20ba", "every.checkpoint=20ba")  # as the smoke recipes
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Techniques, on a recipe that they fit. overrides: of that recipe. config_dir: of the user's own configs."""
+
+    techniques: tuple[str, ...]
+    overrides: tuple[str, ...]
+    config_dir: Path | None = None
+
+    @property
+    def baseline(self) -> "Subject":
+        """The same recipe without them."""
+        return replace(self, techniques=())
+
+    def recipe(self, *more: str) -> Recipe:
+        """more: further overrides, which count before the subject's own."""
+        return build_small(merge_overrides(self.overrides, more), self.techniques, self.config_dir)
+
+
+def make_subject(techniques: tuple[str, ...], given: tuple[str, ...] = (), config_dir: Path | None = None) -> Subject:
+    """On the first smoke recipe that they fit, or on the experiment that is given, cut to as many steps. Raises
+    ConfigError if there is none."""
+    short = SHORT if any(parse_key(override) == "experiment" for override in given) else ()
+    return Subject(techniques, find_smoke_recipe(techniques, merge_overrides(short, given), config_dir), config_dir)
+
+
+@dataclass(frozen=True)
+class Result:
+    """A training, read back from its folder. receipt: losses, gradient norms, and checksums of the weights. printed:
+    on standard output."""
+
+    code: int
+    folder: Path
+    events: list[dict[str, Any]]
+    weights: Mapping[str, Tensor]
+    receipt: dict[Any, Any]
+    printed: str = ""
+
+    def same_as(self, other: "Result") -> bool:
+        """Bit-identical weights, losses and gradient norms, and events but for clocks."""
+        return not self.first_difference(other)
+
+    def first_difference(self, other: "Result") -> str:
+        """In words; "" if there is none."""
+        if self.receipt != other.receipt:
+            keys = sorted(k for k in self.receipt.keys() | other.receipt.keys() if not self._has_same(other, k))
+            step, _, name = keys[0]
+            return f"{name} at step {step}: {self.receipt.get(keys[0])} and {other.receipt.get(keys[0])}"
+        if unlike := [n for n in self.weights.keys() | other.weights.keys() if not _is_same_tensor(self, other, n)]:
+            return f"weights {min(unlike)}"
+        if timeless(self.events) != timeless(other.events):
+            return "what is recorded in events.jsonl"
+        return ""
+
+    def _has_same(self, other: "Result", key: Any) -> bool:
+        return key in self.receipt and key in other.receipt and self.receipt[key] == other.receipt[key]
+
+
+def _is_same_tensor(one: Result, other: Result, name: str) -> bool:
+    return name in one.weights and name in other.weights and torch.equal(one.weights[name], other.weights[name])
+
+
+def timeless(events: list[dict[str, Any]]) -> list[Any]:
+    return [(e["step"], {k: v for k, v in e["values"].items() if not k.startswith(VOLATILE)}) for e in events]
+
+
+def result_in(folder: Path, code: int = 0, printed: str = "") -> Result:
+    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+    newest = sorted((folder / "checkpoints").glob("step_*.pt"))[-1]
+    state = torch.load(newest, weights_only=True)
+    told = collect_values(read(folder / "receipts.jsonl"))
+    told = {key: value for key, value in told.items() if key[2] != "optimizer"}  # whose state has names of its own
+    return Result(code, folder, events, state["method"]["model"], told, printed)
+
+
+class StopAfter(StopRequest):
+    """Asks for a stop after so many steps, as SIGTERM would; None: never. Signals stay with who listens to them."""
+
+    def __init__(self, steps: int | None = None) -> None:
+        super().__init__()
+        self._left = steps
+
+    def install_handlers(self) -> None:
+        pass
+
+    def should_stop(self, world: World, device: torch.device, now: bool) -> bool:
+        if self._left is not None:
+            self._left -= 1
+        return self._left == 0
+
+
+def train_subject(subject: Subject, runs: Path, *more: str, stop_after: int | None = None) -> Result:
+    """Train it under `runs`, with further overrides, and read the result back; what it prints is kept from the
+    screen. Raises ConfigError or RunFailed as `paribus train` does."""
+    overrides = merge_overrides(subject.overrides, (*more, f"paths.runs={runs}"))
+    cfg = compose_small(overrides, subject.techniques, subject.config_dir)
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()):
+        code = train(cfg, list(subject.techniques), StopAfter(stop_after))
+    return result_in(build_recipe(cfg, list(subject.techniques)).folder, code, printed.getvalue())
+
+
+def workbench(recipe: Recipe) -> tuple[DataSets, Method, DeviceContext]:
+    """Data and method of a recipe on the CPU, without a run folder."""
+    place = make_device_context(recipe, torch.device("cpu"), World())
+    data = recipe.data(place)
+    return data, build_method(recipe, data, place), place

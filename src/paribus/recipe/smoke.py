@@ -1,0 +1,62 @@
+"""Recipes of seconds on made-up images, on which any technique can be tried: those of the experiments smoke*."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from paribus.core.errors import ConfigError
+from paribus.recipe.compose import compose_config
+from paribus.recipe.configs import list_options
+from paribus.recipe.overlays import BASELINE, overlay_rule
+from paribus.recipe.recipe import Recipe, build_recipe
+from paribus.study.spec import merge_overrides, parse_key
+
+QUIET = ("tracker=events", "runtime.threads=1", "runtime.device=cpu")
+_OPTIMIZERS = (("optimizer=adamw",), ("optimizer=sgd", "optimizer.lr=0.1"))
+
+
+def choose_techniques(techniques: Sequence[str]) -> str:
+    """The override that chooses them, or the baseline."""
+    return f"technique=[{','.join(techniques) or BASELINE}]"
+
+
+def compose_small(
+    overrides: Sequence[str], techniques: Sequence[str] = (), config_dir: Path | None = None
+) -> dict[str, Any]:
+    """The config of these overrides with these techniques, at the settings that they name for tiny images
+    (overlays.NAME.check.small) unless the overrides say others. config_dir: of the user's own configs."""
+    choice = choose_techniques(techniques)
+    rules = compose_config([choice], config_dir)["overlays"]
+    checks = [overlay_rule(name, rule).check for name, rule in rules.items()]
+    small = [f"{path}={value}" for check in checks for path, value in check.small.items()]
+    return compose_config([*merge_overrides((*QUIET, *small), overrides), choice], config_dir)
+
+
+def build_small(overrides: Sequence[str], techniques: Sequence[str] = (), config_dir: Path | None = None) -> Recipe:
+    return build_recipe(compose_small(overrides, techniques, config_dir), list(techniques))
+
+
+def find_smoke_recipe(
+    techniques: Sequence[str], given: Sequence[str] = (), config_dir: Path | None = None
+) -> tuple[str, ...]:
+    """The overrides of the first smoke recipe that these techniques fit, then the given ones; those alone where they
+    choose an experiment. Raises ConfigError if none fits, with the reason."""
+    if any(parse_key(override) == "experiment" for override in given):
+        build_small(given, techniques, config_dir)
+        return tuple(given)
+    reasons: dict[str, str] = {}  # why -> the recipe
+    for experiment in (name for name in list_options("experiment") if name.startswith("smoke")):
+        for optimizer in _OPTIMIZERS:
+            overrides = merge_overrides((f"experiment={experiment}", *optimizer), given)
+            try:
+                build_small(overrides, techniques, config_dir)
+            except ConfigError as error:
+                reasons.setdefault(str(error), f"experiment={experiment} {' '.join(optimizer)}")
+            else:
+                return overrides
+    if len(reasons) == 1:  # not the recipe's fault
+        raise ConfigError(next(iter(reasons)))
+    raise ConfigError(
+        f"technique={'+'.join(techniques)}: fits none of the smoke recipes; give one that it fits, experiment=NAME. "
+        + "; ".join(f"{recipe}: {why}" for why, recipe in reasons.items())
+    )
