@@ -37,9 +37,24 @@ def add_list_group(parser: Parser) -> None:
 
 
 def add_list_runs(parser: Parser) -> None:
-    parser.description = "List the runs directly under a folder: state, steps, accuracy, time."
-    parser.epilog = exit_codes({OK: "listed, even if there are none"})
+    parser.description = (
+        "List the runs directly under a folder: state, steps, the settings in which they differ, accuracy, time."
+    )
+    parser.epilog = (
+        "Examples:\n"
+        "  paribus list runs --metric val/loss --sort val/acc1    another column, the most accurate first\n"
+        "  paribus list runs --where technique=cutmix --where state=done\n"
+        "  paribus list runs --where lr=0.01 --json               optimizer.lr; its end is enough\n\n"
+        + exit_codes({OK: "listed, even if there are none"})
+    )
     _add_folder(parser, "runs")
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME", help="show this metric; may be repeated"
+    )
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only such runs: a setting, or state=done"
+    )
+    parser.add_argument("--sort", metavar="METRIC", help="the best first")
     parser.add_argument("--json", action="store_true", help="print everything as JSON, for other programs")
 
 
