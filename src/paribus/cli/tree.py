@@ -129,6 +129,9 @@ COMMANDS = (
         shown="techniques|models|experiments|data|runs|studies",
     ),
     Command(
+        "clean", "what runs and packs left that can go; --yes removes it", "others:add_clean", shown="[FOLDER] [--yes]"
+    ),
+    Command(
         "bench",
         "speed, against the public implementations installed",
         "bench:describe",

@@ -8,8 +8,8 @@ import pytest
 
 from helpers.run_folders import METRICS, made
 from paribus.cli.list import found_runs
-from paribus.cli.run_table import plain, table
 from paribus.cli.main import dispatch
+from paribus.cli.run_table import plain, table
 from paribus.core.lock import locked
 
 

@@ -71,6 +71,22 @@ def _add_folder(parser: Parser, default: str) -> None:
     completes(folder, "folder")
 
 
+def add_clean(parser: Parser) -> None:
+    parser.description = (
+        "List what can go under a folder of runs or data, with sizes: checkpoints of finished runs besides the last "
+        "(verify --span then begins at fewer steps), temporary files of writes that were cut off, unfinished packs, "
+        "and packs that no version reads. Records, summaries and rows stay, as does everything that is in use, that a "
+        "run or a study names, or that is a link."
+    )
+    parser.epilog = exit_codes({OK: "listed, or removed", FAILED: "something could not be removed"})
+    _add_folder(parser, "runs")
+    parser.add_argument("--yes", action="store_true", help="remove it; without this it is only listed")
+    parser.add_argument(
+        "--packs", action="store_true", help="with --yes, also packs whose source is gone (or not mounted)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the list as JSON, for other programs")
+
+
 def describe_wandb(parser: Parser) -> None:
     parser.description = "Upload runs to Weights & Biases from their records."
     parser.epilog = "Example:\n  paribus wandb sync runs    every run under ./runs"
