@@ -12,6 +12,7 @@ from paribus.cli.run_table import align, format_metric, is_lower_better
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
+from paribus.core.long_step import long_step
 
 # what a sweep is judged by, the first that was measured; held-out training images are there to select on
 METRICS = ("minival/acc1", "val/acc1", "minival/loss", "val/loss", "train/loss")
@@ -49,13 +50,15 @@ def find_folders(jobs: Sequence[Job]) -> list[Path | None]:
 
     checksums: dict[Path, str] = {}  # of files that the jobs name, each read once
     found: list[Path | None] = []
-    for job in jobs:
-        folder = None
-        with suppress(Exception):  # a user's class may raise anything
-            refuse_missing(job.open_keys)
-            config = with_keys_set(dict(job.config), list(job.folders))
-            folder = build_recipe(config, list(job.techniques), checksums).folder if job.config else None
-        found.append(folder)
+    with long_step("checking", len(jobs), "jobs") as advance:
+        for job in jobs:
+            folder = None
+            with suppress(Exception):  # a user's class may raise anything
+                refuse_missing(job.open_keys)
+                config = with_keys_set(dict(job.config), list(job.folders))
+                folder = build_recipe(config, list(job.techniques), checksums).folder if job.config else None
+            found.append(folder)
+            advance(1)
     return found
 
 

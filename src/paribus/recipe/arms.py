@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from paribus.core.build import did_you_mean
 from paribus.core.content import SUFFIX, iterate_files
 from paribus.core.errors import ConfigError
+from paribus.core.long_step import long_step
 from paribus.engine.evaluate import WITHOUT_EMA
 from paribus.recipe.compose import check_choices, explain_hydra_error
 from paribus.recipe.configs import find_config_folder
@@ -29,7 +30,11 @@ from paribus.study.spec import Study, StudySpec, merge_overrides, parse_key
 def build_plan(study: Study) -> Plan:
     """The plan of a study. Raises ConfigError that names the arm."""
     checksums: dict[Path, str] = {}  # of files that the arms name, each read once
-    arms = {arm: _Arm(study, arm, checksums) for arm in study.spec.arms}
+    arms: dict[str, _Arm] = {}
+    with long_step(f"composing {study.name}", len(study.spec.arms), "arms") as advance:
+        for arm in study.spec.arms:
+            arms[arm] = _Arm(study, arm, checksums)
+            advance(1)
     return Plan(
         study=study.name,
         recipes={name: arm.computed for name, arm in arms.items()},

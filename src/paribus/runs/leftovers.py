@@ -20,6 +20,7 @@ from typing import Literal
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.lock import LOCK, find_holder, locked
+from paribus.core.long_step import long_step
 from paribus.data.packs.format import FORMAT_VERSION, RECORD_FILE, list_files, read_record
 from paribus.data.trees.manifest import FOLDER, load_manifest
 from paribus.data.trees.tree import find_tree
@@ -127,7 +128,8 @@ def _find_exported(run: Path) -> set[str]:
 def _is_sound(checkpoint: Path) -> bool:
     """Whether a checkpoint's content matches the checksum at its end."""
     try:
-        raw = checkpoint.read_bytes()
+        with long_step(f"checksum of {checkpoint}"):
+            raw = checkpoint.read_bytes()
     except OSError:
         return False
     return len(raw) > _DIGEST and hashlib.sha256(raw[:-_DIGEST]).digest() == raw[-_DIGEST:]
