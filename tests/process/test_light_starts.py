@@ -57,3 +57,12 @@ def test_cleaning_starts_without_torch(tmp_path: Path) -> None:
         f"assert dispatch(['clean', {str(tmp_path)!r}]) == 0\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_help_of_training_starts_without_torch() -> None:
+    code = (
+        "import sys\nfrom paribus.cli.main import dispatch\n"
+        "for words in (['--help'], ['--help', 'optimizer'], ['experiment=smoke', 'technique=adamp', '-h']):\n"
+        "    assert dispatch(['train', *words]) == 0\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

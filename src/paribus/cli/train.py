@@ -1,4 +1,4 @@
-"""Hydra composes, then steps aside: overrides, --help, --cfg, -m and --config-dir are its own; folders, errors and exit
+"""Hydra composes, then steps aside: overrides, --cfg, -m and --config-dir are its own; --help, folders, errors and exit
 codes are ours.
 """
 
@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from paribus.cli import train_help
 from paribus.cli.main import complain
 from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.cli.sweep import Job, JobResult, check_distinct, find_folders, format_table, read_metrics
@@ -43,6 +44,8 @@ class JobEnded(Exception):
 
 def run(arguments: list[str]) -> int:
     """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
+    if set(train_help.HELP) & set(arguments):
+        return train_help.run(arguments)
     quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
     arguments = [_quoted(a) for a in arguments if a not in _QUIET]
     several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place

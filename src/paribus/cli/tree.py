@@ -80,7 +80,7 @@ COMMANDS = (
         "train, evaluate, record; run again to resume; -q for less",
         "trained:add_train",
         shown="experiment=quickstart technique=cutmix",
-        more=(("--help", "every setting, with its default"),),
+        more=(("--help [optimizer]", "every setting with its value and meaning; or one group's"),),
         raw=True,
     ),
     Command("eval", "evaluate a trained network again", "trained:add_eval", shown="RUN|CHECKPOINT [data.root=DIR]"),

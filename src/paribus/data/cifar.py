@@ -68,7 +68,8 @@ class Cifar:
     else ./data. download: fetch it if it is not there. mean, std: of a channel in units of the 0–1 range; null: of the
     full training set.
     train_size: a stratified subset of the training set. minival: images held out from it for selection.
-    size: average down to this many pixels a side. pad, flip: random crop after padding, horizontal flip.
+    size: average down to this many pixels a side. pad: random crop after this many pixels of padding. flip:
+    horizontally, half of the time.
     augment: further augmentations by name, in order.
     """
 

@@ -33,6 +33,7 @@ _PLAIN_TYPES = {
     "Duration": "length: 5ep, 500ba",
     "PositiveDuration": "length: 5ep, 500ba",
 }
+_ONE_LINE = 90  # characters
 _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
@@ -115,11 +116,13 @@ def parse_docstring(doc: str, names: Sequence[str]) -> tuple[str, dict[str, str]
 
 
 def first_sentence(text: str) -> str:
-    """
+    """The first sentence, and of a long one what stands before its semicolon.
+
     >>> first_sentence("of the deepest block, e.g. 0.1. The others grow."), first_sentence("Nothing")
     ('of the deepest block, e.g. 0.1', 'Nothing')
     """
-    return re.split(r"(?<!e\.g)(?<!i\.e)\.(?: |$)", text, maxsplit=1)[0].strip()
+    sentence = re.split(r"\.(?= [A-Z`]|$)", text, maxsplit=1)[0].strip()
+    return sentence if len(sentence) <= _ONE_LINE else sentence.partition("; ")[0]
 
 
 # --- names in a source file ---
@@ -226,8 +229,8 @@ def _format_subscript(outer: str, inside: ast.expr, module: str) -> str:
     if outer == "tuple":
         one = _format_type(parts[0], module)
         if isinstance(parts[-1], ast.Constant) and parts[-1].value is ...:
-            return f"list of {one}"
-        return f"list of {len(parts)} {one}"
+            return f"list of: {one}"
+        return f"list of {len(parts)}: {one}"
     return _PLAIN_TYPES.get(outer, outer)
 
 
