@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from paribus.cli.arguments.others import DEFAULT_RUNS
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import FAILED, OK
 from paribus.core.formatting import format_bytes, format_count
@@ -30,7 +31,7 @@ _WHY = {
 
 def run(args: argparse.Namespace) -> int:
     top: Path = args.folder
-    if not top.is_dir():
+    if not top.is_dir() and top != Path(DEFAULT_RUNS):  # which is not there before the first run
         raise ConfigError(f"{top}: no such folder")
     others = [path for pattern in ("study.yaml", "plan.jsonl") for path in Path("experiments").glob(f"*/{pattern}")]
     found = list(find_leftovers(top, others))

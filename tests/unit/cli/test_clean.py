@@ -193,6 +193,14 @@ def test_a_later_checkpoint_than_the_last_stays(tmp_path: Path) -> None:
     assert later.is_file()
 
 
+def test_before_the_first_run_there_is_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["clean"]) == 0
+    assert capsys.readouterr().out == "nothing to remove under runs\n"
+
+
 def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert dispatch(["clean", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err == f"paribus: {tmp_path / 'nowhere'}: no such folder\n"

@@ -14,6 +14,7 @@ GROUPS = {  # what `paribus list` calls a group of configs -> the group
     "schedules": "schedule",
 }
 SHELLS = ("bash", "zsh", "fish")
+DEFAULT_RUNS = "runs"  # the folder of commands that take one of runs
 WANDB_PATIENCE = 600  # seconds for a run to be uploaded
 
 
@@ -47,7 +48,7 @@ def add_list_runs(parser: Parser) -> None:
         "  paribus list runs --where lr=0.01 --json               optimizer.lr; its end is enough\n\n"
         + exit_codes({OK: "listed, even if there are none"})
     )
-    _add_folder(parser, "runs")
+    _add_folder(parser, DEFAULT_RUNS)
     parser.add_argument(
         "--metric", action="append", default=[], metavar="NAME", help="show this metric; may be repeated"
     )
@@ -79,7 +80,7 @@ def add_clean(parser: Parser) -> None:
         "run or a study names, or that is a link."
     )
     parser.epilog = exit_codes({OK: "listed, or removed", FAILED: "something could not be removed"})
-    _add_folder(parser, "runs")
+    _add_folder(parser, DEFAULT_RUNS)
     parser.add_argument("--yes", action="store_true", help="remove it; without this it is only listed")
     parser.add_argument(
         "--packs", action="store_true", help="with --yes, also packs whose source is gone (or not mounted)"
