@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paribus.cli import completion, tree
+from paribus.cli.arguments.others import GROUPS as GROUPS_OF_CONFIGS
 from paribus.cli.main import dispatch
 from paribus.cli.options import Parser, completion_of
 from paribus.cli.tree import ROOT, Command
@@ -243,3 +244,15 @@ def test_intermixed_words_and_flags_are_one_command() -> None:
     first = args("run", "data.root=d", "--steps", "3", "--json")
     assert first == args("--json", "run", "--steps=3", "data.root=d")
     assert first == args("--steps", "3", "run", "--json", "data.root=d")
+
+
+def test_the_page_of_commands_has_them_all_and_every_exit_code() -> None:
+    from paribus.core import exit_codes
+
+    page = (CLI.parents[2] / "docs" / "command_line.md").read_text()
+    shown = [name(found) for found in LEAVES if not found[-1].hidden]
+    lists = [f"list {group}" for group in GROUPS_OF_CONFIGS]  # named one after the other, without the command
+    assert [typed for typed in shown if typed not in lists and f"`paribus {typed}" not in page] == []
+    assert [group for group in GROUPS_OF_CONFIGS if f"`{group}`" not in page and f"list {group}`" not in page] == []
+    codes = [value for key, value in vars(exit_codes).items() if key.isupper()]
+    assert [code for code in codes if f"| {code} |" not in page] == []

@@ -67,8 +67,10 @@ def test_a_terminal_ends_clean(columns: int, tmp_path: Path) -> None:
     assert shown.code == 0, shown.raw
     assert "0/20" in shown.raw, "there was a bar"
     lines = shown.screen
-    assert lines[0].startswith("╭─ smoke-cutmix-s0 ─")
-    assert len(lines[0]) == columns
+    assert lines[0].startswith("paribus train: experiment smoke, technique cutmix")
+    top = next(i for i, line in enumerate(lines) if line.startswith("╭─ smoke-cutmix-s0 ─"))
+    assert len(lines[top]) == columns
+    assert top <= 2, "the first line, wrapped where the terminal is narrow, and nothing between it and the frame"
     assert not [line for line in lines if "━" in line or "ETA" in line], "and it is gone"
     assert "done: smoke-cutmix-s0, 20 steps" in lines
     assert lines[-1] == ""

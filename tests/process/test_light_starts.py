@@ -28,3 +28,41 @@ def test_a_report_imports_neither_torch_nor_hydra() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+FIRST_LINE = """
+import io, os, sys
+
+class Seen(io.StringIO):
+    def write(self, text):
+        heavy = [m for m in ("torch", "hydra", "omegaconf", "pydantic", "rich") if m in sys.modules]
+        os.write(1, (text + str(heavy)).encode())
+        os._exit(0)
+
+sys.stdout = Seen()
+from paribus.cli.main import dispatch
+dispatch(["train", "experiment=smoke", "seed=3"])
+os.write(1, b"nothing was written")
+"""
+
+
+def test_the_first_line_of_a_training_is_there_before_anything_heavy_is_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST_LINE], capture_output=True, text=True, check=True)
+    assert done.stdout == "paribus train: experiment smoke, seed 3 → composing...[]"
+
+
+def test_cleaning_starts_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom paribus.cli.main import dispatch\n"
+        f"assert dispatch(['clean', {str(tmp_path)!r}]) == 0\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_help_of_training_starts_without_torch() -> None:
+    code = (
+        "import sys\nfrom paribus.cli.main import dispatch\n"
+        "for words in (['--help'], ['--help', 'optimizer'], ['experiment=smoke', 'technique=adamp', '-h']):\n"
+        "    assert dispatch(['train', *words]) == 0\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -2,16 +2,18 @@
 
 import argparse
 import json
+import math
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paribus.cli.arguments.others import GROUPS
+from paribus.cli.run_differences import find_differences, has_value, make_reader, match_key
+from paribus.cli.run_table import COLOURS, is_lower_better, plain, table
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
@@ -19,7 +21,6 @@ from paribus.core.lock import find_holder
 from paribus.core.terminal import find_console
 from paribus.recipe.configs import find_hidden, list_options
 
-_COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
 _TAIL = 65536  # bytes read at the end of the record of a run without a summary: about 200 entries
 
 
@@ -60,19 +61,21 @@ def list_studies(args: argparse.Namespace) -> int:
 
 def list_runs(args: argparse.Namespace) -> int:
     """The runs under a folder: a table on a terminal, else aligned columns, or JSON."""
-    folder, rows = args.folder, found_runs(args.folder)
+    folder, found = args.folder, found_runs(args.folder)
+    rows = sort_runs(filter_runs(found, args.where), args.sort)
+    check_metrics(found, args.metric)
     if args.json:
-        print(json.dumps([{**asdict(row), "folder": str(folder / row.run)} for row in rows], indent=2))
+        print(json.dumps(as_json(folder, rows), indent=2))
         return OK
     if not rows:
-        print(f"no runs under {folder}")
+        print(f"none of {_count(found)} under {folder} matches" if found else f"no runs under {folder}")
         return OK
     screen = find_console()
     if screen is None:
-        print("\n".join(plain(rows)))
+        print("\n".join(plain(rows, args.metric)))
         print(f"\nunder {folder.resolve()}")
     else:
-        screen.print(table(rows, screen.width))
+        screen.print(table(rows, screen.width, args.metric))
         notes = [f"{row.run} {row.state}: {row.note}" for row in rows if row.note]
         screen.print("\n".join(["", *notes, f"{_count(rows)} under {folder.resolve()}"]), soft_wrap=True)
     return OK
@@ -85,6 +88,7 @@ class RunListing:
     state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not finish).
     step: of the newest checkpoint or record. total: steps, None where only the length in epochs is known so far.
     note: why it failed, who holds it, what is damaged. started: ISO 8601, of the first start.
+    config: dotted key -> value; {} where it is damaged.
     """
 
     run: str
@@ -95,19 +99,70 @@ class RunListing:
     metrics: Mapping[str, float]
     started: str | None
     note: str
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def found_runs(folder: Path) -> list[RunListing]:
     """The run folders directly under a folder, by name, with seed 2 before seed 10."""
     paths = [path.parent for path in folder.glob(f"*/{runfolder.CONFIG}")]
-    return [_row(path) for path in sorted(paths, key=_natural)]
+    if not paths:
+        return []
+    read = make_reader()
+    return [_row(path, read) for path in sorted(paths, key=_natural)]
+
+
+def as_json(folder: Path, rows: Sequence[RunListing]) -> list[dict[str, Any]]:
+    """differs: the keys in which these runs differ, with each one's values."""
+    keys = find_differences([row.config for row in rows])
+    made = [
+        {**asdict(row), "folder": str(folder / row.run), "differs": {k: row.config[k] for k in keys if k in row.config}}
+        for row in rows
+    ]
+    return [{key: value for key, value in row.items() if key != "config"} for row in made]
+
+
+def filter_runs(rows: Sequence[RunListing], conditions: Iterable[str]) -> list[RunListing]:
+    """The runs that meet all conditions, `state=done` or `KEY=VALUE` of the config. Raises ConfigError."""
+    found = list(rows)
+    for condition in conditions:
+        typed, assigned, wanted = condition.partition("=")
+        if not assigned or not typed:
+            raise ConfigError(f"--where: found {condition!r}; should be KEY=VALUE, such as optimizer.lr=0.1")
+        if typed == "state":
+            if wanted not in COLOURS:
+                raise ConfigError(f"--where: state={wanted}: there are {', '.join(COLOURS)}")
+            found = [row for row in found if row.state == wanted]
+        elif rows:
+            key = match_key(typed, {key for row in rows for key in row.config})
+            found = [row for row in found if has_value(row.config, key, wanted)]
+    return found
+
+
+def check_metrics(rows: Sequence[RunListing], metrics: Iterable[str]) -> None:
+    """Raise ConfigError for a metric that no run has recorded."""
+    known = sorted({key for row in rows for key in row.metrics})
+    for metric in metrics if rows else ():
+        if metric not in known:
+            from paribus.core.build import did_you_mean  # pydantic comes with it, and only a mistake needs it
+
+            near = did_you_mean(metric, known)
+            raise ConfigError(f"{metric}: no run has recorded it{near}; there are {', '.join(known) or 'none'}")
+
+
+def sort_runs(rows: Sequence[RunListing], by: str | None) -> list[RunListing]:
+    """By a metric, the best first; those without it come last. Raises ConfigError for an unknown one."""
+    if by is None:
+        return list(rows)
+    check_metrics(rows, [by])
+    sign = 1 if is_lower_better(by) else -1
+    return sorted(rows, key=lambda row: sign * row.metrics[by] if by in row.metrics else math.inf)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _row(path: Path) -> RunListing:
+def _row(path: Path, read: Callable[[str], dict[str, Any]]) -> RunListing:
     """One damaged file is a note, not the end of the list."""
     damaged: list[str] = []
     summary = _read(path / runfolder.SUMMARY, damaged)
@@ -121,12 +176,14 @@ def _row(path: Path) -> RunListing:
         for n in (summary.get("step"), known.get("step"), runfolder.newest_checkpoint_step(path))
         if isinstance(n, int)
     ]
-    total, length = summary.get("steps"), _length(path / runfolder.CONFIG, damaged)
+    config = _config(path / runfolder.CONFIG, read, damaged)
+    total, length = summary.get("steps"), str(config.get("steps", ""))
     if not isinstance(total, int):
         total = int(length[:-2]) if length.endswith("ba") else None
     started = str(first["time"]) if isinstance(first, dict) and "time" in first else None
     notes = [text for text in (note, f"damaged: {', '.join(damaged)}" if damaged else "") if text]
-    return RunListing(path.name, state, max(steps, default=0), total, length, metrics, started, "; ".join(notes))
+    step, note = max(steps, default=0), "; ".join(notes)
+    return RunListing(path.name, state, step, total, length, metrics, started, note, config)
 
 
 def _state(path: Path) -> tuple[str, str]:
@@ -169,75 +226,18 @@ def _numbers(metrics: Any) -> dict[str, float]:
     return {k: v for k, v in metrics.items() if isinstance(v, int | float)} if isinstance(metrics, dict) else {}
 
 
-def _length(path: Path, damaged: list[str]) -> str:
-    """`steps` of a config. Reading 200 of them as YAML would take a second."""
+def _config(path: Path, read: Callable[[str], dict[str, Any]], damaged: list[str]) -> dict[str, Any]:
     try:
-        found = re.search(r"^steps: ['\"]?(\d+(?:ep|ba))['\"]?\s*$", path.read_text(), flags=re.MULTILINE)
-    except (OSError, UnicodeDecodeError):
-        found = None
-    if found is None:
+        found = read(path.read_text())
+    except (OSError, ValueError):  # UnicodeDecodeError is one
+        found = {}
+    if not re.fullmatch(r"\d+(ep|ba)", str(found.get("steps"))):
         damaged.append(path.name)
-        return ""
-    return found[1]
+        return {}
+    return found
 
 
 def _count(rows: Sequence[RunListing]) -> str:
     states = [row.state for row in rows]
-    counts = [f"{states.count(state)} {state}" for state in _COLOURS if state in states]
+    counts = [f"{states.count(state)} {state}" for state in COLOURS if state in states]
     return f"{len(rows)} run{'s' * (len(rows) != 1)} ({', '.join(counts)})"
-
-
-_COLUMNS: dict[str, Callable[[RunListing], str]] = {  # the last ones are dropped first on a narrow terminal
-    "run": lambda row: row.run,
-    "state": lambda row: row.state,
-    "step": lambda row: f"{row.step}/{row.total or row.length or '?'}",
-    "val acc1": lambda row: f"{row.metrics['val/acc1']:.2%}" if "val/acc1" in row.metrics else "",
-    "train s": lambda row: f"{row.metrics['time/train_s']:.1f}" if "time/train_s" in row.metrics else "",
-    "started": lambda row: _local(row.started),
-}
-_RIGHT = ("step", "val acc1", "train s")
-
-
-def _local(time: str | None) -> str:
-    """In the local time zone."""
-    with suppress(ValueError, TypeError):
-        return datetime.fromisoformat(time or "").astimezone().strftime("%Y-%m-%d %H:%M")
-    return ""
-
-
-def plain(rows: Sequence[RunListing]) -> list[str]:
-    """Aligned columns, nothing cut, for files and other programs."""
-    columns = {**_COLUMNS, "note": lambda row: row.note}
-    cells = [list(columns), *([tell(row) for tell in columns.values()] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return [
-        "  ".join(
-            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
-            for name, cell, width in zip(columns, line, widths, strict=True)
-        ).rstrip()
-        for line in cells
-    ]
-
-
-def table(rows: Sequence[RunListing], width: int) -> Any:
-    """The same as a table of rich's. Where even the first columns do not fit, names wrap."""
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = {name: [tell(row) for row in rows] for name, tell in _COLUMNS.items()}
-    widths = {name: max(len(name), *map(len, column)) for name, column in cells.items()}
-    shown = list(cells)
-    while len(shown) > 4 and sum(widths[name] + 2 for name in shown) - 2 > width:
-        shown.pop()
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for name in shown:
-        made.add_column(
-            name,
-            justify="right" if name in _RIGHT else "left",
-            overflow="fold",
-            no_wrap=name != "run",
-            min_width=12 if name == "run" else widths[name],
-        )
-    for i, row in enumerate(rows):
-        made.add_row(*(Text(cells[n][i], style=_COLOURS[row.state] if n == "state" else "") for n in shown))
-    return made

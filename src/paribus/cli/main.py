@@ -17,6 +17,7 @@ from typing import NoReturn, TextIO, cast
 
 from paribus import __version__
 from paribus.cli import tree
+from paribus.cli.first_line import format_first_line
 from paribus.cli.options import exit_codes
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, INTERRUPTED, MISMATCH, OK, REQUEUE, STUDY_FAILED
@@ -72,6 +73,8 @@ def dispatch(words: list[str]) -> int:
             end_with_launcher()
         if command.name == "train":
             _leave_while_starting()
+            if (first := format_first_line(rest)) is not None:
+                print(first, flush=True)
         args = rest if command.raw else tree.read(found, rest)
         with _importable_here():
             return OK if args is None else tree.load(command)(args)

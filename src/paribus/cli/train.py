@@ -1,4 +1,4 @@
-"""Hydra composes, then steps aside: overrides, --help, --cfg, -m and --config-dir are its own; folders, errors and exit
+"""Hydra composes, then steps aside: overrides, --cfg, -m and --config-dir are its own; --help, folders, errors and exit
 codes are ours.
 """
 
@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
@@ -14,8 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from paribus.cli import train_help
 from paribus.cli.main import complain
 from paribus.cli.several_runs import leave_out_wandb_id
+from paribus.cli.sweep import Job, JobResult, check_distinct, find_folders, format_table, read_metrics
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
@@ -41,6 +44,8 @@ class JobEnded(Exception):
 
 def run(arguments: list[str]) -> int:
     """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
+    if set(train_help.HELP) & set(arguments):
+        return train_help.run(arguments)
     quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
     arguments = [_quoted(a) for a in arguments if a not in _QUIET]
     several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place
@@ -48,20 +53,32 @@ def run(arguments: list[str]) -> int:
     arguments = [*several, *configs, *_without(arguments, [*several, *configs])]
     process = os.getpid()
     codes: list[int] = []
+    results: list[JobResult] = []  # of a sweep
     stops: list[Any] = []  # the process's one StopRequest, once there is one
     sweeping = bool({"-m", "--multirun"} & set(arguments)) or "hydra.mode=MULTIRUN" in arguments
 
-    def job(cfg: DictConfig) -> None:
-        # unresolved: `seed=${nowhere}` should be refused where it is used, not where it is printed
-        task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
-        overrides = task if sweeping else []
+    # with a launcher or sweeper of the user's, jobs are started by it; else all are composed before the first starts
+    ours = sweeping and not any(a.startswith(("hydra/launcher", "hydra/sweeper")) for a in arguments)
+    collected: list[Job] = []
+
+    def start(job: Job) -> tuple[int, str]:
+        overrides = job.overrides if sweeping else ()
         alone = from_environment().size == 1  # else the command lacks its torchrun or srun part
-        screen = Screen((*find_config_flags(arguments), *task) if alone else (), quiet, sweeping)
+        screen = Screen((*find_config_flags(arguments), *job.overrides) if alone else (), quiet, sweeping)
         if REQUEUE in codes or (stops and stops[0].is_requested):  # a stop ends the sweep too
-            codes.append(complain(f"not started, since a stop was requested: {' '.join(overrides)}", REQUEUE))
+            complain(f"not started, since a stop was requested: {' '.join(overrides)}", REQUEUE)
+            code, message = REQUEUE, "not started"
         else:
-            codes.append(_one_job(cfg, overrides, stops, screen))
-        code = codes[-1]
+            code, message = _one_job(job, overrides, stops, screen)
+        codes.append(code)
+        return code, message
+
+    def take(cfg: DictConfig) -> None:
+        job = _read_job(cfg)
+        if ours:
+            collected.append(job)
+            return
+        code, _ = start(job)
         if sweeping and code != OK and os.getpid() != process:  # in this one, `codes` has it
             raise JobEnded(f"a job ended with exit code {code}")
 
@@ -81,7 +98,15 @@ def run(arguments: list[str]) -> int:
             # argparse wants all overrides in one place, so ours go right before the user's first
             first = next((i for i, a in enumerate(arguments) if "=" in a and a[0] != "-"), len(arguments))
             sys.argv = ["paribus train", *arguments[:first], *own, *arguments[first:]]
-            hydra.main(version_base="1.3", config_path=str(find_config_folder()), config_name="train")(job)()
+            hydra.main(version_base="1.3", config_path=str(find_config_folder()), config_name="train")(take)()
+        if collected:
+            folders = find_folders(collected)
+            check_distinct(collected, folders, overrides)
+            ended = [start(job) for job in collected]
+            results = [
+                JobResult(job.overrides, code, message.removeprefix(f"{folder}: "), read_metrics(folder))
+                for job, folder, (code, message) in zip(collected, folders, ended, strict=True)
+            ]
     except JobEnded:
         pass
     except SystemExit as done:  # how Hydra ends --help
@@ -97,6 +122,8 @@ def run(arguments: list[str]) -> int:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
+    if len(results) > 1 and not quiet and from_environment().is_main:
+        print("\n" + "\n".join(format_table(results)))
     return _overall(codes, quiet) if codes else OK
 
 
@@ -133,7 +160,30 @@ def _check_flags(arguments: list[str]) -> None:
     parser.parse_args(arguments)
 
 
-def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Screen) -> int:
+def _read_job(cfg: DictConfig) -> Job:
+    """What Hydra composed, while its own config says where from."""
+    hydra_cfg = HydraConfig.get()
+    # unresolved: `seed=${nowhere}` should be refused where it is used, not where it is printed
+    task = cast(list[str], OmegaConf.to_container(hydra_cfg.overrides.task))
+    choice: Any = hydra_cfg.runtime.choices.get("technique")
+    folders = [Path(source.path) for source in hydra_cfg.runtime.config_sources if source.schema == "file"]
+    composed, error = {}, ""
+    try:
+        composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
+    except OmegaConfBaseException as unresolved:  # an interpolation that leads nowhere
+        error = str(ConfigError(explain_hydra_error(unresolved, task)))
+    return Job(
+        composed,
+        (choice,) if isinstance(choice, str) else tuple(choice or ()),
+        tuple(folders),
+        tuple(find_open_keys(hydra_cfg.runtime.choices, folders, task)),
+        tuple(task),
+        error,
+    )
+
+
+def _one_job(job: Job, overrides: Sequence[str], stops: list[Any], screen: Screen) -> tuple[int, str]:
+    """The exit code, and the complaint where it is not 0."""
     from paribus.engine.stop import StopRequest
     from paribus.recipe.recipe import refuse_missing
     from paribus.runs.train import train  # imports torch, so only now
@@ -142,24 +192,18 @@ def _one_job(cfg: DictConfig, overrides: list[str], stops: list[Any], screen: Sc
         stops.append(StopRequest())
     if overrides and not screen.quiet:
         print(f"\n== {' '.join(overrides)}", flush=True)
-    choice: Any = HydraConfig.get().runtime.choices.get("technique")
-    techniques = [choice] if isinstance(choice, str) else list(choice or [])
     try:
-        composed = cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True))
-        folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
-        task = cast(list[str], OmegaConf.to_container(HydraConfig.get().overrides.task))
-        refuse_missing(find_open_keys(HydraConfig.get().runtime.choices, folders, task))
-        return train(with_keys_set(composed, folders), techniques, stops[0], screen)
+        if job.error:
+            raise ConfigError(job.error)
+        refuse_missing(job.open_keys)
+        return train(with_keys_set(dict(job.config), list(job.folders)), list(job.techniques), stops[0], screen), ""
     except ConfigError as error:
-        return complain(str(error), BAD_CONFIG)
-    except OmegaConfBaseException as error:  # an interpolation that leads nowhere
-        return complain(str(ConfigError(explain_hydra_error(error, overrides))), BAD_CONFIG)
+        return complain(str(error), BAD_CONFIG), str(error)
     except RunFailed as error:
-        return complain(str(error), FAILED)
+        return complain(str(error), FAILED), str(error)
     except Exception as error:  # a bug in paribus, or in the user's own class
-        return complain(
-            f"the run failed: {explain_exception(error)}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED
-        )
+        why = explain_exception(error)
+        return complain(f"the run failed: {why}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED), why
 
 
 def _overall(codes: list[int], quiet: bool) -> int:

@@ -88,7 +88,7 @@ COMMANDS = (
         "train, evaluate, record; run again to resume; -q for less",
         "trained:add_train",
         shown="experiment=quickstart technique=cutmix",
-        more=(("--help", "every setting, with its default"),),
+        more=(("--help [optimizer]", "every setting with its value and meaning; or one group's"),),
         raw=True,
     ),
     Command("eval", "evaluate a trained network again", "trained:add_eval", shown="RUN|CHECKPOINT [data.root=DIR]"),
@@ -149,6 +149,9 @@ COMMANDS = (
         "extending:describe_check",
         commands=_CHECK,
         shown="technique NAME [--config-dir DIR]",
+    ),
+    Command(
+        "clean", "what runs and packs left that can go; --yes removes it", "others:add_clean", shown="[FOLDER] [--yes]"
     ),
     Command(
         "bench",

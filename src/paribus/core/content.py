@@ -24,6 +24,7 @@ from typing import Annotated, Any, Protocol, TypeVar, cast, runtime_checkable
 from pydantic import Field
 
 from paribus.core.errors import ConfigError
+from paribus.core.long_step import long_step
 
 SUFFIX = "_sha256"
 Checksum = Annotated[str | None, Field(pattern="^[0-9a-f]{64}$")]
@@ -99,7 +100,7 @@ def replace_objects(thing: T, change: Callable[[Any, str], Any], where: str = ""
 
 def hash_file(path: Path) -> str:
     """sha256 of a file's bytes, at about a second a gigabyte. Raises OSError."""
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, long_step(f"checksum of {path}"):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -44,12 +44,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     fsync_folder(path.parent)
 
 
-def remove_temporary_files(folder: Path) -> None:
-    """Remove the temporary files of a process that was killed while writing here. Only for the holder of the lock."""
+def find_temporary_files(folder: Path) -> Iterator[Path]:
+    """The temporary files here of processes that write, or were killed while they did."""
     names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
     for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
-        for left_over in folder.glob(pattern):
-            left_over.unlink(missing_ok=True)
+        yield from folder.glob(pattern)
+
+
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while writing here. Only for the holder of the lock."""
+    for left_over in find_temporary_files(folder):
+        left_over.unlink(missing_ok=True)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -64,9 +64,12 @@ _MEAN_STD = {
 class Cifar:
     """50,000 training and 10,000 test images of 32×32 pixels; the test set is the split `val`.
 
-    root: the folder that holds cifar-10-batches-py or cifar-100-python; else PARIBUS_DATA, else ./data.
+    name: which of the two. root: the folder that holds cifar-10-batches-py or cifar-100-python; else PARIBUS_DATA,
+    else ./data. download: fetch it if it is not there. mean, std: of a channel in units of the 0–1 range; null: of the
+    full training set.
     train_size: a stratified subset of the training set. minival: images held out from it for selection.
-    size: average down to this many pixels a side. pad, flip: random crop after padding, horizontal flip.
+    size: average down to this many pixels a side. pad: random crop after this many pixels of padding. flip:
+    horizontally, half of the time.
     augment: further augmentations by name, in order.
     """
 

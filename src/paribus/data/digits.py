@@ -20,6 +20,9 @@ class Digits:
     """1,437 training and 360 test images, grey, 10 classes; the test set is the split `val`.
 
     Mirror images of digits are not digits, so there is no flip.
+
+    train_size: a stratified subset of the training set. minival: images held out from it for selection. pad: random
+    crop after this many pixels of padding. augment: further augmentations by name, in order.
     """
 
     train_size: Annotated[int, Field(ge=1)] | None = None

@@ -7,7 +7,7 @@ pack's size; for other files the packed form crops from what the pack stores, th
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from paribus.core.build import schema
 from paribus.core.cores import count_cores
 from paribus.core.errors import ConfigError
+from paribus.core.long_step import long_step
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.in_memory import Images, StorageMode, build_in_memory_sets
@@ -81,7 +82,8 @@ class ImageSet(ImageDataSettings):
             )
         where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
         if self.download:  # does nothing if the pack is there and up to date
-            prepare(self._prepare_request(root, where), _STDERR_PROGRESS)
+            with ExitStack() as stack:
+                prepare(self._prepare_request(root, where), _report_progress(stack))
         pack = open_pack(where, self.name, self.pack_size, root)
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
@@ -125,7 +127,8 @@ class ImageSet(ImageDataSettings):
             if (found := getattr(self, key)) != usual:
                 raise ConfigError(f"data.{key}: found {found}; data.form=folder reads no pack")
         if self.download:
-            inspect_source(self._prepare_request(root, None), _STDERR_PROGRESS)
+            with ExitStack() as stack:
+                inspect_source(self._prepare_request(root, None), _report_progress(stack))
         with _config_key_in_errors("data.root"):
             tree = find_tree(root, known)
         train, val = (open_folder_source(tree, split, known) for split in ("train", "val"))
@@ -140,7 +143,15 @@ class ImageSet(ImageDataSettings):
         return build_decoded_sets(self.name, train, val, self, place, _readable_class_names(train.classes, known))
 
 
-_STDERR_PROGRESS = ProgressSink(lambda line: print(line, file=sys.stderr), lambda total, done: lambda more: None)
+def _report_progress(stack: ExitStack) -> ProgressSink:
+    """Lines on standard error, and a bar on a terminal until the stack is closed."""
+
+    def begin(total: int, done: int) -> Callable[[int], None]:
+        advance = stack.enter_context(long_step("packing", total, "images"))
+        advance(done)
+        return advance
+
+    return ProgressSink(lambda line: print(line, file=sys.stderr), begin)
 
 
 @contextmanager

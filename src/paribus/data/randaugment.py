@@ -48,9 +48,10 @@ class RandAugment:
     """timm's `rand-m{magnitude}-n{ops}-mstd{std}-p{prob}-inc{increasing}`.
 
     ops: number of operations per image, each drawn from the 15. magnitude: 0..10; for each operation it is drawn from a
-    normal distribution with this mean and the standard deviation std, clipped to 0..10. prob: the probability that an
-    operation is applied. increasing: posterize, solarize, colour, contrast, brightness and sharpness change more with a
-    greater magnitude, not less. fill: red, green, blue of pixels that a moved image leaves empty.
+    normal distribution with this mean and the standard deviation std, clipped to 0..10. std: of the magnitude.
+    interpolation: of moved images. prob: the probability that an operation is applied. increasing: posterize, solarize,
+    colour, contrast, brightness and sharpness change more with a greater magnitude, not less. fill: red, green, blue of
+    pixels that a moved image leaves empty.
     """
 
     ops: Annotated[int, Field(ge=0)] = 2

@@ -17,7 +17,13 @@ from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
 @schema
 class Synthetic:
-    """n training and val_n validation images of size×size pixels; the data do not depend on the run's seed."""
+    """n training and val_n validation images of size×size pixels; the data do not depend on the run's seed.
+
+    classes: how many. channels: of an image. size: pixels a side. n, val_n: images to train and to validate.
+    noise: standard deviation of the pixels around their class's pattern, of 255. pad: random crop after this many
+    pixels of padding. flip: horizontally, half of the time. augment: further augmentations by name, in order.
+    train_size: a stratified subset of the training set. minival: images held out from it for selection.
+    """
 
     classes: Annotated[int, Field(ge=2)] = 10
     channels: Annotated[int, Field(ge=1)] = 3

@@ -21,6 +21,7 @@ from torch import Tensor
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.labels import choose_class_ids, match_classes
+from paribus.core.long_step import long_step
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.settings import ImageDataSettings
@@ -139,7 +140,7 @@ def _read_class_names(dataset: Any) -> tuple[str, ...]:
 def _read_labels(dataset: Any, where: str) -> Tensor:
     known = next((found for key in ("targets", "labels") if (found := getattr(dataset, key, None)) is not None), None)
     try:
-        given = known if known is not None else [dataset[i][1] for i in range(len(dataset))]
+        given = known if known is not None else _read_every_label(dataset, where)
         labels = torch.as_tensor(np.asarray(given))
     except Exception as error:
         raise ConfigError(f"{where}: its labels cannot be read: {explain_exception(error)}") from error
@@ -149,6 +150,15 @@ def _read_labels(dataset: Any, where: str) -> Tensor:
             f"each of the {len(dataset)} items"
         )
     return labels.long()
+
+
+def _read_every_label(dataset: Any, where: str) -> list[Any]:
+    labels: list[Any] = []
+    with long_step(f"labels of {where}", len(dataset), "items") as advance:
+        for i in range(len(dataset)):
+            labels.append(dataset[i][1])
+            advance(1)
+    return labels
 
 
 def _to_rgb(image: Any) -> Image.Image:

@@ -24,7 +24,8 @@ def _check_splits(splits: tuple[str, ...]) -> tuple[str, ...]:
 
 @schema
 class Accuracy:
-    """acc1, acc5 (fractions, 0–1) and loss on each split. batch_size: samples at a time on one rank.
+    """acc1, acc5 (fractions, 0–1) and loss on each split. splits: val, minival or both. batch_size: samples at a time
+    on one rank.
 
     acc5 is left out for fewer than 6 classes. The loss is against the hard labels, without smoothing.
     """

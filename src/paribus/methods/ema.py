@@ -64,7 +64,7 @@ class Ema:
     """decay: per step, 0–1; null for none. With it, evaluation and export use the averaged weights, and evaluation adds
     the metrics of the network itself as `..._without_ema`.
 
-    warmup: a smaller decay in the first steps (decay_at). buffers: whether BatchNorm's statistics are averaged with the
+    warmup: a smaller decay in the first steps. buffers: whether BatchNorm's statistics are averaged with the
     weights or are the latest network's, which do not fit averaged weights (experiments/LOG.md has the measurement).
     """
 

@@ -91,7 +91,12 @@ def _keep_own_switches(optimizer: torch.optim.Optimizer, state: dict[str, Any]) 
 
 @schema
 class SGD:
-    """torch.optim.SGD: momentum with coupled (L2) weight decay. `decay` says which tensors decay (models/groups.py)."""
+    """torch.optim.SGD: momentum with coupled (L2) weight decay.
+
+    lr: the highest learning rate, which the schedule multiplies. momentum: share of the last update that stays.
+    dampening: of the gradient in the momentum. weight_decay: the L2 penalty, added to the gradient. nesterov:
+    Nesterov's momentum. decay: which tensors decay, `matrices` (of two dimensions and more) or all (models/groups.py).
+    """
 
     lr: Rate = 0.1
     momentum: Fraction = 0.9
@@ -112,7 +117,12 @@ class SGD:
 
 @schema
 class AdamW:
-    """torch.optim.AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019)."""
+    """torch.optim.AdamW: Adam with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    lr: the highest learning rate, which the schedule multiplies. betas: decay of the averages of the gradient and its
+    square. eps: added to the denominator. weight_decay: decoupled, so times the learning rate. decay: which tensors
+    decay, `matrices` (of two dimensions and more) or all (models/groups.py).
+    """
 
     lr: Rate = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)

@@ -34,7 +34,11 @@ def explain_long_warmup(schedule: Schedule, total: int, steps_per_epoch: int) ->
 
 @schema
 class Cosine:
-    """Half a cosine from 1 to `floor` after a linear warm-up from `warmup_start` (both are factors of the rate)."""
+    """Half a cosine from 1 to `floor` after a linear warm-up from `warmup_start` (both are factors of the rate).
+
+    warmup: length of the linear warm-up. warmup_start: factor of the learning rate at its beginning. floor: factor at
+    the end of the run.
+    """
 
     warmup: Duration = "0ep"
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -47,7 +51,11 @@ class Cosine:
 
 @schema
 class Linear:
-    """A straight line from 1 to `floor` after a linear warm-up."""
+    """A straight line from 1 to `floor` after a linear warm-up.
+
+    warmup: length of the linear warm-up. warmup_start: factor of the learning rate at its beginning. floor: factor at
+    the end of the run.
+    """
 
     warmup: Duration = "0ep"
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -60,7 +68,11 @@ class Linear:
 
 @schema
 class Step:
-    """Times `gamma` at each milestone, a fraction of the whole run (0.5 and 0.75 in the CutMix paper on CIFAR)."""
+    """Times `gamma` at each milestone, a fraction of the whole run (0.5 and 0.75 in the CutMix paper on CIFAR).
+
+    milestones: fractions of the whole run. gamma: what the learning rate is multiplied by at each. warmup: length of
+    the linear warm-up. warmup_start: factor of the learning rate at its beginning.
+    """
 
     milestones: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.5, 0.75)
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
@@ -75,7 +87,10 @@ class Step:
 
 @schema
 class Constant:
-    """1 after a linear warm-up."""
+    """1 after a linear warm-up.
+
+    warmup: length of the linear warm-up. warmup_start: factor of the learning rate at its beginning.
+    """
 
     warmup: Duration = "0ep"
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -90,8 +105,10 @@ class CosineByEpoch:
     """Half a cosine over the whole run, one rate for each epoch, of which a linear warm-up covers the beginning: timm's
     CosineLRScheduler without warmup_prefix, as timm's and DeiT's scripts step it.
 
-    So the warm-up ends below 1, where the cosine has got to by then. late: every epoch trains at the rate meant for the
-    one before it, and the first rate is used twice; DeiT's script does so, timm's does not.
+    So the warm-up ends below 1, where the cosine has got to by then. warmup: length of the linear warm-up.
+    warmup_start: factor of the learning rate at its beginning. floor: factor at the end of the run. late: every epoch
+    trains at the rate meant for the one before it, and the first rate is used twice; DeiT's script does so, timm's does
+    not.
     """
 
     warmup: Duration = "0ep"

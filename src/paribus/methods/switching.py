@@ -19,7 +19,8 @@ from paribus.core.streams import stream
 
 @schema
 class Switch:
-    """share: the chance of `second`, 0–1; 0 is exactly `first` alone and 1 exactly `second`, bit for bit.
+    """first, second: transforms, of which each batch gets one. share: the chance of `second`, 0–1; 0 is exactly `first`
+    alone and 1 exactly `second`, bit for bit.
 
     name: of this switch, and so of its stream; two switches with the same name choose alike.
     """

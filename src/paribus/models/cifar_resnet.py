@@ -58,7 +58,8 @@ class CifarResNetModule(nn.Module):
 
 @schema
 class CifarResNet:
-    """depth: 6n+2 layers (8, 14, 20, 32, 44, 56, 110). width: channels of the first stage, 16 in the paper."""
+    """depth: 6n+2 layers (8, 14, 20, 32, 44, 56, 110). width: channels of the first stage, 16 in the paper.
+    norm: after every convolution."""
 
     depth: Annotated[int, Field(ge=8)] = 20
     width: Annotated[int, Field(ge=1)] = 16

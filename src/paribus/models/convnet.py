@@ -45,7 +45,9 @@ class PlainNet(nn.Module):
 
 @schema
 class ConvNet:
-    """widths: channels of each stage. depth: convolutions a stage. dropout: before the classifier, 0–1."""
+    """widths: channels of each stage. depth: convolutions a stage. norm: after each. dropout: before the classifier,
+    0–1.
+    """
 
     widths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32, 64)
     depth: Annotated[int, Field(ge=1)] = 2

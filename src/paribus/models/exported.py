@@ -113,7 +113,10 @@ def _read_classes(description: Path, spec: Spec) -> tuple[tuple[str, ...], tuple
 
 @schema
 class SizedNetwork:
-    """A network made for images of this size, whatever the data's."""
+    """A network made for images of this size, whatever the data's.
+
+    network: what makes it. height, width: of the images, in pixels.
+    """
 
     network: Annotated[ModelFactory, matches_signature(ModelFactory)]
     height: int

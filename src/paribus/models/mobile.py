@@ -111,15 +111,15 @@ class MobileNet:
     plan: decides the channels. width: multiplies the channels, of the reference's step-wise plan if they are matched.
     repeats, steps: blocks in each stage, and their channels at width 1 under the step-wise plan. stem, head: channels
     of the first convolution at width 1, and of the last one at any width. neck: channels of one more layer after the
-    average pool, as ReXNet-lite has it. expansion: in all stages but the first.
-    se: squeeze-excitation, in the third stage and all later ones or in the stages listed (the first is 0).
-    activation, shortcut, norm: see BlockStyle. divisor: channels are rounded to multiples of it; null takes the plan's
-    own, 8 for the step-wise and 1 for the linear plan.
-    match: the cost that is matched to the reference's, within 1 %, by another width; "off" takes `width` as it is.
-    reference: the same net under the step-wise plan, with squeeze-excitation as in this one ("same") or without any
-    ("plain": its cost is then paid for in channels, under either plan).
-    strides: for images of about this many pixels a side, see STRIDES. dropout: before the classifier, 0–1. drop_path:
-    stochastic depth of the last block, 0–1, growing linearly. checkpointing: less memory for more time, same gradients.
+    average pool, as ReXNet-lite has it. expansion: in all stages but the first. se: squeeze-excitation, in the third
+    stage and all later ones or in the stages listed (the first is 0). activation: of the blocks; authors is ReXNet's
+    mix of both. shortcut: where a block keeps its channels (equal), or over as many as it keeps (partial). norm: after
+    every convolution. divisor: channels are rounded to multiples of it; null takes the plan's own, 8 for the step-wise
+    and 1 for the linear plan. match: the cost that is matched to the reference's, within 1 %, by another width; "off"
+    takes `width` as it is. reference: the same net under the step-wise plan, with squeeze-excitation as in this one
+    ("same") or without any ("plain": its cost is then paid for in channels, under either plan). strides: for images of
+    about this many pixels a side; auto follows the data. dropout: before the classifier, 0–1. drop_path: stochastic
+    depth of the last block, 0–1, growing linearly. checkpointing: less memory for more time, same gradients.
     """
 
     plan: ChannelPlan = StepwisePlan()

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from paribus.core.build import did_you_mean
 from paribus.core.content import SUFFIX, iterate_files
 from paribus.core.errors import ConfigError
+from paribus.core.long_step import long_step
 from paribus.engine.evaluate import WITHOUT_EMA
 from paribus.recipe.compose import compose_unresolved, explain_hydra_error
 from paribus.recipe.recipe import Recipe, build_recipe
@@ -27,7 +28,11 @@ def build_plan(study: Study) -> Plan:
     if study.config_folder is not None and not study.config_folder.is_dir():
         raise ConfigError(f"config_dir: found {study.config_dir}; there is no folder {study.config_folder}")
     checksums: dict[Path, str] = {}  # of files that the arms name, each read once
-    arms = {arm: _Arm(study, arm, checksums) for arm in study.spec.arms}
+    arms: dict[str, _Arm] = {}
+    with long_step(f"composing {study.name}", len(study.spec.arms), "arms") as advance:
+        for arm in study.spec.arms:
+            arms[arm] = _Arm(study, arm, checksums)
+            advance(1)
     return Plan(
         study=study.name,
         recipes={name: arm.computed for name, arm in arms.items()},

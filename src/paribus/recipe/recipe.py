@@ -45,7 +45,10 @@ def _check_file_name(name: str) -> str:
 
 @schema
 class EveryConfig:
-    """Intervals of log lines, evaluations, checkpoints; the last step has all three."""
+    """Intervals; the last step has all three.
+
+    log: between entries of the record. evaluate: between evaluations. checkpoint: between checkpoints.
+    """
 
     log: PositiveDuration = "50ba"
     evaluate: PositiveDuration = "1ep"
@@ -68,7 +71,18 @@ class PathsConfig:
 
 @schema
 class Recipe:
-    """A complete run. Each field is a key of configs/train.yaml."""
+    """A complete run. Each field is a key of configs/train.yaml.
+
+    name: readable part of the run folder's name. seed: of initialisation, order, augmentation and every technique's own
+    draws. steps: length, in epochs (90ep) or optimizer steps (500ba). batch_size: images a step, over all processes and
+    parts. packages: further Python packages whose classes a config may name. techniques: their names, filled in.
+
+    data: images and labels, and how they are augmented. model: the network. method: what one step means. transforms:
+    what changes a batch, by name and in order; techniques put theirs here. objective: the loss. optimizer: from
+    gradients to weights. schedule: factor of the learning rate over the run. update: from a loss to an optimizer step.
+    ema: average of the weights. evaluators: what is measured, by name. tracker: where results go, by name. runtime:
+    device, threads and numerics. every: intervals. checkpoints: how many stay. paths: where runs lie.
+    """
 
     name: Annotated[str, AfterValidator(_check_file_name)]
     seed: Annotated[int, Field(ge=0, lt=2**63)]

@@ -130,6 +130,7 @@ def _train(
         if world.is_main:
             for kind, text in (
                 ("note", remark),
+                ("note", _explain_compiling(recipe) if not screen.quiet else ""),
                 ("warning", explain_long_warmup(recipe.schedule, run.total, loader.steps_per_epoch)),
             ):
                 if text:
@@ -176,6 +177,11 @@ def _explain_error(error: Exception) -> str | None:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error):
         return "out of memory; use a smaller batch_size, or update.accumulate=N for the same batch in N parts"
     return None
+
+
+def _explain_compiling(recipe: Recipe) -> str:
+    """Why nothing seems to happen at first; no clock, for compiling never takes less."""
+    return "runtime.compile: the first step compiles the network, a minute or so" if recipe.runtime.compile else ""
 
 
 def report_on_average(ema: Any, steps: int) -> None:

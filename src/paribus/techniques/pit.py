@@ -153,6 +153,11 @@ def pit(
 class PiT:
     """The published networks as a model of their own; see `pit`.
 
+    variant: the size. drop_rate: dropout, 0–1. drop_path: stochastic depth of the deepest block, 0–1. drop_path_rule:
+    of the other blocks, as the authors' code or timm has it. init: `authors` by fan-in; trunc_normal with σ = 0.02.
+    global_pool: what the classifier reads, the class token or the average. checkpointing: less memory for more time,
+    same gradients.
+
     distilled: the networks with a second class token; "pair" gives an objective with a teacher both logits in training,
     "mean" gives any objective their mean.
     """

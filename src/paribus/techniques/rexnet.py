@@ -152,7 +152,13 @@ def rexnet(
 
 @schema
 class ReXNet:
-    """The published network. See `rexnet`; strides "auto" follows the size of the images."""
+    """The published network; see `rexnet`.
+
+    width: multiplies the channels; 0.9, 1.0, 1.3, 1.5, 2.0 and 3.0 were released. depth: multiplies the blocks. lite:
+    ReXNet-lite, without squeeze-excitation and with ReLU6 alone. dropout: before the classifier, 0–1. drop_path:
+    stochastic depth of the last block, 0–1. strides: for images of about this many pixels a side; auto follows the
+    data. divisor: channels are multiples of it. checkpointing: less memory for more time, same gradients.
+    """
 
     width: Annotated[float, Field(gt=0)] = 1.0
     depth: Annotated[float, Field(gt=0)] = 1.0

@@ -45,6 +45,7 @@ class WandB:
     WANDB_JOB_TYPE, WANDB_NAME, WANDB_NOTES, WANDB_MODE), WANDB_TAGS are added, and WANDB_MODE=disabled always counts.
     WANDB_RUN_ID names a single run when it starts; several at once (-m, a study) each get their own id.
 
+    mode: auto is online when logged in, else offline. project, entity: where the run appears. notes: on the run.
     group, job_type: the recipe's name and its techniques unless given. tags: beside the names of the techniques.
     images: how many inputs of the first training batch to show, after the transforms, with their targets.
     after: seconds of training before W&B is started; a run that ends sooner is sent when it has ended.

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from helpers.run_folders import METRICS, made
-from paribus.cli.list import found_runs, plain, table
+from paribus.cli.list import found_runs
 from paribus.cli.main import dispatch
+from paribus.cli.run_table import plain, table
 from paribus.core.lock import locked
 
 
@@ -117,6 +118,7 @@ def test_json_has_everything(runs: Path, capsys: pytest.CaptureFixture[str]) -> 
         "metrics": METRICS,
         "started": "2026-11-22T10:00:00+00:00",
         "note": "",
+        "differs": {},
     }
 
 

@@ -14,6 +14,7 @@ GROUPS = {  # what `paribus list` calls a group of configs -> the group
     "schedules": "schedule",
 }
 SHELLS = ("bash", "zsh", "fish")
+DEFAULT_RUNS = "runs"  # the folder of commands that take one of runs
 WANDB_PATIENCE = 600  # seconds for a run to be uploaded
 
 
@@ -39,9 +40,24 @@ def add_list_group(parser: Parser) -> None:
 
 
 def add_list_runs(parser: Parser) -> None:
-    parser.description = "List the runs directly under a folder: state, steps, accuracy, time."
-    parser.epilog = exit_codes({OK: "listed, even if there are none"})
-    _add_folder(parser, "runs")
+    parser.description = (
+        "List the runs directly under a folder: state, steps, the settings in which they differ, accuracy, time."
+    )
+    parser.epilog = (
+        "Examples:\n"
+        "  paribus list runs --metric val/loss --sort val/acc1    another column, the most accurate first\n"
+        "  paribus list runs --where technique=cutmix --where state=done\n"
+        "  paribus list runs --where lr=0.01 --json               optimizer.lr; its end is enough\n\n"
+        + exit_codes({OK: "listed, even if there are none"})
+    )
+    _add_folder(parser, DEFAULT_RUNS)
+    parser.add_argument(
+        "--metric", action="append", default=[], metavar="NAME", help="show this metric; may be repeated"
+    )
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="KEY=VALUE", help="only such runs: a setting, or state=done"
+    )
+    parser.add_argument("--sort", metavar="METRIC", help="the best first")
     parser.add_argument("--json", action="store_true", help="print everything as JSON, for other programs")
 
 
@@ -56,6 +72,22 @@ def _add_folder(parser: Parser, default: str) -> None:
         "folder", nargs="?", type=path, default=path(default), metavar="FOLDER", help=f"default: {default}"
     )
     completes(folder, "folder")
+
+
+def add_clean(parser: Parser) -> None:
+    parser.description = (
+        "List what can go under a folder of runs or data, with sizes: checkpoints of finished runs besides the last "
+        "(verify --span then begins at fewer steps), temporary files of writes that were cut off, unfinished packs, "
+        "and packs that no version reads. Records, summaries and rows stay, as does everything that is in use, that a "
+        "run or a study names, or that is a link."
+    )
+    parser.epilog = exit_codes({OK: "listed, or removed", FAILED: "something could not be removed"})
+    _add_folder(parser, DEFAULT_RUNS)
+    parser.add_argument("--yes", action="store_true", help="remove it; without this it is only listed")
+    parser.add_argument(
+        "--packs", action="store_true", help="with --yes, also packs whose source is gone (or not mounted)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the list as JSON, for other programs")
 
 
 def describe_wandb(parser: Parser) -> None:

@@ -16,7 +16,8 @@ def describe(parser: Parser) -> None:
         "Examples:\n"
         "  paribus study plan experiments/quickstart               check all cells, estimate the time left\n"
         "  paribus study run experiments/quickstart --workers 2    run what is missing; run again to resume\n"
-        "  paribus study report experiments/quickstart             verdicts, tables and figures"
+        "  paribus study report experiments/quickstart             verdicts, tables and figures\n"
+        "  paribus list studies                                    the studies that there are, each with its question"
     )
 
 

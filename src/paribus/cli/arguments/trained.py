@@ -14,7 +14,7 @@ EXPORT_KEYS = ("data.root", "packages")
 
 
 def add_train(parser: Parser) -> None:
-    """For shell completion only: Hydra parses the words of `paribus train`, and has its own --help."""
+    """For shell completion only: Hydra parses the words of `paribus train`, and cli/train_help.py answers --help."""
     parser.description = "Train, evaluate and record. Hydra composes the recipe; paribus train --help says more."
     parser.epilog = exit_codes()
     completes(parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="config overrides"), "override")

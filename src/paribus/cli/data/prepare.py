@@ -3,12 +3,12 @@
 import argparse
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from paribus.cli.data.common import root_folder
 from paribus.core.cores import count_cores
 from paribus.core.exit_codes import OK
-from paribus.core.terminal import find_console
+from paribus.core.long_step import long_step
 from paribus.data.packs.prepare import PrepareRequest, prepare
 from paribus.data.packs.write import ProgressSink
 
@@ -40,42 +40,23 @@ def run(args: argparse.Namespace) -> int:
 @contextmanager
 def _progress() -> Iterator[tuple[ProgressSink, Callable[[], str]]]:
     """Where progress is reported (lines, and a bar on a terminal), and a function that describes the speed."""
-    console, done, since = find_console(), 0, time.perf_counter()
-    if console is None:
+    done, since = 0, time.perf_counter()
+    with ExitStack() as stack:
 
         def begin(total: int, before: int) -> Callable[[int], None]:
             nonlocal since
             since = time.perf_counter()
+            show = stack.enter_context(long_step("packing", total, "images"))
+            show(before)
 
             def advance(n: int) -> None:
                 nonlocal done
                 done += n
+                show(n)
 
             return advance
 
         yield ProgressSink(print, begin), lambda: _describe_rate(done, time.perf_counter() - since)
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("packing"), BarColumn(), MofNCompleteColumn(), TextColumn("images"), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-
-        def begin_bar(total: int, before: int) -> Callable[[int], None]:
-            nonlocal since
-            since = time.perf_counter()
-            task = bar.add_task("", total=total, completed=before)
-
-            def advance(n: int) -> None:
-                nonlocal done
-                done += n
-                bar.advance(task, n)
-
-            return advance
-
-        yield (
-            ProgressSink(lambda line: bar.console.print(line, soft_wrap=True), begin_bar),
-            lambda: _describe_rate(done, time.perf_counter() - since),
-        )
 
 
 def _describe_rate(images: int, seconds: float) -> str:

@@ -22,10 +22,13 @@ class ImageDataSettings:
     flip half of the time, then `augment` by name in order; each sample `repeats` times in a row. For evaluation: the
     shorter side to size / eval_ratio, then the centre size×size crop.
 
-    scale: least and greatest share of the image's area. ratio: least and greatest width / height. mean, std: of a
-    channel in units of the 0–1 range; None: ImageNet's. train_size: a stratified subset of the training set. minival:
+    size: pixels a side of the inputs. scale: least and greatest share of the image's area. ratio: least and greatest
+    width / height. interpolation: of all resizing. flip: horizontally, half of the time. repeats: copies of each sample
+    in a row, each augmented anew. augment: further augmentations by name, in order. eval_ratio: share of the shorter
+    side that the centre crop of evaluation keeps. mean, std: of a
+    channel in units of the 0–1 range; null: ImageNet's. train_size: a stratified subset of the training set. minival:
     images held out from it for selection. on_error: whether an image that does not decode stops the run or is skipped.
-    workers: processes that decode, if images are decoded in every step; auto: `choose_workers`. No result depends on
+    workers: processes that decode, if images are decoded in every step; auto: the cores but one. No result depends on
     it.
     """
 

@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, cast
@@ -24,6 +24,7 @@ from pydantic import Field
 
 from paribus.core.build import instantiate, schema
 from paribus.core.errors import ConfigError
+from paribus.core.long_step import long_step
 from paribus.data.trees.manifest import FOLDER, load_manifest
 from paribus.data.trees.select import compute_fingerprint, select_images
 from paribus.data.trees.tree import SPLITS, find_tree, list_images
@@ -170,14 +171,18 @@ def find_faults(folder: Path, record: PackRecord, deep: bool) -> Iterator[str]:
             yield f"{folder / file} has {found:,} bytes, {expected:,} expected"
     if record.names and not (folder / record.names).is_file():
         yield f"{folder / record.names} is not there"
-    for s in record.splits.values():
-        try:
-            yield from _find_wrong_checksums(folder, s, record.image_bytes, deep)
-        except OSError as error:
-            yield f"{error.filename or folder / s.pixels}: {error.strerror}"
+    total = sum(s.images for s in record.splits.values())
+    with long_step(f"checksums of {folder}", total if deep else 0, "images") as advance:
+        for s in record.splits.values():
+            try:
+                yield from _find_wrong_checksums(folder, s, record.image_bytes, deep, advance)
+            except OSError as error:
+                yield f"{error.filename or folder / s.pixels}: {error.strerror}"
 
 
-def _find_wrong_checksums(folder: Path, s: SplitRecord, row: int, deep: bool) -> Iterator[str]:
+def _find_wrong_checksums(
+    folder: Path, s: SplitRecord, row: int, deep: bool, advance: Callable[[int], None]
+) -> Iterator[str]:
     for file, expected in ((s.targets, s.targets_sha256), (s.ids, s.ids_sha256)):
         if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
             yield f"{folder / file}: the checksum is not that of {RECORD_FILE}"
@@ -190,6 +195,7 @@ def _find_wrong_checksums(folder: Path, s: SplitRecord, row: int, deep: bool) ->
                     first = start // row
                     yield f"{folder / s.pixels}: images {first:,}–{first + rows - 1:,}: wrong checksum"
             start += rows * row
+            advance(rows)
 
 
 def explain_source_change(folder: Path, record: PackRecord, source_root: Path | None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
+from paribus.core.long_step import long_step
 from paribus.data.trees.manifest import Archive, Manifest
 
 
@@ -38,7 +39,8 @@ def ensure_unpacked(manifest: Manifest, root: Path, size: int, download: bool, l
                 _fetch(chosen, root, log)
             _check_md5(root / chosen.file, chosen.md5, log)
             log(f"unpacking {root / chosen.file}")
-            extract_archive(root / chosen.file, root)
+            with long_step(f"unpacking {chosen.file}"):
+                extract_archive(root / chosen.file, root)
     except OSError as error:
         raise ConfigError(f"{root}: {chosen.file} cannot be unpacked there: {error.strerror or error}") from error
     return True
@@ -77,7 +79,7 @@ def _check_md5(path: Path, md5: str | None, log: Callable[[str], None]) -> None:
     if md5 is None:
         log(f"{path}: no known checksum; used unverified")
         return
-    with open(path, "rb") as file:
+    with open(path, "rb") as file, long_step(f"checksum of {path}"):
         found = hashlib.file_digest(file, "md5").hexdigest()
     if found != md5:
         raise ConfigError(f"{path} is damaged or not the official file (md5 {found}, expected {md5}); fetch it again")

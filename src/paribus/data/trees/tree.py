@@ -13,6 +13,7 @@ from pathlib import Path
 
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_count, format_list
+from paribus.core.long_step import long_step
 from paribus.data.trees.decoding import EXTENSIONS
 from paribus.data.trees.manifest import Manifest, load_manifest
 
@@ -83,7 +84,11 @@ def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: b
         found, others, loose = _read_annotations(top, classes), dict[str, Counter[str]](), list[str]()
     else:
         _check_unknown_folders(top, classes, known)
-        listed = {name: _list_class_images(top, name) for name in classes}
+        with long_step(f"listing {top}", len(classes), "classes") as advance:
+            listed: dict[str, tuple[list[str], Counter[str]]] = {}
+            for name in classes:
+                listed[name] = _list_class_images(top, name)
+                advance(1)
         found = {name: images for name, (images, _) in listed.items()}
         others = {name: rest for name, (_, rest) in listed.items()}
         loose = _list_loose_images(top)

@@ -336,8 +336,16 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 
 @schema
 class AdamPOptimizer:
-    """AdamP in place of AdamW: the same settings and three more. `decay` says which tensors decay
-    (models/groups.py)."""
+    """AdamP in place of AdamW: the same settings and three more.
+
+    lr: the highest learning rate, which the schedule multiplies. betas: decay of the averages of the gradient and its
+    square. eps: added to the denominator. weight_decay: decoupled, so times the learning rate. decay: which tensors
+    decay, `matrices` (of two dimensions and more) or all (models/groups.py). delta: |cos(w, gradient)| below delta/√dim
+    is taken for scale-invariance; 0 projects nothing. wd_ratio: weight decay of projected tensors, times this.
+    nesterov: Nesterov's momentum. foreach: null or true for batched operations, false for the slow, readable reference.
+    fused: true for the C kernel on a CPU, the Triton kernels on CUDA. diagnostics: log the shares of tensors projected,
+    and their norm.
+    """
 
     lr: Rate = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
@@ -368,7 +376,16 @@ class AdamPOptimizer:
 
 @schema
 class SGDPOptimizer:
-    """SGDP in place of SGD: the same settings and two more. Its weight decay is decoupled, SGD's is not (see above)."""
+    """SGDP in place of SGD: the same settings and two more. Its weight decay is decoupled, SGD's is not (see above).
+
+    lr: the highest learning rate, which the schedule multiplies. momentum: share of the last update that stays.
+    dampening: of the gradient in the momentum. weight_decay: decoupled, so times the learning rate. decay: which
+    tensors decay, `matrices` (of two dimensions and more) or all (models/groups.py). delta: |cos(w, gradient)| below
+    delta/√dim is taken for scale-invariance; 0 projects nothing. wd_ratio: weight decay of projected tensors, times
+    this. nesterov: Nesterov's momentum. foreach: null or true for batched operations, false for the slow, readable
+    reference. fused: true for the C kernel on a CPU, the Triton kernels on CUDA. diagnostics: log the shares of tensors
+    projected, and their norm.
+    """
 
     lr: Rate = 0.1
     momentum: Fraction = 0.9
