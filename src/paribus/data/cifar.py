@@ -16,6 +16,7 @@ from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.ops.crop_flip import downsample
@@ -68,6 +69,7 @@ class Cifar:
 
     root: the folder that holds cifar-10-batches-py or cifar-100-python; else PARIBUS_DATA, else ./data.
     train_size: a stratified subset of the training set. minival: images held out from it for selection.
+    sampling: each image once an epoch, or each class equally often.
     size: average down to this many pixels a side. pad, flip: random crop after padding, horizontal flip.
     augment: further augmentations by name, in order.
     """
@@ -77,6 +79,7 @@ class Cifar:
     download: bool = False
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
+    sampling: Sampling = "shuffle"
     size: Annotated[int, Field(ge=4, le=32)] = 32
     pad: Annotated[int, Field(ge=0, le=16)] = 4
     flip: bool = True
@@ -107,8 +110,10 @@ class Cifar:
         return FilePreprocessing(DecodeSquare(32, 3), 32, self.size, 3, self._input_spec(), shrink)
 
     def _input_spec(self) -> InputSpec:
+        balanced = self.sampling == "balanced"
         mean, std = _MEAN_STD[self.name]
-        return InputSpec(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
+        crop = PadCrop(pad=self.pad)
+        return InputSpec(self.mean or mean, self.std or std, crop, self.flip, self.augment, 1, balanced)
 
 
 def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:

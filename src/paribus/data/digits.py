@@ -8,6 +8,7 @@ from pydantic import Field
 
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.loaders.subset import sample_stratified
@@ -25,6 +26,7 @@ class Digits:
 
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
+    sampling: Sampling = "shuffle"
     pad: Annotated[int, Field(ge=0, le=4)] = 1
     augment: Mapping[str, Augmentation] = Field(default_factory=dict)
 
@@ -47,4 +49,5 @@ class Digits:
         return FilePreprocessing(DecodeSquare(8, 1), 8, 8, 1, self._input_spec())
 
     def _input_spec(self) -> InputSpec:
-        return InputSpec(mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment)
+        balanced = self.sampling == "balanced"
+        return InputSpec((0.287,), (0.353,), PadCrop(pad=self.pad), False, self.augment, 1, balanced)

@@ -40,9 +40,9 @@ class ImageSet(ImageDataSettings):
 
     name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
     holds it; else PARIBUS_DATA, else ./data. form: `packed` reads what `paribus data prepare` made of it, `folder` the
-    tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE. keep: where
-    packed pixels are stored (data/loaders/in_memory.py). download: fetch, unpack and pack what is missing, as `paribus
-    data prepare --download` does.
+    tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE, with -cN for
+    other than 3 channels. keep: where packed pixels are stored (data/loaders/in_memory.py). download: fetch, unpack and
+    pack what is missing, as `paribus data prepare --download` does.
 
     on_error=skip: in the packed form, the images that the pack skipped are reported and left out; in the folder form,
     an image that does not decode is replaced in training by the next one of its class that does, and left out of
@@ -94,10 +94,14 @@ class ImageSet(ImageDataSettings):
                 f"data.size: found {self.size}; a pack of data.pack_size={self.pack_size} has fewer pixels a side; "
                 "pack larger ones, or decode in every step with data.form=folder"
             )
-        where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
+        where = (
+            Path(self.pack).expanduser()
+            if self.pack
+            else default_folder(root, self.name, self.pack_size, self.channels)
+        )
         if self.download:  # does nothing if the pack is there and up to date
             prepare(self._prepare_request(root, where), _STDERR_PROGRESS)
-        pack = open_pack(where, self.name, self.pack_size, root)
+        pack = open_pack(where, self.name, self.pack_size, root, self.channels)
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
         self._report_skipped(pack)
@@ -121,7 +125,9 @@ class ImageSet(ImageDataSettings):
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"
         workers = count_cores() if self.workers == "auto" else max(1, self.workers)  # the run waits for the pack
-        return PrepareRequest(self.name, root, self.pack_size, pack, workers, download=True, skip=skip)
+        return PrepareRequest(
+            self.name, root, self.pack_size, pack, workers, download=True, skip=skip, channels=self.channels
+        )
 
     def _report_skipped(self, pack: Pack) -> None:
         skipped = [name for split in pack.splits.values() for name in split.skipped]
@@ -143,7 +149,7 @@ class ImageSet(ImageDataSettings):
             inspect_source(self._prepare_request(root, None), _STDERR_PROGRESS)
         with _config_key_in_errors("data.root"):
             tree = find_tree(root, known)
-        train, val = (open_folder_source(tree, split, known) for split in ("train", "val"))
+        train, val = (open_folder_source(tree, split, known, channels=self.channels) for split in ("train", "val"))
         if place.rank == 0:
             for source in (train, val):
                 if source.unread:

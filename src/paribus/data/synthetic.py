@@ -13,6 +13,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.core.streams import stream
+from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
@@ -34,6 +35,7 @@ class Synthetic:
     augment: Mapping[str, Augmentation] = Field(default_factory=dict)
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
+    sampling: Sampling = "shuffle"
 
     def __call__(self, place: DeviceContext) -> DataSets:
         shape = (self.size, self.size, self.channels)
@@ -62,5 +64,6 @@ class Synthetic:
         return FilePreprocessing(decode, self.size, self.size, self.channels, self._input_spec())
 
     def _input_spec(self) -> InputSpec:
+        balanced = self.sampling == "balanced"
         moments = ((0.5,) * self.channels, (0.3,) * self.channels)
-        return InputSpec(*moments, PadCrop(pad=self.pad), self.flip, self.augment)
+        return InputSpec(*moments, PadCrop(pad=self.pad), self.flip, self.augment, 1, balanced)

@@ -51,7 +51,7 @@ class Samples:
 
 
 class DecodedBatch(NamedTuple):
-    """pixels: (b, size, size, 3) uint8. rows: (b,) int64, which of the samples they are.
+    """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they are.
 
     warnings: a line for each image that did not decode, if that is tolerated. error: the line if it is not, and trace,
     its traceback; then the pixels mean nothing.
@@ -102,7 +102,7 @@ class TrainDecoder:
         ids = self.samples.ids[rows]
         crop = self.input_spec.crop
         assert isinstance(crop, ResizedCrop)
-        pixels = allocate_buffer(len(rows), crop.size, crop.size, 3)
+        pixels = allocate_buffer(len(rows), crop.size, crop.size, self.input_spec.channels)
         bad = list[str]()
         for start in range(0, len(rows), _CHUNK):
             here = slice(start, start + _CHUNK)
@@ -156,6 +156,7 @@ class EvalDecoder:
     batch_size: int
     pieces: int
     skip: bool
+    channels: int = 3
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         batch, piece = divmod(index, self.pieces)
@@ -163,7 +164,7 @@ class EvalDecoder:
         start = batch * self.batch_size + piece * share
         stop = min(start + share, (batch + 1) * self.batch_size, len(self.samples))
         rows, bad = list[int](), list[str]()
-        pixels = allocate_buffer(max(0, stop - start), self.size, self.size, 3)
+        pixels = allocate_buffer(max(0, stop - start), self.size, self.size, self.channels)
         out = pixels.numpy()
         for row in range(start, stop):
             if not is_wanted():

@@ -91,7 +91,8 @@ class InMemoryLoader:
         seed: int,
         keep: StorageMode | StorageChoice = "auto",
     ) -> None:
-        self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world)
+        labels = data.targets if input_spec.balanced else None
+        self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world, labels)
         self.steps_per_epoch = self._index.steps_per_epoch
         self._classes, self._place, self._batch_size, self._seed = classes, place, batch_size, seed
         self._source = data

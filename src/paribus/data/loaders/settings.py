@@ -9,6 +9,7 @@ from paribus.core.build import schema
 from paribus.core.cores import count_cores
 from paribus.core.formatting import format_count
 from paribus.core.protocols import DeviceContext
+from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.preprocessing import DecodeWhole, FilePreprocessing
 from paribus.data.loaders.worker_pool import PREFETCH_FACTOR
 from paribus.data.ops.input_spec import Augmentation, InputSpec, Interpolation, ResizedCrop
@@ -31,10 +32,11 @@ class ImageDataSettings:
 
     channels: 3, RGB; 1, grey; 4, RGB and alpha (data/trees/decoding.py has the rules). scale: least and greatest share
     of the image's area. ratio: least and greatest width / height. mean, std: a number for each channel in units of the
-    0–1 range; None: ImageNet's, of which grey is the average, and alpha stays as it is. train_size: a stratified subset
-    of the training set. minival: images held out from it for selection. on_error: whether an image that does not decode
-    stops the run or is skipped. workers: processes that decode, if images are decoded in every step; auto:
-    `choose_workers`. No result depends on it.
+    0–1 range; None: ImageNet's, of which grey is the average, and alpha stays as it is. sampling: each sample once
+    an epoch, or each class equally often (loaders/epoch_order.py). train_size: a stratified subset of the training set.
+    minival: images held out from it for selection. on_error: whether an image that does not decode stops the run or is
+    skipped. workers: processes that decode, if images are decoded in every step; auto: `choose_workers`. No result
+    depends on it.
     """
 
     size: Annotated[int, Field(ge=8, le=1024)] = 128
@@ -44,6 +46,7 @@ class ImageDataSettings:
     interpolation: Interpolation = "bilinear"
     flip: bool = True
     repeats: Annotated[int, Field(ge=1, le=64)] = 1
+    sampling: Sampling = "shuffle"
     augment: Mapping[str, Augmentation] = Field(default_factory=dict)
     eval_ratio: _Share = 0.875
     mean: tuple[float, ...] | None = None
@@ -96,5 +99,11 @@ def build_input_spec(settings: ImageDataSettings) -> InputSpec:
     )
     mean, std = _IMAGENET[settings.channels]
     return InputSpec(
-        settings.mean or mean, settings.std or std, crop, settings.flip, settings.augment, settings.repeats
+        settings.mean or mean,
+        settings.std or std,
+        crop,
+        settings.flip,
+        settings.augment,
+        settings.repeats,
+        settings.sampling == "balanced",
     )
