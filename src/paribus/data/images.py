@@ -25,7 +25,7 @@ from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
 from paribus.data.ops.input_spec import Interpolation
 from paribus.data.ops.inputs import resized_crop
-from paribus.data.packs.format import default_folder
+from paribus.data.packs.format import RECORD_FILE, default_folder
 from paribus.data.packs.open import Pack, open_pack
 from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
 from paribus.data.packs.write import ProgressSink
@@ -60,6 +60,17 @@ class ImageSet(ImageDataSettings):
     @property
     def needs_content_check(self) -> bool:
         """The config does not identify the images, so a resumed or completed run compares their checksum."""
+        return True
+
+    def is_at(self, root: Path) -> bool:
+        """Whether the set's own tree or pack lies under this root."""
+        folder = default_folder(root, self.name, self.pack_size, self.channels)
+        if self.form == "packed" and (folder / RECORD_FILE).is_file():
+            return True
+        try:
+            find_tree(root, None if self.name == FOLDER else load_manifest(self.name))
+        except ConfigError:
+            return False
         return True
 
     def __call__(self, place: DeviceContext) -> DataSets:

@@ -25,6 +25,7 @@ from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
     choose_train_sample,
     compute_checksum,
+    count_classes,
     report_empty_classes,
     split_training_set,
 )
@@ -282,6 +283,7 @@ def build_decoded_sets(
         std=input_spec.std,
         names=names,
         class_ids=train.classes if names else (),
+        class_counts=count_classes(samples.targets, classes),
     )
 
 

@@ -16,6 +16,7 @@ from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
     choose_train_sample,
     compute_checksum,
+    count_classes,
     report_empty_classes,
     split_training_set,
 )
@@ -321,4 +322,5 @@ def build_in_memory_sets(
         std=input_spec.std,
         names=names,
         class_ids=class_ids,
+        class_counts=count_classes(train.targets, classes),
     )
