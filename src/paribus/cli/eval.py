@@ -31,15 +31,17 @@ def run(args: argparse.Namespace) -> int:
     named = [o for o in overrides if o.startswith("data=")]
     of_data = [o for o in overrides if o.startswith("data.")] if named else []
     others = [o for o in overrides if o not in named + of_data]
-    found = load_saved_run(where, [o for o in others if not o.startswith("data.root=")], EVAL_KEYS)
+    # which images are read is settled once it is known that the checkpoint is of the run's own recipe
+    found = load_saved_run(where, [o for o in others if not o.startswith(("data.root=", "data.on_error="))], EVAL_KEYS)
     recipe = found.recipe
     if named:
         recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, named + of_data)})
     top = _find_class_folders(found, recipe, overrides)
+    if not named:
+        kept = others if top is None else [o for o in others if not o.startswith("data.root=")]
+        recipe = rebuild_with_overrides(recipe.config, kept, EVAL_KEYS)
     if top is not None:
         recipe = _with_only_val(recipe)
-    elif not named:
-        recipe = rebuild_with_overrides(recipe.config, others, EVAL_KEYS)
     if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
         recipe = replace(
             recipe, evaluators={k: e for k, e in recipe.evaluators.items() if not isinstance(e, UnmixedLoss)}
@@ -47,9 +49,8 @@ def run(args: argparse.Namespace) -> int:
 
     place = make_device_context(recipe, apply_runtime(recipe.runtime, World()), World())
     with explain_build_errors("data"):
-        data = with_labels_of(
-            found, recipe.data(place) if top is None else _read_class_folders(found, top, recipe, place)
-        )
+        data = recipe.data(place) if top is None else _read_class_folders(found, top, recipe, place)
+        data = with_labels_of(found, data)
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
     with explain_build_errors("model"):

@@ -39,8 +39,8 @@ def list_labelled_images(top: Path, classes: Sequence[str]) -> Listing:
     classes = tuple(classes or found)
     if strange := [name for name in found if name not in classes]:
         raise ConfigError(
-            f"data.root: {top}: {format_count(len(strange), 'folder')} of no class of the network: {format_list(strange)}; "
-            f"it knows {format_list(classes)}"
+            f"data.root: {top}: {format_count(len(strange), 'folder')} of no class of the network: "
+            f"{format_list(strange)}; it knows {format_list(classes)}"
         )
     pairs = [(path, k) for k, name in enumerate(classes) for path in sorted(found.get(name, ()), key=os.fsencode)]
     if not pairs:
