@@ -14,8 +14,8 @@ from fake_cuda.table import exceeded, read_ceilings, to_costs
 from paribus.data.ops.inputs import InputTransform
 from paribus.engine.prefetch import PrefetchLoader
 from paribus.evaluators.accuracy import Accuracy
+from paribus.methods import objectives
 from paribus.methods.ema import WeightAverage
-from paribus.methods.objectives import CrossEntropy
 from paribus.methods.update import GradientStep
 from paribus.techniques import cutmix, cutout
 
@@ -31,7 +31,7 @@ _NORMALISE = "return normalize(images, self._mean, self._std, self._place.memory
 _TO_DEVICE = "self._mean, self._std = self._mean.cpu().to(images.device), self._std; "
 _AVERAGE = "weight = 1 - decay_at(step, self._decay, self._warmup)"
 _WAITS = {
-    "item in the objective": ("step", "smoke baseline", CrossEntropy.__call__, _LOGITS,
+    "item in the objective": ("step", "smoke baseline", objectives._predict, _LOGITS,
                               f"{_LOGITS}; logits[0, 0].item()"),
     "a branch on the loss": ("step", "smoke baseline", GradientStep.__call__, _STEP, f"{_STEP} if loss > 0 else None"),
     "a value in the average": ("step", "smoke baseline ema.decay=0.9", WeightAverage.update, _AVERAGE,

@@ -57,7 +57,8 @@ class DataSets:
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
     checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
     units of the 0–1 range. names: of the classes, or () where classes are known by index alone. class_ids: by which
-    they are matched with another set's (core/labels.py), if not by `names`.
+    they are matched with another set's (core/labels.py), if not by `names`. class_counts: training images of each
+    class; () unknown.
     """
 
     spec: Spec
@@ -69,6 +70,7 @@ class DataSets:
     std: tuple[float, ...]
     names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
+    class_counts: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))
@@ -117,6 +119,15 @@ class Objective(Protocol):
     """The loss of a batch (a scalar tensor, mean over samples) and further metrics to log."""
 
     def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+@runtime_checkable
+class FitsData(Protocol):
+    """Capability of an objective that depends on the data's classes."""
+
+    def for_data(self, data: DataSets, place: DeviceContext) -> Objective:
+        """What is called in a step, with its tensors on the device. Raises ConfigError if it does not fit the data."""
+        ...
 
 
 @runtime_checkable

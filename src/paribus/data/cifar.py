@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +16,9 @@ from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, DeviceContext
+from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
@@ -68,6 +71,7 @@ class Cifar:
     else ./data. download: fetch it if it is not there. mean, std: of a channel in units of the 0–1 range; null: of the
     full training set.
     train_size: a stratified subset of the training set. minival: images held out from it for selection.
+    sampling: each image once an epoch, or each class equally often.
     size: average down to this many pixels a side. pad: random crop after this many pixels of padding. flip:
     horizontally, half of the time.
     augment: further augmentations by name, in order.
@@ -78,6 +82,7 @@ class Cifar:
     download: bool = False
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
+    sampling: Sampling = "shuffle"
     size: Annotated[int, Field(ge=4, le=32)] = 32
     pad: Annotated[int, Field(ge=0, le=16)] = 4
     flip: bool = True
@@ -96,12 +101,22 @@ class Cifar:
         val = _read(self.name, root / folder, label, test_files)
         if self.size != 32:
             train, val = (Images(downsample(d.images, self.size), d.targets, d.ids) for d in (train, val))
-        mean, std = _MEAN_STD[self.name]
-        input_spec = InputSpec(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
+        input_spec = self._input_spec()
         names = tuple(_CLASSES[self.name].split())
         return build_in_memory_sets(
             self.name, train, val, len(names), input_spec, place, self.train_size, self.minival, names
         )
+
+    def file_preprocessing(self) -> FilePreprocessing:
+        """An image file as one of the set's: 32 pixels a side, then averaged down as the set is."""
+        shrink = None if self.size == 32 else partial(downsample, size=self.size)
+        return FilePreprocessing(DecodeSquare(32, 3), 32, self.size, 3, self._input_spec(), shrink)
+
+    def _input_spec(self) -> InputSpec:
+        balanced = self.sampling == "balanced"
+        mean, std = _MEAN_STD[self.name]
+        crop = PadCrop(pad=self.pad)
+        return InputSpec(self.mean or mean, self.std or std, crop, self.flip, self.augment, 1, balanced)
 
 
 def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:

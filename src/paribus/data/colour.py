@@ -20,7 +20,8 @@ class ColorJitter:
     """torchvision's ColorJitter on Pillow images: the four changes in random order for each image.
 
     brightness, contrast, saturation: the factor is uniform in max(0, 1 − x)..1 + x. hue: the rotation is uniform in
-    −x..x of the hue circle. 0 leaves a property unchanged. With the same factors and order, bit-exact with torchvision.
+    −x..x of the hue circle. 0 leaves a property unchanged. One channel has no saturation and no hue, as in torchvision;
+    of four, the last is alpha and stays. With the same factors and order, bit-exact with torchvision.
     """
 
     brightness: Strength = 0.0
@@ -30,6 +31,9 @@ class ColorJitter:
 
     def __call__(self, images: Tensor, draws: SampleRandom, name: str) -> Tensor:
         factors, order = self.sample_parameters(draws, name)
+        return color.without_alpha(images, lambda colours: self._apply(colours, factors, order))
+
+    def _apply(self, images: Tensor, factors: Tensor, order: Tensor) -> Tensor:
         if (kernel := choose_kernel(images)) is not None:
             return kernel(images, *self._kernel_operations(factors, order))
         for place in range(4):

@@ -22,10 +22,11 @@ from paribus.core.long_step import long_step
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.in_memory import Images, StorageMode, build_in_memory_sets
+from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
 from paribus.data.ops.input_spec import Interpolation
 from paribus.data.ops.inputs import resized_crop
-from paribus.data.packs.format import default_folder
+from paribus.data.packs.format import RECORD_FILE, default_folder
 from paribus.data.packs.open import Pack, open_pack
 from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
 from paribus.data.packs.write import ProgressSink
@@ -40,9 +41,9 @@ class ImageSet(ImageDataSettings):
 
     name: of a manifest (`paribus data list`), or `folder` for a tree of your own. root: the tree, or the folder that
     holds it; else PARIBUS_DATA, else ./data. form: `packed` reads what `paribus data prepare` made of it, `folder` the
-    tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE. keep: where
-    packed pixels are stored (data/loaders/in_memory.py). download: fetch, unpack and pack what is missing, as `paribus
-    data prepare --download` does.
+    tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE, with -cN for
+    other than 3 channels. keep: where packed pixels are stored (data/loaders/in_memory.py). download: fetch, unpack and
+    pack what is missing, as `paribus data prepare --download` does.
 
     on_error=skip: in the packed form, the images that the pack skipped are reported and left out; in the folder form,
     an image that does not decode is replaced in training by the next one of its class that does, and left out of
@@ -62,6 +63,17 @@ class ImageSet(ImageDataSettings):
         """The config does not identify the images, so a resumed or completed run compares their checksum."""
         return True
 
+    def is_at(self, root: Path) -> bool:
+        """Whether the set's own tree or pack lies under this root."""
+        folder = default_folder(root, self.name, self.pack_size, self.channels)
+        if self.form == "packed" and (folder / RECORD_FILE).is_file():
+            return True
+        try:
+            find_tree(root, None if self.name == FOLDER else load_manifest(self.name))
+        except ConfigError:
+            return False
+        return True
+
     def __call__(self, place: DeviceContext) -> DataSets:
         with _config_key_in_errors("data.name"):
             known = None if self.name == FOLDER else load_manifest(self.name)
@@ -74,17 +86,35 @@ class ImageSet(ImageDataSettings):
             self._load_from_files(root, known, place) if self.form == "folder" else self._load_pack(root, known, place)
         )
 
+    def file_preprocessing(self) -> FilePreprocessing:
+        """What evaluation makes of an image file: of a packed set first the square that a pack stores."""
+        if self.form == "folder":
+            return super().file_preprocessing()
+        return FilePreprocessing(
+            DecodeSquare(self.pack_size, self.channels),
+            self.pack_size,
+            self.size,
+            self.channels,
+            build_input_spec(self),
+            build_center_crop(self.size, self.eval_ratio, self.interpolation),
+            self.workers,
+        )
+
     def _load_pack(self, root: Path, known: Manifest | None, place: DeviceContext) -> DataSets:
         if self.size > self.pack_size:
             raise ConfigError(
                 f"data.size: found {self.size}; a pack of data.pack_size={self.pack_size} has fewer pixels a side; "
                 "pack larger ones, or decode in every step with data.form=folder"
             )
-        where = Path(self.pack).expanduser() if self.pack else default_folder(root, self.name, self.pack_size)
+        where = (
+            Path(self.pack).expanduser()
+            if self.pack
+            else default_folder(root, self.name, self.pack_size, self.channels)
+        )
         if self.download:  # does nothing if the pack is there and up to date
             with ExitStack() as stack:
                 prepare(self._prepare_request(root, where), _report_progress(stack))
-        pack = open_pack(where, self.name, self.pack_size, root)
+        pack = open_pack(where, self.name, self.pack_size, root, self.channels)
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
         self._report_skipped(pack)
@@ -108,7 +138,9 @@ class ImageSet(ImageDataSettings):
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"
         workers = count_cores() if self.workers == "auto" else max(1, self.workers)  # the run waits for the pack
-        return PrepareRequest(self.name, root, self.pack_size, pack, workers, download=True, skip=skip)
+        return PrepareRequest(
+            self.name, root, self.pack_size, pack, workers, download=True, skip=skip, channels=self.channels
+        )
 
     def _report_skipped(self, pack: Pack) -> None:
         skipped = [name for split in pack.splits.values() for name in split.skipped]
@@ -131,7 +163,7 @@ class ImageSet(ImageDataSettings):
                 inspect_source(self._prepare_request(root, None), _report_progress(stack))
         with _config_key_in_errors("data.root"):
             tree = find_tree(root, known)
-        train, val = (open_folder_source(tree, split, known) for split in ("train", "val"))
+        train, val = (open_folder_source(tree, split, known, channels=self.channels) for split in ("train", "val"))
         if place.rank == 0:
             for source in (train, val):
                 if source.unread:

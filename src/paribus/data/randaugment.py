@@ -5,6 +5,7 @@ auto_augment.py: that is what the recipes of DeiT, PiT and ReXNet mean by rand-m
 torchvision's RandAugment differs: other scales, and every operation is applied.
 """
 
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -52,6 +53,7 @@ class RandAugment:
     interpolation: of moved images. prob: the probability that an operation is applied. increasing: posterize, solarize,
     colour, contrast, brightness and sharpness change more with a greater magnitude, not less. fill: red, green, blue of
     pixels that a moved image leaves empty.
+    Alpha, a fourth channel, is moved with the colours, 0 where it leaves pixels empty, and otherwise stays.
     """
 
     ops: Annotated[int, Field(ge=0)] = 2
@@ -79,6 +81,10 @@ class RandAugment:
 
     def apply_operation(self, images: Tensor, which: Tensor, level: Tensor, sign: Tensor) -> Tensor:
         """One operation on each image; arguments as `sample_parameters` returns them."""
+        if images.shape[3] == 4:
+            moves = torch.where(_is_any_of(which, _AFFINE_OPERATIONS), which, -1)
+            alpha = replace(self, fill=(0, 0, 0)).apply_operation(images[..., 3:].contiguous(), moves, level, sign)
+            return torch.cat((self.apply_operation(images[..., :3].contiguous(), which, level, sign), alpha), 3)
         number, matrix = (
             self._operation_arguments(which, level, sign),
             self._affine_matrices(which, level * sign, *images.shape[1:3]),

@@ -25,7 +25,7 @@ from paribus.core.long_step import long_step
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.settings import ImageDataSettings
-from paribus.data.trees.decoding import BadImage, to_rgb
+from paribus.data.trees.decoding import BadImage, to_channels
 
 
 @schema
@@ -33,10 +33,10 @@ class FromDataset(ImageDataSettings):
     """dataset: the class, of a package named in packages. train, val: its keyword arguments for each split.
 
     An item is (image, label) or longer. image: a Pillow image, a uint8 array (h, w), (h, w, 1 or 3), or a uint8 tensor
-    (h, w), (1 or 3, h, w). A Pillow image becomes RGB as a file does (data/trees/decoding.py). label: a whole number
-    from 0. Labels are read from the dataset's `targets` or `labels` where it has them, else from every item, once, at
-    the start. Names of classes come from its `class_to_idx` or `classes`; where both splits have them, the labels of
-    `val` are matched with those of `train` by name.
+    (h, w), (1 or 3, h, w); with channels=4 also red, green, blue and alpha. All are converted as files are
+    (data/trees/decoding.py). label: a whole number from 0. Labels are read from the dataset's `targets` or `labels`
+    where it has them, else from every item, once, at the start. Names of classes come from its `class_to_idx` or
+    `classes`; where both splits have them, the labels of `val` are matched with those of `train` by name.
     """
 
     dataset: type[Any]
@@ -88,7 +88,7 @@ class FromDataset(ImageDataSettings):
             ) from error
         if not n:
             raise ConfigError(f"data.{split}: {name} is empty")
-        source = DatasetSource(name, split, made)
+        source = DatasetSource(name, split, made, self.channels)
         source.image(0)  # BadImage is a ConfigError: fail now if the class's images cannot be used
         return source
 
@@ -96,8 +96,8 @@ class FromDataset(ImageDataSettings):
 class DatasetSource:
     """A split of such a dataset, as a Source (data/trees/source.py)."""
 
-    def __init__(self, name: str, split: str, dataset: Any) -> None:
-        self.name, self.split, self.dataset = name, split, dataset
+    def __init__(self, name: str, split: str, dataset: Any, channels: int = 3) -> None:
+        self.name, self.split, self.dataset, self._channels = name, split, dataset, channels
         self.targets = _read_labels(dataset, f"data.{split}")
         count = int(self.targets.max()) + 1
         names = _read_class_names(dataset)
@@ -119,7 +119,7 @@ class DatasetSource:
         except Exception as error:
             raise BadImage(f"{self.image_name(index)}: {explain_exception(error)}") from error
         try:
-            return _to_rgb(image)
+            return _to_image(image, self._channels)
         except (ValueError, TypeError, OSError) as error:
             raise BadImage(f"{self.image_name(index)}: {error}") from error
 
@@ -161,9 +161,9 @@ def _read_every_label(dataset: Any, where: str) -> list[Any]:
     return labels
 
 
-def _to_rgb(image: Any) -> Image.Image:
+def _to_image(image: Any, channels: int) -> Image.Image:
     if isinstance(image, Image.Image):
-        return to_rgb(image)
+        return to_channels(image, channels)
     if isinstance(image, Tensor):
         image = (image.permute(1, 2, 0) if image.ndim == 3 else image).numpy()
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
@@ -173,6 +173,9 @@ def _to_rgb(image: Any) -> Image.Image:
         )
     if image.ndim == 2:
         image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3):
-        raise TypeError(f"found pixels of shape {image.shape}; expected one or three channels")
-    return Image.fromarray(np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3))))
+    if image.ndim != 3 or image.shape[2] not in (1, 3, channels):
+        more = ", or four (RGBA)" if channels == 4 else ""
+        raise TypeError(f"found pixels of shape {image.shape}; expected one or three channels{more}")
+    if image.shape[2] == 1:
+        image = np.broadcast_to(image, (*image.shape[:2], 3))
+    return to_channels(Image.fromarray(np.ascontiguousarray(image)), channels)

@@ -88,12 +88,14 @@ def find_images(data: ImageSet, known: Manifest | None) -> str:
     root = Path(data.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
     if data.form == "folder":
         return f"tree {find_tree(root, known)}"
-    folder = Path(data.pack).expanduser() if data.pack else default_folder(root, data.name, data.pack_size)
+    folder = (
+        Path(data.pack).expanduser() if data.pack else default_folder(root, data.name, data.pack_size, data.channels)
+    )
     if not (folder / "pack.json").exists():
         if data.download:
             return "data.download=true: fetched and packed where it is missing"
         find_tree(root, known)  # a missing tree says how to fetch it, which comes before packing it
-    pack = open_pack(folder, data.name, data.pack_size, root)
+    pack = open_pack(folder, data.name, data.pack_size, root, data.channels)
     return f"{folder}: {', '.join(f'{split} {len(s.ids):,}' for split, s in pack.splits.items())} images"
 
 

@@ -19,6 +19,7 @@ from paribus.core.protocols import (
     DataSets,
     DeviceContext,
     Evaluator,
+    FitsData,
     HasPartners,
     Loader,
     Method,
@@ -96,13 +97,16 @@ def build_method(
     def wrap(model: torch.nn.Module) -> torch.nn.Module:
         return compile_model(distributed.wrap_ddp(model, place.device), recipe.runtime.compile)
 
+    objective = recipe.objective
+    if trains and isinstance(objective, FitsData):
+        objective = objective.for_data(data, place)
     model = recipe.model
     if from_checkpoint and isinstance(model, StartsFromFile):
         model = model.without_file()
     slots = Slots(
         tuple(t for t in recipe.transforms.values() if t is not None),
         model,
-        recipe.objective,
+        objective,
         FusedOptimizerFactory(recipe.optimizer, recipe.runtime.fused),
         recipe.schedule,
         recipe.update,

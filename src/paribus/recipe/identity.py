@@ -27,7 +27,15 @@ NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where 
 
 # Keys that came after runs were recorded: dotted config path -> the value at which the key is left out of the hash.
 # `*` stands for any one key (`transforms.*.NAME`). Later changes add their lines here; no line is ever removed.
-LATER_KEYS: Mapping[str, Any] = MappingProxyType({"data.augment": {}, "ema.warmup": False, "ema.buffers": "latest"})
+LATER_KEYS: Mapping[str, Any] = MappingProxyType(
+    {
+        "data.augment": {},
+        "ema.warmup": False,
+        "ema.buffers": "latest",
+        "data.sampling": "shuffle",
+        "objective.class_weights": None,
+    }
+)
 
 # Later keys whose default is another than the value above: class -> {key: what a recorded config without it did}.
 BEFORE_KEYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -41,6 +49,8 @@ SWITCHES: Mapping[str, tuple[str, Any]] = MappingProxyType({"ema": ("decay", Non
 LATER_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paribus.exported.Exported": {"path_sha256": None, "network": None, "inputs": None},
+        "paribus.data.images.ImageSet": {"channels": 3},
+        "paribus.data.wrapped.FromDataset": {"channels": 3},
         "paribus.methods.distilled.Distilled": {"weights_sha256": None},
         "paribus.models.timm_adapter.Timm": {"weights": None, "weights_sha256": None},
         "paribus.models.timm_adapter.TimmPretrained": {"weights_sha256": None},

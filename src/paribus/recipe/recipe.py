@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from paribus.core.build import build, instantiate, matches_signature, schema, to_config
+from paribus.core.build import build, instantiate, matches_signature, resolve, schema, to_config
 from paribus.core.duration import PositiveDuration
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
@@ -154,11 +154,22 @@ def _check(config: Mapping[str, Any]) -> Recipe:
     if isinstance(config.get("experiment"), Mapping):
         raise ConfigError("experiment: an experiment's file needs `# @package _global_` as its first line")
     _check_keys(config)
+    if "objective" in config:
+        config = {**config, "objective": _without_unset_weights(config["objective"], packages)}
     values = build(config, packages=packages)
     for key, cls in {"every": EveryConfig, "checkpoints": CheckpointsConfig, "paths": PathsConfig}.items():
         if isinstance(values.get(key), dict):  # written without a _target_ in train.yaml: there is nothing to choose
             values[key] = instantiate(cls, values[key], key)
     return instantiate(Recipe, values)
+
+
+def _without_unset_weights(objective: Any, packages: tuple[str, ...]) -> Any:
+    """The objective's config. One of the user's own, written over the default one (objective: {_target_: mine.Loss}),
+    has the default's class_weights too, and need not know them while nobody has set them."""
+    if not isinstance(objective, Mapping) or objective.get("class_weights", "") is not None:
+        return objective
+    known = {field.name for field in fields(resolve(objective.get("_target_"), "objective", packages))}
+    return {key: value for key, value in objective.items() if key != "class_weights" or key in known}
 
 
 def _check_keys(config: Mapping[str, Any]) -> None:

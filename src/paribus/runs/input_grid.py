@@ -45,10 +45,11 @@ def write_input_grid(recipe: Recipe, data: DataSets, loader: Loader, total: int)
 
 
 def denormalize(inputs: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """(n, c, h, w) normalised inputs back to (n, h, w, 1 or 3) uint8 on the CPU; one channel where there are not 3."""
+    """(n, c, h, w) normalised inputs back to (n, h, w, 1 or 3) uint8 on the CPU: the colours of 3 or 4 channels,
+    else the first channel."""
     scale, shift = (torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (std, mean))
     pixels = ((inputs.float().cpu() * scale + shift).clamp(0, 1) * 255).round().to(torch.uint8)
-    return (pixels if len(mean) == 3 else pixels[:, :1]).permute(0, 2, 3, 1).contiguous()
+    return pixels[:, : 3 if len(mean) in (3, 4) else 1].permute(0, 2, 3, 1).contiguous()
 
 
 def format_caption(weights: list[float], names: tuple[str, ...] = (), max_classes: int = 3) -> str:

@@ -30,6 +30,13 @@ def add_prepare(parser: Parser) -> None:
         metavar="PIXELS",
         help="side of the packed images, in pixels (default: 160)",
     )
+    parser.add_argument(
+        "--channels",
+        type=int,
+        choices=(1, 3, 4),
+        default=3,
+        help="of the pixels: 3, RGB; 1, grey; 4, RGB and alpha (default: 3)",
+    )
     _add_out(parser, "ROOT/packed/NAME-SIZE")
     parser.add_argument(
         "--workers", type=whole_number(1, 4096), metavar="N", help="processes that decode (default: one per core)"

@@ -9,7 +9,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, MISMATCH, OK
 
 # the keys of a run's config that may differ from those it was trained with; a dot at the end: all keys below it
-EVAL_KEYS = ("data.root", "data.pack", "data.workers", "packages", "runtime.")
+EVAL_KEYS = ("data.root", "data.pack", "data.on_error", "data.workers", "packages", "runtime.")
 EXPORT_KEYS = ("data.root", "packages")
 
 
@@ -28,11 +28,12 @@ def add_train(parser: Parser) -> None:
 def add_eval(parser: Parser) -> None:
     parser.description = (
         "Evaluate a trained network again, on its own data or on another data set of the same classes, which are "
-        "matched by name, normalised like the run's own."
+        "matched by name, normalised like the run's own. data.root=TREE may have val/ alone, or class folders at its "
+        "top."
     )
     parser.epilog = (
-        "Overrides: data.root=DIR, data.pack=DIR, data.workers=N, data=NAME with data.KEY=VALUE (another data set), "
-        f"runtime.KEY=VALUE, packages=[NAME].\n\n{exit_codes({OK: 'evaluated'})}"
+        "Overrides: data.root=DIR, data.pack=DIR, data.on_error=skip, data.workers=N, data=NAME with data.KEY=VALUE "
+        f"(another data set), runtime.KEY=VALUE, packages=[NAME].\n\n{exit_codes({OK: 'evaluated'})}"
     )
     completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder, or one of its checkpoints"), "data override")
     add_config_dir(parser, "a folder with your own configs, for data=NAME")

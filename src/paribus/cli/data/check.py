@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from paribus.cli.data.common import root_folder
+from paribus.cli.data.common import describe_pixels, root_folder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.data.packs.format import (
@@ -62,7 +62,7 @@ def _check_pack(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
             return [f"{folder}: no pack there"]
         counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
         skipped, chosen = sum(len(s.skipped) for s in record.splits.values()), record.rule.get("chosen", "")
-        print(f"{folder}: {record.name} at {record.size} pixels: {counts}; {skipped:,} skipped; {chosen}")
+        print(f"{folder}: {describe_pixels(record)}: {counts}; {skipped:,} skipped; {chosen}")
         if record.partial:
             print(f"{folder}: a part of {name} only: {'; '.join(record.partial)}")
         found = list(find_faults(folder, record, deep))
@@ -74,7 +74,8 @@ def _check_pack(folder: Path, name: str, root: Path, deep: bool) -> list[str]:
         found.append(f"{folder} is a pack of {record.name}, not of {name}")
     if found:
         listed = str(folder / record.names) if record.names else "FILE"
-        found[-1] += f"; make it again with: {format_prepare_command(name, record.size, folder, root, record, listed)}"
+        remake = format_prepare_command(name, record.size, folder, root, record, listed, record.channels)
+        found[-1] += f"; make it again with: {remake}"
     else:
         what = "labels and all pixels" if deep else "lengths, labels and the first and last pixels"
         print(f"{folder}: {what} are as they were packed")

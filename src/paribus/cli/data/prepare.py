@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from paribus.cli.data.common import root_folder
+from paribus.cli.data.common import describe_pixels, root_folder
 from paribus.core.cores import count_cores
 from paribus.core.exit_codes import OK
 from paribus.core.long_step import long_step
@@ -24,11 +24,12 @@ def run(args: argparse.Namespace) -> int:
         skip=args.on_error == "skip",
         allow_missing=args.allow_missing,
         names=args.list,
+        channels=args.channels,
     )
     with _progress() as (progress, rate):
         record = prepare(request, progress)
     counts = ", ".join(f"{split} {s.images:,}" for split, s in record.splits.items())
-    print(f"{request.folder}: {record.name} at {record.size} pixels: {counts}, {len(record.classes):,} classes{rate()}")
+    print(f"{request.folder}: {describe_pixels(record)}: {counts}, {len(record.classes):,} classes{rate()}")
     print(f"chosen: {record.rule.get('chosen', '')}")
     for reason in (reason for s in record.splits.values() for reason in s.skipped):
         print(f"skipped: {reason}")

@@ -51,7 +51,7 @@ class Samples:
 
 
 class DecodedBatch(NamedTuple):
-    """pixels: (b, size, size, 3) uint8. rows: (b,) int64, which of the samples they are.
+    """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they are.
 
     warnings: a line for each image that did not decode, if that is tolerated. error: the line if it is not, and trace,
     its traceback; then the pixels mean nothing.
@@ -102,7 +102,7 @@ class TrainDecoder:
         ids = self.samples.ids[rows]
         crop = self.input_spec.crop
         assert isinstance(crop, ResizedCrop)
-        pixels = allocate_buffer(len(rows), crop.size, crop.size, 3)
+        pixels = allocate_buffer(len(rows), crop.size, crop.size, self.input_spec.channels)
         bad = list[str]()
         for start in range(0, len(rows), _CHUNK):
             here = slice(start, start + _CHUNK)
@@ -156,6 +156,7 @@ class EvalDecoder:
     batch_size: int
     pieces: int
     skip: bool
+    channels: int = 3
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         batch, piece = divmod(index, self.pieces)
@@ -163,7 +164,7 @@ class EvalDecoder:
         start = batch * self.batch_size + piece * share
         stop = min(start + share, (batch + 1) * self.batch_size, len(self.samples))
         rows, bad = list[int](), list[str]()
-        pixels = allocate_buffer(max(0, stop - start), self.size, self.size, 3)
+        pixels = allocate_buffer(max(0, stop - start), self.size, self.size, self.channels)
         out = pixels.numpy()
         for row in range(start, stop):
             if not is_wanted():
@@ -181,7 +182,7 @@ class EvalDecoder:
 
 
 def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRandom, flip: bool, out: Tensor) -> None:
-    """Each RGB image's box, resized and flipped if so drawn, into out (b, size, size, 3) uint8."""
+    """Each image's box, resized and flipped if so drawn, into out (b, size, size, c) uint8."""
     widths, heights = torch.tensor([image.size for image in images]).unbind(1)
     boxes = crop.boxes(draws, heights, widths)
     if (native := kernels.load_kernels()) is not None:
@@ -192,7 +193,7 @@ def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRando
         images, boxes.tolist(), mirrored.tolist(), out.numpy(), strict=True
     ):
         part = image.crop((left, top, left + width, top + height))
-        part = np.asarray(part.resize((crop.size, crop.size), FILTERS[crop.interpolation]))
+        part = to_array(part.resize((crop.size, crop.size), FILTERS[crop.interpolation]))
         to[:] = part[:, ::-1] if mirror else part
 
 
@@ -218,7 +219,7 @@ def _crop_images_natively(
             count=1,
             height=image.height,
             width=image.width,
-            channels=3,
+            channels=out.shape[3],
             out_height=crop.size,
             out_width=crop.size,
             key=key,
@@ -233,7 +234,7 @@ def _crop_images_natively(
 def resize_center_crop(
     image: Image.Image, size: int, ratio: float, interpolation: Interpolation
 ) -> "np.ndarray[Any, Any]":
-    """The centre size×size crop, (size, size, 3) uint8, of the image with its shorter side at round(size / ratio).
+    """The centre size×size crop, (size, size, c) uint8, of the image with its shorter side at round(size / ratio).
 
     As torchvision's Resize and CenterCrop for a PIL image: the longer side is rounded down, the margin half to even.
     """
@@ -244,4 +245,10 @@ def resize_center_crop(
         image = image.resize((shorter, longer) if width <= height else (longer, shorter), FILTERS[interpolation])
         width, height = image.size
     top, left = round((height - size) / 2.0), round((width - size) / 2.0)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    return to_array(image.crop((left, top, left + size, top + size)))
+
+
+def to_array(image: Image.Image) -> "np.ndarray[Any, Any]":
+    """(h, w, c) uint8, also for an image of one channel."""
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]

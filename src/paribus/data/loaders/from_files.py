@@ -25,6 +25,7 @@ from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
     choose_train_sample,
     compute_checksum,
+    count_classes,
     report_empty_classes,
     split_training_set,
 )
@@ -91,7 +92,8 @@ class DecodingLoader:
         replace_undecodable: bool = False,
         decode_errors: DecodeErrors | None = None,
     ) -> None:
-        self._batch_index = BatchIndex(len(samples), seed, input_spec.repeats, batch_size, place.world)
+        labels = samples.targets if input_spec.balanced else None
+        self._batch_index = BatchIndex(len(samples), seed, input_spec.repeats, batch_size, place.world, labels)
         share = self._batch_index.share(place.rank)
         self._samples, self._classes, self._place, self._batch_size = samples, classes, place, batch_size
         self._decoder = TrainDecoder(
@@ -207,7 +209,7 @@ def build_decoded_evaluation(
     n = len(samples)
     own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
     inputs, cuda = InputTransform(build_input_spec(settings), place), place.device.type == "cuda"
-    image_bytes = settings.size**2 * 3
+    image_bytes = settings.size**2 * settings.channels
 
     def batches(batch_size: int) -> Iterator[Batch]:
         workers = choose_workers(settings.workers, place, image_bytes)  # an item is a part of a batch
@@ -221,6 +223,7 @@ def build_decoded_evaluation(
             batch_size,
             pieces,
             settings.on_error == "skip",
+            settings.channels,
         )
         pool = WorkerPool(decoder, workers, pinned=cuda)
         try:
@@ -263,11 +266,12 @@ def build_decoded_sets(
     report_empty_classes({"train": samples.targets, **{k: s.targets for k, s in parts.items()}}, classes, names, place)
 
     def loader(batch_size: int, seed: int) -> Loader:
-        workers = choose_workers(settings.workers, place, -(-batch_size // place.world) * settings.size**2 * 3)
+        item_bytes = -(-batch_size // place.world) * settings.size**2 * settings.channels
+        workers = choose_workers(settings.workers, place, item_bytes)
         return DecodingLoader(samples, input_spec, classes, place, batch_size, seed, workers, skip, decode_errors)
 
     return DataSets(
-        spec=Spec(classes=classes, channels=3, height=settings.size, width=settings.size),
+        spec=Spec(classes=classes, channels=settings.channels, height=settings.size, width=settings.size),
         loader=loader,
         splits={
             key: build_decoded_evaluation(part, settings, classes, place, decode_errors)
@@ -279,6 +283,7 @@ def build_decoded_sets(
         std=input_spec.std,
         names=names,
         class_ids=train.classes if names else (),
+        class_counts=count_classes(samples.targets, classes),
     )
 
 

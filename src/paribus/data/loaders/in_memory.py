@@ -16,6 +16,7 @@ from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
     choose_train_sample,
     compute_checksum,
+    count_classes,
     report_empty_classes,
     split_training_set,
 )
@@ -91,7 +92,8 @@ class InMemoryLoader:
         seed: int,
         keep: StorageMode | StorageChoice = "auto",
     ) -> None:
-        self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world)
+        labels = data.targets if input_spec.balanced else None
+        self._index = BatchIndex(len(data.ids), seed, input_spec.repeats, batch_size, place.world, labels)
         self.steps_per_epoch = self._index.steps_per_epoch
         self._classes, self._place, self._batch_size, self._seed = classes, place, batch_size, seed
         self._source = data
@@ -320,4 +322,5 @@ def build_in_memory_sets(
         std=input_spec.std,
         names=names,
         class_ids=class_ids,
+        class_counts=count_classes(train.targets, classes),
     )

@@ -92,6 +92,11 @@ def sample_stratified(targets: Tensor, n: int, name: str, *, last: bool = False,
     return torch.cat(chosen).sort().values
 
 
+def count_classes(targets: Tensor, classes: int) -> tuple[int, ...]:
+    """How many samples each class has. targets: (n,) int64 labels."""
+    return tuple(targets.bincount(minlength=classes).tolist())
+
+
 def report_empty_classes(
     splits: Mapping[str, Tensor], classes: int, names: tuple[str, ...], place: DeviceContext
 ) -> None:

@@ -4,8 +4,17 @@ Images are (b, h, w, c) uint8 with 1 or 3 channels; factors, thresholds and the 
 Integer and float32 operations in Pillow's order, so the results are bit-exact with Pillow on any device.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+
+
+def without_alpha(images: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """`change` applied to the colours of (b, h, w, c) images; the fourth channel, alpha, stays as it is."""
+    if images.shape[3] != 4:
+        return change(images)
+    return torch.cat((change(images[..., :3].contiguous()), images[..., 3:]), 3)
 
 
 def blend(other: Tensor, images: Tensor, factor: Tensor) -> Tensor:

@@ -99,7 +99,8 @@ class InputSpec:
     """How pixels become inputs: mean and std of a channel in units of the 0–1 range, and the training augmentation.
 
     flip: horizontal, half of the time. augment: by name, in order, after crop and flip and before normalisation.
-    repeats: how many times in a row a sample appears in the order (loaders/epoch_order.py).
+    repeats: how many times in a row a sample appears in the order (loaders/epoch_order.py). balanced: whether classes
+    come equally often, not samples.
     """
 
     mean: tuple[float, ...]
@@ -108,6 +109,11 @@ class InputSpec:
     flip: bool
     augment: Mapping[str, Augmentation] = field(default_factory=dict)
     repeats: int = 1
+    balanced: bool = False
+
+    @property
+    def channels(self) -> int:
+        return len(self.mean)
 
     def size(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of the inputs made from stored images of this size."""

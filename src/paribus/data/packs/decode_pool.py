@@ -20,12 +20,14 @@ _MAX_WAITING_CHUNKS = 2  # finished chunks per worker that wait for an earlier o
 
 @dataclass(frozen=True)
 class Chunk:
-    """Images to pack. paths: relative to the tree. skip: leave out those that do not decode, else raise BadImage."""
+    """Images to pack. paths: relative to the tree. skip: leave out those that do not decode, else raise BadImage.
+    channels: of the pixels."""
 
     tree: str
     paths: tuple[str, ...]
     size: int
     skip: bool
+    channels: int = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def decode_chunk(chunk: Chunk) -> DecodedChunk:
     rows, skipped = list[bytes](), list[tuple[int, str]]()
     for i, path in enumerate(chunk.paths):
         try:
-            rows.append(decode_square(os.path.join(chunk.tree, path), chunk.size, path).tobytes())
+            rows.append(decode_square(os.path.join(chunk.tree, path), chunk.size, path, chunk.channels).tobytes())
         except BadImage as error:
             if not chunk.skip:
                 raise

@@ -1,7 +1,7 @@
 """The on-disk format of a pack, read and checked without torch.
 
 pack.json                   what is in it and how it was made; replaced atomically when a pack is finished
-SPLIT-PLAN.pixels           uint8 rows of size · size · 3 numbers, one per image
+SPLIT-PLAN.pixels           uint8 rows of size · size · channels numbers, one per image
 SPLIT-PLAN.targets, .ids    little-endian int64, one number per image
 train-PLAN.names            the list of training file names, if one was given
 unfinished-PLAN.jsonl       the journal of a pack that is being made (data/packs/journal.py)
@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -59,7 +59,7 @@ class SplitRecord:
 class PackRecord:
     """pack.json. rule: how images were chosen, decoded and resized, in words. names: the file with the list of training
     images. tree: path of the source, for information. fingerprint: of the source (data/trees/select.py). partial: what
-    the source lacked."""
+    the source lacked. channels: of the pixels; 3 is not written."""
 
     format: int
     name: str
@@ -72,31 +72,45 @@ class PackRecord:
     fingerprint: _Digest
     partial: tuple[str, ...] = ()
     names: _File | None = None
+    channels: Literal[1, 3, 4] = 3
     checksum: _Digest
 
     @property
     def image_bytes(self) -> int:
         """Bytes of an image."""
-        return self.size * self.size * 3
+        return self.size * self.size * self.channels
 
 
-def compute_pack_checksum(name: str, size: int, classes: tuple[str, ...], splits: Mapping[str, SplitRecord]) -> str:
+def compute_pack_checksum(
+    name: str, size: int, classes: tuple[str, ...], splits: Mapping[str, SplitRecord], channels: int = 3
+) -> str:
     """sha256 over the checksums of everything that training reads."""
     parts = {k: [s.images, s.chunk, s.rows, s.sha256, s.targets_sha256, s.ids_sha256] for k, s in splits.items()}
-    text = json.dumps([FORMAT_VERSION, name, size, classes, parts], sort_keys=True)
+    further = [] if channels == 3 else [channels]  # packs from before there were others keep their checksums
+    text = json.dumps([FORMAT_VERSION, name, size, classes, parts, *further], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def format_record(record: PackRecord) -> str:
-    return json.dumps(asdict(cast(Any, record)), indent=1, sort_keys=True) + "\n"
+    content = asdict(cast(Any, record))
+    if record.channels == 3:  # so that an earlier paribus reads it
+        del content["channels"]
+    return json.dumps(content, indent=1, sort_keys=True) + "\n"
 
 
 def format_prepare_command(
-    name: str, size: int, folder: Path, root: Path | None, record: PackRecord | None = None, listed: str = "FILE"
+    name: str,
+    size: int,
+    folder: Path,
+    root: Path | None,
+    record: PackRecord | None = None,
+    listed: str = "FILE",
+    channels: int = 3,
 ) -> str:
     """The command that makes this pack, ready to copy. record: of the existing pack, whose options are kept."""
     words = ["paribus", "data", "prepare", name, "--root", str(root) if root else "DIR", "--size", str(size)]
-    if root is None or folder != default_folder(root, name, size):
+    words += ["--channels", str(channels)] if channels != 3 else []
+    if root is None or folder != default_folder(root, name, size, channels):
         words += ["--out", str(folder)]
     if record is not None:
         words += ["--allow-missing"] if record.partial else []
@@ -105,9 +119,9 @@ def format_prepare_command(
     return shlex.join(words)
 
 
-def default_folder(root: Path, name: str, size: int) -> Path:
+def default_folder(root: Path, name: str, size: int, channels: int = 3) -> Path:
     """The default folder of a pack."""
-    return root / "packed" / f"{name}-{size}"
+    return root / "packed" / (f"{name}-{size}" if channels == 3 else f"{name}-{size}-c{channels}")
 
 
 def read_record(folder: Path) -> PackRecord | None:
@@ -136,7 +150,8 @@ def read_record(folder: Path) -> PackRecord | None:
     for key, s in record.splits.items():
         if len(s.rows) != len(s.sha256) or sum(s.rows) != s.images or s.images > s.listed:
             raise ConfigError(f"{path} is damaged: splits.{key}: its counts contradict each other")
-    if compute_pack_checksum(record.name, record.size, record.classes, record.splits) != record.checksum:
+    found = compute_pack_checksum(record.name, record.size, record.classes, record.splits, record.channels)
+    if found != record.checksum:
         raise ConfigError(f"{path} is damaged: its checksum is not that of its content")
     return record
 

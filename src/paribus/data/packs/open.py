@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_count
 from paribus.data.packs.format import (
     PackRecord,
     SplitRecord,
@@ -23,9 +24,9 @@ from paribus.data.packs.format import (
 
 @dataclass(frozen=True)
 class PackedSplit:
-    """images (n, size, size, 3) uint8, memory-mapped read-only: writing to them crashes the process. targets (n,) int64
-    class ids. ids (n,) int64: indices in the source's full listing, skipped images included. skipped: names and
-    reasons."""
+    """images (n, size, size, channels) uint8, memory-mapped read-only: writing to them crashes the process. targets
+    (n,) int64 class ids. ids (n,) int64: indices in the source's full listing, skipped images included. skipped: names
+    and reasons."""
 
     images: Tensor
     targets: Tensor
@@ -48,17 +49,17 @@ class Pack:
     rule: Mapping[str, str]
 
 
-def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> Pack:
+def open_pack(folder: Path, name: str, size: int, source_root: Path | None, channels: int = 3) -> Pack:
     """source_root: where the dataset's tree may be, as in `--root`; if it is there, its files are compared with what
     was packed (their names, sizes and times). None, or no tree there: the pack is used as it is.
 
-    Raises ConfigError with the command that makes the pack, if there is none, if it is of another format, name, size or
-    source, or if its files have the wrong length. Checksums are left to `paribus data check`.
+    Raises ConfigError with the command that makes the pack, if there is none, if it is of another format, name, size,
+    number of channels or source, or if its files have the wrong length. Checksums are left to `paribus data check`.
     """
 
     def rebuild_command(record: PackRecord | None) -> str:
         listed = str(folder / record.names) if record is not None and record.names else "FILE"
-        return format_prepare_command(name, size, folder, source_root, record, listed)
+        return format_prepare_command(name, size, folder, source_root, record, listed, channels)
 
     try:
         record = read_record(folder)
@@ -66,12 +67,18 @@ def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> P
         raise ConfigError(f"{error}; remove {folder} and run: {rebuild_command(None)}") from error
     if record is None:
         raise ConfigError(
-            f"data.pack: no pack of {name} at {size} pixels in {folder}; make it with: {rebuild_command(None)}"
+            f"data.pack: no pack of {name} at {size} pixels{_of_channels(channels)} in {folder}; make it with: "
+            f"{rebuild_command(None)}"
         )
     if (record.name, record.size) != (name, size):
         raise ConfigError(
             f"data.pack: {folder} is a pack of {record.name} at {record.size} pixels, not of {name} at {size}; choose "
             f"another folder, or remove this one and run: {rebuild_command(None)}"
+        )
+    if record.channels != channels:
+        raise ConfigError(
+            f"data.channels: found {channels}; the pack {folder} has {format_count(record.channels, 'channel')}; "
+            f"choose another folder, or make it again with: {rebuild_command(record)}"
         )
     for file, length in list_file_sizes(record).items():
         found = (folder / file).stat().st_size if (folder / file).is_file() else -1
@@ -82,12 +89,16 @@ def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> P
             )
     if why := explain_source_change(folder, record, source_root):
         raise ConfigError(f"{folder} was packed from other files: {why}; make it again with: {rebuild_command(record)}")
-    splits = {split: _map_split(folder, s, size) for split, s in record.splits.items()}
+    splits = {split: _map_split(folder, s, size, channels) for split, s in record.splits.items()}
     return Pack(folder, name, size, record.classes, splits, record.checksum, record.partial, record.rule)
 
 
-def _map_split(folder: Path, s: SplitRecord, size: int) -> PackedSplit:
-    images = _map_tensor(folder / s.pixels, np.dtype("u1"), (s.images, size, size, 3))
+def _of_channels(channels: int) -> str:
+    return "" if channels == 3 else f" and {format_count(channels, 'channel')}"
+
+
+def _map_split(folder: Path, s: SplitRecord, size: int, channels: int) -> PackedSplit:
+    images = _map_tensor(folder / s.pixels, np.dtype("u1"), (s.images, size, size, channels))
     targets = _map_tensor(folder / s.targets, np.dtype("<i8"), (s.images,))
     ids = _map_tensor(folder / s.ids, np.dtype("<i8"), (s.images,))
     return PackedSplit(images, targets, ids, s.skipped)

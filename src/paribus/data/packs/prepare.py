@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
-from paribus.core.formatting import format_list
+from paribus.core.formatting import format_count, format_list
 from paribus.core.lock import locked
 from paribus.data.packs.format import PackRecord, default_folder, find_faults, read_name_list, read_record
 from paribus.data.packs.write import PackJob, PackWriter, ProgressSink
@@ -32,10 +32,11 @@ class PrepareRequest:
     skip: bool = False
     allow_missing: bool = False
     names: Path | None = None
+    channels: int = 3
 
     @property
     def folder(self) -> Path:
-        return self.out or default_folder(self.root, self.name, self.size)
+        return self.out or default_folder(self.root, self.name, self.size, self.channels)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,9 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
             if existing and _is_up_to_date(existing, request, inspection, source):
                 progress.log(f"{folder} is packed already, from these files")
                 return existing
+            if existing and existing.channels != request.channels:
+                had, will = (format_count(n, "channel") for n in (existing.channels, request.channels))
+                progress.log(f"{folder} is a pack of {had}; it is made again with {will}")
             job = PackJob(
                 name=request.name,
                 size=request.size,
@@ -102,8 +106,9 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
                 parts=inspection.parts,
                 partial=inspection.partial,
                 names=inspection.names,
-                rule=_describe_rule(inspection),
+                rule=_describe_rule(inspection, request.channels),
                 source=source,
+                channels=request.channels,
             )
             return PackWriter(job, progress).run()
 
@@ -128,15 +133,16 @@ def _read_valid_pack(folder: Path) -> PackRecord | None:
 
 
 def _is_up_to_date(record: PackRecord, request: PrepareRequest, inspection: SourceInspection, source: str) -> bool:
-    rule = _describe_rule(inspection)
-    return (record.name, record.size, record.fingerprint) == (
+    rule = _describe_rule(inspection, request.channels)
+    return (record.name, record.size, record.channels, record.fingerprint) == (
         request.name,
         request.size,
+        request.channels,
         source,
     ) and record.rule == rule
 
 
-def _describe_rule(inspection: SourceInspection) -> dict[str, str]:
+def _describe_rule(inspection: SourceInspection, channels: int) -> dict[str, str]:
     chosen = "all images"
     if inspection.names is not None:
         digest = hashlib.sha256("\n".join(inspection.names).encode(errors="surrogateescape")).hexdigest()
@@ -146,7 +152,7 @@ def _describe_rule(inspection: SourceInspection) -> dict[str, str]:
             f"{inspection.known.share:g} of the training images: shared among classes by largest remainder, in a class "
             "those with the smallest sha256 of the file name; not the list of SimCLR"
         )
-    return {"chosen": chosen, "decoded": decoding.DECODE_RULE, "resized": decoding.RESIZE_RULE}
+    return {"chosen": chosen, "decoded": decoding.DECODE_RULES[channels], "resized": decoding.RESIZE_RULE}
 
 
 @contextmanager

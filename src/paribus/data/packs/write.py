@@ -40,7 +40,8 @@ _SPARE_BYTES = 2**20  # bytes besides the pixels that must fit, and a little mor
 @dataclass(frozen=True)
 class PackJob:
     """What is to be packed. folder: of the pack, locked. skip: leave out images that do not decode. tree, parts: the
-    source, and its images by split. partial, names, rule, source (a fingerprint): as in PackRecord."""
+    source, and its images by split. partial, names, rule, source (a fingerprint): as in PackRecord. channels: of the
+    pixels."""
 
     name: str
     size: int
@@ -53,6 +54,7 @@ class PackJob:
     names: tuple[str, ...] | None
     rule: dict[str, str]
     source: str
+    channels: int = 3
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,12 @@ class PackWriter:
     """Writes one pack."""
 
     def __init__(self, job: PackJob, progress: ProgressSink) -> None:
-        self._job, self._progress, self._folder, self._image_bytes = job, progress, job.folder, job.size * job.size * 3
+        self._job, self._progress, self._folder = job, progress, job.folder
+        self._image_bytes = job.size * job.size * job.channels
         self._chunk = max(1, min(256, _CHUNK_BYTES // self._image_bytes))
         self._versions = decoding.decoder_versions()
         plan = [FORMAT_VERSION, job.name, job.size, job.source, self._chunk, job.rule, self._versions]
+        plan += [] if job.channels == 3 else [job.channels]  # so that an unfinished pack of an earlier paribus goes on
         self._plan = hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest()[:12]
         self._journal = self._folder / f"unfinished-{self._plan}.jsonl"
 
@@ -147,7 +151,7 @@ class PackWriter:
             done = sum(line.split == split for line in lines)
             for start in range(done * self._chunk, len(part.paths), self._chunk):
                 chosen = part.paths[start : start + self._chunk]
-                todo.append((split, Chunk(str(job.tree), chosen, job.size, job.skip)))
+                todo.append((split, Chunk(str(job.tree), chosen, job.size, job.skip, job.channels)))
         with ExitStack() as stack:
             journal = stack.enter_context(open(self._journal, "ab"))
             files = {s: stack.enter_context(open(self._folder / self._file_name(s, "pixels"), "ab")) for s in SPLITS}
@@ -217,7 +221,8 @@ class PackWriter:
             fingerprint=job.source,
             partial=job.partial,
             names=names,
-            checksum=compute_pack_checksum(job.name, job.size, classes, splits),
+            channels=job.channels,
+            checksum=compute_pack_checksum(job.name, job.size, classes, splits, job.channels),
         )
         fsync_folder(self._folder)
         write_atomically(self._folder / RECORD_FILE, format_record(record))

@@ -26,7 +26,8 @@ class Source(Protocol):
     targets: Tensor
 
     def image(self, index: int) -> Image.Image:
-        """Mode RGB, whatever the file's mode. Raises BadImage, which names the file and the reason."""
+        """Mode L, RGB or RGBX for 1, 3 or 4 channels, whatever the file's mode (decoding.py). Raises BadImage, which
+        names the file and the reason."""
         ...
 
     def image_name(self, index: int) -> str:
@@ -38,7 +39,8 @@ class FolderSource:
     """The images of a listing. Their names are kept in one bytes object: a million Python strings would be copied into
     each worker, page by page, as their reference counts change."""
 
-    def __init__(self, name: str, part: Listing) -> None:
+    def __init__(self, name: str, part: Listing, channels: int = 3) -> None:
+        self._channels = channels
         self.name, self.classes, self.tree, self.split = name, part.classes, part.tree, part.split
         self.targets = torch.tensor(part.targets, dtype=torch.int64)
         self.unread, self.absent = explain_unread(part), part.absent
@@ -61,7 +63,7 @@ class FolderSource:
         return self.tree / self.image_name(index)
 
     def image(self, index: int) -> Image.Image:
-        return decode_image(os.path.join(self.tree, self.image_name(index)))
+        return decode_image(os.path.join(self.tree, self.image_name(index)), channels=self._channels)
 
 
 def open_folder_source(
@@ -70,14 +72,16 @@ def open_folder_source(
     manifest: Manifest | None,
     names: tuple[str, ...] | None = None,
     allow_missing: bool = False,
+    channels: int = 3,
 ) -> FolderSource:
     """One split of a tree. root: the tree itself (trees/tree.py, find_tree). manifest: None for a tree of the user's
     own.
 
     names: file names of the training images to use (SimCLR's lists), instead of the manifest's rule. allow_missing:
-    accept a tree that lacks images or classes. Raises ConfigError for a missing, empty or unexpected class folder.
+    accept a tree that lacks images or classes. channels: of the images. Raises ConfigError for a missing, empty or
+    unexpected class folder.
     """
     part = select_images(list_images(root, split, manifest, allow_missing), manifest, names, allow_missing)
     if not allow_missing:
         check_selection(part)
-    return FolderSource(manifest.name if manifest else "folder", part)
+    return FolderSource(manifest.name if manifest else "folder", part, channels)

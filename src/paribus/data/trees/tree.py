@@ -77,7 +77,7 @@ def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: b
     top = tree / split
     if not top.is_dir():
         raise ConfigError(f"{top} is not there; a tree of images has train/ and val/ with one folder per class")
-    classes = tuple(known.classes) if known else _list_folders(tree / "train")
+    classes = tuple(known.classes) if known else list_folders(tree / "train")
     if not classes:
         raise ConfigError(f"{top} has no class folders")
     if (top / "images").is_dir() and (top / ANNOTATIONS).is_file() and "images" not in classes:
@@ -87,11 +87,11 @@ def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: b
         with long_step(f"listing {top}", len(classes), "classes") as advance:
             listed: dict[str, tuple[list[str], Counter[str]]] = {}
             for name in classes:
-                listed[name] = _list_class_images(top, name)
+                listed[name] = list_class_images(top, name)
                 advance(1)
         found = {name: images for name, (images, _) in listed.items()}
         others = {name: rest for name, (_, rest) in listed.items()}
-        loose = _list_loose_images(top)
+        loose = list_loose_images(top)
     absent = tuple(name for name in classes if not found.get(name))
     if loose and len(absent) == len(classes):
         raise ConfigError(_explain_loose_images(top, loose))
@@ -158,7 +158,7 @@ def _check_unknown_folders(top: Path, classes: Sequence[str], known: Manifest | 
     expected = set(classes)
     if known is not None and known.within is not None:
         expected |= set(load_manifest(known.within).classes)
-    if strange := [name for name in _list_folders(top) if name not in expected]:
+    if strange := [name for name in list_folders(top) if name not in expected]:
         whose = f"of {known.name}" if known else f"in {top.parent / 'train'}"
         raise ConfigError(
             f"{top}: {format_count(len(strange), 'folder')} of no class {whose}: {format_some(strange)}; move them "
@@ -170,7 +170,8 @@ def format_some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 
-def _list_folders(top: Path) -> tuple[str, ...]:
+def list_folders(top: Path) -> tuple[str, ...]:
+    """Names of the folders in a folder, sorted. Raises ConfigError if it cannot be read."""
     try:
         with os.scandir(top) as entries:
             return tuple(sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir()))
@@ -178,7 +179,7 @@ def _list_folders(top: Path) -> tuple[str, ...]:
         raise ConfigError(f"{top} cannot be read: {error.strerror}") from error
 
 
-def _list_class_images(top: Path, name: str) -> tuple[list[str], Counter[str]]:
+def list_class_images(top: Path, name: str) -> tuple[list[str], Counter[str]]:
     """Paths of a class's images relative to the tree, and the number of other files by extension."""
     found, others = list[str](), Counter[str]()
     for path, is_image in _walk(top / name, f"{top.name}/{name}", _MAX_DEPTH):
@@ -189,7 +190,8 @@ def _list_class_images(top: Path, name: str) -> tuple[list[str], Counter[str]]:
     return found, others
 
 
-def _list_loose_images(top: Path) -> list[str]:
+def list_loose_images(top: Path) -> list[str]:
+    """Names of the images that lie in a folder itself, sorted."""
     with os.scandir(top) as entries:
         images = [e for e in entries if e.name[0] != "." and e.name.lower().endswith(EXTENSIONS)]
         return sorted(e.name for e in images if e.is_file())

@@ -13,7 +13,14 @@ from PIL import Image
 from torchvision.transforms import v2
 
 from helpers.image_trees import picture
-from paribus.data.trees.decoding import EXTENSIONS, BadImage, decode_image, decode_square, resize_and_center_crop
+from paribus.data.trees.decoding import (
+    CHANNELS,
+    EXTENSIONS,
+    BadImage,
+    decode_image,
+    decode_square,
+    resize_and_center_crop,
+)
 
 GREY = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -188,3 +195,43 @@ def test_an_image_of_the_size_stays_and_a_needle_is_refused(tmp_path: Path) -> N
     needle = saved(Image.new("RGB", (20_000, 1)), tmp_path / "needle.png")
     with pytest.raises(BadImage, match="too long and thin"):
         decode_square(needle, 160)
+
+
+def test_the_channels_of_every_kind_of_file(tmp_path: Path) -> None:
+    """What becomes of grey, RGB, RGBA, transparent palettes and 16-bit grey under 1, 3 and 4 channels."""
+    rng = np.random.default_rng(0)
+    rgba = rng.integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    rgb, alpha = rgba[..., :3], rgba[..., 3:]
+    grey = rgb[..., :1]
+    opaque = np.full_like(grey, 255)
+    luma = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+    deep = grey.astype(np.uint16)[..., 0] * 256 + 77
+    three = np.repeat(grey, 3, 2)
+    palette = Image.fromarray(rgb).quantize(8)
+    palette.info["transparency"] = 3
+    of_palette = np.asarray(palette.convert("RGB"))
+    see_through = np.where(np.asarray(palette)[..., None] == 3, 0, 255)
+    files: dict[str, tuple[Image.Image, Any, Any, Any]] = {
+        "grey": (Image.fromarray(grey[..., 0]), grey, three, opaque),
+        "rgb": (Image.fromarray(rgb), luma, rgb, opaque),
+        "rgba": (Image.fromarray(rgba), luma, rgb, alpha),
+        "grey and alpha": (Image.fromarray(np.concatenate((grey, alpha), 2)), grey, three, alpha),
+        "16 bits": (Image.fromarray(deep), grey, three, opaque),
+        "palette": (palette, np.asarray(palette.convert("RGB").convert("L"))[..., None], of_palette, see_through),
+    }
+    for name, (image, one, colours, fourth) in files.items():
+        path = saved(image, tmp_path / f"{name}.png")
+        got = {channels: np.asarray(decode_image(path, channels=channels)) for channels in CHANNELS}
+        assert np.array_equal(got[1], one[..., 0]), name
+        assert np.array_equal(got[3], colours), name
+        assert np.array_equal(got[4], np.concatenate((colours, fourth), 2)), name
+
+
+def test_alpha_is_resized_as_a_channel_of_its_own(tmp_path: Path) -> None:
+    """Not as Pillow resizes RGBA, with the colours multiplied by alpha: crops in batches do not."""
+    rgba = np.random.default_rng(0).integers(0, 256, (40, 40, 4), dtype=np.uint8)
+    path = saved(Image.fromarray(rgba), tmp_path / "x.png")
+    got = np.asarray(decode_square(path, 16, channels=4))
+    each = [np.asarray(resize_and_center_crop(Image.fromarray(rgba[..., k].copy()), 16)) for k in range(4)]
+    assert np.array_equal(got, np.stack(each, 2))
+    assert not np.array_equal(got, np.asarray(resize_and_center_crop(Image.fromarray(rgba), 16)))
