@@ -4,6 +4,7 @@ import hashlib
 import os
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.lock import locked
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
@@ -93,12 +95,20 @@ class Cifar:
         val = _read(self.name, root / folder, label, test_files)
         if self.size != 32:
             train, val = (Images(downsample(d.images, self.size), d.targets, d.ids) for d in (train, val))
-        mean, std = _MEAN_STD[self.name]
-        input_spec = InputSpec(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
+        input_spec = self._input_spec()
         names = tuple(_CLASSES[self.name].split())
         return build_in_memory_sets(
             self.name, train, val, len(names), input_spec, place, self.train_size, self.minival, names
         )
+
+    def file_preprocessing(self) -> FilePreprocessing:
+        """An image file as one of the set's: 32 pixels a side, then averaged down as the set is."""
+        shrink = None if self.size == 32 else partial(downsample, size=self.size)
+        return FilePreprocessing(DecodeSquare(32, 3), 32, self.size, 3, self._input_spec(), shrink)
+
+    def _input_spec(self) -> InputSpec:
+        mean, std = _MEAN_STD[self.name]
+        return InputSpec(self.mean or mean, self.std or std, PadCrop(pad=self.pad), self.flip, self.augment)
 
 
 def _read(name: str, folder: Path, label: str, files: dict[str, str]) -> Images:

@@ -9,6 +9,7 @@ from pydantic import Field
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.loaders.subset import sample_stratified
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 
@@ -37,8 +38,13 @@ class Digits:
         rest = torch.ones(len(images), dtype=torch.bool)
         rest[test] = False
         train, val = everything.select(torch.nonzero(rest).flatten()), everything.select(test)
-        input_spec = InputSpec(
-            mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment
-        )
+        input_spec = self._input_spec()
         names = tuple("0123456789")
         return build_in_memory_sets("digits", train, val, 10, input_spec, place, self.train_size, self.minival, names)
+
+    def file_preprocessing(self) -> FilePreprocessing:
+        """An image file made grey, 8 pixels a side. In the set a digit is bright on black."""
+        return FilePreprocessing(DecodeSquare(8, 1), 8, 8, 1, self._input_spec())
+
+    def _input_spec(self) -> InputSpec:
+        return InputSpec(mean=(0.287,), std=(0.353,), crop=PadCrop(pad=self.pad), flip=False, augment=self.augment)

@@ -21,6 +21,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.in_memory import Images, StorageMode, build_in_memory_sets
+from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
 from paribus.data.ops.input_spec import Interpolation
 from paribus.data.ops.inputs import resized_crop
@@ -71,6 +72,20 @@ class ImageSet(ImageDataSettings):
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
         return (
             self._load_from_files(root, known, place) if self.form == "folder" else self._load_pack(root, known, place)
+        )
+
+    def file_preprocessing(self) -> FilePreprocessing:
+        """What evaluation makes of an image file: of a packed set first the square that a pack stores."""
+        if self.form == "folder":
+            return super().file_preprocessing()
+        return FilePreprocessing(
+            DecodeSquare(self.pack_size, self.channels),
+            self.pack_size,
+            self.size,
+            self.channels,
+            build_input_spec(self),
+            build_center_crop(self.size, self.eval_ratio, self.interpolation),
+            self.workers,
         )
 
     def _load_pack(self, root: Path, known: Manifest | None, place: DeviceContext) -> DataSets:

@@ -9,10 +9,14 @@ import torch.nn.functional as F
 from pydantic import Field
 
 from paribus.core.build import schema
+from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.core.streams import stream
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
+from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
+from paribus.data.trees.decoding import CHANNELS
 
 
 @schema
@@ -42,9 +46,21 @@ class Synthetic:
             noise = self.noise * torch.randn(n, *shape, generator=stream(0, "synthetic.noise", split))
             return Images((patterns[targets] + noise).clamp(0, 255).to(torch.uint8), targets, torch.arange(n))
 
-        moments = ((0.5,) * self.channels, (0.3,) * self.channels)
-        input_spec = InputSpec(*moments, PadCrop(pad=self.pad), self.flip, self.augment)
+        input_spec = self._input_spec()
         train, val = make_images(self.n, "train"), make_images(self.val_n, "val")
         return build_in_memory_sets(
             "synthetic", train, val, self.classes, input_spec, place, self.train_size, self.minival
         )
+
+    def file_preprocessing(self) -> FilePreprocessing:
+        """An image file as a square of the set's size. Raises ConfigError where no file has as many channels."""
+        if self.channels not in CHANNELS:
+            raise ConfigError(
+                f"data.channels: found {self.channels}; an image file has {format_list(map(str, CHANNELS))}"
+            )
+        decode = DecodeSquare(self.size, self.channels)
+        return FilePreprocessing(decode, self.size, self.size, self.channels, self._input_spec())
+
+    def _input_spec(self) -> InputSpec:
+        moments = ((0.5,) * self.channels, (0.3,) * self.channels)
+        return InputSpec(*moments, PadCrop(pad=self.pad), self.flip, self.augment)

@@ -41,6 +41,8 @@ SWITCHES: Mapping[str, tuple[str, Any]] = MappingProxyType({"ema": ("decay", Non
 LATER_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paribus.exported.Exported": {"path_sha256": None, "network": None, "inputs": None},
+        "paribus.data.images.ImageSet": {"channels": 3},
+        "paribus.data.wrapped.FromDataset": {"channels": 3},
         "paribus.methods.distilled.Distilled": {"weights_sha256": None},
         "paribus.models.timm_adapter.Timm": {"weights": None, "weights_sha256": None},
         "paribus.models.timm_adapter.TimmPretrained": {"weights_sha256": None},

@@ -181,7 +181,7 @@ class EvalDecoder:
 
 
 def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRandom, flip: bool, out: Tensor) -> None:
-    """Each RGB image's box, resized and flipped if so drawn, into out (b, size, size, 3) uint8."""
+    """Each image's box, resized and flipped if so drawn, into out (b, size, size, c) uint8."""
     widths, heights = torch.tensor([image.size for image in images]).unbind(1)
     boxes = crop.boxes(draws, heights, widths)
     if (native := kernels.load_kernels()) is not None:
@@ -192,7 +192,7 @@ def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRando
         images, boxes.tolist(), mirrored.tolist(), out.numpy(), strict=True
     ):
         part = image.crop((left, top, left + width, top + height))
-        part = np.asarray(part.resize((crop.size, crop.size), FILTERS[crop.interpolation]))
+        part = to_array(part.resize((crop.size, crop.size), FILTERS[crop.interpolation]))
         to[:] = part[:, ::-1] if mirror else part
 
 
@@ -218,7 +218,7 @@ def _crop_images_natively(
             count=1,
             height=image.height,
             width=image.width,
-            channels=3,
+            channels=out.shape[3],
             out_height=crop.size,
             out_width=crop.size,
             key=key,
@@ -233,7 +233,7 @@ def _crop_images_natively(
 def resize_center_crop(
     image: Image.Image, size: int, ratio: float, interpolation: Interpolation
 ) -> "np.ndarray[Any, Any]":
-    """The centre size×size crop, (size, size, 3) uint8, of the image with its shorter side at round(size / ratio).
+    """The centre size×size crop, (size, size, c) uint8, of the image with its shorter side at round(size / ratio).
 
     As torchvision's Resize and CenterCrop for a PIL image: the longer side is rounded down, the margin half to even.
     """
@@ -244,4 +244,10 @@ def resize_center_crop(
         image = image.resize((shorter, longer) if width <= height else (longer, shorter), FILTERS[interpolation])
         width, height = image.size
     top, left = round((height - size) / 2.0), round((width - size) / 2.0)
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+    return to_array(image.crop((left, top, left + size, top + size)))
+
+
+def to_array(image: Image.Image) -> "np.ndarray[Any, Any]":
+    """(h, w, c) uint8, also for an image of one channel."""
+    pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -1,10 +1,14 @@
-"""Decodes an image file to RGB pixels, the same way for packs and for folders. Needs only Pillow: worker processes of
-`paribus data prepare` start without torch.
+"""Decodes an image file to pixels of 3, 1 or 4 channels, the same way for packs and for folders. Needs only Pillow:
+worker processes of `paribus data prepare` start without torch.
 
 The rules, for every file: the first frame, in its stored orientation (EXIF's is not applied: torchvision and timm do
 not apply it either, and ImageNet's published results rest on that), alpha dropped and grey repeated in three channels
 as Pillow's `convert("RGB")` does, CMYK by Pillow's formula. 16-bit grey keeps its high byte, as Pillow does for 16-bit
 colour; `convert` would clip it at 255. Pillow itself turns a TIFF by its orientation, in torchvision and timm too.
+
+One channel is Pillow's `convert("L")` of these RGB pixels (ITU-R 601), which gives grey back as it was. Four are the
+RGB pixels and the file's alpha, 255 where it has none. Their Pillow mode is RGBX, not RGBA: Pillow resizes RGBA with
+the colours multiplied by alpha, and the crops of a batch know of no alpha.
 """
 
 import warnings
@@ -22,9 +26,15 @@ EXTENSIONS = (
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # by content; others of Pillow may start programs (EPS)
 _BITS_PER_SAMPLE = 258  # a tag of TIFF
 _MAX_PIXELS = 2**27  # after the resize, before the crop; Pillow itself refuses to open images larger than about this
+CHANNELS = (1, 3, 4)  # grey, RGB, RGB and alpha
 DECODE_RULE = (
     "first frame; EXIF orientation not applied; alpha dropped; 16-bit grey by its high byte; else Pillow's RGB"
 )
+DECODE_RULES = {
+    3: DECODE_RULE,
+    1: DECODE_RULE + ", made grey by Pillow's L",
+    4: DECODE_RULE.replace("alpha dropped", "alpha as a fourth channel, 255 where there is none"),
+}
 RESIZE_RULE = (
     "shorter side by Pillow's bilinear resize (antialias), the longer in proportion, rounded down; centre crop; "
     "an image of the size is kept as it is"
@@ -35,16 +45,37 @@ class BadImage(ConfigError):
     """An image that cannot be read; the message names the file and the reason."""
 
 
-def decode_image(path: str | Path, display_name: str = "") -> Image.Image:
-    """The image in mode RGB. display_name: its name in messages, else the path. Raises BadImage."""
+def decode_image(path: str | Path, display_name: str = "", channels: int = 3) -> Image.Image:
+    """The image in mode RGB, or L or RGBX for other channels. display_name: its name in messages, else the path. Raises
+    BadImage."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # damaged EXIF, odd transparency: neither changes a pixel here
             with Image.open(path, formats=_FORMATS) as image:
                 image.load()
-                return to_rgb(image)
+                return to_channels(image, channels)
     except Exception as error:  # Pillow's readers raise OSError, SyntaxError, struct.error, ValueError and more
         raise BadImage(f"{display_name or path}: {_explain_error(error)}") from error
+
+
+def to_channels(image: Image.Image, channels: int) -> Image.Image:
+    """An image of any mode in mode L, RGB or RGBX, by the rules above. Raises ValueError if its pixels have no known
+    range."""
+    if channels == 3:
+        return to_rgb(image)
+    if channels == 1:
+        return to_rgb(image).convert("L")
+    with_alpha = _to_rgba(image)
+    return Image.frombytes("RGBX", with_alpha.size, with_alpha.tobytes())
+
+
+def _to_rgba(image: Image.Image) -> Image.Image:
+    image.load()
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.mode in ("RGBA", "RGBa", "LA", "PA") or ("transparency" in image.info and image.mode in ("P", "RGB", "L")):
+        return image.convert("RGBA")
+    return to_rgb(image).convert("RGBA")
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -75,9 +106,9 @@ def _explain_error(error: Exception) -> str:
     return f"does not decode ({error or type(error).__name__})"
 
 
-def decode_square(path: str | Path, size: int, display_name: str = "") -> Image.Image:
+def decode_square(path: str | Path, size: int, display_name: str = "", channels: int = 3) -> Image.Image:
     """The image as a pack stores it, `size` pixels a side. Raises BadImage."""
-    image = decode_image(path, display_name)
+    image = decode_image(path, display_name, channels)
     if size**2 * max(image.size) > _MAX_PIXELS * min(image.size):
         raise BadImage(
             f"{display_name or path}: {image.width}×{image.height} pixels, too long and thin to be made {size} high"
