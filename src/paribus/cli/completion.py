@@ -198,5 +198,5 @@ _KINDS: dict[Kind, Callable[[str], list[str]]] = {
     "card": lambda word: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
     "override": _override,
     "doctor": lambda word: [*_starting(word, ["gpu"]), *_override(word)],
-    "data override": lambda word: _override(word, ("data",)) if word.startswith("data") else [],
+    "data override": lambda word: _override(word, ("data", "evaluators")) if word.startswith(("data", "eval")) else [],
 }

@@ -1,69 +1,57 @@
-"""`paribus eval RUN|CHECKPOINT`: evaluate a trained network again, on its own data or another of the same shape."""
+"""`paribus eval RUN|CHECKPOINT|EXPORT`: evaluate a trained network again, as a whole or class by class."""
 
 import argparse
-from dataclasses import asdict, replace
-from typing import Any
+from pathlib import Path
 
 from paribus.cli.arguments.trained import EVAL_KEYS, split_run
-from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
-from paribus.core.protocols import DataSets
-from paribus.engine.distributed import World
-from paribus.engine.evaluate import evaluate
-from paribus.engine.loop import restore
-from paribus.engine.runtime import apply_runtime
-from paribus.evaluators.unmixed_loss import UnmixedLoss
-from paribus.recipe.build import build_evaluators, build_method, explain_build_errors, make_device_context
-from paribus.recipe.recipe import rebuild_recipe
-from paribus.runs.saved_run import SavedRun, load_saved_run, with_labels_of
+from paribus.engine import distributed
+from paribus.runs import confusion
+from paribus.runs.evaluation import Evaluation, open_evaluation
 
 
 def run(args: argparse.Namespace) -> int:
-    where, overrides = split_run(args, "run folder or checkpoint")
-    named = [o for o in overrides if o.startswith("data=")]
-    of_data = [o for o in overrides if o.startswith("data.")] if named else []
-    found = load_saved_run(where, [o for o in overrides if o not in named + of_data], EVAL_KEYS)
-    recipe = found.recipe
-    if named:
-        recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, named + of_data)})
-    if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
-        recipe = replace(
-            recipe, evaluators={k: e for k, e in recipe.evaluators.items() if not isinstance(e, UnmixedLoss)}
-        )
-
-    place = make_device_context(recipe, apply_runtime(recipe.runtime, World()), World())
-    with explain_build_errors("data"):
-        data = with_labels_of(found, recipe.data(place))
-        _check_inputs(found, data)
-        evaluators = build_evaluators(recipe, data)
-    with explain_build_errors("model"):
-        method = build_method(recipe, data, place, from_checkpoint=True, trains=False)
-        try:
-            restore(found.checkpoint, method)
-        except ConfigError as error:
-            raise ConfigError(f"{found.folder}: {error}") from error
-    other = f", on {' '.join(named + of_data)}" if named else ""
-    print(f"{found.folder.name} after step {found.checkpoint.step}{other}")
-    for key, value in sorted(evaluate(method, evaluators, data.splits).items()):
-        print(f"  {key:<16} {value:.6f}")
+    where, overrides = split_run(args, "run folder, checkpoint or export")
+    world = distributed.from_environment()
+    evaluation = open_evaluation(where, overrides, EVAL_KEYS, args.split, world)
+    metrics = evaluation.measure()
+    if world.is_main:
+        other = f", on {' '.join(evaluation.other_data)}" if evaluation.other_data else ""
+        print(f"{evaluation.found.name} after step {evaluation.found.checkpoint.step}{other}")
+        for key, value in sorted(metrics.items()):
+            print(f"  {key:<16} {value:.6f}")
+    if args.per_class or args.confusion:
+        for split in args.split or ["val"]:
+            _show_classes(evaluation, split, where, args)
+    distributed.destroy_process_group()
     return OK
 
 
-def _compose_data(found: SavedRun, overrides: list[str]) -> dict[str, Any]:
-    """The config of another data set, with the mean and deviation that the network was trained with."""
-    from paribus.recipe.compose import compose_config
+def _show_classes(evaluation: Evaluation, split: str, where: Path, args: argparse.Namespace) -> None:
+    counts, names = evaluation.count_confusion(split), evaluation.class_names()
+    if evaluation.place.rank:
+        return
+    folder = args.out or evaluation.found.folder
+    ending = _name_evaluation(evaluation, split, where)
+    if args.per_class:
+        print("", f"{split}, by class", *confusion.format_per_class(names, counts), sep="\n")
+        if args.out:
+            print(confusion.write_per_class(folder / f"per_class-{ending}.csv", names, counts))
+    if args.confusion:
+        if len(names) <= confusion.MOST_IN_TERMINAL:
+            print("", f"{split}, confusion", *confusion.format_confusion(names, counts), sep="\n")
+        title = f"{evaluation.found.name}, {split}"
+        print()
+        print(confusion.write_confusion(folder / f"confusion-{ending}.csv", names, counts))
+        print(confusion.draw_confusion(folder / f"confusion-{ending}.png", names, counts, title), flush=True)
 
-    config = compose_config(overrides)["data"]
-    inputs = found.summary.get("inputs", {})
-    return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
 
-
-def _check_inputs(found: SavedRun, data: DataSets) -> None:
-    """A network may be built for its data's size, so another size would mean another network."""
-    trained = {key: found.summary.get("inputs", {}).get(key) for key in asdict(data.spec)}
-    if None not in trained.values() and trained != asdict(data.spec):
-        old, new = (
-            f"{s['channels']}×{s['height']}×{s['width']} images of {s['classes']} classes"
-            for s in (trained, asdict(data.spec))
-        )
-        raise ConfigError(f"data: found {new}; the network was trained on {old}")
+def _name_evaluation(evaluation: Evaluation, split: str, where: Path) -> str:
+    """For file names: what else than the run's last step on its own data was evaluated stands in them."""
+    found = evaluation.found
+    parts = [split, *(o.partition("=")[2] for o in evaluation.other_data if o.startswith("data="))]
+    if found.export is not None:
+        parts.append(found.export.stem)
+    elif where.is_file():
+        parts.append(f"step{found.checkpoint.step}")
+    return "-".join(parts)
