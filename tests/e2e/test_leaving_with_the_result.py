@@ -88,13 +88,13 @@ def test_what_cannot_be_read_back_is_said(trained: Path, tmp_path: Path, capfd) 
         library.load(tmp_path / "nowhere.safetensors")
     capfd.readouterr()
     for arguments, message in (
-        (["export"], "paribus: export: the following arguments are required: RUN|CHECKPOINT;"),
+        (["export"], "paribus: export: the following arguments are required: RUN|CHECKPOINT|EXPORT;"),
         (["export", str(trained), "--out"], "argument --out: expected one argument"),
         (["export", str(trained), "--out=net.bin"], "should end in .safetensors"),
         (["export", str(trained), "--out=/proc/net.safetensors"], "cannot be written"),
         (["export", str(trained), "seed=1"], "seed: cannot be overridden here"),
         (["export", str(trained), "data.root=x", "another"], "one run folder or checkpoint is needed, found 2"),
-        (["export", "nowhere"], "no run or checkpoint there"),
+        (["export", "nowhere"], "no run, checkpoint or export there"),
     ):
         assert dispatch(arguments) == 2
         err = capfd.readouterr().err

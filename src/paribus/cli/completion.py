@@ -209,6 +209,8 @@ _KINDS: dict[Kind, Callable[[str, Path | None], list[str]]] = {
     "card": lambda word, own: _starting(word, sorted(path.stem for path in Path("docs/cards").glob("*.yaml"))),
     "override": _override,
     "doctor": lambda word, own: [*_starting(word, ["gpu"]), *_override(word, own)],
-    "data override": lambda word, own: _override(word, own, ("data",)) if word.startswith("data") else [],
+    "data override": lambda word, own: (
+        _override(word, own, ("data", "evaluators")) if word.startswith(("data", "eval")) else []
+    ),
     "technique": lambda word, own: _starting(word, list_options("technique", own)),
 }

@@ -1,69 +1,37 @@
-"""`paribus export`: a trained network as safetensors and a small JSON, for `paribus.load` and plain torch."""
+"""`paribus export`: a trained network as safetensors and a small JSON, and for other programs as .pt2 and ONNX."""
 
 import argparse
 import json
 import shlex
-import sys
-from dataclasses import fields
-from typing import Any
 
 from paribus.cli.arguments.trained import EXPORT_KEYS, split_run
-from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
-from paribus.core.labels import format_classes
-from paribus.core.protocols import DeviceContext, Spec
-from paribus.recipe.recipe import Recipe
+from paribus.interop.graphs import check_onnx, write_onnx, write_pt2
+from paribus.models.exported import load
+from paribus.runs.export import export_run
 from paribus.runs.saved_run import load_saved_run
 
 
 def run(args: argparse.Namespace) -> int:
-    where, overrides = split_run(args, "run folder or checkpoint")
+    where, overrides = split_run(args, "run folder, checkpoint or export")
+    if args.onnx:
+        check_onnx()
     found = load_saved_run(where, overrides, EXPORT_KEYS)
-    target = args.out or found.folder / "model.safetensors"
+    target = args.out or found.export or found.folder / "model.safetensors"
     if target.suffix != ".safetensors":
         raise ConfigError(f"--out: found {target}; the name should end in .safetensors")
-    weights = found.checkpoint.method.get("ema", found.checkpoint.method.get("model"))
-    if weights is None:
-        raise ConfigError(f"{found.folder}: its method keeps no single network (`model`) that could be exported")
-    inputs = _read_inputs(found.recipe, found.summary)
-    spec = Spec(**{field.name: inputs[field.name] for field in fields(Spec)})
-    facts = {
-        "inputs": inputs,
-        "weights": "average" if "ema" in found.checkpoint.method else "model",
-        "run": {"id": found.recipe.id, "title": found.recipe.title, "step": found.checkpoint.step},
-        # recorded metrics are those of the last step; an earlier checkpoint is exported without
-        "metrics": found.summary.get("metrics", {}) if found.checkpoint.step == found.summary.get("step") else {},
-    }
-
-    if found.checkpoint.class_ids is None:
-        print(
-            f"warning: {found.folder}: its checkpoint is from before class names were kept; the export has none",
-            file=sys.stderr,
-        )
-    else:
-        facts |= format_classes(found.checkpoint.class_ids, found.checkpoint.class_names or ())
-
-    from paribus.models.exported import save
-
-    try:
-        with runfolder.create_folder(target.parent):
-            written = save(target, found.recipe.model, spec, weights, facts)
-    except OSError as error:
-        raise ConfigError(f"--out: {target} cannot be written: {error.strerror}") from error
-    for file in written:
-        print(file)
+    if found.export is None:
+        for file in export_run(found, target):
+            print(file)
+    elif args.out or not (args.onnx or args.pt2):
+        raise ConfigError(f"{found.export} is an export already; --onnx and --pt2 write the same network beside it")
+    if args.onnx or args.pt2:
+        network = load(target, found.recipe.packages)
+        for wanted, write, ending in ((args.pt2, write_pt2, ".pt2"), (args.onnx, write_onnx, ".onnx")):
+            if wanted:
+                print(write(network, target.with_suffix(ending)), flush=True)
     packages = f", packages={json.dumps(found.recipe.packages)}" if found.recipe.packages else ""
     code = f"import paribus; model = paribus.load({json.dumps(str(target), ensure_ascii=False)}{packages})"
     print(f"\nread back:  python -c {shlex.quote(code)}")
     return OK
-
-
-def _read_inputs(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
-    """What the network was trained on: from the run's summary, or from the data where a killed run has none."""
-    if "inputs" in summary:
-        return summary["inputs"]
-    import torch
-
-    data = recipe.data(DeviceContext(torch.device("cpu")))
-    return {**vars(data.spec), "mean": list(data.mean), "std": list(data.std)}

@@ -91,12 +91,18 @@ COMMANDS = (
         more=(("--help [optimizer]", "every setting with its value and meaning; or one group's"),),
         raw=True,
     ),
-    Command("eval", "evaluate a trained network again", "trained:add_eval", shown="RUN|CHECKPOINT [data.root=DIR]"),
+    Command(
+        "eval",
+        "evaluate a trained network again, also class by class",
+        "trained:add_eval",
+        shown="RUN [--per-class] [--confusion] [data.root=DIR]",
+    ),
+    Command("predict", "class and probabilities of image files", "trained:add_predict", shown="RUN PATH... [--top K]"),
     Command(
         "export",
-        "weights as safetensors, for paribus.load and plain torch",
+        "weights as safetensors, for paribus.load; also ONNX",
         "trained:add_export",
-        shown="RUN|CHECKPOINT",
+        shown="RUN [--pt2] [--onnx]",
     ),
     Command(
         "verify",

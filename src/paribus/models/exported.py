@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from torch import Tensor, nn
 
 from paribus.core.build import build, matches_signature, schema, to_config
@@ -19,6 +20,7 @@ from paribus.core.labels import read_class_ids
 from paribus.core.protocols import ModelFactory, Spec, StartsFromFile
 from paribus.core.runfolder import write_atomically, write_json
 from paribus.core.streams import stream, use_generator
+from paribus.models.about import read_about
 
 FORMAT = 1
 
@@ -44,20 +46,25 @@ def save(
     return path, path.with_suffix(".json")
 
 
-def load(path: str | Path, packages: Sequence[str] = ()) -> nn.Module:
+def load(path: str | Path, packages: Sequence[str] = (), dtype: torch.dtype | None = None) -> nn.Module:
     """The network that `paribus export` wrote, on the CPU, in evaluation mode.
 
-    path: of the .safetensors or the .json. packages: names of further packages whose model classes may be used.
+    path: of the .safetensors or the .json. packages: names of further packages whose model classes may be used. dtype:
+    float64 keeps the weights of a run with update.precision=fp64 as they are.
     Inputs are (n, c, h, w), normalised with the JSON's `inputs.mean` and `inputs.std`; outputs are (n, classes) logits.
     Its `class_names` are those of the outputs, `class_ids` what they are matched by (core/labels.py); () if unknown.
+    Its `about` says how images become inputs, and of which run, recipe, techniques and metrics it is (about.py).
     Raises ConfigError if a file is missing or damaged, or if they do not belong together.
     """
-    weights, description = _file_names(Path(path))
+    weights, description = file_names(Path(path))
     factory, spec = _read_description(description, tuple(packages))
-    return _read_network(weights, description, factory, spec, None)
+    network = _read_network(weights, description, factory, spec, None, dtype)
+    network.about = read_about(description)  # pyright: ignore[reportArgumentType]
+    return network
 
 
-def _file_names(path: Path) -> tuple[Path, Path]:
+def file_names(path: Path) -> tuple[Path, Path]:
+    """Of the weights and of the description, whichever of them is given."""
     path = path.expanduser()
     return path.with_suffix(".safetensors"), path.with_suffix(".json")
 
@@ -80,7 +87,12 @@ def _read_description(description: Path, packages: tuple[str, ...] = ()) -> tupl
 
 
 def _read_network(
-    weights: Path, description: Path, factory: ModelFactory, spec: Spec, checksum: str | None
+    weights: Path,
+    description: Path,
+    factory: ModelFactory,
+    spec: Spec,
+    checksum: str | None,
+    dtype: torch.dtype | None = None,
 ) -> nn.Module:
     from safetensors import SafetensorError
     from safetensors.torch import load as deserialize
@@ -89,6 +101,7 @@ def _read_network(
         raw = read_checked(weights, checksum)
         with use_generator(stream(0, "exported")):  # the initial weights are discarded
             model = factory(spec)
+            model = model if dtype is None else model.to(dtype)
         model.load_state_dict(deserialize(raw))
         model.class_names, model.class_ids = _read_classes(description, spec)  # pyright: ignore[reportArgumentType]
     except OSError as error:
@@ -138,7 +151,7 @@ class Exported:
     inputs: dict[str, int] | None = None
 
     def __call__(self, spec: Spec) -> nn.Module:
-        weights, description = _file_names(Path(self.path))
+        weights, description = file_names(Path(self.path))
         network, made_for = self._describe(description)
         if (made_for.classes, made_for.channels) != (spec.classes, spec.channels):
             raise ConfigError(
@@ -148,11 +161,11 @@ class Exported:
         return _read_network(weights, description, network, made_for, self.path_sha256)
 
     def find_path(self) -> Path:
-        return _file_names(Path(self.path))[0]
+        return file_names(Path(self.path))[0]
 
     def completed(self) -> "Exported":
         """With the network and its inputs. Raises ConfigError if they are given and are not the file's."""
-        _, description = _file_names(Path(self.path))
+        _, description = file_names(Path(self.path))
         if not description.exists():
             return self
         network, spec = _read_description(description)

@@ -24,7 +24,7 @@ from paribus.study.runner.cells import quote_override
 MISSING = "???"  # OmegaConf's value that somebody has yet to give
 _CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
 
-_COMBINED = ("technique", "tracker")  # groups of which several options make sense together, as a list
+_COMBINED = ("technique", "tracker", "evaluators")  # groups of which several options make sense together, as a list
 
 
 def compose_config(overrides: list[str], config_dir: Path | None = None) -> dict[str, Any]:

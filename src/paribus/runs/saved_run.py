@@ -1,41 +1,59 @@
-"""A run that was trained before, as `paribus eval` and `paribus export` load it: recipe, checkpoint, summary."""
+"""A network that was trained before, as `paribus eval`, `predict` and `export` load it: from a run folder, one of its
+checkpoints, or an export."""
 
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import torch
 import yaml
+from torch import Tensor, nn
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
-from paribus.core.labels import match_classes, relabel
-from paribus.core.protocols import DataSets
+from paribus.core.labels import choose_class_ids, match_classes, relabel
+from paribus.core.protocols import DataSets, DeviceContext, Method, Spec
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
+from paribus.engine.loop import restore
+from paribus.models.about import read_about
+from paribus.models.exported import file_names, load
+from paribus.recipe.build import build_method, explain_build_errors
 from paribus.recipe.near_keys import find_same, format_near, list_keys
 from paribus.recipe.overlays import with_value
 from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.screen_text import format_packages
 
+EXPORTS = (".safetensors", ".json")
+
 
 @dataclass(frozen=True)
 class SavedRun:
-    """folder: of the run. recipe: with the overrides of this call. summary: {} where a killed run has none."""
+    """folder: of the run, or that of the export. recipe: with the overrides of this call. summary: {} where a killed
+    run has none. export: the .safetensors, if it is of one; then the checkpoint has no state."""
 
     folder: Path
     recipe: Recipe
     checkpoint: Checkpoint
     summary: dict[str, Any]
+    export: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.folder.name if self.export is None else f"{self.export.name} of {self.recipe.title}"
 
 
 def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...]) -> SavedRun:
-    """From a run folder or checkpoint and overrides. allowed: the keys that may be overridden; a dot at the end allows
-    all keys with that prefix. Raises ConfigError."""
+    """From a run folder, checkpoint or export and overrides. allowed: the keys that may be overridden; a dot at the end
+    allows all keys with that prefix. Raises ConfigError."""
     if not path.exists():
-        raise ConfigError(f"{path}: no run or checkpoint there; paribus list runs names them")
+        raise ConfigError(f"{path}: no run, checkpoint or export there; paribus list runs names runs")
+    if path.suffix in EXPORTS:
+        return _load_export(path, overrides, allowed)
     folder = path if path.is_dir() else path.absolute().parent.parent
     if path.name == "last" and path.is_file():
         path = path.with_name(path.read_text().strip())
@@ -46,6 +64,71 @@ def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...
     if found.recipe != recipe.id:
         raise ConfigError(f"{path}: the checkpoint is of recipe {found.recipe}, config.yaml of {recipe.id}")
     return SavedRun(folder, recipe, found, runfolder.read_json(folder / runfolder.SUMMARY))
+
+
+def _load_export(path: Path, overrides: Sequence[str], allowed: tuple[str, ...]) -> SavedRun:
+    weights, description = file_names(path)
+    about = read_about(description)
+    if not about.recipe:
+        raise ConfigError(f"{description}: it is from before an export kept its recipe; export the run again")
+    recipe = rebuild_with_overrides(dict(about.recipe), overrides, allowed)
+    ids = choose_class_ids(about.class_ids, about.classes) if about.classes else None
+    found = Checkpoint(about.run.get("step", 0), recipe.id, {}, {}, ids, about.classes or None)
+    if about.run.get("id") != recipe.id:
+        raise ConfigError(f"{description}: it is of the run {about.run.get('id')}, and has the recipe of {recipe.id}")
+    summary = {"inputs": about.inputs, "metrics": about.metrics, "step": found.step}
+    return SavedRun(path.absolute().parent, recipe, found, summary, weights)
+
+
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """What evaluation needs of a method."""
+
+    model: nn.Module
+
+    def prepare_eval(self) -> None:
+        self.model.eval()
+
+    @torch.no_grad()
+    def predict(self, inputs: Tensor) -> Tensor:
+        """(n, c, h, w) to (n, classes) logits."""
+        return self.model(inputs)
+
+
+def load_network(found: SavedRun, recipe: Recipe, data: DataSets, place: DeviceContext) -> Method | ExportedNetwork:
+    """What evaluates and predicts, with the trained weights, on the device. recipe: that of `found`, perhaps with other
+    data. Raises ConfigError."""
+    with explain_build_errors("model"):
+        if found.export is not None:
+            model = load(found.export, recipe.packages, place.dtype).to(place.device)
+            return ExportedNetwork(model.to(memory_format=place.memory_format))  # pyright: ignore[reportCallIssue]
+        method = build_method(recipe, data, place, from_checkpoint=True, trains=False)
+        try:
+            restore(found.checkpoint, method)
+        except ConfigError as error:
+            raise ConfigError(f"{found.folder}: {error}") from error
+    return method
+
+
+def describe_data(found: SavedRun) -> DataSets:
+    """What a network must know of the data it was trained on, without the images: where the summary says it, they need
+    not be there. Raises ConfigError."""
+    inputs, ids = read_inputs(found), found.checkpoint.class_ids or ()
+    spec = Spec(**{field.name: inputs[field.name] for field in fields(Spec)})
+    names = found.checkpoint.class_names or ()
+    return DataSets(spec, _no_loader, {}, {}, "", tuple(inputs["mean"]), tuple(inputs["std"]), names, ids)
+
+
+def _no_loader(batch_size: int, seed: int) -> NoReturn:
+    raise ConfigError("data: only described, there are no images to train on")
+
+
+def read_inputs(found: SavedRun) -> dict[str, Any]:
+    """What the network was trained on: from the run's summary, or from the data where a killed run has none."""
+    if "inputs" in found.summary:
+        return found.summary["inputs"]
+    data = found.recipe.data(DeviceContext(torch.device("cpu")))
+    return {**vars(data.spec), "mean": list(data.mean), "std": list(data.std)}
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:

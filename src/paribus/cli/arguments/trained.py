@@ -1,4 +1,4 @@
-"""The arguments of the commands that train, and of those that take finished runs: eval, export, verify, compare."""
+"""The arguments of the commands that train, and of those that take what was trained (eval, predict, export, ...)."""
 
 import argparse
 from pathlib import Path
@@ -6,11 +6,13 @@ from pathlib import Path
 from paribus.cli.arguments.gate import add_gate_options
 from paribus.cli.options import Parser, add_config_dir, amount, completes, count, exit_codes, path
 from paribus.core.errors import ConfigError
-from paribus.core.exit_codes import BAD_CONFIG, MISMATCH, OK
+from paribus.core.exit_codes import BAD_CONFIG, FAILED, MISMATCH, OK
 
 # the keys of a run's config that may differ from those it was trained with; a dot at the end: all keys below it
 EVAL_KEYS = ("data.root", "data.pack", "data.on_error", "data.workers", "packages", "runtime.")
 EXPORT_KEYS = ("data.root", "packages")
+PREDICT_KEYS = ("data.root", "data.pack", "data.workers", "packages", "runtime.")
+_TRAINED = "a run folder, one of its checkpoints, or a .safetensors of paribus export"
 
 
 def add_train(parser: Parser) -> None:
@@ -33,23 +35,66 @@ def add_eval(parser: Parser) -> None:
     )
     parser.epilog = (
         "Overrides: data.root=DIR, data.pack=DIR, data.on_error=skip, data.workers=N, data=NAME with data.KEY=VALUE "
-        f"(another data set), runtime.KEY=VALUE, packages=[NAME].\n\n{exit_codes({OK: 'evaluated'})}"
+        "(another data set), evaluators=[NAME,...] (instead of the run's), evaluators.NAME.KEY=VALUE, "
+        "+evaluators.NAME._target_=CLASS, runtime.KEY=VALUE, packages=[NAME].\n\n"
+        f"{exit_codes({OK: 'evaluated', FAILED: 'outputs are NaN'})}"
     )
-    completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder, or one of its checkpoints"), "data override")
-    add_config_dir(parser, "a folder with your own configs, for data=NAME")
+    completes(_add_run(parser, "RUN|CHECKPOINT|EXPORT", _TRAINED), "data override")
+    add_config_dir(parser, "a folder with your own configs, for data=NAME and evaluators=[NAME]")
+    parser.add_argument(
+        "--split",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="val, minival or train_sample, instead of the evaluators' own (default: val); may be given again",
+    )
+    parser.add_argument("--per-class", action="store_true", help="also images, correct ones and accuracy by class")
+    parser.add_argument(
+        "--confusion",
+        action="store_true",
+        help="also the confusion matrix: printed for up to 20 classes, always as CSV and PNG in the run folder",
+    )
+    out = parser.add_argument(
+        "--out", type=path, metavar="DIR", help="the folder of the files, which then has a CSV of --per-class too"
+    )
+    completes(out, "folder")
+
+
+def add_predict(parser: Parser) -> None:
+    parser.description = (
+        "Class and probabilities of image files, which are prepared to the bit as in the evaluation of the run. The "
+        "run's own data need not be there."
+    )
+    parser.epilog = (
+        "PATH: an image file, or a folder, of which all images are taken, at any depth, ordered by path. Overrides, "
+        "after the run: runtime.KEY=VALUE, data.workers=N, packages=[NAME].\n\n"
+        + exit_codes({OK: "all files done", FAILED: "a file failed, the others are done"})
+    )
+    completes(parser.add_argument("run", metavar="RUN|CHECKPOINT|EXPORT", type=path, help=_TRAINED), "run or file")
+    completes(parser.add_argument("paths", nargs="+", metavar="PATH", help="image files and folders of them"), "file")
+    parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv; jsonl: JSON lines")
+    parser.add_argument("--top", type=count, metavar="K", help="the K best classes instead of every class")
+    out = parser.add_argument("--out", type=path, metavar="FILE", help="default: standard output")
+    completes(out, "file")
+    parser.add_argument(
+        "--batch-size", type=count, metavar="N", help="images at a time (default: that of the run's evaluation)"
+    )
 
 
 def add_export(parser: Parser) -> None:
     parser.description = (
         "Write the weights of a trained network (averaged ones where the run keeps an average) as safetensors, and "
-        "FILE.json beside them, for paribus.load and plain torch."
+        "FILE.json beside them: class names, preprocessing, techniques, recipe, seed and metrics; for paribus.load and "
+        "plain torch. --pt2 and --onnx write the network itself as well, for programs that have no paribus."
     )
     parser.epilog = f"Overrides: data.root=DIR, packages=[NAME].\n\n{exit_codes({OK: 'written'})}"
-    completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder, or one of its checkpoints"), _given(EXPORT_KEYS))
+    completes(_add_run(parser, "RUN|CHECKPOINT|EXPORT", _TRAINED), _given(EXPORT_KEYS))
     out = parser.add_argument(
         "--out", type=path, metavar="FILE.safetensors", help="default: model.safetensors in the run folder"
     )
     completes(out, "file")
+    parser.add_argument("--pt2", action="store_true", help="also FILE.pt2, for torch.export.load, any batch size")
+    parser.add_argument("--onnx", action="store_true", help="also FILE.onnx, any batch size; pip install paribus[onnx]")
 
 
 def add_verify(parser: Parser) -> None:
@@ -115,7 +160,7 @@ def add_compare(parser: Parser) -> None:
 
 def _add_run(parser: Parser, metavar: str, text: str) -> argparse.Action:
     """A run and overrides of its config, in any order. Returns the argument of the overrides."""
-    completes(parser.add_argument("run", metavar=metavar, help=text), "run")
+    completes(parser.add_argument("run", metavar=metavar, help=text), "run or file" if "EXPORT" in metavar else "run")
     return parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings that differ from those of the training"
     )

@@ -33,12 +33,12 @@ class ImageDataSettings:
     channels: 3, RGB; 1, grey; 4, RGB and alpha (data/trees/decoding.py has the rules). size: pixels a side of the
     inputs. scale: least and greatest share of the image's area. ratio: least and greatest width / height.
     interpolation: of all resizing. flip: horizontally, half of the time. repeats: copies of each sample in a row, each
-    augmented anew. augment: further augmentations by name, in order. eval_ratio: share of the shorter side that the centre crop of evaluation
-    keeps. mean, std: a number for each channel in units of the 0–1 range; null: ImageNet's, of which grey is the
-    average, and alpha stays as it is. sampling: each sample once an epoch, or each class equally often
-    (loaders/epoch_order.py). train_size: a stratified subset of the training set. minival: images held out from it for
-    selection. on_error: whether an image that does not decode stops the run or is skipped. workers: processes that
-    decode, if images are decoded in every step; auto: the cores but one. No result depends on it.
+    augmented anew. augment: further augmentations by name, in order. eval_ratio: share of the shorter side that the
+    centre crop of evaluation keeps. mean, std: a number for each channel in units of the 0–1 range; null: ImageNet's,
+    of which grey is the average, and alpha stays as it is. sampling: each sample once an epoch, or each class equally
+    often (loaders/epoch_order.py). train_size: a stratified subset of the training set. minival: images held out from
+    it for selection. on_error: whether an image that does not decode stops the run or is skipped. workers: processes
+    that decode, if images are decoded in every step; auto: the cores but one. No result depends on it.
     """
 
     size: Annotated[int, Field(ge=8, le=1024)] = 128

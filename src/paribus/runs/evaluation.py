@@ -1,0 +1,211 @@
+"""`paribus eval`: a trained network evaluated again, on its own data or another, by any evaluators and on any split."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from torch import Tensor
+
+from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
+from paribus.core.protocols import DataSets, DeviceContext, Evaluator, Predicts
+from paribus.data.images import ImageSet
+from paribus.data.loaders.evaluation_files import build_evaluation_of_files
+from paribus.data.loaders.preprocessing import find_file_preprocessing
+from paribus.data.trees.evaluation_tree import find_class_folders
+from paribus.engine import distributed
+from paribus.engine.distributed import World
+from paribus.engine.evaluate import evaluate
+from paribus.engine.runtime import apply_runtime
+from paribus.evaluators.confusion import count_confusion
+from paribus.evaluators.unmixed_loss import UnmixedLoss
+from paribus.recipe.build import build_evaluators, explain_build_errors, make_device_context
+from paribus.recipe.compose import compose_config
+from paribus.recipe.recipe import Recipe, rebuild_recipe
+from paribus.runs.saved_run import SavedRun, load_network, load_saved_run, rebuild_with_overrides, with_labels_of
+
+EVALUATORS = "evaluators"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A trained network beside the data it is evaluated on, on this rank's device. other_data: the overrides that chose
+    another data set."""
+
+    found: SavedRun
+    data: DataSets
+    network: Any
+    evaluators: list[Evaluator]
+    place: DeviceContext
+    other_data: tuple[str, ...]
+
+    def measure(self) -> dict[str, float]:
+        """The evaluators' metrics, over all ranks."""
+        return evaluate(self.network, self.evaluators, self.data.splits)
+
+    def count_confusion(self, split: str) -> Tensor:
+        """(classes, classes) int64 on the CPU, over all ranks: rows are true classes. Raises ConfigError."""
+        if split not in self.data.splits:
+            raise ConfigError(f"--split: found {split}; the data has {format_list(self.data.splits)}")
+        if not isinstance(self.network, Predicts):
+            raise ConfigError(f"{type(self.network).__name__} does not predict classes; there is no confusion of them")
+        self.network.prepare_eval()
+        batches, device = self.data.splits[split](self._batch_size()), self.place.device
+        return distributed.all_sum(count_confusion(self.network, batches, self.data.spec.classes, device)).cpu()
+
+    def class_names(self) -> tuple[str, ...]:
+        """A name for each class that no other has: its readable name where that is enough."""
+        kept = self.found.checkpoint
+        return name_classes(kept.class_names or self.data.names, kept.class_ids or (), self.data.spec.classes)
+
+    def _batch_size(self) -> int:
+        return next((n for e in self.evaluators if (n := getattr(e, "batch_size", None))), 512)
+
+
+def open_evaluation(
+    where: Path,
+    overrides: Sequence[str],
+    allowed: tuple[str, ...],
+    splits: Sequence[str],
+    world: World,
+    config_dir: Path | None = None,
+) -> Evaluation:
+    """where: a run folder, checkpoint or export. overrides: of the keys in `allowed`, of data=NAME and what belongs to
+    it, and of evaluators. splits: of the evaluators that have any; () leaves them. config_dir: a folder with the user's
+    own configs. Raises ConfigError."""
+    named = [o for o in overrides if o.startswith("data=")]
+    other_data = [*named, *(o for o in overrides if o.startswith("data."))] if named else []
+    measured = [o for o in overrides if o.removeprefix("+").partition("=")[0].partition(".")[0] == EVALUATORS]
+    others = [o for o in overrides if o not in other_data + measured]
+    # which images are read is settled once it is known that the checkpoint is of the run's own recipe
+    found = load_saved_run(where, [o for o in others if not o.startswith(("data.root=", "data.on_error="))], allowed)
+    recipe = found.recipe
+    if other_data:
+        recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, other_data, config_dir)})
+    top = _find_class_folders(found, recipe, overrides)
+    if not other_data:
+        kept = others if top is None else [o for o in others if not o.startswith("data.root=")]
+        recipe = rebuild_with_overrides(recipe.config, kept, allowed)
+    if measured or splits:
+        chosen = choose_evaluators(recipe.config[EVALUATORS], measured, config_dir)
+        recipe = rebuild_recipe({**recipe.config, EVALUATORS: _on_splits(chosen, splits)})
+    if top is not None:
+        recipe = _with_only_val(recipe)
+    if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
+        recipe = replace(
+            recipe, evaluators={k: e for k, e in recipe.evaluators.items() if not isinstance(e, UnmixedLoss)}
+        )
+    device = apply_runtime(recipe.runtime, world)
+    distributed.init_process_group(world, device, recipe.runtime.timeout)
+    place = make_device_context(recipe, device, world)
+    with explain_build_errors("data"):
+        data = recipe.data(place) if top is None else _read_class_folders(found, top, recipe, place)
+        data = with_labels_of(found, data)
+        _check_inputs(found, data)
+        evaluators = build_evaluators(recipe, data)
+    return Evaluation(found, data, load_network(found, recipe, data, place), evaluators, place, tuple(other_data))
+
+
+def choose_evaluators(
+    config: Mapping[str, Any], overrides: Sequence[str], config_dir: Path | None = None
+) -> dict[str, Any]:
+    """The evaluators of a run's config as overrides change them: evaluators=[NAME,...] takes those alone, with the
+    run's settings where it has them, else of configs/evaluators/NAME.yaml; evaluators.NAME.KEY=VALUE sets one;
+    +evaluators.NAME._target_=CLASS adds one. Raises ConfigError."""
+    chosen = dict(config)
+    for override in overrides:
+        key, _, text = override.removeprefix("+").partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{key}: found {text!r}, which is not YAML: {error}") from error
+        if key == EVALUATORS:
+            chosen = _take_named(config, value, config_dir)
+        else:
+            chosen = _with_new_value(chosen, key.split(".")[1:], value, key)
+    return chosen
+
+
+def _take_named(config: Mapping[str, Any], value: Any, config_dir: Path | None) -> dict[str, Any]:
+    names = [value] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ConfigError(f"{EVALUATORS}: found {value!r}; should be a list of names, as in {EVALUATORS}=[accuracy]")
+    own = {name: config[name] for name in names if config.get(name) is not None}
+    shipped = [name for name in names if name not in own]
+    composed = compose_config([f"{EVALUATORS}=[{','.join(shipped)}]"], config_dir)[EVALUATORS] if shipped else {}
+    return {**own, **composed}
+
+
+def _with_new_value(node: Any, path: Sequence[str], value: Any, key: str) -> dict[str, Any]:
+    if not path[0] or not isinstance(node or {}, dict):
+        raise ConfigError(f"{key}: no such key; an evaluator's setting is {EVALUATORS}.NAME.KEY=VALUE")
+    below = value if len(path) == 1 else _with_new_value((node or {}).get(path[0], {}), path[1:], value, key)
+    return {**(node or {}), path[0]: below}
+
+
+def _on_splits(evaluators: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
+    """With these splits in the place of their own, for those that name splits."""
+    return {
+        name: {**node, "splits": list(splits)} if splits and isinstance(node, dict) and "splits" in node else node
+        for name, node in evaluators.items()
+    }
+
+
+def name_classes(names: Sequence[str], ids: Sequence[str], classes: int) -> tuple[str, ...]:
+    """A name for each class that no other has: its readable name, with its id where two have the same name, else its
+    number.
+
+    >>> name_classes(("crane", "crane"), ("n01", "n02"), 2), name_classes((), (), 2)
+    (('crane (n01)', 'crane (n02)'), ('0', '1'))
+    """
+    for chosen in (tuple(names), tuple(f"{n} ({i})" for n, i in zip(names, ids, strict=False)), tuple(ids)):
+        if len(chosen) == len(set(chosen)) == classes:
+            return chosen
+    return tuple(f"{name} ({k})" for k, name in enumerate(names)) or tuple(map(str, range(classes)))
+
+
+def _find_class_folders(found: SavedRun, recipe: Recipe, overrides: Sequence[str]) -> Path | None:
+    """Where the tree of data.root=TREE has its class folders, if it is for evaluation alone."""
+    given = [o.partition("=")[2] for o in overrides if o.startswith("data.root=")]
+    if not given or not isinstance(root := yaml.safe_load(given[-1]), str):
+        return None
+    path = Path(root).expanduser()
+    if isinstance(recipe.data, ImageSet) and recipe.data.is_at(path):
+        return None
+    return find_class_folders(path, found.checkpoint.class_ids or ())
+
+
+def _read_class_folders(found: SavedRun, top: Path, recipe: Recipe, place: DeviceContext) -> DataSets:
+    skip = getattr(recipe.data, "on_error", "raise") == "skip"
+    preprocessing = find_file_preprocessing(recipe.data)
+    return build_evaluation_of_files(top, found.checkpoint.class_ids or (), preprocessing, place, skip)
+
+
+def _with_only_val(recipe: Recipe) -> Recipe:
+    """The recipe without evaluators of other splits, which such a tree has not."""
+    kept: dict[str, Any] = {}
+    for name, evaluator in recipe.evaluators.items():
+        splits = getattr(evaluator, "splits", None)
+        if evaluator is not None and (splits is None or "val" in splits):
+            kept[name] = evaluator if splits is None else replace(cast(Any, evaluator), splits=("val",))
+    return replace(recipe, evaluators=kept)
+
+
+def _compose_data(found: SavedRun, overrides: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
+    """The config of another data set, with the mean and deviation that the network was trained with."""
+    config = compose_config(list(overrides), config_dir)["data"]
+    inputs = found.summary.get("inputs", {})
+    return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
+
+
+def _check_inputs(found: SavedRun, data: DataSets) -> None:
+    """A network may be built for its data's size, so another size would mean another network."""
+    trained = {key: found.summary.get("inputs", {}).get(key) for key in asdict(data.spec)}
+    if None not in trained.values() and trained != asdict(data.spec):
+        old, new = (
+            f"{s['channels']}×{s['height']}×{s['width']} images of {s['classes']} classes"
+            for s in (trained, asdict(data.spec))
+        )
+        raise ConfigError(f"data: found {new}; the network was trained on {old}")
