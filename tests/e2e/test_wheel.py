@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+TEMPLATES = ROOT / "src" / "paribus" / "cli" / "templates"  # of paribus new
 
 
 def test_the_wheel_carries_its_configs_and_trains(tmp_path: Path) -> None:
@@ -23,7 +24,9 @@ def test_the_wheel_carries_its_configs_and_trains(tmp_path: Path) -> None:
         names = set(archive.namelist())
         archive.extractall(site)
     shipped = {f"paribus/{p.relative_to(ROOT)}" for p in (ROOT / "configs").rglob("*.yaml")}
-    assert shipped | {"paribus/study/report/templates/report.html.j2"} <= names
+    templates = {f"paribus/{p.relative_to(ROOT / 'src' / 'paribus')}" for p in TEMPLATES.rglob("*.*")}
+    assert shipped | templates | {"paribus/study/report/templates/report.html.j2"} <= names
+    assert len(templates) == 6
     work = tmp_path / "work"
     work.mkdir()
     done = subprocess.run(

@@ -15,6 +15,9 @@ from paribus.recipe.configs import list_options
 def _a_folder_with_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     to_complete(tmp_path)
+    for name in ("technique/tint", "data/squares"):  # of a user's own
+        (tmp_path / "own" / name).parent.mkdir(parents=True)
+        (tmp_path / "own" / f"{name}.yaml").write_text("")
 
 
 EXPECTED = {
@@ -41,6 +44,11 @@ EXPECTED = {
     "train optimizer.mo": ["optimizer.momentum="],
     "train batch": ["batch_size="],
     "train seed=": [],
+    "train --config-dir own technique=t": ["technique=tint"],
+    "train technique=t": [],
+    "check technique --config-dir=own t": ["tint"],
+    "bench techniques -cd ow": ["own/"],
+    "eval runs/smoke-cutmix-s1-0b --config-dir own data=s": ["data=squares", "data=synthetic"],
     "eval ": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "eval ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "eval runs/smoke-cutmix-s1": ["runs/smoke-cutmix-s1-0b"],

@@ -129,3 +129,24 @@ def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(capsys.readouterr().out) == []
     assert dispatch(["list", "runs", "--jsn"]) == 2
     assert dispatch(["list", "models", "--json"]) == 2
+
+
+def test_configs_of_the_user_are_listed_with_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in {"tint": "# @package _global_\n# Tints.\n", "bare": "", "cutmix": "# Mine.\n"}.items():
+        path = tmp_path / "own" / "technique" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert dispatch(["list", "techniques"]) == 0
+    ours = capfd.readouterr().out.splitlines()
+    assert dispatch(["list", "techniques", "--config-dir", "own"]) == 0
+    out, err = capfd.readouterr()
+    lines = out.splitlines()
+    assert {line for line in lines if line not in ours} == {f"{'tint':<11}  Tints.  (own)", f"{'bare':<11}  (own)"}
+    assert len(lines) == len(ours) + 2
+    assert err.startswith("warning: own/technique/cutmix.yaml is never taken, since paribus has a technique=cutmix")
+    for group in ("models", "experiments", "data"):
+        assert dispatch(["list", group, "--config-dir", "nowhere"]) == 2
+        assert "--config-dir nowhere: there is no such folder" in capfd.readouterr().err
