@@ -54,7 +54,7 @@ def blank_data(train_images: int) -> Iterator[None]:
         count = counts["val" if any("test" in file for file in files) else "train"]
         return Images(_blank(count, 32), torch.arange(count) % int(name.removeprefix("cifar")), torch.arange(count))
 
-    def open_pack(folder: Path, name: str, size: int, source_root: Path | None) -> Pack:
+    def open_pack(folder: Path, name: str, size: int, source_root: Path | None, channels: int) -> Pack:
         classes = _count_classes(name)
 
         def split(count: int) -> PackedSplit:
@@ -63,7 +63,7 @@ def blank_data(train_images: int) -> Iterator[None]:
         splits = {key: split(count) for key, count in counts.items()}
         return Pack(folder, name, size, _class_ids(classes), splits, "", (), {})
 
-    def open_source(tree: Any, split: str, known: Manifest | None) -> BlankImages:
+    def open_source(tree: Any, split: str, known: Manifest | None, channels: int) -> BlankImages:
         return BlankImages(split, counts[split], _count_classes(known.name if known else ""))
 
     with ExitStack() as stack:
