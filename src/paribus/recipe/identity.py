@@ -21,13 +21,16 @@ from paribus.core.content import drop_hashed_paths
 PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every recorded run
 
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
-NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
+# `init_strict` only decides what is refused: weights that are taken either way give the same.
+NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques", "init_strict")
 NOT_COMPUTED_OF_EVALUATORS = ("unmixed",)  # adds a metric and nothing else
 NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
 
 # Keys that came after runs were recorded: dotted config path -> the value at which the key is left out of the hash.
 # `*` stands for any one key (`transforms.*.NAME`). Later changes add their lines here; no line is ever removed.
-LATER_KEYS: Mapping[str, Any] = MappingProxyType({"data.augment": {}, "ema.warmup": False, "ema.buffers": "latest"})
+LATER_KEYS: Mapping[str, Any] = MappingProxyType(
+    {"data.augment": {}, "ema.warmup": False, "ema.buffers": "latest", "init_from": None, "init_from_sha256": None}
+)
 
 # Later keys whose default is another than the value above: class -> {key: what a recorded config without it did}.
 BEFORE_KEYS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
