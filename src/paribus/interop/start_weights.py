@@ -51,27 +51,35 @@ def match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Te
     except ValueError:  # not a network of ours that timm has
         timm_names = set[str]()
     found = {name: t for name, t in tensors.items() if name != "n_averaged"}  # a counter of torch's AveragedModel
-    known = own | timm_names
-    if front := find_prefix(found, known):
-        found = {name.removeprefix(front): t for name, t in found.items()}
-    elif front := find_prefix(own, set(found)):
-        found = {front + name: t for name, t in found.items()}
+    there, here = find_fronts(found, own | timm_names)
+    found = {here + name.removeprefix(there) if name.startswith(there) else name: t for name, t in found.items()}
     if len(timm_names & set(found)) > len(own & set(found)):
         found = from_timm_state_dict(model, found)
     return found
 
 
-def find_prefix(names: Collection[str], known: Collection[str]) -> str:
-    """What stands in front of most of these names, so that they are known without it; "" where some are known as they
-    are, or none is either way.
+def find_fronts(names: Collection[str], known: Collection[str]) -> tuple[str, str]:
+    """What stands in front of a file's names, and in front of the network's (`known`), where they are equal otherwise.
+    Nothing where some are equal as they are, or most are not equal either way.
 
-    >>> find_prefix(["module.fc.weight", "module.fc.bias", "epoch"], ["fc.weight", "fc.bias"])
-    'module.'
+    >>> find_fronts(["module.fc.weight", "module.fc.bias", "epoch"], ["net.fc.weight", "net.fc.bias"])
+    ('module.', 'net.')
     """
-    if any(name in known for name in names):
-        return ""
-    counts = Counter(front for name in names for front in _list_prefixes(name) if name.removeprefix(front) in known)
-    return counts.most_common(1)[0][0] if counts else ""
+    if not names or any(name in known for name in names):
+        return "", ""
+    fronts: dict[str, list[str]] = {}  # the end of a name of the network -> what may stand before
+    for name in known:
+        for front in _list_fronts(name):
+            fronts.setdefault(name.removeprefix(front), []).append(front)
+    counts = Counter(
+        (there, here)
+        for name in names
+        for there in _list_fronts(name)
+        for here in fronts.get(name.removeprefix(there), ())
+    )
+    best, count = counts.most_common(1)[0] if counts else (("", ""), 0)
+    # a quarter of the network's: `known` may hold its names twice, as ours and as timm's
+    return best if 2 * count > len(names) and 4 * count > len(known) else ("", "")
 
 
 def find_new_heads(model: nn.Module, found: Mapping[str, Tensor], classes: int) -> dict[str, int | None]:
@@ -91,10 +99,10 @@ def find_new_heads(model: nn.Module, found: Mapping[str, Tensor], classes: int) 
     return heads
 
 
-def _list_prefixes(name: str) -> Iterator[str]:
-    """ "a.b.c" gives "a." and "a.b."."""
+def _list_fronts(name: str) -> Iterator[str]:
+    """ "a.b.c" gives "", "a." and "a.b."."""
     words = name.split(".")
-    return (".".join(words[:n]) + "." for n in range(1, len(words)))
+    return ("".join(f"{word}." for word in words[:n]) for n in range(len(words)))
 
 
 def _explain_heads(heads: Mapping[str, int | None], classes: int) -> list[str]:
@@ -102,8 +110,8 @@ def _explain_heads(heads: Mapping[str, int | None], classes: int) -> list[str]:
     parts: list[str] = []
     for number in dict.fromkeys(heads.values()):
         names = ", ".join(name or "the network itself" for name, n in heads.items() if n == number)
-        there = "is not in the file" if number is None else f"is of {format_count(number, 'class', 'classes')} there"
-        parts.append(f"the head {names} {there} and is new here, for {classes:,}")
+        there = "none" if number is None else format_count(number, "class", "classes")
+        parts.append(f"new head for {format_count(classes, 'class', 'classes')} ({names}; {there} in the file)")
     return parts
 
 

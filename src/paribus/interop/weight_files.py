@@ -2,8 +2,8 @@
 export, the checkpoint of a run.
 
 No file can run code: torch's are read with `weights_only`, which takes tensors and plain data. A file is known by the
-checksum of its bytes; the checkpoint of a run by that of its tensors, since its bytes hold clocks, so that a run that was
-trained again, bit for bit, is the same start.
+checksum of its bytes. A run's checkpoint is known by its tensors, since its bytes hold clocks: the same run trained
+again, bit for bit, is the same start.
 """
 
 import argparse
@@ -38,8 +38,8 @@ _ADVICE = "init_from takes a state dict (torch.save(net.state_dict(), FILE), or 
 
 @dataclass(frozen=True)
 class Weights:
-    """tensors: by name, on the CPU. where: the part of the file they were in, or the step of a run; "" for a plain state
-    dict. class_ids: of the classes they were trained on (core/labels.py); () unknown."""
+    """tensors: by name, on the CPU. where: the part of the file they were in, or the step of a run; "" for a plain
+    state dict. class_ids: of the classes they were trained on (core/labels.py); () unknown."""
 
     tensors: dict[str, Tensor]
     where: str = ""
@@ -136,7 +136,7 @@ def _parse(path: Path, raw: bytes) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a foreign or broken file makes torch, zip or pickle raise
-        if (needs := re.search(r"Unsupported (?:global: GLOBAL|class) (\S+)", str(error))) is not None:
+        if (needs := re.search(r"nsupported (?:global: GLOBAL|GLOBAL|class) (\S+)", str(error))) is not None:
             raise ConfigError(
                 f"init_from: {path} holds a {needs[1].rstrip('.')}, which could run code and is not read; {_ADVICE}"
             ) from error

@@ -31,9 +31,9 @@ from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
 from paribus.engine.runtime import build_from_stream, check_graphs, compile_model
 from paribus.engine.threads import share_cores
-from paribus.methods.optimizers import FusedOptimizerFactory
 from paribus.interop.start_weights import load_start_weights
 from paribus.interop.weight_files import read_weights
+from paribus.methods.optimizers import FusedOptimizerFactory
 from paribus.models.groups import decay_groups
 from paribus.recipe.recipe import Recipe
 

@@ -35,8 +35,9 @@ def open_run_folder(
 ) -> checkpoint.Checkpoint | None:
     """Create and hold the run folder, record what runs, and find the checkpoint to resume from.
 
-    missing: files that the run starts from and that are not there. origin: what it starts from, in words. Raises ConfigError, and leaves no new folder, if it
-    cannot be written or another process holds it, or a file is missing and no checkpoint is sound.
+    missing: files that the run starts from and that are not there. origin: what it starts from, in words. Raises
+    ConfigError, and leaves no new folder, if it cannot be written or another process holds it, or a file is missing and
+    no checkpoint is sound.
     """
     try:
         with runfolder.create_folder(run.folder):

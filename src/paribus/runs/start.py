@@ -33,9 +33,9 @@ _DEPENDS = "its schedule depends on the length of the run; a constant one (sched
 
 @dataclass(frozen=True)
 class Start:
-    """has_begun: there is a checkpoint of the run itself. continues: the checkpoint of the shorter run that it continues.
-    why_new: why a run that starts from another run's weights is not its continuation. hint: what the user may have
-    meant, one line."""
+    """has_begun: there is a checkpoint of the run itself. continues: the checkpoint of the shorter run that it goes on
+    from. why_new: why a run that starts from another run's weights is not its continuation. hint: what the user may
+    have meant, one line."""
 
     has_begun: bool = False
     continues: Path | None = None
@@ -45,6 +45,11 @@ class Start:
     @property
     def from_checkpoint(self) -> bool:
         return self.has_begun or self.continues is not None
+
+    @property
+    def recorded_in(self) -> Path | None:
+        """The folder of the shorter run."""
+        return None if self.continues is None else self.continues.parent.parent
 
 
 def choose_start(recipe: Recipe, data: DataSets, total: int, steps_per_epoch: int) -> Start:
@@ -69,7 +74,10 @@ def choose_start(recipe: Recipe, data: DataSets, total: int, steps_per_epoch: in
 def _explain_difference(recipe: Recipe, config: Mapping[str, Any], total: int, step: int, steps_per_epoch: int) -> str:
     """Why a run of this config, which has got to `step`, is not continued by the recipe; "" if it is."""
     then, now = ({k: v for k, v in c.items() if k not in _OF_LENGTH} for c in (computed_part(config), recipe.computed))
-    if keys := [key for key, _, _ in diff_recipes(then, now)]:
+    keys = [key for key, _, _ in diff_recipes(then, now)]
+    swapped = tuple(key.removesuffix("_target_") for key in keys if key.endswith("._target_"))
+    # of a class that was exchanged its name, without the settings that came with it
+    if keys := [*(key[:-1] for key in swapped), *(key for key in keys if not key.startswith(swapped))]:
         return f"{format_list(keys, 3)} {'differ' if len(keys) > 1 else 'differs'}"
     length = str(config.get("steps"))
     if total <= max(step, in_steps(length, steps_per_epoch)):
@@ -123,8 +131,8 @@ def describe_start(recipe: Recipe, start: Start, loaded: list[str]) -> str:
 
 
 def take_over(path: Path, recipe: Recipe, keep: int) -> None:
-    """Copy the record of a shorter run, up to its checkpoint at `path`, into the recipe's new folder, and the checkpoint
-    last: a copy that was killed begins again. Raises ConfigError if the record does not reach it."""
+    """Copy the record of a shorter run, up to its checkpoint at `path`, into the recipe's new folder; the checkpoint
+    comes last, so that a copy that was killed begins again. Raises ConfigError if the record does not reach it."""
     folder, source = recipe.folder, path.parent.parent
     found = checkpoint.load(path)
     check_checksum(path, hash_checkpoint(found), recipe.init_from_sha256)

@@ -107,7 +107,7 @@ def _train(
         method = build_method(recipe, data, place, bool(missing) or start.from_checkpoint, say=loaded.append)
         check_normalisation(recipe, method, data, place)
     size = measure_network_size(method, data.spec)
-    threads, remark = decide_threads(recipe, world, device, size.macs, start.continues and start.continues.parent.parent)
+    threads, remark = decide_threads(recipe, world, device, size.macs, start.recorded_in)
     torch.set_num_threads(threads)
     run = Run(
         folder=recipe.folder,
