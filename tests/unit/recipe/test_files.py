@@ -9,10 +9,11 @@ import pytest
 from helpers import start_files
 from helpers.start_files import WAYS, export
 from helpers.studies import written
-from helpers.trainings import composed, recipe_of
+from helpers.trainings import composed, recipe_of, trained
 from paribus.core import content
 from paribus.core.content import hash_file, iterate_files
 from paribus.core.errors import ConfigError
+from paribus.interop.weight_files import hash_weights
 from paribus.models.convnet import ConvNet
 from paribus.models.exported import Exported, SizedNetwork, save
 from paribus.recipe.arms import build_plan
@@ -165,6 +166,23 @@ def test_a_plan_reads_each_file_once_and_its_cells_demand_it(tmp_path: Path, mon
     start_files.plain(one, seed=3)
     with pytest.raises(ConfigError, match="the recipe demands"):
         recipe_of(*cell.overrides)
+
+
+def test_the_cells_of_an_arm_start_from_a_run_and_demand_it(tmp_path: Path) -> None:
+    start = trained(tmp_path / "runs", "experiment=smoke", "steps=4ba")
+    arms = {"scratch": [], "tuned": [f"init_from='{start.folder}'"]}
+    plan = build_plan(written(tmp_path / "study", recipe=["experiment=smoke", "steps=4ba"], arms=arms, seeds=[1, 2]))
+    checksum = hash_weights(start.folder / "checkpoints" / "step_00000004.pt")
+    for cell in plan.cells:
+        assert (f"++init_from_sha256='{checksum}'" in cell.overrides) == (cell.arm == "tuned")
+        assert recipe_of(*cell.overrides).id == cell.id
+    assert plan.recipes["tuned"]["init_from_sha256"] == checksum
+    assert "init_from" not in str(plan.recipes["scratch"])
+    again = trained(tmp_path / "runs", *plan.cells[2].overrides)
+    assert "init_from" in (again.folder / "provenance.json").read_text()
+    start_files.plain(tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match="the recipe demands"):
+        recipe_of(*plan.cells[2].overrides, f"init_from='{tmp_path}/other.safetensors'")
 
 
 def test_every_class_with_a_checksum_names_a_file_and_no_other_recipe_has_any() -> None:
