@@ -53,6 +53,22 @@ def test_a_run_resumes_at_other_world_sizes(tmp_path: Path, monkeypatch: pytest.
     assert [(s["start_step"], s["fingerprint"]["world_size"]) for s in segments] == [(0, 1), (23, 2), (40, 4)]
 
 
+def test_two_processes_start_from_a_run_of_one(tmp_path: Path) -> None:
+    """Rank 0 decides that it is continued, or not, and both load: with a head of another size, the same new one."""
+    overrides = ["update.precision=fp64", "schedule=constant"]
+    short = trained(tmp_path / "short", *COMMON, *overrides, "steps=20ba")
+    for name, more in {"longer": ["steps=30ba"], "new": ["steps=10ba", "data.classes=3"]}.items():
+        start = [*overrides, *more, f"init_from={short.folder}"]
+        one = trained(tmp_path / name / "one", *COMMON, *start)
+        two = together(tmp_path / name / "two", 2, *start)
+        assert furthest(one, two) <= 1e-12, name
+        segments = json.loads((two.folder / "provenance.json").read_text())["segments"]
+        worlds = [(0, 1), (20, 2)] if name == "longer" else [(0, 2)]
+        assert [(s["start_step"], s["fingerprint"]["world_size"]) for s in segments] == worlds
+    whole = trained(tmp_path / "whole", *COMMON, *overrides, "steps=30ba")
+    assert furthest(whole, result_in(next((tmp_path / "longer" / "two").iterdir()))) <= 1e-12
+
+
 def test_all_ranks_hold_the_same_bits_and_project_alike(tmp_path: Path) -> None:
     code, err = torchrun(4, str(Path(__file__).with_name("ranks_agree.py")), str(tmp_path))
     assert code == 0, err

@@ -19,7 +19,7 @@ from paribus.recipe.identity import computed_part, hash_recipe
 
 SHORT = ("steps=8ba", "every.log=2ba", "every.evaluate=4ba", "every.checkpoint=4ba", "checkpoints.keep=9")
 Told = Callable[..., tuple[int, str, str]]
-ways = pytest.mark.parametrize("way", ["an export", "one's own class"])
+ways = pytest.mark.parametrize("way", ["an export", "the recipe's own key", "one's own class"])
 
 
 @pytest.fixture

@@ -85,6 +85,11 @@ WAYS: dict[str, tuple[Any, Any, str]] = {
         ],
         "model.weights",
     ),
+    "the recipe's own key": (
+        plain,
+        lambda file: ["experiment=smoke", "model.widths=[8,16]", "model.norm=batch", f"init_from='{file}'"],
+        "init_from",
+    ),
     "one's own class": (
         plain,
         lambda file: [*SMOKE, "model._target_=helpers.start_files.FromWeights", f"+model.weights='{file}'"],

@@ -139,7 +139,7 @@ def _quoted(argument: str) -> str:
     """A path as the shell passes it, in the quotes that Hydra's grammar needs around spaces, ~ and letters like ü."""
     key, _, value = argument.partition("=")
     plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
-    if key not in ("paths.runs", "data.root", "data.pack") or plain or re.search(r"['\"\\,]|\$\{", value):
+    if key not in ("paths.runs", "data.root", "data.pack", "init_from") or plain or re.search(r"['\"\\,]|\$\{", value):
         return argument
     return f"{key}='{value}'"
 

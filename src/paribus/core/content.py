@@ -9,7 +9,8 @@ When a recipe is composed the checksum is filled in from the file (recipe/files.
 the place of the path: the same bytes elsewhere are the same run, other bytes under the same name another one. Written
 by hand it demands that file. The class reads the file with `read_checked`, so that what trains is what was hashed.
 
-Where the file is not simply what the field says, a method `find_NAME` returns its path. Two further capabilities:
+Where the file is not simply what the field says, a method `find_NAME` returns its path; where its bytes hold more than
+decides the result (clocks in a checkpoint), a method `hash_NAME(path)` returns the checksum. Two further capabilities:
 `Completed`, of a class that takes more than weights from its file, and `StartsFromFile` (core/protocols.py), of a model
 that a checkpoint can restore without the file.
 """
@@ -61,6 +62,11 @@ class ContentFile:
         finder = getattr(self.owner, f"find_{self.name}", None)
         return finder() if finder else Path(getattr(self.owner, self.name)).expanduser()
 
+    def hash(self, path: Path) -> str:
+        """Raises OSError, and ConfigError from the owner's own method."""
+        hasher = getattr(self.owner, f"hash_{self.name}", None)
+        return hasher(path) if hasher else hash_file(path)
+
 
 def iterate_files(thing: Any, where: str = "") -> Iterator[ContentFile]:
     """The files that a config object, and those in it, name by content."""
@@ -69,7 +75,8 @@ def iterate_files(thing: Any, where: str = "") -> Iterator[ContentFile]:
         for name in names:
             yield from iterate_files(getattr(thing, name), _join(where, name))
         for name in (n.removesuffix(SUFFIX) for n in names if n.endswith(SUFFIX)):
-            if hasattr(thing, f"find_{name}") or getattr(thing, name, None) is not None:
+            # a property `find_NAME` may be None, where there is no file to find
+            if getattr(thing, f"find_{name}", None) is not None or getattr(thing, name, None) is not None:
                 yield ContentFile(thing, where, name)
     elif isinstance(thing, Mapping):
         for key, value in cast(Mapping[str, Any], thing).items():

@@ -69,7 +69,7 @@ def explain_misfit(error: BaseException) -> str:
     parts: list[str] = []
     for label, title in (("missing", "Missing"), ("not in the network", "Unexpected")):
         for found in re.finditer(rf'{title} key\(s\) in state_dict: ((?:"[^"]*"(?:, )?)+)', text):
-            parts.append(_count_and_list(re.findall(r'"([^"]*)"', found[1]), label))
+            parts.append(count_and_list(re.findall(r'"([^"]*)"', found[1]), label))
     shape = r"torch\.Size\(\[([\d, ]*)\]\)"
     shapes = re.findall(
         rf"size mismatch for (\S+): copying a param with shape {shape} from checkpoint, the shape in current model is "
@@ -78,7 +78,7 @@ def explain_misfit(error: BaseException) -> str:
     )
     if shapes:
         pairs = [f"{name} {_as_tuple(old)} in the file, {_as_tuple(new)} in the network" for name, old, new in shapes]
-        parts.append(_count_and_list(pairs, "of another shape"))
+        parts.append(count_and_list(pairs, "of another shape"))
     return "; ".join(parts) or to_one_line(text)
 
 
@@ -95,7 +95,12 @@ def to_one_line(text: str) -> str:
     return joined if len(joined) <= _LIMIT else f"{joined[:_LIMIT]}... ({len(joined) - _LIMIT} more characters)"
 
 
-def _count_and_list(items: list[str], label: str) -> str:
+def count_and_list(items: list[str], label: str) -> str:
+    """How many, and the first few of them.
+
+    >>> count_and_list(["a", "b", "c", "d"], "missing")
+    '4 missing: a, b, c and 1 more'
+    """
     more = f" and {len(items) - _FEW} more" if len(items) > _FEW else ""
     return f"{len(items)} {label}: {', '.join(items[:_FEW])}{more}"
 

@@ -103,10 +103,19 @@ def write_state(folder: Path, name: str | None, why: str = "") -> None:
             (folder / other).unlink(missing_ok=True)
 
 
+def checkpoint_step(name: str) -> int:
+    """Of a checkpoint's file name. Raises ValueError for another name.
+
+    >>> checkpoint_step("step_00001234.pt")
+    1234
+    """
+    return int(name.removeprefix("step_").removesuffix(".pt"))
+
+
 def newest_checkpoint_step(folder: Path) -> int | None:
     """The step of the newest checkpoint, by its name; None if there is none."""
     try:
-        return int((folder / CHECKPOINTS / "last").read_text().strip().removeprefix("step_").removesuffix(".pt"))
+        return checkpoint_step((folder / CHECKPOINTS / "last").read_text().strip())
     except (OSError, ValueError):
         return None
 

@@ -24,7 +24,7 @@ from paribus.doctor.finding import Finding
 from paribus.doctor.machine import check_space
 from paribus.models.macs import count_macs
 from paribus.recipe.compose import compose_config
-from paribus.recipe.files import missing_files
+from paribus.recipe.files import missing_files, missing_start_files
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import COUNTING_LIMIT
 
@@ -109,7 +109,7 @@ def check_files(recipe: Recipe) -> list[Finding]:
     """Files that the network starts from."""
     return [
         Finding("file", "missing", f"{key}: {path} is not there", f"put it there, or give another with {key}=PATH")
-        for key, path in missing_files(recipe.model, "model").items()
+        for key, path in missing_start_files(recipe).items()
     ]
 
 

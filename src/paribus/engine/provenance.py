@@ -69,10 +69,12 @@ def record_segment(
     device: torch.device,
     data_checksum: str,
     every: Mapping[str, int],
+    origin: str = "",
 ) -> None:
     """Add a segment that starts at this step to provenance.json; keep a dirty tree's changes as diff.patch.
 
-    every: its intervals in steps, which may change from one segment to the next.
+    every: its intervals in steps, which may change from one segment to the next. origin: what the run starts from,
+    in words, where it begins with this segment.
     """
     commit, diff = read_git_state()
     segment = {
@@ -91,6 +93,7 @@ def record_segment(
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "packages": {name: package_version(name) for name in _PACKAGES},
+        **({"init_from": origin} if origin else {}),
     }
     write_json(run / PROVENANCE, {"segments": [*read_segments(run), segment]})
     if diff:

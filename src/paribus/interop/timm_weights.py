@@ -43,11 +43,8 @@ def load_timm_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Non
     >>> net = paribus.pit("ti", num_classes=10)
     >>> paribus.load_timm_weights(net, timm.create_model("pit_ti_224", num_classes=10).state_dict())
     """
-    own, to_timm_name = model.state_dict(), _name_converter(model)
-    names = {name: to_timm_name(name) for name in own}
-    found = {_to_new_layout(name): value for name, value in state_dict.items()}
-    if "position_map" in own and "pos_embed" in found:
-        found["pos_embed"] = resize_position_map(found["pos_embed"], own["position_map"].shape[2:])
+    own, names = model.state_dict(), list_timm_names(model)
+    found = _to_current_timm(own, state_dict)
     wrong = [f"{timm_name} is missing" for timm_name in names.values() if timm_name not in found]
     wrong += [f"{timm_name} has no place" for timm_name in found if timm_name not in set(names.values())]
     for name, timm_name in names.items():
@@ -62,14 +59,35 @@ def load_timm_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> Non
     model.load_state_dict({name: found[timm_name] for name, timm_name in names.items()})
 
 
+def from_timm_state_dict(model: nn.Module, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's weights under our names, a position map of another grid resized; what has no place keeps its name. Raises
+    ValueError for a network that timm does not have."""
+    own_names = {timm_name: name for name, timm_name in list_timm_names(model).items()}
+    return {own_names.get(n, n): value for n, value in _to_current_timm(model.state_dict(), state_dict).items()}
+
+
+def list_timm_names(model: nn.Module) -> dict[str, str]:
+    """Our name of each tensor -> timm's. Raises ValueError for a network that timm does not have."""
+    to_timm_name = _name_converter(model)
+    return {name: to_timm_name(name) for name in model.state_dict()}
+
+
 def to_timm_state_dict(model: nn.Module) -> dict[str, Tensor]:
     """The weights of a network made by `paribus.rexnet` or `paribus.pit` under timm's names: load_state_dict of timm's
     network of the same size, classes and image size takes them as they are. The tensors are the model's, not copies.
 
     Raises ValueError for a network that timm does not have.
     """
-    to_timm_name = _name_converter(model)
-    return {to_timm_name(name): value for name, value in model.state_dict().items()}
+    names = list_timm_names(model)
+    return {names[name]: value for name, value in model.state_dict().items()}
+
+
+def _to_current_timm(own: Mapping[str, Tensor], state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """timm's weights in its current layout of keys, a position map at the grid of ours."""
+    found = {_to_new_layout(name): value for name, value in state_dict.items()}
+    if "position_map" in own and "pos_embed" in found:
+        found["pos_embed"] = resize_position_map(found["pos_embed"], own["position_map"].shape[2:])
+    return found
 
 
 def resize_position_map(position_map: Tensor, grid: tuple[int, ...]) -> Tensor:

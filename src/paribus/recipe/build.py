@@ -4,7 +4,7 @@ An error that shows only here is still reported as one of the config, before a r
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -32,6 +32,8 @@ from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
 from paribus.engine.runtime import build_from_stream, check_graphs, compile_model
 from paribus.engine.threads import share_cores
+from paribus.interop.start_weights import load_start_weights
+from paribus.interop.weight_files import read_weights
 from paribus.methods.optimizers import FusedOptimizerFactory
 from paribus.models.groups import decay_groups
 from paribus.recipe.recipe import Recipe
@@ -67,12 +69,17 @@ def build_loader(recipe: Recipe, data: DataSets, place: DeviceContext) -> Loader
 
 
 def build_method(
-    recipe: Recipe, data: DataSets, place: DeviceContext, from_checkpoint: bool = False, trains: bool = True
+    recipe: Recipe,
+    data: DataSets,
+    place: DeviceContext,
+    from_checkpoint: bool = False,
+    trains: bool = True,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Method:
-    """The method with its networks on the device, initialised from the seed's streams.
+    """The method with its networks on the device, initialised from the seed's streams, or from `init_from`.
 
     from_checkpoint: a checkpoint will replace the weights, so a file that a run starts from is not read. trains: False
-    where it only predicts.
+    where it only predicts. say: is told in one line what was loaded from `init_from`.
     """
     local_batch_size = recipe.batch_size // place.world
     accumulate = getattr(recipe.update, "accumulate", 1)
@@ -88,11 +95,20 @@ def build_method(
         if isinstance(transform, Checks):
             transform.check(data.spec)
 
+    model = recipe.model
+    if from_checkpoint and isinstance(model, StartsFromFile):
+        model = model.without_file()
+    find_start, loaded = None if from_checkpoint else recipe.find_init_from, list[str]()
+    start = read_weights(find_start(), recipe.init_from_sha256) if find_start else None
+
     def make(factory: ModelFactory, name: str) -> torch.nn.Module:
-        model = build_from_stream(lambda: factory(data.spec), recipe.seed, name)
+        made = build_from_stream(lambda: factory(data.spec), recipe.seed, name)
+        if start is not None and factory is model:
+            source = f"{recipe.init_from}{start.where and f' ({start.where})'}"
+            loaded.append(load_start_weights(made, start, source, data, recipe.init_strict))
         if recipe.runtime.sync_bn:
-            model = distributed.convert_sync_batchnorm(model, place.device)
-        return model.to(place.device, place.dtype).to(memory_format=place.memory_format)
+            made = distributed.convert_sync_batchnorm(made, place.device)
+        return made.to(place.device, place.dtype).to(memory_format=place.memory_format)
 
     def wrap(model: torch.nn.Module) -> torch.nn.Module:
         return compile_model(distributed.wrap_ddp(model, place.device), recipe.runtime.compile)
@@ -100,9 +116,6 @@ def build_method(
     objective = recipe.objective
     if trains and isinstance(objective, FitsData):
         objective = objective.for_data(data, place)
-    model = recipe.model
-    if from_checkpoint and isinstance(model, StartsFromFile):
-        model = model.without_file()
     slots = Slots(
         tuple(t for t in recipe.transforms.values() if t is not None),
         model,
@@ -113,7 +126,12 @@ def build_method(
         recipe.ema,
     )
     context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers, data.class_ids, trains)
-    return _with_new_verb(recipe.method(slots, context))
+    method = _with_new_verb(recipe.method(slots, context))
+    if start is not None and not loaded:
+        raise ConfigError(f"init_from: {type(method).__name__} makes no network of `model` that could start from it")
+    for line in loaded[:1]:
+        say(line)
+    return method
 
 
 def _with_new_verb(method: Method) -> Method:

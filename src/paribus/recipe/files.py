@@ -17,7 +17,6 @@ from paribus.core.content import (
     Completed,
     ContentFile,
     check_checksum,
-    hash_file,
     iterate_files,
     replace_objects,
 )
@@ -40,13 +39,13 @@ def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
     for file in iterate_files(recipe):
         try:
             path = file.find()
-            known[path] = known.get(path) or hash_file(path)
+            known[path] = known.get(path) or file.hash(path)
         except FileNotFoundError as error:
             missing[file.where] = f"{file.key}: {error.filename}: {error.strerror}; a run cannot start without it"
         except OSError as error:
             raise ConfigError(f"{file.key}: {error.filename}: {error.strerror}") from error
         except ConfigError as error:  # weights that cannot be fetched
-            missing[file.where] = f"{file.where}: {error}"
+            missing[file.where] = f"{file.where or file.key}: {error}"
         else:
             _check(file, path, known[path])
             checksums.setdefault(file.where, {})[file.name + SUFFIX] = known[path]
@@ -65,8 +64,18 @@ def _complete(thing: Any, where: str) -> Any:
 
 def missing_files(thing: Any, where: str) -> dict[str, str]:
     """The files named by a config object that are not there: key -> path, or why it is not known."""
+    return _find_missing(iterate_files(thing, where))
+
+
+def missing_start_files(recipe: Any) -> dict[str, str]:
+    """The same for the files that a recipe's run starts from: of its model, and `init_from`. Not those of a teacher,
+    which every step needs."""
+    return _find_missing(file for file in iterate_files(recipe) if file.where.split(".")[0] in ("", "model"))
+
+
+def _find_missing(files: Iterable[ContentFile]) -> dict[str, str]:
     found: dict[str, str] = {}
-    for file in iterate_files(thing, where):
+    for file in files:
         try:
             path = file.find()
         except ConfigError as error:
@@ -110,13 +119,16 @@ def _take_from(config: Mapping[str, Any], recipe: Any, places: Iterable[str]) ->
     recorded = {
         where: build(node, where, recipe.packages)
         for where in places
-        if isinstance(node := get_value(config, where), dict)
+        if where and isinstance(node := get_value(config, where), dict)
     }
 
     def take(thing: Any, where: str) -> Any:
         return recorded[where] if where in recorded and _adds_to(thing, recorded[where]) else thing
 
-    return replace_objects(recipe, take)
+    taken = replace_objects(recipe, take)
+    if "" in places and recipe.init_from == config.get("init_from"):  # a file of the recipe itself
+        return replace(taken, init_from_sha256=config.get("init_from_sha256"))
+    return taken
 
 
 def _adds_to(thing: Any, recorded: Any) -> bool:

@@ -21,7 +21,8 @@ from paribus.core.content import drop_hashed_paths
 PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan every recorded run
 
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
-NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques")
+# `init_strict` only decides what is refused: weights that are taken either way give the same.
+NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques", "init_strict")
 NOT_COMPUTED_OF_EVALUATORS = ("unmixed",)  # adds a metric and nothing else
 NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
 
@@ -34,6 +35,8 @@ LATER_KEYS: Mapping[str, Any] = MappingProxyType(
         "ema.buffers": "latest",
         "data.sampling": "shuffle",
         "objective.class_weights": None,
+        "init_from": None,
+        "init_from_sha256": None,
     }
 )
 

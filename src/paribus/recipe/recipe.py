@@ -5,7 +5,7 @@ Errors in a user's config are found here, before any data is read or any folder 
 
 import functools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from paribus.core.build import build, instantiate, matches_signature, resolve, schema, to_config
+from paribus.core.content import Checksum, iterate_files
 from paribus.core.duration import PositiveDuration
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
@@ -25,11 +26,13 @@ from paribus.core.protocols import (
     Objective,
     OptimizerFactory,
     Schedule,
+    StartsFromFile,
     TrackerFactory,
     Transform,
     Update,
 )
 from paribus.engine.runtime import Runtime
+from paribus.interop.weight_files import find_weights, hash_weights
 from paribus.recipe.files import fill_checksums
 from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
@@ -75,7 +78,9 @@ class Recipe:
 
     name: readable part of the run folder's name. seed: of initialisation, order, augmentation and every technique's own
     draws. steps: length, in epochs (90ep) or optimizer steps (500ba). batch_size: images a step, over all processes and
-    parts. packages: further Python packages whose classes a config may name. techniques: their names, filled in.
+    parts. init_from: initial weights, of a file, a run or an export. init_from_sha256: what they are known by, filled in
+    when the recipe is composed. init_strict: whether all weights must fit, but for the head. packages: further Python
+    packages whose classes a config may name. techniques: their names, filled in.
 
     data: images and labels, and how they are augmented. model: the network. method: what one step means. transforms:
     what changes a batch, by name and in order; techniques put theirs here. objective: the loss. optimizer: from
@@ -105,8 +110,19 @@ class Recipe:
     every: EveryConfig
     checkpoints: CheckpointsConfig
     paths: PathsConfig
+    init_from: str | None = None
+    init_from_sha256: Checksum = None
+    init_strict: bool = True
     packages: tuple[str, ...] = ()
     techniques: tuple[str, ...] = ()
+
+    @property
+    def find_init_from(self) -> Callable[[], Path] | None:
+        """What finds the file of weights that `init_from` names (core/content.py); None without one."""
+        return None if self.init_from is None else functools.partial(find_weights, self.init_from)
+
+    def hash_init_from(self, path: Path) -> str:
+        return hash_weights(path)
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:
@@ -139,7 +155,11 @@ def build_recipe(cfg: Any, technique_names: list[str], known_checksums: dict[Pat
     known_checksums: of files hashed before, so that the recipes of a study read each file once.
     """
     check_given(cfg)
-    return fill_checksums(_check(apply_overlays(cfg, technique_names)), known_checksums)
+    recipe = _check(apply_overlays(cfg, technique_names))
+    if recipe.init_from is not None and isinstance(recipe.model, StartsFromFile):
+        for file in iterate_files(recipe.model, "model"):
+            raise ConfigError(f"init_from: {file.key} names starting weights too; leave one of them out")
+    return fill_checksums(recipe, known_checksums)
 
 
 def rebuild_recipe(config: Mapping[str, Any]) -> Recipe:

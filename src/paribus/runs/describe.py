@@ -40,8 +40,9 @@ def describe_run(
     size: NetworkSize,
     steps_per_epoch: int,
     start: int,
+    origin: str = "",
 ) -> RunDescription:
-    """rules: `overlays` of the composed config."""
+    """rules: `overlays` of the composed config. origin: what the run starts from, in words."""
     spec, model = data.spec, getattr(method, "model", None)
     groups = getattr(method, "groups", [])
     return RunDescription(
@@ -60,7 +61,7 @@ def describe_run(
         decay=tuple((g.decays, len(g.parameters), sum(p.numel() for p in g.parameters)) for g in groups),
         optimizer=format_object(recipe.optimizer),
         schedule=format_object(recipe.schedule),
-        others=_list_unusual_parts(recipe, rules),
+        others=(*_list_unusual_parts(recipe, rules), *([("starts from", origin)] if origin else [])),
         steps=run.total,
         steps_per_epoch=steps_per_epoch,
         batch_size=recipe.batch_size,

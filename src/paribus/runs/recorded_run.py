@@ -17,6 +17,7 @@ from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.distributed import World
 from paribus.recipe.recipe import Recipe
 from paribus.runs.saved_run import rebuild_with_overrides
+from paribus.runs.start import COPIED
 
 DEFAULT_SECONDS = 60  # of training, roughly, where no span is given
 ALLOWED_OVERRIDES = ("data.root", "packages", "runtime.")
@@ -82,16 +83,17 @@ def check_checkpoint(path: Path, record: RecordedRun, required: bool) -> None:
 
 def parse_span(record: RecordedRun, span: str | None) -> tuple[int, int]:
     """The two ends of a span as steps."""
-    first = next(step for line in record.receipt_lines for step, _ in receipt.iterate_steps(line)) - 1
+    first = find_first_step(record)
+    known = [int(path.stem.removeprefix("step_")) for path in (record.folder / runfolder.CHECKPOINTS).glob("step_*.pt")]
+    known = sorted(({0} if first == 0 else set()) | {step for step in known if first <= step < record.end})
     if span is None:
-        begin, end = first, _choose_end(record, first)
+        begin = min(known, default=first)
+        end = _choose_end(record, begin)
     else:
         a, _, b = span.partition(":")
         if not all(text.isdecimal() or not text for text in (a, b)) or ":" not in span:
             raise ConfigError(f"--span: found {span}; should be A:B, two steps, such as 0:100")
         begin, end = int(a or 0), int(b or record.end)
-    known = [int(path.stem.removeprefix("step_")) for path in (record.folder / runfolder.CHECKPOINTS).glob("step_*.pt")]
-    known = sorted(({0} if first == 0 else set()) | {step for step in known if first <= step < record.end})
     if begin not in known:
         there = ", ".join(map(str, known)) or "no step"
         raise ConfigError(f"{record.folder}: a replay cannot begin after step {begin}; it can after {there}")
@@ -100,6 +102,14 @@ def parse_span(record: RecordedRun, span: str | None) -> tuple[int, int]:
             f"{record.folder}: a replay from step {begin} can end after {begin + 1} to {record.end}, not {end}"
         )
     return begin, end
+
+
+def find_first_step(record: RecordedRun) -> int:
+    """After which a replay can begin at the earliest: the first on record, or where the run continued another, whose
+    own folder has what stands before."""
+    first = next(step for line in record.receipt_lines for step, _ in receipt.iterate_steps(line)) - 1
+    own = [segment.get("start_step", 0) for segment in record.segments if COPIED not in segment]
+    return max([first, *own[:1]]) if len(own) < len(record.segments) else first
 
 
 def _choose_end(record: RecordedRun, begin: int) -> int:

@@ -46,7 +46,7 @@ from paribus.recipe.build import (
     explain_build_errors,
     make_device_context,
 )
-from paribus.recipe.files import missing_files
+from paribus.recipe.files import missing_start_files
 from paribus.recipe.recipe import Recipe
 from paribus.runs import record_check
 from paribus.runs.describe import describe_optimizer, measure_network_size
@@ -121,7 +121,7 @@ def replay_run(
         check_checkpoint(path, record, required=path.name == (begin and checkpoint_name(begin)))
     if start is not None:
         receipt.read_until_checkpoint(folder / runfolder.RECEIPTS, start.loop.get("receipt"))
-    elif missing := missing_files(recipe.model, "model"):
+    elif missing := missing_start_files(recipe):
         key, file = next(iter(missing.items()))
         raise ConfigError(
             f"{key}: {file}: it is not there, and the replay starts from it; put it back, or begin at a checkpoint "

@@ -20,6 +20,7 @@ from paribus.engine.provenance import fingerprint, record_segment
 from paribus.recipe.recipe import Recipe
 from paribus.runs.describe import describe_optimizer
 from paribus.runs.saved_run import load_newest_checkpoint, warn_of_unknown_classes
+from paribus.runs.start import Start, take_over
 
 
 def open_run_folder(
@@ -29,17 +30,22 @@ def open_run_folder(
     data_checksum: str,
     exit_stack: ExitStack,
     missing: Mapping[str, str],
+    start: Start,
+    origin: str = "",
 ) -> checkpoint.Checkpoint | None:
     """Create and hold the run folder, record what runs, and find the checkpoint to resume from.
 
-    missing: files that the run starts from and that are not there. Raises ConfigError, and leaves no new folder, if it
-    cannot be written or another process holds it, or a file is missing and no checkpoint is sound.
+    missing: files that the run starts from and that are not there. origin: what it starts from, in words. Raises
+    ConfigError, and leaves no new folder, if it cannot be written or another process holds it, or a file is missing and
+    no checkpoint is sound.
     """
     try:
         with runfolder.create_folder(run.folder):
             (run.folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
             exit_stack.enter_context(locked(run.folder))
             runfolder.remove_temporary_files(run.folder)
+            if start.continues is not None:
+                take_over(start.continues, recipe, run.keep)
             resumed = checkpoint_to_resume(run)
             check_start(missing, resumed is not None)
             if resumed is not None:
@@ -52,8 +58,8 @@ def open_run_folder(
             run_fingerprint = fingerprint(
                 recipe.runtime, run.device, run.world, describe_optimizer(method), recipe.packages
             )
-            start = resumed.step if resumed else 0
-            record_segment(run.folder, start, run_fingerprint, run.device, data_checksum, asdict(run.every))
+            step, begins = resumed.step if resumed else 0, origin if not start.has_begun else ""
+            record_segment(run.folder, step, run_fingerprint, run.device, data_checksum, asdict(run.every), begins)
             return resumed
     except OSError as error:
         raise ConfigError(

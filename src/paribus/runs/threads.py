@@ -15,13 +15,16 @@ from paribus.engine.threads import ThreadChoice, choose_threads, is_small
 from paribus.recipe.recipe import Recipe
 
 
-def decide_threads(recipe: Recipe, world: World, device: torch.device, macs: int | str) -> tuple[int, str]:
+def decide_threads(
+    recipe: Recipe, world: World, device: torch.device, macs: int | str, continues: Path | None = None
+) -> tuple[int, str]:
     """The number of threads of each process, and a remark for the user, "" if there is nothing to say.
 
     A run that goes on where it was trained keeps its count, unless the config gives another. macs: of one image.
+    continues: the folder of another run that it goes on from.
     """
     asked = choose_threads(recipe.runtime.threads, world)
-    kept = broadcast_from_main(world, lambda: find_kept_count(recipe.folder, world, device))
+    kept = broadcast_from_main(world, lambda: find_kept_count(continues or recipe.folder, world, device))
     if kept is not None:
         return decide_resumed(asked, kept, count_cores())
     images = recipe.batch_size // world.size // getattr(recipe.update, "accumulate", 1)

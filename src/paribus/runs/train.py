@@ -36,7 +36,7 @@ from paribus.recipe.build import (
     explain_one_value,
     make_device_context,
 )
-from paribus.recipe.files import missing_files
+from paribus.recipe.files import missing_start_files
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
@@ -49,6 +49,7 @@ from paribus.runs.resume import (
 )
 from paribus.runs.screen import Screen
 from paribus.runs.screen_text import format_brief
+from paribus.runs.start import choose_start, describe_start
 from paribus.runs.threads import decide_threads, explain_other_count
 from paribus.runs.trackers import Trackers, open_trackers
 
@@ -94,22 +95,24 @@ def _train(
 ) -> int:
     """Build everything, and only then make the folder, resume and train."""
     place = make_device_context(recipe, device, world)
-    missing = missing_files(recipe.model, "model")
+    missing = missing_start_files(recipe)
     check_start(missing, runfolder.newest_checkpoint_step(recipe.folder) is not None)
     with explain_build_errors("data"):
         data = recipe.data(place)
         loader = build_loader(recipe, data, place)
         evaluators = build_evaluators(recipe, data)
+    total, loaded = count_steps(recipe, loader.steps_per_epoch), list[str]()
+    start = distributed.broadcast_from_main(world, lambda: choose_start(recipe, data, total, loader.steps_per_epoch))
     with explain_build_errors("model, optimizer or transforms"):
-        method = build_method(recipe, data, place, from_checkpoint=bool(missing))
+        method = build_method(recipe, data, place, bool(missing) or start.from_checkpoint, say=loaded.append)
         check_normalisation(recipe, method, data, place)
     size = measure_network_size(method, data.spec)
-    threads, remark = decide_threads(recipe, world, device, size.macs)
+    threads, remark = decide_threads(recipe, world, device, size.macs, start.recorded_in)
     torch.set_num_threads(threads)
     run = Run(
         folder=recipe.folder,
         recipe=recipe.id,
-        total=count_steps(recipe, loader.steps_per_epoch),
+        total=total,
         seed=recipe.seed,
         every=compute_intervals(recipe, loader.steps_per_epoch),
         keep=recipe.checkpoints.keep,
@@ -120,26 +123,29 @@ def _train(
     )
     if world.is_main:
         report_on_average(recipe.ema, run.total)
+    origin = describe_start(recipe, start, loaded)
     stop.install_handlers()
     with ExitStack() as exit_stack:
         resumed = distributed.broadcast_from_main(
-            world, lambda: open_run_folder(recipe, run, method, data.checksum, exit_stack, missing)
+            world, lambda: open_run_folder(recipe, run, method, data.checksum, exit_stack, missing, start, origin)
         )
         check_start(missing, resumed is not None)  # missing here, on this rank's machine
-        start = resumed.step if resumed else 0
+        begin = resumed.step if resumed else 0
         if world.is_main:
             for kind, text in (
                 ("note", remark),
                 ("note", _explain_compiling(recipe) if not screen.quiet else ""),
+                ("note", f"init_from: {origin}" if origin and not start.has_begun else ""),
+                ("note", start.hint),
                 ("warning", explain_long_warmup(recipe.schedule, run.total, loader.steps_per_epoch)),
             ):
                 if text:
                     print(f"{kind}: {text}", file=sys.stderr)
             write_input_grid(recipe, data, loader, run.total)
             screen.print_start(
-                lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, start)
+                lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, begin, origin)
             )
-        tracker = open_trackers(recipe, start, run.total, screen.quiet) if world.is_main else Trackers([])
+        tracker = open_trackers(recipe, begin, run.total, screen.quiet) if world.is_main else Trackers([])
         try:
             state = train_loop(
                 run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
@@ -164,7 +170,7 @@ def _train(
         if world.is_main:
             summary = _write_summary(recipe, rules, run, data, size, state)
             tracker.close(summary)
-            screen.print_end(summary, run.folder, start, recipe.packages)
+            screen.print_end(summary, run.folder, begin, recipe.packages)
     return OK if state == "DONE" else REQUEUE
 
 

@@ -12,11 +12,15 @@ from paribus.core.runfolder import EVENTS, write_atomically
 
 def drop_events_after(path: Path, step: int) -> None:
     """Drop what was recorded after `step`, which a run that resumes from there will record again."""
-    events = read_events(path)
-    remaining = [event for event in events if event["step"] <= step]
+    copy_events(path, path, step)
+
+
+def copy_events(source: Path, target: Path, step: int) -> None:
+    """Leave in `target` what `source` recorded up to `step`."""
+    remaining = [event for event in read_events(source) if event["step"] <= step]
     text = "".join(_format_line(event["step"], event["values"]) for event in remaining)
-    if not path.exists() or path.read_text(errors="replace") != text:
-        write_atomically(path, text)
+    if not target.exists() or target.read_text(errors="replace") != text:
+        write_atomically(target, text)
 
 
 def _format_line(step: int, values: Mapping[str, float]) -> str:

@@ -9,12 +9,13 @@ import pytest
 from helpers import start_files
 from helpers.start_files import WAYS, export
 from helpers.studies import written
-from helpers.trainings import composed, recipe_of
+from helpers.trainings import composed, recipe_of, trained
+from paribus.core import content
 from paribus.core.content import hash_file, iterate_files
 from paribus.core.errors import ConfigError
+from paribus.interop.weight_files import hash_weights
 from paribus.models.convnet import ConvNet
 from paribus.models.exported import Exported, SizedNetwork, save
-from paribus.recipe import files
 from paribus.recipe.arms import build_plan
 from paribus.recipe.identity import computed_part, hash_recipe
 from paribus.recipe.overlays import apply_overlays, get_value, with_value
@@ -58,6 +59,23 @@ def test_a_checksum_by_hand_demands_that_file(way: str, tmp_path: Path) -> None:
         recipe_of(*overrides(file), demanded)
     with pytest.raises(ConfigError, match=rf"{key}_sha256: found 'abc'"):
         recipe_of(*overrides(file), f"++{key}_sha256='abc'")
+
+
+def test_the_key_that_gives_weights_is_in_the_id_only_where_it_is_set(tmp_path: Path) -> None:
+    plain_recipe = recipe_of("experiment=smoke")
+    assert recipe_of("experiment=smoke", "init_strict=false").id == plain_recipe.id  # decides what is refused, no more
+    earlier = {k: v for k, v in plain_recipe.config.items() if not k.startswith("init_")}
+    assert rebuild_recipe(earlier).id == hash_recipe(computed_part(earlier)) == plain_recipe.id
+    named = WAYS["the recipe's own key"][1](start_files.plain(tmp_path / "a.safetensors"))
+    assert recipe_of(*named).id != recipe_of(*named, "init_from=null").id
+
+
+@pytest.mark.parametrize("way", ["an export", "timm", "one's own class"])
+def test_starting_weights_are_named_once(way: str, tmp_path: Path) -> None:
+    write, overrides, key = WAYS[way]
+    file = write(tmp_path / "a.safetensors", seed=0)
+    with pytest.raises(ConfigError, match=f"^init_from: {key} names starting weights too; leave one of them out"):
+        recipe_of(*overrides(file), f"init_from='{file}'")
 
 
 # ids of these configs under paribus before it knew of checksums (commit c2f2cce)
@@ -124,7 +142,7 @@ def test_a_plan_reads_each_file_once_and_its_cells_demand_it(tmp_path: Path, mon
         read.append(path)
         return hash_file(path)
 
-    monkeypatch.setattr(files, "hash_file", counted)
+    monkeypatch.setattr(content, "hash_file", counted)
     _, overrides, key = WAYS["one's own class"]
     one, two = (start_files.plain(tmp_path / f"{n}.safetensors", seed=n) for n in (1, 2))
     named = [o for o in overrides(one) if "a.safetensors" not in o and not o.startswith("+model.weights")]
@@ -150,7 +168,25 @@ def test_a_plan_reads_each_file_once_and_its_cells_demand_it(tmp_path: Path, mon
         recipe_of(*cell.overrides)
 
 
+def test_the_cells_of_an_arm_start_from_a_run_and_demand_it(tmp_path: Path) -> None:
+    start = trained(tmp_path / "runs", "experiment=smoke", "steps=4ba")
+    arms = {"scratch": [], "tuned": [f"init_from='{start.folder}'"]}
+    plan = build_plan(written(tmp_path / "study", recipe=["experiment=smoke", "steps=4ba"], arms=arms, seeds=[1, 2]))
+    checksum = hash_weights(start.folder / "checkpoints" / "step_00000004.pt")
+    for cell in plan.cells:
+        assert (f"++init_from_sha256='{checksum}'" in cell.overrides) == (cell.arm == "tuned")
+        assert recipe_of(*cell.overrides).id == cell.id
+    assert plan.recipes["tuned"]["init_from_sha256"] == checksum
+    assert "init_from" not in str(plan.recipes["scratch"])
+    again = trained(tmp_path / "runs", *plan.cells[2].overrides)
+    assert "init_from" in (again.folder / "provenance.json").read_text()
+    start_files.plain(tmp_path / "other.safetensors")
+    with pytest.raises(ConfigError, match="the recipe demands"):
+        recipe_of(*plan.cells[2].overrides, f"init_from='{tmp_path}/other.safetensors'")
+
+
 def test_every_class_with_a_checksum_names_a_file_and_no_other_recipe_has_any() -> None:
     assert list(iterate_files(recipe_of("experiment=smoke"))) == []
+    assert "init_from" in recipe_of("experiment=smoke").config
     recipe: Any = rebuild_recipe(apply_overlays(composed("experiment=smoke", "method=distilled"), []))
     assert [file.key for file in iterate_files(recipe)] == ["method.teacher.weights"]
