@@ -5,16 +5,14 @@ import json
 import shlex
 import sys
 from dataclasses import fields
-from typing import Any
 
 from paribus.cli.arguments.trained import EXPORT_KEYS, split_run
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
 from paribus.core.labels import format_classes
-from paribus.core.protocols import DeviceContext, Spec
-from paribus.recipe.recipe import Recipe
-from paribus.runs.saved_run import load_saved_run
+from paribus.core.protocols import Spec
+from paribus.runs.saved_run import load_saved_run, read_inputs
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     weights = found.checkpoint.method.get("ema", found.checkpoint.method.get("model"))
     if weights is None:
         raise ConfigError(f"{found.folder}: its method keeps no single network (`model`) that could be exported")
-    inputs = _read_inputs(found.recipe, found.summary)
+    inputs = read_inputs(found)
     spec = Spec(**{field.name: inputs[field.name] for field in fields(Spec)})
     facts = {
         "inputs": inputs,
@@ -57,13 +55,3 @@ def run(args: argparse.Namespace) -> int:
     code = f"import paribus; model = paribus.load({json.dumps(str(target), ensure_ascii=False)}{packages})"
     print(f"\nread back:  python -c {shlex.quote(code)}")
     return OK
-
-
-def _read_inputs(recipe: Recipe, summary: dict[str, Any]) -> dict[str, Any]:
-    """What the network was trained on: from the run's summary, or from the data where a killed run has none."""
-    if "inputs" in summary:
-        return summary["inputs"]
-    import torch
-
-    data = recipe.data(DeviceContext(torch.device("cpu")))
-    return {**vars(data.spec), "mean": list(data.mean), "std": list(data.std)}

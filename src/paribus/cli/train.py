@@ -3,7 +3,6 @@ codes are ours.
 """
 
 import os
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -27,6 +26,7 @@ from paribus.recipe.compose import (
     find_config_dirs,
     find_config_flags,
     find_open_keys,
+    quote_path,
 )
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.overlays import with_keys_set
@@ -42,7 +42,7 @@ class JobEnded(Exception):
 def run(arguments: list[str]) -> int:
     """`paribus train`: compose and train once, or with -m once for each combination. Returns the exit code."""
     quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
-    arguments = [_quoted(a) for a in arguments if a not in _QUIET]
+    arguments = [quote_path(a) for a in arguments if a not in _QUIET]
     several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place
     arguments = [*several, *(a for a in arguments if a not in several)]
     process = os.getpid()
@@ -97,15 +97,6 @@ def run(arguments: list[str]) -> int:
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
     return _overall(codes, quiet) if codes else OK
-
-
-def _quoted(argument: str) -> str:
-    """A path as the shell passes it, in the quotes that Hydra's grammar needs around spaces, ~ and letters like ü."""
-    key, _, value = argument.partition("=")
-    plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
-    if key not in ("paths.runs", "data.root", "data.pack") or plain or re.search(r"['\"\\,]|\$\{", value):
-        return argument
-    return f"{key}='{value}'"
 
 
 def _check_flags(arguments: list[str]) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.labels import match_classes, relabel
-from paribus.core.protocols import DataSets
+from paribus.core.protocols import DataSets, DeviceContext
 from paribus.engine import checkpoint
 from paribus.engine.checkpoint import Checkpoint
 from paribus.recipe.near_keys import find_same, format_near, list_keys
@@ -46,6 +47,15 @@ def load_saved_run(path: Path, overrides: Sequence[str], allowed: tuple[str, ...
     if found.recipe != recipe.id:
         raise ConfigError(f"{path}: the checkpoint is of recipe {found.recipe}, config.yaml of {recipe.id}")
     return SavedRun(folder, recipe, found, runfolder.read_json(folder / runfolder.SUMMARY))
+
+
+def read_inputs(found: SavedRun) -> dict[str, Any]:
+    """What the network was trained on (a Spec's fields, mean, std): from the run's summary, or from the data where a
+    killed run has none."""
+    if "inputs" in found.summary:
+        return found.summary["inputs"]
+    data = found.recipe.data(DeviceContext(torch.device("cpu")))
+    return {**vars(data.spec), "mean": list(data.mean), "std": list(data.std)}
 
 
 def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
