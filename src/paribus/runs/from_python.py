@@ -3,12 +3,14 @@
 import atexit
 import signal
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
@@ -45,7 +47,10 @@ def train(overrides: Sequence[str] = (), *, quiet: bool = False, config_dir: str
     if isinstance(overrides, str):
         raise ConfigError(f"overrides: found {overrides!r}; should be a list of them, such as [{overrides!r}]")
     words = [quote_path(str(override)) for override in overrides]
-    config, techniques = compose_run(words, None if config_dir is None else Path(config_dir))
+    if flags := [word for word in words if word.startswith("-")]:
+        raise ConfigError(f"overrides: found {flags[0]}, a flag of the command line; an override is key=value")
+    with _own_hydra():
+        config, techniques = compose_run(words, None if config_dir is None else Path(config_dir))
     recipe = build_recipe(config, techniques)
     stop, screen = StopRequest(may_exit=False), Screen(quiet=quiet, sweep=True)
     if from_environment().size > 1:
@@ -61,6 +66,17 @@ def train(overrides: Sequence[str] = (), *, quiet: bool = False, config_dir: str
     return Run(recipe.folder)
 
 
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Hydra composes with one global object; where the caller has initialised it, it is theirs again afterwards."""
+    theirs = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = theirs  # not the same instance: composing puts another in its place
+
+
 def compose_run(overrides: list[str], config_dir: Path | None = None) -> tuple[dict[str, Any], list[str]]:
     """The config that `paribus train` makes of these overrides, and the names of its techniques. Raises ConfigError."""
     folders = [] if config_dir is None else [config_dir.expanduser().absolute()]
@@ -69,13 +85,18 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> tuple[d
             raise ConfigError(f"config_dir: {folder}: there is no such folder")
     check_choices(overrides, folders)
     check_experiment(overrides, folders)
-    search = [f"hydra.searchpath=[{folder.as_uri()}]" for folder in folders]
+    search = [f"hydra.searchpath=[{_quote(f'file://{folder}')}]" for folder in folders]
     try:
         with initialize_config_dir(str(find_config_folder()), version_base="1.3"):
             cfg = compose("train", [*search, *overrides], return_hydra_config=True)
         return _check_composed(cfg, [*folders, find_config_folder()], overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
         raise ConfigError(explain_hydra_error(error, overrides)) from error
+
+
+def _quote(text: str) -> str:
+    """As a string of Hydra's grammar, whatever is in it."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _check_composed(cfg: DictConfig, folders: list[Path], overrides: list[str]) -> tuple[dict[str, Any], list[str]]:

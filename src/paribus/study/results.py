@@ -1,12 +1,15 @@
-"""The results of a study from Python: `paribus.study(FOLDER)` gives its rows, its verdicts and their picture. No torch."""
+"""The results of a study from Python: `paribus.study(FOLDER)` runs it and gives its rows, verdicts and their picture."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, RunFailed
+from paribus.core.exit_codes import BAD_CONFIG, OK
 from paribus.core.table import Table
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
@@ -29,6 +32,23 @@ class StudyResults:
 
     spec: Study
     runs: Path
+
+    def run(self, workers: int | None = None) -> StudyResults:
+        """Train what is missing, as `paribus study run` does, in processes of their own, and show its lines as they
+        come. workers: cells at a time; None: as many as fit on the machine. An interrupt leaves the running cells to
+        finish; the same call goes on. Raises ConfigError for a mistake in the study, RunFailed for failed cells."""
+        command = [sys.executable, "-P", "-m", "paribus.cli", "study", "run", str(self.spec.folder)]
+        command += ["--runs", str(self.runs), *(["--workers", str(workers)] if workers is not None else [])]
+        last = ""
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+            assert process.stdout is not None
+            for line in process.stdout:  # a notebook shows what this process prints, not what its children do
+                print(line, end="", flush=True)
+                last = line.strip() or last
+        if process.returncode != OK:
+            error = ConfigError if process.returncode == BAD_CONFIG else RunFailed
+            raise error(last.removeprefix("paribus: ") or f"paribus study run ended with {process.returncode}")
+        return self
 
     def rows(self) -> Table:
         """A row for each run that has ended: arm, seed, state, id, its metrics at the last step, and what it cost
