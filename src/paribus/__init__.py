@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from paribus.interop.timm_models import register_with_timm
     from paribus.interop.timm_weights import load_timm_weights, to_timm_state_dict
     from paribus.models.exported import load
+    from paribus.runs.from_python import train
+    from paribus.runs.run import Run
+    from paribus.runs.run import find_runs as runs
+    from paribus.study.results import open_study as study
     from paribus.techniques.adamp import SGDP, AdamP
     from paribus.techniques.cutmix import CutMix, cutmix
     from paribus.techniques.cutout import Cutout, cutout
@@ -24,6 +28,7 @@ _HOMES = {  # name -> the module that defines it
     "CutMix": "paribus.techniques.cutmix",
     "Cutout": "paribus.techniques.cutout",
     "Mixup": "paribus.techniques.mixup",
+    "Run": "paribus.runs.run",
     "SGDP": "paribus.techniques.adamp",
     "cutmix": "paribus.techniques.cutmix",
     "cutout": "paribus.techniques.cutout",
@@ -34,13 +39,16 @@ _HOMES = {  # name -> the module that defines it
     "register_with_timm": "paribus.interop.timm_models",
     "rexnet": "paribus.techniques.rexnet",
     "to_timm_state_dict": "paribus.interop.timm_weights",
+    "train": "paribus.runs.from_python",
 }
+_PACKAGES = ("runs", "study")  # which are called themselves: paribus/runs/__init__.py
 __all__ = [
     "SGDP",
     "AdamP",
     "CutMix",
     "Cutout",
     "Mixup",
+    "Run",
     "__version__",
     "cutmix",
     "cutout",
@@ -50,13 +58,18 @@ __all__ = [
     "pit",
     "register_with_timm",
     "rexnet",
+    "runs",
+    "study",
     "to_timm_state_dict",
+    "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in _PACKAGES:
+        return importlib.import_module(f"paribus.{name}")
     raise AttributeError(f"module 'paribus' has no attribute {name!r}")
 
 

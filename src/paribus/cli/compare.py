@@ -86,7 +86,7 @@ def read_side(paths: Sequence[Path], configs: Sequence[Path]) -> Side:
     different recipe among them, or a duplicate seed."""
     folders = [path for path in paths if not _is_log(path, paths)]
     configs = {folder: runfolder.read_config(folder) for folder in folders}
-    recipes = {folder: _recipe(config) for folder, config in configs.items()}
+    recipes = {folder: recipe_without_seed(config) for folder, config in configs.items()}
     first = folders[0]
     for folder in folders[1:]:
         if unlike := diff_recipes(recipes[first], recipes[folder]):
@@ -105,7 +105,7 @@ def read_side(paths: Sequence[Path], configs: Sequence[Path]) -> Side:
         if row.seed in rows:
             raise ConfigError(f"{rows[row.seed][0]} and {folder} both have seed {row.seed}; leave one of them out")
         rows[row.seed] = (folder, row)
-    keys = _technique_keys(first, techniques, configs)
+    keys = find_technique_keys(first, techniques, configs)
     return Side(arm, techniques, keys, recipes[first], tuple(row for _, row in rows.values()))
 
 
@@ -114,7 +114,7 @@ def _is_log(path: Path, paths: Sequence[Path]) -> bool:
     return path.suffix == ".log" and path.is_file() and path.with_suffix("") in paths
 
 
-def _recipe(config: Mapping[str, Any]) -> dict[str, Any]:
+def recipe_without_seed(config: Mapping[str, Any]) -> dict[str, Any]:
     """The result-changing part of a config, without the seed. Empty transforms count as absent; overlays add some."""
     try:
         computed = computed_part(config)
@@ -151,7 +151,7 @@ def _unexplained(one: Side, other: Side) -> list[tuple[str, Any, Any]]:
     return [(key, a, b) for key, a, b in found if not any(key == k or key.startswith(f"{k}.") for k in own)]
 
 
-def _technique_keys(folder: Path, techniques: Sequence[str], configs: Sequence[Path]) -> set[str]:
+def find_technique_keys(folder: Path, techniques: Sequence[str], configs: Sequence[Path]) -> set[str]:
     """The keys that the techniques of a run set: as the run recorded them, or by the overlays in these folders for a
     run before that. Of a technique that is in none of them they are not known, and are then named as differences."""
     recorded = runfolder.read_json(folder / runfolder.SUMMARY).get("technique_keys", {})

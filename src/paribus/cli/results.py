@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from paribus.cli.study.report import find_changes, gather_rows
+from paribus.cli.study.report import find_changes
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
 from paribus.study.analysis.analysis import Analysis, analyse

@@ -3,7 +3,6 @@ codes are ours.
 """
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -30,6 +29,7 @@ from paribus.recipe.compose import (
     find_config_dirs,
     find_config_flags,
     find_open_keys,
+    quote_path,
 )
 from paribus.recipe.configs import find_config_folder
 from paribus.recipe.overlays import with_keys_set
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> int:
     if set(train_help.HELP) & set(arguments):
         return train_help.run(arguments)
     quiet = bool(_QUIET & set(arguments))  # ours, not Hydra's
-    arguments = [_quoted(a) for a in arguments if a not in _QUIET]
+    arguments = [quote_path(a) for a in arguments if a not in _QUIET]
     several = [a for a in arguments if a in ("-m", "--multirun")]  # argparse wants all overrides in one place
     configs = find_config_flags(arguments)
     arguments = [*several, *configs, *_without(arguments, [*several, *configs])]
@@ -133,15 +133,6 @@ def _without(arguments: list[str], taken: list[str]) -> list[str]:
     for argument in taken:
         left.remove(argument)
     return left
-
-
-def _quoted(argument: str) -> str:
-    """A path as the shell passes it, in the quotes that Hydra's grammar needs around spaces, ~ and letters like ü."""
-    key, _, value = argument.partition("=")
-    plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
-    if key not in ("paths.runs", "data.root", "data.pack", "init_from") or plain or re.search(r"['\"\\,]|\$\{", value):
-        return argument
-    return f"{key}='{value}'"
 
 
 def _check_flags(arguments: list[str]) -> None:

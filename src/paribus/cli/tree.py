@@ -121,6 +121,7 @@ COMMANDS = (
     Command(
         "compare", "the same statistics for any finished runs", "trained:add_compare", shown="RUN... --against RUN..."
     ),
+    Command("plot", "curves of runs as a picture or a page", "trained:add_plot", shown="RUN... [--metric KEY]"),
     Command(
         "wandb",
         "upload a run to Weights & Biases from its record",

@@ -3,6 +3,7 @@
 config.yaml        the complete recipe, every default written out
 provenance.json    code, packages, hardware and command, one entry for each segment of the run
 events.jsonl       the record, append-only: one {"step": ..., "values": {...}} per line
+metrics.csv        the same as a table, with tracker=[...,csv]
 receipts.jsonl     losses of every step, gradient norms and checksums, for `paribus verify` (engine/receipt.py)
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
@@ -24,6 +25,7 @@ from paribus.core.renamed import old_names
 
 CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
 RECEIPTS = "receipts.jsonl"
+METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
 STATES = ("DONE", "FAILED", "PREEMPTED")
 
@@ -46,7 +48,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def find_temporary_files(folder: Path) -> Iterator[Path]:
     """The temporary files here of processes that write, or were killed while they did."""
-    names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
+    names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, METRICS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
     for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
         yield from folder.glob(pattern)
 

@@ -235,8 +235,8 @@ def check_wandb() -> Finding:
     if mode in ("disabled", "offline"):
         return Finding("W&B", "ok", f"{mode} by the environment")
     if not has_login():
-        advice = "wandb login, or WANDB_API_KEY; WANDB_MODE=disabled starts nothing of it"
-        return Finding("W&B", "missing", "not logged in, so runs keep a local record only", advice)
+        advice = "wandb login, or WANDB_API_KEY; WANDB_MODE=offline keeps a local record"
+        return Finding("W&B", "missing", "not logged in, so nothing of it is started", advice)
     return Finding("W&B", "ok", f"logged in, wandb {version}")
 
 

@@ -4,6 +4,7 @@ a terminal that closes."""
 import os
 import signal
 import sys
+import threading
 from types import FrameType
 
 import torch
@@ -11,20 +12,26 @@ import torch
 from paribus.core.exit_codes import INTERRUPTED
 from paribus.engine.distributed import World, all_sum
 
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP)
+
 
 class StopRequest:
     """A flag that signals set, one for all jobs of a process. The first one requests a checkpoint and a stop; a
-    second Ctrl-C exits at once."""
+    second Ctrl-C exits at once, or raises KeyboardInterrupt where the process is not ours to end. received: the first
+    signal."""
 
-    def __init__(self) -> None:
-        self._is_requested = False
+    def __init__(self, may_exit: bool = True) -> None:
+        self._is_requested, self._may_exit = False, may_exit
+        self.received: int | None = None
 
     @property
     def is_requested(self) -> bool:
         return self._is_requested
 
     def install_handlers(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
+        if threading.current_thread() is not threading.main_thread():  # where Python takes no handlers
+            return
+        for number in SIGNALS:
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it is ignored
                 signal.signal(number, self._on_signal)
 
@@ -38,8 +45,10 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._is_requested and number == signal.SIGINT:
+            if not self._may_exit:
+                raise KeyboardInterrupt
             sys.stderr.write("paribus: exiting at once; the last checkpoint is kept\n")
             sys.stderr.flush()
             os._exit(INTERRUPTED)
-        self._is_requested = True
+        self._is_requested, self.received = True, self.received or number
         sys.stderr.write(f"paribus: {signal.Signals(number).name}; stopping after this step with a checkpoint\n")

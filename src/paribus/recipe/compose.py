@@ -64,6 +64,15 @@ def add_to_search_path(config_dir: Path) -> str:
     return f"hydra.searchpath=[{quote_override(f'file://{config_dir.absolute()}')}]"
 
 
+def quote_path(argument: str) -> str:
+    """A path as the shell passes it, in the quotes that Hydra's grammar needs around spaces, ~ and letters like ü."""
+    key, _, value = argument.partition("=")
+    plain = re.fullmatch(r"[\w./:%+@-]*", value, flags=re.ASCII)
+    if key not in ("paths.runs", "data.root", "data.pack", "init_from") or plain or re.search(r"['\"\\,]|\$\{", value):
+        return argument
+    return f"{key}='{value}'"
+
+
 def check_choices(overrides: Iterable[str], config_dirs: Sequence[Path] = ()) -> None:
     """Raise ConfigError if a config group is chosen twice, where Hydra would silently take the last choice alone, or an
     option is twice in a list. Of a plain key (seed=1 seed=2) the last counts, so that a script can append its own.

@@ -78,9 +78,9 @@ class Recipe:
 
     name: readable part of the run folder's name. seed: of initialisation, order, augmentation and every technique's own
     draws. steps: length, in epochs (90ep) or optimizer steps (500ba). batch_size: images a step, over all processes and
-    parts. init_from: initial weights, of a file, a run or an export. init_from_sha256: what they are known by, filled in
-    when the recipe is composed. init_strict: whether all weights must fit, but for the head. packages: further Python
-    packages whose classes a config may name. techniques: their names, filled in.
+    parts. init_from: initial weights, of a file, a run or an export. init_from_sha256: what they are known by, filled
+    in when the recipe is composed. init_strict: whether all weights must fit, but for the head. packages: further
+    Python packages whose classes a config may name. techniques: their names, filled in.
 
     data: images and labels, and how they are augmented. model: the network. method: what one step means. transforms:
     what changes a batch, by name and in order; techniques put theirs here. objective: the loss. optimizer: from

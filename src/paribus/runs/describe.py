@@ -14,6 +14,7 @@ from paribus.models.macs import count_macs
 from paribus.recipe.overlays import get_value
 from paribus.recipe.recipe import Recipe
 from paribus.runs.screen_text import LabeledText, RunDescription
+from paribus.tracking.wandb import WandB, describe_mode
 
 # Operations of a network whose MACs are counted: the largest here has 1,000. Not a time, since the thread count depends
 # on the result, and must not on the load.
@@ -71,6 +72,7 @@ def describe_run(
         processes=run.world.size,
         folder=str(run.folder),
         start=start,
+        wandb=next((describe_mode(t, run.folder) for t in recipe.tracker.values() if isinstance(t, WandB)), ""),
     )
 
 

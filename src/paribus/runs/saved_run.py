@@ -124,7 +124,8 @@ def _no_loader(batch_size: int, seed: int) -> NoReturn:
 
 
 def read_inputs(found: SavedRun) -> dict[str, Any]:
-    """What the network was trained on: from the run's summary, or from the data where a killed run has none."""
+    """What the network was trained on (a Spec's fields, mean, std): from the run's summary, or from the data where a
+    killed run has none."""
     if "inputs" in found.summary:
         return found.summary["inputs"]
     data = found.recipe.data(DeviceContext(torch.device("cpu")))

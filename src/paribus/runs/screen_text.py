@@ -48,6 +48,7 @@ class RunDescription:
     processes: int
     folder: str
     start: int
+    wandb: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def format_rows(description: RunDescription) -> list[LabeledText]:
         ("length", length),
         ("runs on", ", ".join(where)),
         ("folder", description.folder),
+        *([("W&B", description.wandb)] if description.wandb else []),
         *([("resumed", f"after step {description.start:,} of {description.steps:,}")] if description.start else []),
     ]
 

@@ -167,6 +167,10 @@ def _train(
                 )  # the input was wrong, or the training
                 raise error_class(f"{run.folder}: {failure}; {explain_last_checkpoint(run.folder)}") from error
             raise
+        except KeyboardInterrupt:  # a second one, from Python: the run goes on from its last checkpoint
+            with suppress(Exception):
+                tracker.close({})
+            raise
         if world.is_main:
             summary = _write_summary(recipe, rules, run, data, size, state)
             tracker.close(summary)

@@ -3,9 +3,11 @@
 Training writes events.jsonl and nothing else. Rank 0 starts one process beside it (wandb_follower.py), which reads that
 file and sends it to W&B; here is only what the training process does: start it after 60 s, or at the end, and at the
 end signal it and wait a moment. W&B takes about a second of processor time to start, which a run of ten seconds would
-feel. It is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled.
+feel. It is never imported in this process, and nothing of it is started with mode=disabled or WANDB_MODE=disabled, or
+where nobody asked for it (`is_wanted`).
 """
 
+import itertools
 import json
 import os
 import re
@@ -39,7 +41,8 @@ WAIT_SHARE, MAX_WAIT_S = (
 
 @schema
 class WandB:
-    """Online when logged in to W&B, else a local record that `paribus wandb sync RUN` uploads.
+    """Online when logged in to W&B, else a local record that `paribus wandb sync RUN` uploads. Off where nobody has
+    logged in, given a setting or variable of W&B, or named the tracker on the command line.
 
     Every W&B variable counts where its field is left at the default (WANDB_PROJECT, WANDB_ENTITY, WANDB_RUN_GROUP,
     WANDB_JOB_TYPE, WANDB_NAME, WANDB_NOTES, WANDB_MODE), WANDB_TAGS are added, and WANDB_MODE=disabled always counts.
@@ -74,7 +77,7 @@ class WandB:
         return self.mode
 
     def __call__(self, folder: Path, start: int, total: int) -> "WandBTracker | NullTracker":
-        if self.effective_mode == "disabled":
+        if self.effective_mode == "disabled" or not is_wanted(self, folder):
             return NullTracker()
         if wrong := _explain_unusable():
             print(f"warning: W&B is left out: {wrong}", file=sys.stderr)
@@ -82,12 +85,13 @@ class WandB:
         asked, known = os.environ.get("WANDB_RUN_ID"), folder / MIRROR / ID
         if asked and known.exists() and (kept := known.read_text()) != asked:
             print(f"note: WANDB_RUN_ID={asked} is left out: W&B knows this run as {kept} already", file=sys.stderr)
-        return WandBTracker(folder, self.after, is_wanted(self, folder))
+        return WandBTracker(folder, self.after)
 
 
 def is_wanted(options: WandB, folder: Path) -> bool:
     """Whether somebody asked for W&B: with its variables, a login, its settings, or the tracker on the command line. It
-    is in the default config only so that a login is enough; whoever has none should not have to hear of it."""
+    is in the default config only so that a login is enough; whoever has none should neither hear of it nor pay for it.
+    """
     command = next((segment.get("command") or [] for segment in reversed(runfolder.read_segments(folder))), [])
     return (
         any(name.startswith("WANDB_") for name in os.environ)
@@ -97,15 +101,39 @@ def is_wanted(options: WandB, folder: Path) -> bool:
     )
 
 
+def describe_mode(options: WandB, folder: Path) -> str:
+    """What W&B will do for this run, in a few words; "" where it was disabled, which needs no telling."""
+    mode = options.effective_mode
+    if mode == "disabled":
+        return ""
+    if not is_wanted(options, folder):
+        return "off (not logged in; tracker=[console,wandb] records offline)"
+    project = os.environ.get("WANDB_PROJECT") if options.project == WandB().project else None
+    if mode == "offline" or (mode == "auto" and not has_login()):
+        return "a local record; paribus wandb sync uploads it"
+    return f"online, project {project or options.project}"
+
+
 def has_login() -> bool:
     """Whether `wandb login` has left a key, where that keeps it, or WANDB_API_KEY has one."""
     if os.environ.get("WANDB_API_KEY"):
         return True
+    hosts = {"api.wandb.ai", *_find_own_host()}
     for path in (os.environ.get("NETRC") or "~/.netrc", "~/_netrc"):
         with suppress(OSError):
-            if "api.wandb.ai" in Path(path).expanduser().read_text(errors="replace"):
+            words = Path(path).expanduser().read_text(errors="replace").split()
+            if hosts.intersection(b for a, b in itertools.pairwise(words) if a == "machine"):
                 return True
     return False
+
+
+def _find_own_host() -> list[str]:
+    """The host of a W&B server of one's own, which `wandb login --host` notes in W&B's settings."""
+    path = Path(os.environ.get("WANDB_CONFIG_DIR") or "~/.config/wandb").expanduser() / "settings"
+    with suppress(OSError):
+        found = re.search(r"^base_url\s*=\s*https?://([^/:\s]+)", path.read_text(errors="replace"), flags=re.MULTILINE)
+        return [found[1]] if found else []
+    return []
 
 
 def _explain_unusable() -> str:
@@ -132,10 +160,10 @@ class NullTracker:
 
 
 class WandBTracker:
-    """The training process's end of the pipe to the follower. wanted: whether to say that it is still busy."""
+    """The training process's end of the pipe to the follower."""
 
-    def __init__(self, folder: Path, after: float, wanted: bool) -> None:
-        self._folder, self._after, self._wanted, self._began = folder, after, wanted, time.monotonic()
+    def __init__(self, folder: Path, after: float) -> None:
+        self._folder, self._after, self._began = folder, after, time.monotonic()
         self._process: subprocess.Popen[bytes] | None = None
         self.log(0, {})
 
@@ -161,7 +189,7 @@ class WandBTracker:
             self._warn(f"the process that sends to W&B was killed (signal {-code}); another one starts over")
         elif code or report.get("why"):
             self._warn(f"W&B: {report.get('why') or f'its process ended with {code}'}")
-        elif code is None and report.get("state") != "offline" and self._wanted:
+        elif code is None and report.get("state") != "offline":
             online = report.get("state") in ("connecting", "online") or "WANDB_API_KEY" in os.environ
             self._warn("the record for W&B is still being written, in the background", "warning" if online else "note")
         elif report.get("url"):

@@ -1,4 +1,4 @@
-"""The arguments of the commands that train, and of those that take what was trained (eval, predict, export, ...)."""
+"""The arguments of the commands that train, and of those that take what was trained (eval, predict, compare, ...)."""
 
 import argparse
 from pathlib import Path
@@ -156,6 +156,33 @@ def add_compare(parser: Parser) -> None:
     parser.add_argument(
         "--lower-is-better", action="store_true", help="for the metric; always set for metrics that end in loss"
     )
+
+
+def add_plot(parser: Parser) -> None:
+    parser.description = (
+        "Draw the curves of one run, or of several over each other: a line for each recipe, named by what differs, and "
+        "the mean with a band of one standard deviation where runs differ in the seed alone. Runs may still be training."
+    )
+    parser.epilog = (
+        "Examples:\n"
+        "  paribus plot runs/NAME                                  curves.png in the run folder\n"
+        "  paribus plot runs/quickstart-* --metric val/loss --out losses.svg\n\n" + exit_codes({OK: "written"})
+    )
+    runs = parser.add_argument("runs", nargs="+", type=path, metavar="RUN", help="run folders, or folders of runs")
+    completes(runs, "run")
+    parser.add_argument(
+        "--metric",
+        action="append",
+        metavar="KEY",
+        help="a metric to draw, once for each (default: train/loss and val/acc1)",
+    )
+    out = parser.add_argument(
+        "--out",
+        type=path,
+        metavar="FILE",
+        help=".png, .svg, .pdf or .html (default: curves.png in the run folder, or here for several runs)",
+    )
+    completes(out, "file")
 
 
 def _add_run(parser: Parser, metavar: str, text: str) -> argparse.Action:

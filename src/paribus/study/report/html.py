@@ -12,26 +12,45 @@ from paribus.study.report.model import Report
 from paribus.study.stats.verdict import Verdict
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from paribus.study.report.figures.style import Plot
 
-TEMPLATE = "report.html.j2"
+TEMPLATE, CURVES_TEMPLATE = "report.html.j2", "curves.html.j2"
 
 
 def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     """figures: key that a section names -> (what it fits: wide, narrow or "" for both; <svg>)."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
+    environment = _make_environment()
+    environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks}
+    safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
+    return environment.get_template(TEMPLATE).render(report=report, figures=safe)
+
+
+def render_curves(title: str, legend: Sequence[tuple[str, str, str]], plots: Sequence["Plot"], note: str) -> str:
+    """The page of `paribus plot`. legend: label, colour, dashes ("" for a whole line) of each line."""
+    from markupsafe import Markup
+
+    from paribus.study.report.figures.style import to_variable
+
+    drawn = [Markup(svg) for found in render_svgs(plots).values() for _, svg in found]
+    lines = [(label, to_variable(colour), dashes) for label, colour, dashes in legend]
+    template = _make_environment().get_template(CURVES_TEMPLATE)
+    return template.render(title=title, legend=lines, panels=drawn, note=note)
+
+
+def _make_environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks}
-    safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
-    return environment.get_template(TEMPLATE).render(report=report, figures=safe)
 
 
 def classify_cell(cell: str) -> str:

@@ -96,7 +96,7 @@ def _draw_bands(
         hspace=0.36,
         wspace=0.1,
     )
-    low, high = _axis_range(arms, unit, logarithmic, zero)
+    low, high = compute_axis_range(arms, unit, logarithmic, zero)
     for axes, names in zip(grid.flat, panels, strict=False):
         if reference in arms and reference not in names:
             _draw_band(axes, arms[reference], style, reference, unit, faint=True)
@@ -106,7 +106,7 @@ def _draw_bands(
             axes.axhline(0, color=FAINT, lw=0.9, zorder=1)
         if logarithmic:
             axes.set_yscale("log")
-            _set_plain_ticks(axes, high / low)
+            set_plain_ticks(axes, high / low)
         axes.set_ylim(low, high)
         show_grid_lines(axes, "y")
         if together:
@@ -121,7 +121,7 @@ def _draw_bands(
     return figure
 
 
-def _set_plain_ticks(axes: Axes, span: float) -> None:
+def set_plain_ticks(axes: Axes, span: float) -> None:
     """1, 2, 5, 10 where few powers of ten are shown, else only those; never as 10²."""
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -130,7 +130,7 @@ def _set_plain_ticks(axes: Axes, span: float) -> None:
     axes.yaxis.set_major_formatter("{x:g}")
 
 
-def _axis_range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:
+def compute_axis_range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:
     """All of the means and, except in the first third of training, of the bands: late differences should be visible."""
     shown: list[float] = [0.0] if zero else []
     for band in arms.values():

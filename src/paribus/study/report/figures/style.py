@@ -137,10 +137,24 @@ def render_svg(figure: Figure, key: str, title: str) -> str:
     return re.sub(r"\n\s*", "\n", text.replace("xlink:href", "href")).strip()
 
 
+def to_variable(colour: str) -> str:
+    """A colour of this file as a page names it, so that it has its counterpart on a dark one."""
+    return f"var({_VARIABLES[colour]})"
+
+
 def render_png(figure: Figure) -> bytes:
     """The same on white, for services that take no SVG."""
+    return render_file(figure, "png")
+
+
+def render_file(figure: Figure, kind: str) -> bytes:
+    """A file of its own on white: png, svg or pdf. The same figure gives the same bytes."""
+    import matplotlib
+
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=160, facecolor="white", metadata={"Software": None})
+    no_date = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    with matplotlib.rc_context({"svg.hashsalt": "paribus", "svg.fonttype": "none", "pdf.fonttype": 42}):
+        figure.savefig(out, format=kind, dpi=160, facecolor="white", metadata=no_date[kind])
     return out.getvalue()
 
 
