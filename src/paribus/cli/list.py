@@ -5,15 +5,15 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from paribus.cli.arguments.others import GROUPS
 from paribus.cli.run_differences import find_differences, has_value, make_reader, match_key
-from paribus.cli.run_table import COLOURS, is_lower_better, plain, table
+from paribus.cli.run_table import COLOURS, RunListing, is_lower_better, plain, table
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
@@ -79,27 +79,6 @@ def list_runs(args: argparse.Namespace) -> int:
         notes = [f"{row.run} {row.state}: {row.note}" for row in rows if row.note]
         screen.print("\n".join(["", *notes, f"{_count(rows)} under {folder.resolve()}"]), soft_wrap=True)
     return OK
-
-
-@dataclass(frozen=True)
-class RunListing:
-    """A run folder at a glance.
-
-    state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not finish).
-    step: of the newest checkpoint or record. total: steps, None where only the length in epochs is known so far.
-    note: why it failed, who holds it, what is damaged. started: ISO 8601, of the first start.
-    config: dotted key -> value; {} where it is damaged.
-    """
-
-    run: str
-    state: str
-    step: int
-    total: int | None
-    length: str
-    metrics: Mapping[str, float]
-    started: str | None
-    note: str
-    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def found_runs(folder: Path) -> list[RunListing]:

@@ -1,17 +1,35 @@
 """The table of `paribus list runs`: what differs, metrics, times; its columns on a terminal, or whole for files."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paribus.cli.run_differences import find_differences, format_value, shorten
 
-if TYPE_CHECKING:
-    from paribus.cli.list import RunListing
-
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
+
+
+@dataclass(frozen=True)
+class RunListing:
+    """A run folder at a glance.
+
+    state: done, failed, preempted, running (a process holds it) or stopped (none does, and it did not finish).
+    step: of the newest checkpoint or record. total: steps, None where only the length in epochs is known so far.
+    note: why it failed, who holds it, what is damaged. started: ISO 8601, of the first start.
+    config: dotted key -> value; {} where it is damaged.
+    """
+
+    run: str
+    state: str
+    step: int
+    total: int | None
+    length: str
+    metrics: Mapping[str, float]
+    started: str | None
+    note: str
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -19,12 +37,12 @@ class Column:
     """give_up: which columns a narrow terminal loses first, the highest; 0 stays."""
 
     name: str
-    tell: "Callable[[RunListing], str]"
+    tell: Callable[[RunListing], str]
     right: bool = False
     give_up: int = 0
 
 
-def choose_columns(rows: "Sequence[RunListing]", metrics: Sequence[str] = ()) -> list[Column]:
+def choose_columns(rows: Sequence[RunListing], metrics: Sequence[str] = ()) -> list[Column]:
     """metrics: to show instead of val/acc1."""
     keys = find_differences([row.config for row in rows])
     short = shorten(keys, {key for row in rows for key in row.config})
@@ -42,15 +60,15 @@ def choose_columns(rows: "Sequence[RunListing]", metrics: Sequence[str] = ()) ->
     ]
 
 
-def _tell_value(key: str) -> "Callable[[RunListing], str]":
+def _tell_value(key: str) -> Callable[[RunListing], str]:
     return lambda row: format_value(row.config[key]) if key in row.config else ""
 
 
-def _tell_metric(name: str) -> "Callable[[RunListing], str]":
+def _tell_metric(name: str) -> Callable[[RunListing], str]:
     return lambda row: format_metric(name, row.metrics[name]) if name in row.metrics else ""
 
 
-def _tell_seconds(row: "RunListing") -> str:
+def _tell_seconds(row: RunListing) -> str:
     return f"{row.metrics['time/train_s']:.1f}" if "time/train_s" in row.metrics else ""
 
 
@@ -78,7 +96,7 @@ def _local(time: str | None) -> str:
     return ""
 
 
-def plain(rows: "Sequence[RunListing]", metrics: Sequence[str] = ()) -> list[str]:
+def plain(rows: Sequence[RunListing], metrics: Sequence[str] = ()) -> list[str]:
     """Aligned columns, nothing cut, for files and other programs."""
     columns = [*choose_columns(rows, metrics), Column("note", lambda row: row.note)]
     lines = [[column.name for column in columns], *([column.tell(row) for column in columns] for row in rows)]
@@ -97,7 +115,7 @@ def align(lines: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:
     ]
 
 
-def table(rows: "Sequence[RunListing]", width: int, metrics: Sequence[str] = ()) -> Any:
+def table(rows: Sequence[RunListing], width: int, metrics: Sequence[str] = ()) -> Any:
     """The same as a table of rich's. Where even the columns that stay do not fit, names wrap."""
     from rich.table import Table
     from rich.text import Text

@@ -89,7 +89,7 @@ def read_metrics(folder: Path | None) -> dict[str, float]:
 
 def format_table(results: Sequence[JobResult]) -> list[str]:
     """A line for each job: the overrides in which they differ, the metric, and which is best or what went wrong."""
-    settings = [dict(override.partition("=")[::2] for override in result.overrides) for result in results]
+    settings = [{k: v for k, _, v in (override.partition("=") for override in r.overrides)} for r in results]
     keys = list(dict.fromkeys(key for found in settings for key in found))
     varied = [key for key in keys if len({found.get(key) for found in settings}) > 1]
     measured = [result.metrics for result in results if result.code == OK]

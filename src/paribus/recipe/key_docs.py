@@ -65,19 +65,17 @@ class ClassDoc:
 def read_class(target: str) -> ClassDoc | None:
     """The class of this dotted name; None where its source cannot be found or read, or has no such class."""
     module, _, name = to_current_name(target).rpartition(".")
-    found = _find(module, name)
-    if found is None or not isinstance(found[1], ast.ClassDef):
-        return None
-    return _read(*found)
+    where, node = _find(module, name) or (module, None)
+    return _read(where, node) if isinstance(node, ast.ClassDef) else None
 
 
 def _read(module: str, node: ast.ClassDef) -> ClassDoc:
     inherited: dict[str, KeyDoc] = {}
     classes: dict[str, str] = {}
     for base in node.bases:
-        known = _find(module, base.id) if isinstance(base, ast.Name) else None
-        if known is not None and isinstance(known[1], ast.ClassDef):
-            base_doc = _read(*known)
+        where, found = (_find(module, base.id) if isinstance(base, ast.Name) else None) or (module, None)
+        if isinstance(found, ast.ClassDef):
+            base_doc = _read(where, found)
             inherited |= {key.name: key for key in base_doc.keys}
             classes |= base_doc.classes
     own = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
