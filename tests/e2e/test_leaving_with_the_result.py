@@ -93,7 +93,7 @@ def test_what_cannot_be_read_back_is_said(trained: Path, tmp_path: Path, capfd) 
         (["export", str(trained), "--out=net.bin"], "should end in .safetensors"),
         (["export", str(trained), "--out=/proc/net.safetensors"], "cannot be written"),
         (["export", str(trained), "seed=1"], "seed: cannot be overridden here"),
-        (["export", str(trained), "data.root=x", "another"], "one run folder or checkpoint is needed, found 2"),
+        (["export", str(trained), "data.root=x", "another"], "one run folder, checkpoint or export is needed, found 2"),
         (["export", "nowhere"], "no run, checkpoint or export there"),
     ):
         assert dispatch(arguments) == 2

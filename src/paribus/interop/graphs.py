@@ -6,11 +6,11 @@ export's .json says (class names, preprocessing, recipe).
 """
 
 import importlib.util
+import io
 import json
-import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from paribus.core.errors import ConfigError, explain_exception
+from paribus.core.runfolder import write_atomically
 
 DESCRIPTION = "paribus.json"  # the name of the export's .json in both
 _INPUT, _OUTPUT = "inputs", "logits"
@@ -31,7 +32,9 @@ def write_pt2(network: nn.Module, path: Path) -> Path:
     """
     with _explain("--pt2", path):
         program = torch.export.export(network, (_example(network),), dynamic_shapes=_any_batch())
-        torch.export.save(program, path, extra_files={DESCRIPTION: _describe(network)})
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer, extra_files={DESCRIPTION: _describe(network)})
+        write_atomically(path, buffer.getvalue())
     return path
 
 
@@ -50,7 +53,7 @@ def write_onnx(network: nn.Module, path: Path) -> Path:
         )
         assert program is not None
         program.model.metadata_props[DESCRIPTION] = _describe(network)
-        program.save(path, external_data=False)
+        write_atomically(path, program.model_proto.SerializeToString())
     return path
 
 
@@ -82,11 +85,10 @@ def _describe(network: Any) -> str:
 def _explain(flag: str, path: Path) -> Iterator[None]:
     """What torch says on the way is for developers of torch."""
     try:
-        with warnings.catch_warnings(), open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     except OSError as error:
         raise ConfigError(f"{flag}: {path} cannot be written: {error.strerror}") from error
     except Exception as error:  # torch raises dozens of kinds for code that cannot be traced
-        path.unlink(missing_ok=True)
         raise ConfigError(f"{flag}: torch cannot export this network: {explain_exception(error)}") from error
