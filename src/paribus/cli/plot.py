@@ -1,7 +1,7 @@
 """`paribus plot RUN...`: the curves of runs as one picture or page. Needs no torch."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,20 @@ def find_differing_keys(groups: Sequence[Group]) -> list[str]:
     differing = [key for key in every if _count_values(groups, key) > 1]
     kept: list[str] = []
     for key in differing:
-        alike = [[g for g in groups if g.techniques == names] for names in {g.techniques for g in groups}]
         explained = any(_covers(name, key) for group in groups for name in group.technique_keys) or "(order)" in key
-        parent = key.rpartition(".")[0]
-        if explained and not any(_count_values(same, key) > 1 for same in alike):
+        if explained and not _differs_within(groups, key, lambda group: group.techniques):
             continue
-        if f"{parent}._target_" in differing and not all(key in group.recipe for group in groups):
+        target = f"{key.rpartition('.')[0]}._target_"
+        everywhere = all(key in group.recipe for group in groups)
+        if target in differing and not everywhere and not _differs_within(groups, key, lambda g: g.recipe.get(target)):
             continue
         kept.append(key)
     return kept
+
+
+def _differs_within(groups: Sequence[Group], key: str, kind: Callable[[Group], Any]) -> bool:
+    """Whether groups of one kind differ in a key."""
+    return any(_count_values([g for g in groups if kind(g) == kind(first)], key) > 1 for first in groups)
 
 
 def _count_values(groups: Sequence[Group], key: str) -> int:
