@@ -139,7 +139,9 @@ def choose_metrics(wanted: Sequence[str] | None, known: set[str]) -> list[str]:
     for metric in wanted or ():
         if metric not in known:
             there = ", ".join(sorted(known)) or "nothing yet"
-            raise ConfigError(f"--metric {metric}: no run has it{did_you_mean(metric, sorted(known))}; there is {there}")
+            raise ConfigError(
+                f"--metric {metric}: no run has it{did_you_mean(metric, sorted(known))}; there is {there}"
+            )
     found = list(dict.fromkeys(wanted or (key for key in DEFAULTS if key in known)))
     if not found:
         raise ConfigError(f"no run has {' or '.join(DEFAULTS)} yet; --metric takes any of {', '.join(sorted(known))}")
@@ -173,7 +175,9 @@ def render(
     baseline = next((label for label, group in groups.items() if not group.techniques), None)
     styles = choose_line_styles(list(groups), baseline if len(groups) > 1 else None)
     title = _make_title(groups)
-    note = "line: mean over seeds; band: ± one standard deviation" if any(len(g.runs) > 1 for g in groups.values()) else ""
+    note = (
+        "line: mean over seeds; band: ± one standard deviation" if any(len(g.runs) > 1 for g in groups.values()) else ""
+    )
     if kind == "html":
         legend = [(label, style.colour, style.dashes) for label, style in styles.items()] if len(groups) > 1 else []
         return render_curves(title, legend, draw_panels(bands, metrics, styles), note).encode()
