@@ -137,5 +137,5 @@ def test_configs_of_ones_own(tmp_path: Path) -> None:
     words = ["experiment=mine", *SMOKE[3:], "model=convnet_tiny", "data=synthetic", f"paths.runs={tmp_path}"]
     run = paribus.train(words, quiet=True, config_dir=tmp_path / "my configs")
     assert run.config["name"] == "mine"
-    with pytest.raises(ConfigError, match="config_dir: .*no such folder"):
+    with pytest.raises(ConfigError, match=r"config_dir: .*no such folder"):
         paribus.train(words, config_dir=tmp_path / "nowhere")
