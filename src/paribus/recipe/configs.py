@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import paribus
 from paribus.core.errors import ConfigError
 
 
 def find_config_folder() -> Path:
-    package = Path(paribus.__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "train.yaml").is_file():
             return folder
