@@ -279,6 +279,26 @@ def test_without_the_tracker_nobody_imports_wandb(tmp_path: Path, trap: tuple[di
     assert not list((tmp_path / "runs").glob("*/wandb"))
 
 
+def test_who_is_not_logged_in_and_did_not_ask_pays_nothing_for_it(
+    tmp_path: Path, trap: tuple[dict[str, str], Path]
+) -> None:
+    variables, mark = trap
+    clean = {key: value for key, value in {**os.environ, **variables}.items() if not key.startswith("WANDB_")}
+    words = ["train", "experiment=smoke", "steps=2ba", "runtime.threads=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "paribus.cli", *words],
+        cwd=tmp_path,
+        env={**clean, "HOME": str(tmp_path), "NETRC": str(tmp_path / "netrc")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "W&B           off (not logged in; tracker=[console,wandb] records offline)" in done.stdout
+    assert not mark.exists()
+    assert not list((tmp_path / "runs").glob("*/wandb"))
+
+
 def test_a_wandb_that_cannot_be_imported_costs_a_warning(tmp_path: Path, trap: tuple[dict[str, str], Path]) -> None:
     variables, mark = trap
     done = paribus(tmp_path, *SMOKE, *LONG, **variables)

@@ -66,3 +66,14 @@ def test_the_help_of_training_starts_without_torch() -> None:
         "    assert dispatch(['train', *words]) == 0\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_the_library_lists_runs_and_reads_studies_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, paribus; assert paribus.__all__\n"
+        "print([m for m in ('torch', 'pandas', 'yaml', 'pydantic') if m in sys.modules])\n"
+        f"paribus.runs({str(tmp_path)!r}), paribus.study\n"
+        "print([m for m in ('torch', 'hydra', 'pandas', 'matplotlib') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "[]"]

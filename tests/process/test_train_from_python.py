@@ -72,7 +72,8 @@ def test_a_second_interrupt_does_not_end_the_process(tmp_path: Path) -> None:
     """The command line exits at once there. A notebook's kernel holds more than this run."""
     slow = SCRIPT.replace(
         "try:\n",
-        "import time, paribus.runs.train as t\nt.evaluate = lambda *_: print('evaluating', flush=True) or time.sleep(60)\n"
+        "import time, paribus.runs.train as t\n"
+        "t.evaluate = lambda *_: print('evaluating', flush=True) or time.sleep(60)\n"
         "words[1:5] = ['steps=5ba', 'every.log=1ba', 'every.evaluate=2ba', 'every.checkpoint=1ba']\ntry:\n",
     )
     process = start(tmp_path, slow)

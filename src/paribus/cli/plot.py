@@ -1,8 +1,9 @@
 """`paribus plot RUN...`: the curves of runs as one picture or page. Needs no torch."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from paribus.study.plan import flatten
 DEFAULTS = ("train/loss", "val/acc1")
 KINDS = ("png", "svg", "pdf", "html")
 NAME = "curves.png"
+NOTE = "line: mean over seeds; band: ± one standard deviation"
 MAX_SETTINGS = 4  # in a label
 
 
@@ -101,15 +103,24 @@ def find_differing_keys(groups: Sequence[Group]) -> list[str]:
     differing = [key for key in every if _count_values(groups, key) > 1]
     kept: list[str] = []
     for key in differing:
-        alike = [[g for g in groups if g.techniques == names] for names in {g.techniques for g in groups}]
         explained = any(_covers(name, key) for group in groups for name in group.technique_keys) or "(order)" in key
-        parent = key.rpartition(".")[0]
-        if explained and not any(_count_values(same, key) > 1 for same in alike):
+        if explained and not _differs_within(groups, key, lambda group: group.techniques):
             continue
-        if f"{parent}._target_" in differing and not all(key in group.recipe for group in groups):
+        target = f"{key.rpartition('.')[0]}._target_"
+        of_one_class = target in differing and not all(key in group.recipe for group in groups)
+        if of_one_class and not _differs_within(groups, key, partial(_get_setting, target)):
             continue
         kept.append(key)
     return kept
+
+
+def _get_setting(key: str, group: Group) -> Any:
+    return group.recipe.get(key)
+
+
+def _differs_within(groups: Sequence[Group], key: str, kind: Callable[[Group], Any]) -> bool:
+    """Whether groups of one kind differ in a key."""
+    return any(_count_values([g for g in groups if kind(g) == kind(first)], key) > 1 for first in groups)
 
 
 def _count_values(groups: Sequence[Group], key: str) -> int:
@@ -133,8 +144,8 @@ def choose_metrics(wanted: Sequence[str] | None, known: set[str]) -> list[str]:
     """Raises ConfigError for a metric that no run has."""
     for metric in wanted or ():
         if metric not in known:
-            there = ", ".join(sorted(known)) or "nothing yet"
-            raise ConfigError(f"--metric {metric}: no run has it{did_you_mean(metric, sorted(known))}; there is {there}")
+            near, there = did_you_mean(metric, sorted(known)), ", ".join(sorted(known)) or "nothing yet"
+            raise ConfigError(f"--metric {metric}: no run has it{near}; there is {there}")
     found = list(dict.fromkeys(wanted or (key for key in DEFAULTS if key in known)))
     if not found:
         raise ConfigError(f"no run has {' or '.join(DEFAULTS)} yet; --metric takes any of {', '.join(sorted(known))}")
@@ -168,7 +179,7 @@ def render(
     baseline = next((label for label, group in groups.items() if not group.techniques), None)
     styles = choose_line_styles(list(groups), baseline if len(groups) > 1 else None)
     title = _make_title(groups)
-    note = "line: mean over seeds; band: ± one standard deviation" if any(len(g.runs) > 1 for g in groups.values()) else ""
+    note = NOTE if any(len(group.runs) > 1 for group in groups.values()) else ""
     if kind == "html":
         legend = [(label, style.colour, style.dashes) for label, style in styles.items()] if len(groups) > 1 else []
         return render_curves(title, legend, draw_panels(bands, metrics, styles), note).encode()

@@ -19,6 +19,7 @@ from paribus.study.report.build import build_report
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, check_writable, publish, write_file
 from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
+from paribus.study.results import gather_rows
 from paribus.study.rows import Row
 from paribus.study.spec import RESULTS, Study
 

@@ -1,4 +1,4 @@
-"""Rows for a person at a Python prompt: a list of dicts, shown as a table in a notebook, and as pandas' frame on request.
+"""Rows for a person at a Python prompt: dicts, shown as a table in a notebook, and as pandas' frame on request.
 
 pandas is not among paribus's requirements. It is imported only by `Table.frame`.
 """

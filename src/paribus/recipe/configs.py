@@ -3,12 +3,11 @@ in a folder that is laid out alike (--config-dir DIR, or config_dir of a study).
 
 from pathlib import Path
 
-import paribus
 from paribus.core.errors import ConfigError
 
 
 def find_config_folder() -> Path:
-    package = Path(paribus.__file__).parent
+    package = Path(__file__).parents[1]
     for folder in (package / "configs", package.parents[1] / "configs"):
         if (folder / "train.yaml").is_file():
             return folder

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class _CallablePackage(ModuleType):
     def __call__(self, folder: str | Path = "runs") -> "RunList":
-        """The runs directly under a folder, as in `paribus list runs`. Raises ConfigError if there is no such folder."""
+        """The runs directly under a folder, as `paribus list runs` has them. Raises ConfigError if there is none."""
         from paribus.runs.run import find_runs
 
         return find_runs(folder)

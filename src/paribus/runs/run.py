@@ -1,4 +1,4 @@
-"""A run folder from Python: what `paribus.train` returns and `paribus.runs` lists. No torch until weights are loaded."""
+"""A run folder from Python: what `paribus.train` returns and `paribus.runs` lists. No torch until `load`."""
 
 from __future__ import annotations
 

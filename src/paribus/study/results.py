@@ -1,4 +1,4 @@
-"""The results of a study from Python: `paribus.study(FOLDER)` runs it and gives its rows, verdicts and their picture."""
+"""A study from Python: `paribus.study(FOLDER)` runs it, and gives its rows, its verdicts and their picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, OK

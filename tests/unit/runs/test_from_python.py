@@ -55,7 +55,13 @@ def test_it_trains_what_the_command_trains(tmp_path: Path, capsys: pytest.Captur
 def test_several_calls_in_one_process_leave_it_as_it_was(tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = global_state()
-    settings = [*SMOKE, "runtime.threads=2", "runtime.deterministic=true", "runtime.tf32=true", f"paths.runs={tmp_path}"]
+    settings = [
+        *SMOKE,
+        "runtime.threads=2",
+        "runtime.deterministic=true",
+        "runtime.tf32=true",
+        f"paths.runs={tmp_path}",
+    ]
     runs = [paribus.train([*settings, f"seed={seed}"], quiet=True) for seed in (0, 1)]
     assert global_state() == before
     assert len({run.path for run in runs}) == 2
@@ -65,9 +71,7 @@ def test_several_calls_in_one_process_leave_it_as_it_was(tmp_path: Path) -> None
     assert global_state() == before
 
 
-def test_a_training_that_fails_leaves_the_process_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_that_fails_leaves_the_process_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = global_state()
 
     def fail(*_: Any) -> None:
@@ -133,5 +137,5 @@ def test_configs_of_ones_own(tmp_path: Path) -> None:
     words = ["experiment=mine", *SMOKE[3:], "model=convnet_tiny", "data=synthetic", f"paths.runs={tmp_path}"]
     run = paribus.train(words, quiet=True, config_dir=tmp_path / "my configs")
     assert run.config["name"] == "mine"
-    with pytest.raises(ConfigError, match="config_dir: .*no such folder"):
+    with pytest.raises(ConfigError, match=r"config_dir: .*no such folder"):
         paribus.train(words, config_dir=tmp_path / "nowhere")

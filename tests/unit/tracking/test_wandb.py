@@ -12,7 +12,7 @@ from paribus.cli.several_runs import leave_out_wandb_id
 from paribus.cli.wandb import runs_under
 from paribus.core.errors import ConfigError
 from paribus.tracking import wandb
-from paribus.tracking.wandb import NullTracker, WandB, WandBTracker
+from paribus.tracking.wandb import NullTracker, WandB, WandBTracker, describe_mode, has_login
 from paribus.tracking.wandb_state import find_wandb_options
 
 
@@ -58,7 +58,7 @@ def test_a_folder_that_takes_no_files_costs_a_warning(
 ) -> None:
     monkeypatch.delenv("WANDB_MODE")
     (tmp_path / "wandb").write_text("in the way")
-    tracker = WandB()(tmp_path, 0, 1)
+    tracker = WandB(mode="offline")(tmp_path, 0, 1)
     assert isinstance(tracker, WandBTracker)
     tracker.log(1, {})
     tracker.close({})
@@ -111,9 +111,51 @@ def test_who_never_asked_for_it_hears_nothing_of_it(
     for name, value in {**variables, "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "provenance.json").write_text(json.dumps({"segments": [{"command": command}]}))
-    monkeypatch.setattr(wandb, "start_follower", Busy)
-    WandB(**options)(tmp_path, 0, 1).close({})  # type: ignore[arg-type]
+    started: list[object] = []
+    monkeypatch.setattr(wandb, "start_follower", lambda *_, **__: started.append(0) or Busy())
+    settings = WandB(**options)  # type: ignore[arg-type]
+    settings(tmp_path, 0, 1).close({})
     assert ("is still being written" in capsys.readouterr().err) == heard
+    assert bool(started) == heard, "who did not ask for it does not pay for a process"
+    assert describe_mode(settings, tmp_path).startswith("off (not logged in") != heard
+
+
+@pytest.mark.parametrize(
+    ("options", "variables", "said"),
+    [
+        ({}, {}, "off (not logged in; tracker=[console,wandb] records offline)"),
+        ({}, {"WANDB_MODE": "disabled"}, ""),
+        ({"mode": "disabled"}, {"WANDB_API_KEY": "x" * 40}, ""),
+        ({}, {"WANDB_API_KEY": "x" * 40}, "online, project paribus"),
+        ({}, {"WANDB_API_KEY": "x" * 40, "WANDB_PROJECT": "mine"}, "online, project mine"),
+        ({"project": "ours"}, {"WANDB_API_KEY": "x" * 40, "WANDB_PROJECT": "mine"}, "online, project ours"),
+        ({"tags": ("a",)}, {}, "a local record; paribus wandb sync uploads it"),
+        ({}, {"WANDB_API_KEY": "x" * 40, "WANDB_MODE": "offline"}, "a local record; paribus wandb sync uploads it"),
+    ],
+)
+def test_what_the_panel_says_of_it(
+    options: dict[str, object],
+    variables: dict[str, str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name, value in {**variables, "NETRC": str(tmp_path / "netrc"), "HOME": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    assert describe_mode(WandB(**options), tmp_path) == said  # type: ignore[arg-type]
+
+
+def test_a_login_to_a_server_of_ones_own_is_a_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "netrc").write_text("machine wandb.lab.example login user password x")
+    assert not has_login()
+    (tmp_path / ".config" / "wandb").mkdir(parents=True)
+    (tmp_path / ".config/wandb/settings").write_text("[default]\nbase_url = https://wandb.lab.example:8080\n")
+    assert has_login()
 
 
 def test_runs_are_found_alone_in_a_folder_and_in_its_folders(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def add_compare(parser: Parser) -> None:
 def add_plot(parser: Parser) -> None:
     parser.description = (
         "Draw the curves of one run, or of several over each other: a line for each recipe, named by what differs, and "
-        "the mean with a band of one standard deviation where runs differ in the seed alone. Runs may still be training."
+        "the mean with a band of one standard deviation where runs differ in the seed alone. Runs may still train."
     )
     parser.epilog = (
         "Examples:\n"

@@ -63,7 +63,12 @@ def draw_picture(
         height = head + rows * HEIGHT + (ROW if note else 0)
         figure = drawing.new_figure(width, height)
         figure.text(
-            EDGE / width, 1 - 8 / height, fit_name(title, width - 2 * EDGE, bold=True), va="top", weight="bold", size=TITLE
+            EDGE / width,
+            1 - 8 / height,
+            fit_name(title, width - 2 * EDGE, bold=True),
+            va="top",
+            weight="bold",
+            size=TITLE,
         )
         for label, row, x in entries:
             y = 1 - (EDGE + ROW * (row + 1.5)) / height
