@@ -1,5 +1,6 @@
 """A user's own configs, classes and technique: what is printed of them holds, and every printed command works."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -111,6 +112,22 @@ def test_a_third_partys_technique_is_a_technique(lab: Path, capfd: pytest.Captur
     capfd.readouterr()
     assert dispatch(["compare", str(smaller), "--against", str(other)]) == 0
     assert "differ in more than techniques and seed: batch\\_size (16 against 32). What" in capfd.readouterr().out
+
+
+def test_a_technique_of_a_run_that_did_not_record_its_keys_is_found_in_the_users_configs(
+    lab: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for overrides in (["technique=baseline"], ["technique=tint"]):
+        assert dispatch([*COMMAND, *overrides]) == 0
+    (one,), (other,) = ((lab / "runs").glob(f"smoke-{name}-*") for name in ("tint", "baseline"))
+    summary = json.loads((one / "summary.json").read_text())
+    del summary["technique_keys"]  # as runs of 0.1 are
+    (one / "summary.json").write_text(json.dumps(summary))
+    command = ["compare", str(one), "--against", str(other)]
+    for flags, unexplained in ([], True), (["--config-dir", "my configs"], False):
+        capfd.readouterr()
+        assert dispatch([*command, *flags]) == 0
+        assert ("differ in more than techniques and seed" in capfd.readouterr().out) == unexplained
 
 
 def test_a_network_that_has_changed_is_refused_with_its_shapes(

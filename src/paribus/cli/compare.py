@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     return report_gate(args, analysis, report, found)
 
 
-def read_side(paths: Sequence[Path], configs: Sequence[Path]) -> Side:
-    """configs: the folders of configs in which techniques are looked up. Raises ConfigError for an unfinished run, a
-    different recipe among them, or a duplicate seed."""
+def read_side(paths: Sequence[Path], config_folders: Sequence[Path]) -> Side:
+    """config_folders: the folders of configs in which techniques are looked up. Raises ConfigError for an unfinished
+    run, a different recipe among them, or a duplicate seed."""
     folders = [path for path in paths if not _is_log(path, paths)]
     configs = {folder: runfolder.read_config(folder) for folder in folders}
     recipes = {folder: recipe_without_seed(config) for folder, config in configs.items()}
@@ -105,7 +105,7 @@ def read_side(paths: Sequence[Path], configs: Sequence[Path]) -> Side:
         if row.seed in rows:
             raise ConfigError(f"{rows[row.seed][0]} and {folder} both have seed {row.seed}; leave one of them out")
         rows[row.seed] = (folder, row)
-    keys = find_technique_keys(first, techniques, configs)
+    keys = find_technique_keys(first, techniques, config_folders)
     return Side(arm, techniques, keys, recipes[first], tuple(row for _, row in rows.values()))
 
 

@@ -158,8 +158,8 @@ def _override(word: str, own: Path | None, only: tuple[str, ...] = ()) -> list[s
         if "." in key and group in groups:
             keys = {key for name in list_options(group) for key in _keys(f"{group}/{name}")}
             return _starting(word, sorted(f"{group}.{key}=" for key in keys))
-        own = [] if only else [k for k in _keys("train") if k not in ("overlays", "hydra", *groups)]
-        return _starting(word, [f"{k}=" for k in (*groups, *own)])
+        others = [] if only else [k for k in _keys("train") if k not in ("overlays", "hydra", *groups)]
+        return _starting(word, [f"{k}=" for k in (*groups, *others)])
     if found := _folder_of_key(word):
         return found
     if key not in groups:
