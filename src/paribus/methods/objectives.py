@@ -81,7 +81,8 @@ def balanced_weights(counts: Sequence[int]) -> list[float]:
 
 
 class _Loss(Protocol):
-    class_weights: ClassWeights
+    @property
+    def class_weights(self) -> ClassWeights: ...
 
     def loss(self, logits: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor: ...
 

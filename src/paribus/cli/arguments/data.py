@@ -32,9 +32,8 @@ def add_prepare(parser: Parser) -> None:
     )
     parser.add_argument(
         "--channels",
-        type=int,
-        choices=(1, 3, 4),
-        default=3,
+        choices=("1", "3", "4"),
+        default="3",
         help="of the pixels: 3, RGB; 1, grey; 4, RGB and alpha (default: 3)",
     )
     _add_out(parser, "ROOT/packed/NAME-SIZE")

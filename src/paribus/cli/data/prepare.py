@@ -24,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
         skip=args.on_error == "skip",
         allow_missing=args.allow_missing,
         names=args.list,
-        channels=args.channels,
+        channels=int(args.channels),
     )
     with _progress() as (progress, rate):
         record = prepare(request, progress)

@@ -18,7 +18,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 from pydantic import Field
 
@@ -72,7 +72,7 @@ class PackRecord:
     fingerprint: _Digest
     partial: tuple[str, ...] = ()
     names: _File | None = None
-    channels: Literal[1, 3, 4] = 3
+    channels: Annotated[int, Field(ge=1, le=4)] = 3
     checksum: _Digest
 
     @property
