@@ -49,9 +49,9 @@ class Evaluation:
         """(classes, classes) int64 on the CPU, over all ranks: rows are true classes. Raises ConfigError."""
         if split not in self.data.splits:
             raise ConfigError(f"--split: found {split}; the data has {format_list(self.data.splits)}")
+        self.network.prepare_eval()
         if not isinstance(self.network, Predicts):
             raise ConfigError(f"{type(self.network).__name__} does not predict classes; there is no confusion of them")
-        self.network.prepare_eval()
         batches, device = self.data.splits[split](self._batch_size()), self.place.device
         return distributed.all_sum(count_confusion(self.network, batches, self.data.spec.classes, device)).cpu()
 

@@ -78,7 +78,8 @@ def test_by_class_and_confusion_of_a_run_its_checkpoint_and_its_export(
     found = lines(trained / "confusion-val.csv")
     assert found[0] == ["true class", *map(str, range(10))]
     assert [[int(cell) for cell in row[1:]] for row in found[1:]] == expected.tolist()
-    assert Image.open(trained / "confusion-val.png").convert("RGB").getpixel((2, 2)) == (255, 255, 255)  # light
+    with Image.open(trained / "confusion-val.png") as image:
+        assert image.convert("RGB").getpixel((2, 2)) == (255, 255, 255)  # light
     assert not (trained / "per_class-val.csv").exists()
 
     assert dispatch(["export", str(trained), "--out", str(tmp_path / "net.safetensors")]) == 0
@@ -163,15 +164,16 @@ def test_what_an_export_says_of_its_network(trained: Path, tmp_path: Path) -> No
     assert (p.size, p.crop_ratio, p.channels, p.mean, p.std, p.stored_size) == (8, 1.0, 3, (0.5,) * 3, (0.3,) * 3, 8)
     description = json.loads((tmp_path / "net.json").read_text())
     (tmp_path / "net.json").write_text(json.dumps({**description, "preprocessing": {"size": 8}}))
-    with pytest.raises(ConfigError, match="net.json is damaged: "):
+    with pytest.raises(ConfigError, match=r"net\.json is damaged: "):
         paribus.load(tmp_path / "net.safetensors")
 
 
-@pytest.mark.parametrize("classes", [2, 40, 130])
+@pytest.mark.parametrize("classes", [2, 130])
 def test_the_picture_has_room_for_long_names_and_many_classes(classes: int, tmp_path: Path) -> None:
     names = [f"a class with a long name, the {k}th" for k in range(classes)]
     path = confusion.draw_confusion(tmp_path / "x.png", names, torch.eye(classes, dtype=torch.int64) * 1234, "title")
-    width, height = Image.open(path).size
+    with Image.open(path) as image:
+        width, height = image.size
     assert 300 < width < 6000
     assert 300 < height < 6000
 
