@@ -15,6 +15,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
 from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_count
+from paribus.recipe.configs import find_config_folder
 from paribus.study.analysis.curves import Band, compute_bands
 from paribus.study.plan import flatten
 
@@ -67,7 +68,9 @@ def group_runs(folders: Sequence[Path]) -> list[Group]:
         group = next((g for g in groups if (g.name, g.recipe) == (name, recipe) and seed not in g.runs), None)
         if group is None:
             techniques = tuple(config.get("techniques") or ())
-            group = Group(name, recipe, techniques, frozenset(find_technique_keys(folder, techniques, [find_config_folder()])), {})
+            group = Group(
+                name, recipe, techniques, frozenset(find_technique_keys(folder, techniques, [find_config_folder()])), {}
+            )
             groups.append(group)
         group.runs[seed] = folder
     return groups
