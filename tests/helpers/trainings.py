@@ -8,7 +8,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from paribus.conformance.trainings import Result, result_in, timeless, workbench
+from paribus.conformance.trainings import TrainingResult as Result
+from paribus.conformance.trainings import result_in, timeless, workbench
 from paribus.engine.distributed import World
 from paribus.engine.stop import StopRequest
 from paribus.recipe.configs import find_config_folder, list_options

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from paribus.conformance.trainings import Subject, train_subject, workbench
+from paribus.conformance.trainings import Trial, train_subject, workbench
 from paribus.core.batch import Batch
 from paribus.core.build import to_config
 from paribus.core.errors import explain_exception
@@ -32,10 +32,10 @@ class NotApplicable(Exception):
     """There is nothing to check, and why."""
 
 
-Check = Callable[[Subject, Path], str]
+Check = Callable[[Trial, Path], str]
 
 
-def check_build(subject: Subject, scratch: Path) -> str:
+def check_build(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
     _require(recipe.techniques == subject.techniques, f"in effect are {recipe.techniques}, not {subject.techniques}")
     classes = list(_compare_classes({k: v for k, v in to_config(recipe).items() if k != "_target_"}, recipe))
@@ -54,7 +54,7 @@ def _compare_classes(node: Any, thing: Any) -> Iterator[str]:
                 yield from _compare_classes(value, thing[key] if isinstance(thing, dict) else getattr(thing, key))
 
 
-def check_learning(subject: Subject, scratch: Path) -> str:
+def check_learning(subject: Trial, scratch: Path) -> str:
     first = train_subject(subject, scratch / "a")
     losses = [event["values"]["train/loss"] for event in first.events]
     _require(
@@ -71,7 +71,7 @@ def check_learning(subject: Subject, scratch: Path) -> str:
     return f"loss {losses[0]:.3f} to {losses[-1]:.3f}; again: the same bits; seed 1: others"
 
 
-def check_resume(subject: Subject, scratch: Path) -> str:
+def check_resume(subject: Trial, scratch: Path) -> str:
     length = ("steps=40ba", "ema.decay=0.9")
     whole = train_subject(subject, scratch / "whole", *length)
     stopped = train_subject(subject, scratch / "parts", *length, stop_after=17)  # in the middle of a log window
@@ -88,7 +88,7 @@ def check_resume(subject: Subject, scratch: Path) -> str:
     return "stopped at step 17 of 40 and resumed: the same bits"
 
 
-def check_trackers(subject: Subject, scratch: Path) -> str:
+def check_trackers(subject: Trial, scratch: Path) -> str:
     silent = train_subject(subject, scratch / "a", "steps=12ba")
     told = train_subject(subject, scratch / "b", "steps=12ba", "tracker=[events,console]", "every.log=1ba")
     _require("step 12/12" in told.printed, "the console was not told of step 12")
@@ -97,7 +97,7 @@ def check_trackers(subject: Subject, scratch: Path) -> str:
     return "with a console and a log line each step: the same weights"
 
 
-def check_parameters(subject: Subject, scratch: Path) -> str:
+def check_parameters(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
     data, method, _ = workbench(recipe)
     method = _supervised(method)
@@ -119,7 +119,7 @@ def check_parameters(subject: Subject, scratch: Path) -> str:
     return f"{len(grouped)} tensors, each in one group, each with a gradient"
 
 
-def check_transforms(subject: Subject, scratch: Path) -> str:
+def check_transforms(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
     data, method, _ = workbench(recipe)
     loader = data.loader(recipe.batch_size, recipe.seed)
@@ -141,7 +141,7 @@ def check_transforms(subject: Subject, scratch: Path) -> str:
     return f"{', '.join(transforms) or 'no transform'}: the batch stays as it was, targets sum to 1"
 
 
-def check_soft_targets(subject: Subject, scratch: Path) -> str:
+def check_soft_targets(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
     data, method, _ = workbench(recipe)
     batch = data.loader(recipe.batch_size, recipe.seed).batch(0)
@@ -152,7 +152,7 @@ def check_soft_targets(subject: Subject, scratch: Path) -> str:
     return f"loss {float(loss):.3f}"
 
 
-def check_accumulation(subject: Subject, scratch: Path) -> str:
+def check_accumulation(subject: Trial, scratch: Path) -> str:
     more = ("steps=8ba", "update.precision=fp64")
     whole = train_subject(subject, scratch / "a", *more)
     parts = train_subject(subject, scratch / "b", *more, "update.accumulate=4")
@@ -167,14 +167,14 @@ def check_accumulation(subject: Subject, scratch: Path) -> str:
     return "in 4 parts: the same weights to rounding in float64"
 
 
-def check_bf16(subject: Subject, scratch: Path) -> str:
+def check_bf16(subject: Trial, scratch: Path) -> str:
     result = train_subject(subject, scratch, "steps=12ba", "update.precision=bf16")
     wrong = [name for name, weight in result.weights.items() if not torch.isfinite(weight).all()]
     _require(result.code == 0 and not wrong, f"not finite after 12 steps: {', '.join(wrong)}")
     return "12 steps, every weight finite"
 
 
-def check_pairs(subject: Subject, scratch: Path) -> str:
+def check_pairs(subject: Trial, scratch: Path) -> str:
     base, arm = subject.baseline.recipe(), subject.recipe()
     (base_data, base_method, _), (arm_data, arm_method, _) = workbench(base), workbench(arm)
     loaders = [d.loader(base.batch_size, 0) for d in (base_data, arm_data)]
@@ -189,7 +189,7 @@ def check_pairs(subject: Subject, scratch: Path) -> str:
     return "the same images, order and initial weights as the baseline"
 
 
-def check_neutral(subject: Subject, scratch: Path) -> str:
+def check_neutral(subject: Trial, scratch: Path) -> str:
     rules = compose_config([choose_techniques(subject.techniques)], subject.config_dir)["overlays"]
     settings = [overlay_rule(name, rules.get(name)).check.neutral for name in subject.techniques]
     if len(settings) != 1 or not settings[0]:
@@ -219,7 +219,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckResult:
     """Of one check. found: in words. seconds: that it took."""
 
     check: str
@@ -228,7 +228,7 @@ class Outcome:
     seconds: float
 
 
-def run_battery(subject: Subject) -> Iterator[Outcome]:
+def run_battery(subject: Trial) -> Iterator[CheckResult]:
     """Every check, one after the other, in a temporary folder. Whatever a check raises is a failure of the subject."""
     for name, check in CHECKS.items():
         began = time.perf_counter()
@@ -241,7 +241,7 @@ def run_battery(subject: Subject) -> Iterator[Outcome]:
                 state, found = "failed", str(failure)
             except Exception as error:  # of the user's own code, or a refusal of the recipe
                 state, found = "failed", explain_exception(error)
-        yield Outcome(name, state, found, time.perf_counter() - began)
+        yield CheckResult(name, state, found, time.perf_counter() - began)
 
 
 def _require(holds: bool, otherwise: str) -> None:

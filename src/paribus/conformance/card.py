@@ -5,13 +5,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from paribus.conformance.trainings import Subject
+from paribus.conformance.trainings import Trial
 from paribus.core.build import resolve
 from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.smoke import compose_small
 
 
-def find_card(subject: Subject) -> str:
+def find_card(subject: Trial) -> str:
     """The docstrings of the modules whose classes the overlay brings in, or of the classes where a module has none; ""
     if there are none either."""
     cfg = compose_small(subject.overrides, subject.techniques, subject.config_dir)

@@ -27,7 +27,7 @@ SHORT = ("steps=60ba", "every.log=10ba", "every.evaluate=20ba", "every.checkpoin
 
 
 @dataclass(frozen=True)
-class Subject:
+class Trial:
     """Techniques, on a recipe that they fit. overrides: of that recipe. config_dir: of the user's own configs."""
 
     techniques: tuple[str, ...]
@@ -35,7 +35,7 @@ class Subject:
     config_dir: Path | None = None
 
     @property
-    def baseline(self) -> "Subject":
+    def baseline(self) -> "Trial":
         """The same recipe without them."""
         return replace(self, techniques=())
 
@@ -44,15 +44,15 @@ class Subject:
         return build_small(merge_overrides(self.overrides, more), self.techniques, self.config_dir)
 
 
-def make_subject(techniques: tuple[str, ...], given: tuple[str, ...] = (), config_dir: Path | None = None) -> Subject:
+def make_subject(techniques: tuple[str, ...], given: tuple[str, ...] = (), config_dir: Path | None = None) -> Trial:
     """On the first smoke recipe that they fit, or on the experiment that is given, cut to as many steps. Raises
     ConfigError if there is none."""
     short = SHORT if any(parse_key(override) == "experiment" for override in given) else ()
-    return Subject(techniques, find_smoke_recipe(techniques, merge_overrides(short, given), config_dir), config_dir)
+    return Trial(techniques, find_smoke_recipe(techniques, merge_overrides(short, given), config_dir), config_dir)
 
 
 @dataclass(frozen=True)
-class Result:
+class TrainingResult:
     """A training, read back from its folder. receipt: losses, gradient norms, and checksums of the weights. printed:
     on standard output."""
 
@@ -63,11 +63,11 @@ class Result:
     receipt: dict[Any, Any]
     printed: str = ""
 
-    def same_as(self, other: "Result") -> bool:
+    def same_as(self, other: "TrainingResult") -> bool:
         """Bit-identical weights, losses and gradient norms, and events but for clocks."""
         return not self.first_difference(other)
 
-    def first_difference(self, other: "Result") -> str:
+    def first_difference(self, other: "TrainingResult") -> str:
         """In words; "" if there is none."""
         if self.receipt != other.receipt:
             keys = sorted(k for k in self.receipt.keys() | other.receipt.keys() if not self._has_same(other, k))
@@ -79,11 +79,11 @@ class Result:
             return "what is recorded in events.jsonl"
         return ""
 
-    def _has_same(self, other: "Result", key: Any) -> bool:
+    def _has_same(self, other: "TrainingResult", key: Any) -> bool:
         return key in self.receipt and key in other.receipt and self.receipt[key] == other.receipt[key]
 
 
-def _is_same_tensor(one: Result, other: Result, name: str) -> bool:
+def _is_same_tensor(one: TrainingResult, other: TrainingResult, name: str) -> bool:
     return name in one.weights and name in other.weights and torch.equal(one.weights[name], other.weights[name])
 
 
@@ -91,13 +91,13 @@ def timeless(events: list[dict[str, Any]]) -> list[Any]:
     return [(e["step"], {k: v for k, v in e["values"].items() if not k.startswith(VOLATILE)}) for e in events]
 
 
-def result_in(folder: Path, code: int = 0, printed: str = "") -> Result:
+def result_in(folder: Path, code: int = 0, printed: str = "") -> TrainingResult:
     events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
     newest = sorted((folder / "checkpoints").glob("step_*.pt"))[-1]
     state = torch.load(newest, weights_only=True)
     told = collect_values(read(folder / "receipts.jsonl"))
     told = {key: value for key, value in told.items() if key[2] != "optimizer"}  # whose state has names of its own
-    return Result(code, folder, events, state["method"]["model"], told, printed)
+    return TrainingResult(code, folder, events, state["method"]["model"], told, printed)
 
 
 class StopAfter(StopRequest):
@@ -116,7 +116,7 @@ class StopAfter(StopRequest):
         return self._left == 0
 
 
-def train_subject(subject: Subject, runs: Path, *more: str, stop_after: int | None = None) -> Result:
+def train_subject(subject: Trial, runs: Path, *more: str, stop_after: int | None = None) -> TrainingResult:
     """Train it under `runs`, with further overrides, and read the result back; what it prints is kept from the
     screen. Raises ConfigError or RunFailed as `paribus train` does."""
     overrides = merge_overrides(subject.overrides, (*more, f"paths.runs={runs}"))

@@ -1,13 +1,13 @@
 """Rows for a person at a Python prompt: dicts, shown as a table in a notebook, and as pandas' frame on request.
 
-pandas is not among paribus's requirements. It is imported only by `Table.frame`.
+pandas is not among paribus's requirements. It is imported only by `Rows.frame`.
 """
 
 from html import escape
 from typing import Any
 
 
-class Table(list[dict[str, Any]]):
+class Rows(list[dict[str, Any]]):
     """Rows, each a dict of column -> value; a row lacks the columns that it has no value for."""
 
     @property

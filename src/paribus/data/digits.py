@@ -23,8 +23,9 @@ class Digits:
 
     Mirror images of digits are not digits, so there is no flip.
 
-    train_size: a stratified subset of the training set. minival: images held out from it for selection. pad: random
-    crop after this many pixels of padding. augment: further augmentations by name, in order.
+    train_size: a stratified subset of the training set. minival: images held out from it for selection. sampling: each
+    image once an epoch, or each class equally often. pad: random crop after this many pixels of padding. augment:
+    further augmentations by name, in order.
     """
 
     train_size: Annotated[int, Field(ge=1)] | None = None

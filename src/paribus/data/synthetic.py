@@ -28,6 +28,7 @@ class Synthetic:
     noise: standard deviation of the pixels around their class's pattern, of 255. pad: random crop after this many
     pixels of padding. flip: horizontally, half of the time. augment: further augmentations by name, in order.
     train_size: a stratified subset of the training set. minival: images held out from it for selection.
+    sampling: each image once an epoch, or each class equally often.
     """
 
     classes: Annotated[int, Field(ge=2)] = 10

@@ -12,7 +12,7 @@ from paribus.doctor.gpu_data import AUGMENTATIONS, check_augmentation, check_cro
 from paribus.doctor.gpu_optimizers import check_forms
 from paribus.doctor.gpu_steps import ALONE, Trajectory, compose, prepare, runtime_applied, train_some
 from paribus.engine import checkpoint
-from paribus.engine.loop import Run, StepIntervals
+from paribus.engine.loop import RunSettings, StepIntervals
 from paribus.engine.loop import train as train_loop
 from paribus.engine.stop import StopRequest
 from paribus.runs.replay import TOLERANCE
@@ -77,7 +77,7 @@ def check_resume(experiment: str, device: torch.device, steps: int) -> Passed:
             path = Path(name, folder)
             path.mkdir(exist_ok=True)
             made = prepare(recipe, device, steps)
-            run = Run(path, recipe.id, steps, recipe.seed, every, 2, ALONE, device)
+            run = RunSettings(path, recipe.id, steps, recipe.seed, every, 2, ALONE, device)
             train_loop(run, made.method, made.loader, dict, Trackers([]), stop, checkpoint.load_newest(path))
             return made.method.state_dict()
 

@@ -30,7 +30,7 @@ class StepIntervals:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunSettings:
     """What the loop needs to know of a run: its folder, its recipe's id, its length and seed, and where it trains.
 
     class_ids, class_names: of its data, for its checkpoints."""
@@ -48,7 +48,7 @@ class Run:
 
 
 def train(
-    run: Run,
+    run: RunSettings,
     method: Method,
     loader: Loader,
     evaluate: Callable[[], dict[str, float]],
@@ -111,7 +111,9 @@ def check_finite(metrics: dict[str, float], done: int) -> dict[str, float]:
     return metrics
 
 
-def save(run: Run, done: int, method: Method, accumulator: MetricAccumulator, receipt: Receipt, is_due: bool) -> None:
+def save(
+    run: RunSettings, done: int, method: Method, accumulator: MetricAccumulator, receipt: Receipt, is_due: bool
+) -> None:
     """A checkpoint after `done` steps, written by rank 0; if it is not due, a signal requested it."""
     method.prepare_eval()
     trained = method.state_dict()

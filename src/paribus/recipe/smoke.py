@@ -29,7 +29,9 @@ def compose_small(
     rules = compose_config([choice], config_dir)["overlays"]
     checks = [overlay_rule(name, rule).check for name, rule in rules.items()]
     small = [f"{path}={value}" for check in checks for path, value in check.small.items()]
-    return compose_config([*merge_overrides((*QUIET, *small), overrides), choice], config_dir)
+    chosen = {parse_key(override) for override in overrides}
+    quiet = [override for override in (*QUIET, *small) if parse_key(override) not in chosen]
+    return compose_config([*quiet, *overrides, choice], config_dir)
 
 
 def build_small(overrides: Sequence[str], techniques: Sequence[str] = (), config_dir: Path | None = None) -> Recipe:

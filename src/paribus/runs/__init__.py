@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from paribus.runs.run import RunList
 
 
-class _CallablePackage(ModuleType):
+class _CallableRuns(ModuleType):
     def __call__(self, folder: str | Path = "runs") -> "RunList":
         """The runs directly under a folder, as `paribus list runs` has them. Raises ConfigError if there is none."""
         from paribus.runs.run import find_runs
@@ -21,4 +21,4 @@ class _CallablePackage(ModuleType):
         return find_runs(folder)
 
 
-sys.modules[__name__].__class__ = _CallablePackage
+sys.modules[__name__].__class__ = _CallableRuns

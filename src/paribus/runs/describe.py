@@ -9,7 +9,7 @@ from pydantic.fields import FieldInfo
 
 from paribus.core.build import resolve
 from paribus.core.protocols import DataSets, Method, Spec
-from paribus.engine.loop import Run
+from paribus.engine.loop import RunSettings
 from paribus.models.macs import count_macs
 from paribus.recipe.overlays import get_value
 from paribus.recipe.recipe import Recipe
@@ -35,7 +35,7 @@ class NetworkSize:
 def describe_run(
     recipe: Recipe,
     rules: Mapping[str, Any],
-    run: Run,
+    run: RunSettings,
     data: DataSets,
     method: Method,
     size: NetworkSize,

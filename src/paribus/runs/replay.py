@@ -33,7 +33,7 @@ from paribus.engine.agreement import (
 from paribus.engine.checkpoint import Checkpoint
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
-from paribus.engine.loop import Run
+from paribus.engine.loop import RunSettings
 from paribus.engine.loop import train as train_loop
 from paribus.engine.provenance import fingerprint, read_git_state
 from paribus.engine.runtime import apply_runtime
@@ -246,7 +246,7 @@ def _train_again(
     evaluators = build_evaluators(recipe, data)
     total = count_steps(recipe, loader.steps_per_epoch)
     every = compute_intervals(recipe, loader.steps_per_epoch)
-    run = Run(scratch, recipe.id, total, recipe.seed, every, 1, world, device)
+    run = RunSettings(scratch, recipe.id, total, recipe.seed, every, 1, world, device)
     began = time.perf_counter()
     stop = _StopAfter(end - (start.step if start else 0))
     recorder = _LineRecorder()

@@ -15,7 +15,7 @@ from paribus.core.labels import match_classes
 from paribus.core.lock import locked
 from paribus.core.protocols import Method
 from paribus.engine import checkpoint, receipt
-from paribus.engine.loop import Run
+from paribus.engine.loop import RunSettings
 from paribus.engine.provenance import fingerprint, record_segment
 from paribus.recipe.recipe import Recipe
 from paribus.runs.describe import describe_optimizer
@@ -25,7 +25,7 @@ from paribus.runs.start import Start, take_over
 
 def open_run_folder(
     recipe: Recipe,
-    run: Run,
+    run: RunSettings,
     method: Method,
     data_checksum: str,
     exit_stack: ExitStack,
@@ -101,7 +101,7 @@ def check_same_classes(folder: Path, recorded: tuple[str, ...] | None, found: tu
     )
 
 
-def checkpoint_to_resume(run: Run) -> checkpoint.Checkpoint | None:
+def checkpoint_to_resume(run: RunSettings) -> checkpoint.Checkpoint | None:
     """The checkpoint to resume from. Raises ConfigError if it is another recipe's, or the record does not reach it."""
     found = load_newest_checkpoint(run.folder)
     if found is None:

@@ -12,7 +12,7 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
 from paribus.core.lock import find_holder
-from paribus.core.table import Table
+from paribus.core.table import Rows
 
 if TYPE_CHECKING:
     from torch import nn
@@ -65,9 +65,9 @@ class Run:
             raise ConfigError(f"{self.path} has no {metric}; it has {known or 'nothing yet'}")
         return History([step for step, _ in found], [value for _, value in found])
 
-    def rows(self) -> Table:
+    def rows(self) -> Rows:
         """The whole record: a row for each step at which something was measured, with `step` and its metrics."""
-        return Table({"step": e["step"], **e["values"]} for e in read_events(self.path / runfolder.EVENTS))
+        return Rows({"step": e["step"], **e["values"]} for e in read_events(self.path / runfolder.EVENTS))
 
     def load(self, packages: Sequence[str] = ()) -> nn.Module:
         """The trained network on the CPU, in evaluation mode: of the newest checkpoint, averaged weights where the run
@@ -89,9 +89,9 @@ class Run:
 class RunList(list[Run]):
     """Runs, in the order of their names, with seed 2 before seed 10."""
 
-    def rows(self) -> Table:
+    def rows(self) -> Rows:
         """A row for each: run (its folder's name), state, name, techniques (joined by +), seed, and its metrics."""
-        found = Table()
+        found = Rows()
         for run in self:
             config = run.config
             about = {"run": run.path.name, "state": run.state, "name": config.get("name")}

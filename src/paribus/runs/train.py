@@ -19,7 +19,7 @@ from paribus.core.protocols import DataSets
 from paribus.engine import distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
-from paribus.engine.loop import Run, StepIntervals
+from paribus.engine.loop import RunSettings, StepIntervals
 from paribus.engine.loop import train as train_loop
 from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
@@ -109,7 +109,7 @@ def _train(
     size = measure_network_size(method, data.spec)
     threads, remark = decide_threads(recipe, world, device, size.macs, start.recorded_in)
     torch.set_num_threads(threads)
-    run = Run(
+    run = RunSettings(
         folder=recipe.folder,
         recipe=recipe.id,
         total=total,
@@ -222,7 +222,7 @@ def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:
 
 
 def _write_summary(
-    recipe: Recipe, rules: Any, run: Run, data: DataSets, size: NetworkSize, state: str, why: str = ""
+    recipe: Recipe, rules: Any, run: RunSettings, data: DataSets, size: NetworkSize, state: str, why: str = ""
 ) -> dict[str, Any]:
     """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
     metrics: dict[str, float] = {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from paribus.study.results import StudyResults
 
 
-class _CallablePackage(ModuleType):
+class _CallableStudy(ModuleType):
     def __call__(self, folder: str | Path, runs: str | Path | None = None) -> "StudyResults":
         """The results of the study in a folder (or of a study.yaml). runs: the folder of its runs, if it is not
         runs/NAME. Raises ConfigError if there is no study, or study.yaml has a mistake."""
@@ -21,4 +21,4 @@ class _CallablePackage(ModuleType):
         return open_study(folder, runs)
 
 
-sys.modules[__name__].__class__ = _CallablePackage
+sys.modules[__name__].__class__ = _CallableStudy

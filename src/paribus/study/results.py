@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import BAD_CONFIG, OK
-from paribus.core.table import Table
+from paribus.core.table import Rows
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.analysis.analysis import Analysis, analyse
@@ -50,15 +50,15 @@ class StudyResults:
             raise error(last.removeprefix("paribus: ") or f"paribus study run ended with {process.returncode}")
         return self
 
-    def rows(self) -> Table:
+    def rows(self) -> Rows:
         """A row for each run that has ended: arm, seed, state, id, its metrics at the last step, and what it cost
         (train_s, eval_s in seconds; samples_per_sec; peak_gb; parameters; macs). Empty while no run has ended."""
-        return Table(
+        return Rows(
             {"arm": r.arm, "seed": r.seed, "state": r.state, "id": r.id, **r.metrics, **r.cost}
             for r in find_rows(self.spec, self.runs)
         )
 
-    def verdicts(self) -> Table:
+    def verdicts(self) -> Rows:
         """A row for each comparison: arm, against, metric, difference with its 95 % interval low to high (in the
         metric's unit: of an accuracy, a fraction), p (Holm-adjusted), n (seeds), verdict, and all of it in words.
 
@@ -67,7 +67,7 @@ class StudyResults:
         """
         analysis = self._look()
         unit = choose_report_unit(analysis)
-        found = Table()
+        found = Rows()
         for comparison in (details.comparison for details in analysis.comparisons):
             estimate, judgement = comparison.estimate, comparison.judgement
             said = " ".join(format_verdict(comparison, unit, analysis.spec.margin))

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from paribus.core.table import Table
+from paribus.core.table import Rows
 
-ROWS = Table([{"run": "a<b", "acc": 0.5}, {"run": "c", "loss": 2.0}])
+ROWS = Rows([{"run": "a<b", "acc": 0.5}, {"run": "c", "loss": 2.0}])
 
 
 def test_rows_are_dicts_and_columns_those_of_all_rows() -> None:
@@ -22,7 +22,7 @@ def test_a_frame_has_every_row_and_column() -> None:
     assert list(frame.columns) == ROWS.columns
     assert frame["acc"][0] == 0.5
     assert math.isnan(frame["acc"][1])
-    assert list(Table().frame().columns) == []
+    assert list(Rows().frame().columns) == []
 
 
 def test_without_pandas_a_frame_is_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def test_a_run_is_its_newest_checkpoint_known_by_what_was_computed(tmp_path: Pat
 
 class Command:
     def __reduce__(self) -> Any:
-        return os.system, ("touch ran",)
+        return os.mkdir, ("ran",)
 
 
 BAD: dict[str, tuple[Any, str]] = {
@@ -109,7 +109,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "nothing": (b"", "is no file of weights"),
     "half a safetensors": (b"\x08\x00\x00\x00\x00\x00\x00\x00{bad", "is no sound .safetensors file"),
     "a network": (nn.Linear(2, 2), r"holds a torch.nn.modules.linear.Linear, which could run code and is not read"),
-    "a command": ({"state_dict": NET, "x": Command()}, r"holds a \w+.system, which could run code and is not read"),
+    "a command": ({"state_dict": NET, "x": Command()}, r"holds a \w+.mkdir, which could run code and is not read"),
     "no tensors": ({"epoch": 1, "args": "x"}, "holds no state dict, but the keys epoch, args"),
     "one tensor": (torch.ones(2), "holds no state dict, but a Tensor"),
     "an optimizer": ({"optimizer": {"state": {0: torch.ones(1)}}}, "holds no state dict, but the keys optimizer"),

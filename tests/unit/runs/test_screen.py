@@ -11,7 +11,7 @@ from helpers.trainings import composed, recipe_of, workbench
 from paribus.core.formatting import format_si
 from paribus.core.protocols import Spec
 from paribus.engine.distributed import World
-from paribus.engine.loop import Run, StepIntervals
+from paribus.engine.loop import RunSettings, StepIntervals
 from paribus.models.macs import count_macs
 from paribus.runs.describe import describe_run, format_object, format_technique, measure_network_size
 from paribus.runs.screen import build_panel
@@ -188,7 +188,7 @@ def test_techniques_are_told_with_what_they_brought(
 def test_the_facts_of_a_recipe_are_those_of_what_was_built() -> None:
     recipe = recipe_of("experiment=smoke", "model.norm=batch", "ema.decay=0.9", "update.clip_norm=1.0")
     data, method, _ = workbench(recipe)
-    run = Run(Path("runs/x"), recipe.id, 60, 0, StepIntervals(10, 20, 20), 2, World(), torch.device("cpu"))
+    run = RunSettings(Path("runs/x"), recipe.id, 60, 0, StepIntervals(10, 20, 20), 2, World(), torch.device("cpu"))
     facts = describe_run(recipe, {}, run, data, method, measure_network_size(method, data.spec), 8, 0)
     model: nn.Module = method.model  # type: ignore[attr-defined]
     assert facts.parameters == sum(p.numel() for p in model.parameters())

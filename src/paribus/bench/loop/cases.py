@@ -25,7 +25,7 @@ from paribus.bench.loop.stages import PARTS, StageTimer, TimedLoader, TimedTrack
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
 from paribus.core.protocols import Loader, Method, Schedule, Tracker
-from paribus.engine.loop import Run, train
+from paribus.engine.loop import RunSettings, train
 from paribus.engine.stop import StopRequest
 
 LOOP, BARE, MIXING = "paribus.engine.loop.train", "the bare step", "CutMix"
@@ -59,7 +59,7 @@ class Training:
     plain: the same network with the same weights, in plain PyTorch. schedule: of the learning rate.
     """
 
-    run: Callable[[Path], Run]
+    run: Callable[[Path], RunSettings]
     method: Method
     loader: Loader
     data: Loader

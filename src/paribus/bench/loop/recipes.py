@@ -25,7 +25,7 @@ from paribus.core.duration import in_steps
 from paribus.core.formatting import format_duration
 from paribus.core.protocols import DataSets
 from paribus.engine.distributed import World
-from paribus.engine.loop import Run, StepIntervals
+from paribus.engine.loop import RunSettings, StepIntervals
 from paribus.engine.runtime import apply_numerics, compile_model
 from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe.build import build_loader, build_method, count_steps, make_device_context
@@ -104,8 +104,8 @@ def build_training(recipe: Recipe, data: DataSets, device: torch.device, stages:
     def autocast() -> Any:
         return nullcontext() if precision is None else torch.autocast(device.type, precision)
 
-    def run(folder: Path) -> Run:
-        return Run(folder, recipe.id, total, recipe.seed, every, 1, World(), device)
+    def run(folder: Path) -> RunSettings:
+        return RunSettings(folder, recipe.id, total, recipe.seed, every, 1, World(), device)
 
     return Training(
         run=run,
