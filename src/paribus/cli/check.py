@@ -14,7 +14,7 @@ from paribus.recipe.configs import list_options
 from paribus.recipe.overlays import BASELINE
 
 if TYPE_CHECKING:
-    from paribus.conformance.battery import CheckResult
+    from paribus.conformance.battery import BatteryResult
 
 
 def technique(args: argparse.Namespace) -> int:
@@ -32,7 +32,7 @@ def technique(args: argparse.Namespace) -> int:
     print(f"on {' '.join(subject.overrides)}\n", flush=True)
     width = max(map(len, CHECKS))
     print(f"{'check':<{width}}  {'result':<11}  found")
-    outcomes: list[CheckResult] = []
+    outcomes: list[BatteryResult] = []
     for outcome in run_battery(subject):
         outcomes.append(outcome)
         print(f"{outcome.check:<{width}}  {outcome.state:<11}  {to_one_line(outcome.found)}", flush=True)
@@ -56,6 +56,6 @@ def refuse_unknown(args: argparse.Namespace) -> None:
     )
 
 
-def count(outcomes: Iterable[CheckResult]) -> str:
+def count(outcomes: Iterable[BatteryResult]) -> str:
     states = [outcome.state for outcome in outcomes]
     return ", ".join(f"{states.count(s)} {s}" for s in ("ok", "failed", "not checked") if s in states)

@@ -219,7 +219,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 @dataclass(frozen=True)
-class CheckResult:
+class BatteryResult:
     """Of one check. found: in words. seconds: that it took."""
 
     check: str
@@ -228,7 +228,7 @@ class CheckResult:
     seconds: float
 
 
-def run_battery(subject: Trial) -> Iterator[CheckResult]:
+def run_battery(subject: Trial) -> Iterator[BatteryResult]:
     """Every check, one after the other, in a temporary folder. Whatever a check raises is a failure of the subject."""
     for name, check in CHECKS.items():
         began = time.perf_counter()
@@ -241,7 +241,7 @@ def run_battery(subject: Trial) -> Iterator[CheckResult]:
                 state, found = "failed", str(failure)
             except Exception as error:  # of the user's own code, or a refusal of the recipe
                 state, found = "failed", explain_exception(error)
-        yield CheckResult(name, state, found, time.perf_counter() - began)
+        yield BatteryResult(name, state, found, time.perf_counter() - began)
 
 
 def _require(holds: bool, otherwise: str) -> None:

@@ -29,9 +29,11 @@ def compose_small(
     rules = compose_config([choice], config_dir)["overlays"]
     checks = [overlay_rule(name, rule).check for name, rule in rules.items()]
     small = [f"{path}={value}" for check in checks for path, value in check.small.items()]
-    chosen = {parse_key(override) for override in overrides}
+    chosen = {parse_key(override): override for override in overrides if override[0] not in "+~"}
     quiet = [override for override in (*QUIET, *small) if parse_key(override) not in chosen]
-    return compose_config([*quiet, *overrides, choice], config_dir)
+    # of a group that is chosen twice the last counts, where Hydra's order of things would refuse it
+    last = [o for o in overrides if "." in parse_key(o) or chosen.get(parse_key(o), o) == o]
+    return compose_config([*quiet, *last, choice], config_dir)
 
 
 def build_small(overrides: Sequence[str], techniques: Sequence[str] = (), config_dir: Path | None = None) -> Recipe:
