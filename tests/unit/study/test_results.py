@@ -2,7 +2,6 @@
 
 import io
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +87,7 @@ def test_running_it_shows_the_lines_and_raises_what_went_wrong(
 
         def __exit__(self, *_: object) -> None: ...
 
-    monkeypatch.setattr(subprocess, "Popen", Finished)
+    monkeypatch.setattr(results.subprocess, "Popen", Finished)
     if error is None:
         assert study.run(workers=2) is study
     else:
