@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 from PIL import Image
 from torch import Tensor
 
 from helpers.image_trees import images, picture, tree
 from helpers.packs import QUIET
-from helpers.trainings import recipe_of
+from helpers.trainings import composed, recipe_of
 from paribus.core.batch import Batch
 from paribus.core.build import build
 from paribus.core.errors import ConfigError
@@ -38,7 +37,7 @@ from paribus.data.randaugment import RandAugment
 from paribus.data.trees.decoding import to_channels
 from paribus.data.wrapped import DatasetSource
 from paribus.models.timm_adapter import Timm
-from paribus.recipe.configs import find_config_folder
+from paribus.recipe.configs import list_options
 from paribus.recipe.identity import hash_recipe
 
 PLACE = DeviceContext(torch.device("cpu"))
@@ -230,7 +229,7 @@ def test_a_class_of_ones_own_gives_pictures_arrays_or_tensors_of_any_channels() 
 
 
 def test_shipped_networks_and_timms_take_any_channels() -> None:
-    made = {path.stem: build(yaml.safe_load(path.read_text())) for path in find_config_folder().glob("model/*.yaml")}
+    made = {name: build(composed(f"model={name}")["model"]) for name in list_options("model")}
     made |= {name: Timm(name=name) for name in ("convnext_atto", "regnetx_002")}
     made |= {"vit": Timm(name="vit_tiny_patch16_224", args={"img_size": 64})}
     made |= {"small": Timm(name="resnet18", small_images=True)}

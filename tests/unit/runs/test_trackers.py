@@ -14,7 +14,7 @@ from paribus.tracking.events import read_events
 from paribus.tracking.tensorboard import TensorBoard, TensorBoardLog
 
 pytest.importorskip("tensorboard")
-SMOKE = ("experiment=smoke", "steps=12ba", "every.log=3ba", "technique=baseline")
+SMOKE = ("experiment=smoke", "steps=12ba", "every.log=3ba")
 MIRRORS = "tracker=[events,csv,tensorboard]"
 
 

@@ -23,7 +23,8 @@ from paribus.study.report.figures.curves import build_plots
 from paribus.study.report.figures.style import ARMS, VERDICTS, Plot, fit_name, text_width, wrap_text
 from paribus.study.spec import PaperResult
 
-TEMPLATE = (Path(html.__file__).parent / "templates" / html.TEMPLATE).read_text()
+TEMPLATES = Path(html.__file__).parent / "templates"
+TEMPLATE = "".join((TEMPLATES / name).read_text() for name in ("colours.css.j2", html.TEMPLATE))
 SCROLL_BAR = 15  # pixels that it takes from the page, though not from what a media query sees
 LONG = "a_name_of_an_arm_as_long_as_some_people_make_them"
 
