@@ -47,7 +47,7 @@ EXPECTED = {
     "eval else": ["elsewhere/"],
     "eval runs/smoke-cutmix-s1-0b data=dig": ["data=digits"],
     "export r": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
-    "export --": ["--help", "--out"],
+    "export --": ["--help", "--onnx", "--out", "--pt2"],
     "verify ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "verify --s": ["--span", "--steps", "--study"],
     "study ": ["plan", "run", "status", "cancel", "import", "report"],
