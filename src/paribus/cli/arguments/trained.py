@@ -70,7 +70,7 @@ def add_predict(parser: Parser) -> None:
         "after the run: runtime.KEY=VALUE, data.workers=N, packages=[NAME].\n\n"
         + exit_codes({OK: "all files done", FAILED: "a file failed, the others are done"})
     )
-    completes(parser.add_argument("run", metavar="RUN|CHECKPOINT|EXPORT", type=path, help=_TRAINED), "run or file")
+    completes(parser.add_argument("run", metavar="RUN|CHECKPOINT|EXPORT", type=path, help=_TRAINED), "run")
     completes(parser.add_argument("paths", nargs="+", metavar="PATH", help="image files and folders of them"), "file")
     parser.add_argument("--format", choices=("csv", "jsonl"), default="csv", help="default: csv; jsonl: JSON lines")
     parser.add_argument("--top", type=count, metavar="K", help="the K best classes instead of every class")
@@ -187,7 +187,7 @@ def add_plot(parser: Parser) -> None:
 
 def _add_run(parser: Parser, metavar: str, text: str) -> argparse.Action:
     """A run and overrides of its config, in any order. Returns the argument of the overrides."""
-    completes(parser.add_argument("run", metavar=metavar, help=text), "run or file" if "EXPORT" in metavar else "run")
+    completes(parser.add_argument("run", metavar=metavar, help=text), "run")
     return parser.add_argument(
         "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings that differ from those of the training"
     )
