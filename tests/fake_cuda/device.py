@@ -102,12 +102,19 @@ class FakeDevice(TorchDispatchMode):
         torch._C._ensureCUDADeviceGuardSet()
         self._lifts = torch._C._only_lift_cpu_tensors()
         torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(…, device="cuda") shows its copy
+        self._repr = FakeTensor.__repr__
+        FakeTensor.__repr__ = lambda tensor, **_: self._show(tensor)  # what print, str, %r and f-strings end up with
         super().__enter__()
         return self
 
     def __exit__(self, *error: Any) -> None:
         super().__exit__(*error)
+        FakeTensor.__repr__ = self._repr
         torch._C._set_only_lift_cpu_tensors(self._lifts)
+
+    def _show(self, tensor: Tensor) -> str:
+        self.wait("printing a tensor")
+        return f"tensor of {_describe(tensor)} on CUDA"
 
     @contextmanager
     def count(self) -> Iterator[Count]:
@@ -199,7 +206,8 @@ class FakeDevice(TorchDispatchMode):
             if not isinstance(args[0], FakeTensor) and isinstance(index, FakeTensor):
                 raise DeviceMismatch(f"a CPU tensor indexed by a CUDA tensor at {place()}")
         masks = [index for index in indices if index.dtype in (torch.bool, torch.uint8)]
-        fills = func not in _INDEXING[:2] and len(indices) == 1 and args[2].numel() == 1  # becomes masked_fill
+        one = func not in _INDEXING[:2] and len(indices) == 1 and args[2].numel() == 1
+        fills = one and not isinstance(args[2], FakeTensor)  # becomes masked_fill, which wants the value on the CPU
         if masks and not fills:
             raise HostWaits(f"a mask as an index makes the host wait at {place()}")
 

@@ -77,7 +77,8 @@ def _take_step(bench: Bench, window: MetricAccumulator, step: int) -> dict[str, 
         window.add(metrics, batch.size)
     tensors = {"inputs": batch.inputs, "targets": batch.targets, "ids": batch.ids, "positions": batch.positions}
     for name, value in {**tensors, **metrics}.items():
-        assert not isinstance(value, Tensor) or value.device == CUDA, f"{name} is on {value.device}"
+        told = "; ".join([*in_batch.waits, *in_step.waits]) or "made there, or by a copy that does not wait"
+        assert not isinstance(value, Tensor) or value.device == CUDA, f"{name} is on {value.device}: {told}"
     return dict(zip(PARTS, (in_batch, in_transforms, in_step, in_optimizer), strict=True))
 
 

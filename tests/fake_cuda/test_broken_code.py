@@ -34,6 +34,9 @@ _WAITS = {
     "item in the objective": ("step", "smoke baseline", objectives._predict, _LOGITS,
                               f"{_LOGITS}; logits[0, 0].item()"),
     "a branch on the loss": ("step", "smoke baseline", GradientStep.__call__, _STEP, f"{_STEP} if loss > 0 else None"),
+    "a tensor in an f-string": ("step", "smoke baseline", objectives._predict, _LOGITS,
+                                f'{_LOGITS}; f"{{logits.sum()}}"'),
+    "a tensor printed": ("step", "smoke baseline", objectives._predict, _LOGITS, f"{_LOGITS}; str([logits])"),
     "a value in the average": ("step", "smoke baseline ema.decay=0.9", WeightAverage.update, _AVERAGE,
                                f"{_AVERAGE}; next(model.parameters()).sum().tolist()"),
     "a blocking copy in a transform": ("step", "smoke cutmix", cutmix.mix_tensors, _LAM, "lam = mix.lam.to(device)"),
@@ -69,10 +72,11 @@ _WHERE = "return torch.where(box_mask(box, *inputs.shape[-2:]), 0, inputs)"
     [
         (HostWaits, "return inputs[box_mask(box, *inputs.shape[-2:]).expand_as(inputs)]"),
         (HostWaits, "return inputs * box_mask(box, *inputs.shape[-2:]).nonzero().shape[0]"),
+        (HostWaits, "inputs = inputs.clone(); inputs[inputs > 0] = inputs.new_zeros(()); return inputs"),
         (DeviceMismatch, "return inputs * torch.ones(inputs.shape[1:])"),
         (DeviceMismatch, "return torch.ones(9)[torch.zeros_like(inputs).long()]"),
     ],
-    ids=["mask as an index", "nonzero", "CPU and CUDA", "CUDA index on a CPU tensor"],
+    ids=["mask as an index", "nonzero", "a mask assigned a CUDA value", "CPU and CUDA", "CUDA index on a CPU tensor"],
 )
 def test_what_cannot_go_on_fails_with_its_line(error: type[Exception], new: str) -> None:
     with broken(cutout.apply, _WHERE, new) as place, pytest.raises(error, match=f"at techniques/{place}"):

@@ -94,7 +94,7 @@ def _start_device(name: str) -> Any:
 
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
-            f"doctor {GPU}: torch finds no CUDA device here (paribus doctor says why); --device cpu runs the checks "
-            "themselves, which then compare the CPU with itself"
+            f"doctor {GPU}: torch finds no CUDA device here (paribus doctor: torch and GPU); --device cpu runs the "
+            "checks themselves, which then compare the CPU with itself"
         )
     return apply_runtime(instantiate(Runtime, {"device": name, "threads": "auto"}, "doctor"), World())

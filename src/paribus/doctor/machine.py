@@ -11,6 +11,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -134,7 +135,7 @@ def check_gpu(gpus: Sequence[Gpu], cuda_build: str | None, ask: Callable[[], tup
             return Finding(
                 "GPU", "warning", f"{names}, which this torch, a build for the CPU alone, cannot use", advice
             )
-        return Finding("GPU", "ok", "none; training runs on the CPU")
+        return Finding("GPU", "ok", _explain_no_gpu())
     count, said = (ask or ask_torch)()
     if count:
         driver = f", driver {gpus[0].driver}" if gpus else ""
@@ -146,7 +147,13 @@ def check_gpu(gpus: Sequence[Gpu], cuda_build: str | None, ask: Callable[[], tup
             f"a driver for CUDA {cuda_build} or later, or a torch built for an older CUDA; see CUDA_VISIBLE_DEVICES"
         )
         return Finding("GPU", "warning", f"{names}, which torch does not see{f' ({said})' * bool(said)}", advice)
-    return Finding("GPU", "ok", "none; training runs on the CPU")
+    return Finding("GPU", "ok", _explain_no_gpu())
+
+
+def _explain_no_gpu() -> str:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
+    by = "" if hidden is None else f" (CUDA_VISIBLE_DEVICES={hidden!r} says which are seen)"
+    return f"none{by}; training runs on the CPU"
 
 
 def ask_torch() -> tuple[int, str]:
@@ -201,7 +208,7 @@ def check_compiler() -> Finding:
 
 def check_cache() -> Finding:
     folder = cache_folder()
-    if os.access(find_existing(folder), os.W_OK):
+    if can_write(folder):
         return Finding("cache", "ok", f"{folder} for compiled kernels")
     advice = "set PARIBUS_CACHE to a folder that can be written"
     return Finding("cache", "missing", f"{folder} cannot be written, where compiled kernels are kept", advice)
@@ -212,13 +219,23 @@ def find_existing(path: Path) -> Path:
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
+def can_write(folder: Path) -> bool:
+    """Whether it can be written, or made, found out by a file that is gone at once: a superuser is told to have every
+    right, also where nobody can make anything."""
+    try:
+        with tempfile.TemporaryFile(dir=find_existing(folder)):
+            return True
+    except OSError:
+        return False
+
+
 def check_space(name: Literal["runs", "space"], folder: Path, needed: int = 0) -> Finding:
     """Free space for run folders. needed: bytes; 0 where that is not known."""
     there = find_existing(folder)
     free = shutil.disk_usage(there).free
     found = f"{format_bytes(free)} free for {folder}" + (f", {format_bytes(needed)} needed" if needed else "")
     advice = "make room, or choose another folder with paths.runs=DIR"
-    if not os.access(there, os.W_OK):
+    if not can_write(folder):
         return Finding(name, "missing", f"{folder} cannot be written", "choose another folder with paths.runs=DIR")
     if free < needed:
         return Finding(name, "missing", found, advice)

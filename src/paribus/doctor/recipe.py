@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from paribus.data.trees.manifest import Manifest, load_manifest
 from paribus.data.trees.names import FOLDER
 from paribus.data.trees.tree import find_tree
 from paribus.doctor.finding import Finding
-from paribus.doctor.machine import check_space
+from paribus.doctor.machine import can_write, check_compiler, check_space
 from paribus.models.macs import count_macs
 from paribus.recipe.compose import compose_config
 from paribus.recipe.files import missing_files, missing_start_files
@@ -41,8 +43,10 @@ def compose_recipe(overrides: Sequence[str], config_dir: Path | None = None) -> 
 
 def check_recipe(recipe: Recipe) -> list[Finding]:
     """What the recipe needs, one finding each."""
-    data, spec, images = check_recipe_data(recipe.data)
-    findings = [data, *check_files(recipe), check_device(recipe, torch.cuda.is_available())]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="data on a CPU is fastest with a C compiler")  # check_kernels says it
+        data, spec, images = check_recipe_data(recipe.data)
+    findings = [data, *check_kernels(), *check_files(recipe), check_device(recipe, torch.cuda.is_available())]
     if spec is None:
         return [*findings, check_space("space", recipe.folder.parent)]
     network, parameters, macs = check_network(recipe, spec)
@@ -59,7 +63,7 @@ def check_recipe_data(data: Any) -> tuple[Finding, Spec | None, int]:
         if isinstance(data, ImageSet):
             return check_image_set(data)
         if getattr(data, "download", False):
-            return Finding("data", "ok", "data.download=true: fetched where it is missing"), None, 0
+            return check_download(data, "fetched where it is missing"), None, 0
         sets = data(DeviceContext(torch.device("cpu")))
     except ConfigError as error:
         if isinstance(data, Cifar):
@@ -78,14 +82,16 @@ def check_image_set(data: ImageSet) -> tuple[Finding, Spec | None, int]:
     spec = Spec(len(known.classes), 3, data.size, data.size) if known else None
     images = data.train_size or (known.train if known and known.train else 0)
     try:
-        return Finding("data", "ok", find_images(data, known)), spec, images
+        found = find_images(data, known)
+        state = check_download(data, found) if found.startswith("fetched") else Finding("data", "ok", found)
+        return state, spec, images
     except ConfigError as error:
         return missing("data", error), spec, images
 
 
 def find_images(data: ImageSet, known: Manifest | None) -> str:
     """The pack, or the tree, whose files are not listed: ImageNet's are more than a million. Raises ConfigError."""
-    root = Path(data.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
+    root = find_root(data)
     if data.form == "folder":
         return f"tree {find_tree(root, known)}"
     folder = (
@@ -93,10 +99,32 @@ def find_images(data: ImageSet, known: Manifest | None) -> str:
     )
     if not (folder / "pack.json").exists():
         if data.download:
-            return "data.download=true: fetched and packed where it is missing"
+            return "fetched and packed where it is missing"
         find_tree(root, known)  # a missing tree says how to fetch it, which comes before packing it
     pack = open_pack(folder, data.name, data.pack_size, root, data.channels)
     return f"{folder}: {', '.join(f'{split} {len(s.ids):,}' for split, s in pack.splits.items())} images"
+
+
+def find_root(data: Any) -> Path:
+    return Path(data.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
+
+
+def check_download(data: Any, what: str) -> Finding:
+    """Whether there is a place for what data.download=true fetches. How much it is, only the download knows."""
+    if can_write(root := find_root(data)):
+        return Finding("data", "ok", f"data.download=true: {what}, into {root}")
+    return Finding(
+        "data",
+        "missing",
+        f"{root}, where data.download=true puts images, cannot be written",
+        "choose another with data.root=DIR",
+    )
+
+
+def check_kernels() -> list[Finding]:
+    """Said where a compiler is missing alone: results are the same without it."""
+    found = check_compiler()
+    return [] if found.state == "ok" else [replace(found, state="warning")]
 
 
 def missing(name: str, error: ConfigError) -> Finding:

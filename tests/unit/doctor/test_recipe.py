@@ -107,3 +107,22 @@ def test_every_recipe_can_be_asked_for(experiment: str, monkeypatch: pytest.Monk
     findings = check_recipe(compose_recipe([f"experiment={experiment}"]))
     assert {"data", "device", "network", "space"} <= {f.name for f in findings}
     assert all(f.remedy for f in findings if f.state == "missing")
+
+
+def test_a_place_for_what_is_downloaded_is_looked_at(tmp_path: Path) -> None:
+    for root, state in ((tmp_path / "new", "ok"), (Path("/proc/x"), "missing")):
+        recipe = compose_recipe(["experiment=cifar10_resnet18", "data.download=true", f"data.root={root}"])
+        found = next(f for f in check_recipe(recipe) if f.name == "data")
+        assert found.state == state
+        assert str(root) in found.found
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_missing_compiler_is_a_line_of_the_recipe_and_no_warning(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    monkeypatch.setenv("CC", str(tmp_path / "no compiler"))
+    (found,) = [f for f in check_recipe(compose_recipe(["experiment=smoke"])) if f.name == "compiler"]
+    assert found.state == "warning"
+    assert found.remedy
+    assert not list(recwarn)

@@ -32,7 +32,9 @@ def add_doctor(parser: Parser) -> None:
     add_config_dir(parser)
     parser.add_argument("--json", type=path, metavar="FILE", help="write everything as JSON (gpu: ./doctor-NAME.json)")
     gpu = parser.add_argument_group("of doctor gpu")
-    device = gpu.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the checks themselves")
+    device = gpu.add_argument(
+        "--device", default="cuda", help="cuda (default), cuda:N, or cpu to try the checks themselves"
+    )
     completes(device, ("cuda", "cpu"))
     gpu.add_argument("--quick", action="store_true", help="the smallest sizes, and fewer recipes")
     gpu.add_argument(

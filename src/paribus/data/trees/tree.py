@@ -41,6 +41,9 @@ class Listing:
     absent: tuple[str, ...] = ()
 
 
+_GIVE = "give the folder that holds it, with data.root=DIR or PARIBUS_DATA"
+
+
 def find_tree(root: Path, known: Manifest | None) -> Path:
     """A dataset's tree: root / one of its names, else root itself. Raises ConfigError that says what to do."""
     candidates, below = [root], list[str]()
@@ -66,10 +69,10 @@ def find_tree(root: Path, known: Manifest | None) -> Path:
 def _explain_how_to_get(known: Manifest) -> str:
     command = f"paribus data prepare {known.name} --root DIR"
     if any(a.torchvision for a in known.archives):
-        return f"give the folder that holds it, or fetch it with: {command} --download"
+        return f"{_GIVE}, or fetch it with: {command} --download"
     if urls := [a.url for a in known.archives if a.url and not a.nested]:
-        return f"give the folder that holds it, or put {urls[0]} into DIR and unpack it with: {command}"
-    return "give the folder that holds it"
+        return f"{_GIVE}, or put {urls[0]} into DIR and unpack it with: {command}"
+    return _GIVE
 
 
 def list_images(tree: Path, split: str, known: Manifest | None, allow_missing: bool = False) -> Listing:
