@@ -68,7 +68,7 @@ MISTAKES = {  # overrides of experiment=smoke -> what the one line must say
     "technique=cutmix +technique=adamp": "technique: chosen twice",
     "-m technique=cutmix,mixup technique=adamp": "technique: chosen twice, as cutmix,mixup and as adamp",
     "model=convnet model=convnet": "model: chosen twice, as convnet and as convnet",
-    "tracker=[events,foo]": "tracker=foo: there is no such tracker; there are console, events, wandb",
+    "tracker=[events,foo]": "tracker=foo: there is no such tracker; there are console, csv, events, tensorboard, wandb",
     "optimizer=[sgd,foo]": "optimizer=foo: there is no such optimizer; there are adamw, sgd",
     "evaluators.accuracy.splits=[]": "evaluators.accuracy.splits: found (); should name a split, such as val",
     "evaluators.accuracy.splits=[val,val]": "val is listed twice",

@@ -20,6 +20,7 @@ def words(line: str) -> str:
 
 
 LOG = """\
+paribus train: experiment smoke, technique cutmix → composing...
 smoke-cutmix-s0
   recipe        smoke, seed 0
   technique     cutmix: alpha=1 prob=1

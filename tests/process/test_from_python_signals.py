@@ -11,7 +11,8 @@ from pathlib import Path
 SCRIPT = """
 import signal
 import paribus
-words = ["experiment=smoke", "steps=4000ba", "every.log=1ba", "every.evaluate=4000ba", "every.checkpoint=4000ba"]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+words = ["experiment=smoke", "steps=400000ba", "every.log=1ba", "every.evaluate=400000ba", "every.checkpoint=400000ba"]
 words += ["tracker=events", "runtime.threads=1", "runtime.device=cpu"]
 try:
     run = paribus.train(words)

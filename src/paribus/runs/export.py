@@ -1,18 +1,20 @@
 """`paribus export`: a trained network as safetensors and a .json that says all that is needed to use it."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from paribus.core import runfolder
+from paribus.core.content import SUFFIX
 from paribus.core.errors import ConfigError
 from paribus.core.labels import format_classes
 from paribus.core.protocols import Spec
 from paribus.data.loaders.preprocessing import DecodeWhole, HasFilePreprocessing
 from paribus.models.about import Preprocessing, format_preprocessing
 from paribus.models.exported import save
-from paribus.recipe.recipe import Recipe
+from paribus.recipe.recipe import PathsConfig, Recipe
 from paribus.runs.saved_run import SavedRun, read_inputs
 
 
@@ -48,9 +50,38 @@ def _describe(found: SavedRun, inputs: dict[str, Any]) -> dict[str, Any]:
         "run": {"id": recipe.id, "title": recipe.title, "step": step},
         "techniques": list(recipe.techniques),
         "seed": recipe.seed,
-        "recipe": recipe.config,
+        "recipe": drop_places(recipe.config),
         # recorded metrics are those of the last step; an earlier checkpoint is exported without
         "metrics": found.summary.get("metrics", {}) if step == found.summary.get("step") else {},
+    }
+
+
+def drop_places(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's config without what stands for this machine: an export goes to others. Files that are known by their
+    checksum keep their names, and the run keeps its id.
+
+    >>> drop_places({"data": {"root": "/home/me/photos"}, "init_from": "/a/b.pt", "init_from_sha256": "0" * 64})
+    {'data': {'root': None}, 'init_from': 'b.pt', 'init_from_sha256': '0000000000000000000000000000000000000000000000000000000000000000'}
+    """
+    kept = _shorten(config)
+    if isinstance(data := kept.get("data"), dict):
+        kept["data"] = {key: None if key in ("root", "pack") else value for key, value in data.items()}
+    if "paths" in kept:
+        kept["paths"] = {**kept["paths"], "runs": PathsConfig().runs}
+    return kept
+
+
+def _shorten(node: Any) -> Any:
+    if isinstance(node, list | tuple):
+        return [_shorten(item) for item in cast(list[Any], node)]
+    if not isinstance(node, Mapping):
+        return node
+    known = cast(Mapping[str, Any], node)
+    return {
+        key: Path(value).name
+        if isinstance(value, str) and isinstance(known.get(f"{key}{SUFFIX}"), str)
+        else _shorten(value)
+        for key, value in known.items()
     }
 
 
