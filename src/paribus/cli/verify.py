@@ -153,7 +153,8 @@ def _explain(v: ReplayResult) -> list[str]:
             and v.end - v.begin > FEW
         )
         advice = [f"rounding alone can grow this much; --steps {FEW} shows what it does at first"] if grown else []
-        return ["differences from the recorded run:", *rows, *advice]
+        other = ["the data has changed: its checksum is not the recorded one"] if "data" in v.differences else []
+        return ["differences from the recorded run:", *rows, *other, *advice]
     same = "the numerics fingerprint is the recorded one"
     if v.agreement.is_exact:
         return [same]

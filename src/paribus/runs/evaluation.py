@@ -1,5 +1,6 @@
 """`paribus eval`: a trained network evaluated again, on its own data or another, by any evaluators and on any split."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, cast
 import yaml
 from torch import Tensor
 
+from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext, Evaluator, Predicts
@@ -27,12 +29,14 @@ from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.saved_run import SavedRun, load_network, load_saved_run, rebuild_with_overrides, with_labels_of
 
 EVALUATORS = "evaluators"
+# keys of a data set's config that decide what of an image a network sees
+_PREPROCESSING = ("size", "form", "interpolation", "eval_ratio", "channels", "pack_size", "mean", "std")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A trained network beside the data it is evaluated on, on this rank's device. other_data: the overrides that chose
-    another data set."""
+    """A trained network beside the data it is evaluated on, on this rank's device. other_data: the overrides that say
+    which data, () for the run's own where they were."""
 
     found: SavedRun
     data: DataSets
@@ -77,6 +81,7 @@ def open_evaluation(
     own configs. Raises ConfigError."""
     named = [o for o in overrides if o.startswith("data=")]
     other_data = [*named, *(o for o in overrides if o.startswith("data."))] if named else []
+    chosen_data = other_data or [o for o in overrides if o.startswith(("data.root=", "data.pack="))]
     measured = [o for o in overrides if o.removeprefix("+").partition("=")[0].partition(".")[0] == EVALUATORS]
     others = [o for o in overrides if o not in other_data + measured]
     # which images are read is settled once it is known that the checkpoint is of the run's own recipe
@@ -102,10 +107,12 @@ def open_evaluation(
     place = make_device_context(recipe, device, world)
     with explain_build_errors("data"):
         data = recipe.data(place) if top is None else _read_class_folders(found, top, recipe, place)
-        data = with_labels_of(found, data)
+        as_read, data = data, with_labels_of(found, data)
+        if not named and data is as_read and place.rank == 0:  # the checksum has the labels in it
+            _warn_of_other_images(found, recipe, data.checksum)
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
-    return Evaluation(found, data, load_network(found, recipe, data, place), evaluators, place, tuple(other_data))
+    return Evaluation(found, data, load_network(found, recipe, data, place), evaluators, place, tuple(chosen_data))
 
 
 def choose_evaluators(
@@ -194,10 +201,36 @@ def _with_only_val(recipe: Recipe) -> Recipe:
 
 
 def _compose_data(found: SavedRun, overrides: Sequence[str], config_dir: Path | None) -> dict[str, Any]:
-    """The config of another data set, with the mean and deviation that the network was trained with."""
-    config = compose_config(list(overrides), config_dir)["data"]
+    """The config of another data set, whose images are prepared as the run's own were, for the keys that both have and
+    that are not overridden."""
+    config, own = compose_config(list(overrides), config_dir)["data"], found.recipe.config["data"]
+    given = {o.lstrip("+").partition("=")[0].removeprefix("data.") for o in overrides}
+    kept = {key: own[key] for key in _PREPROCESSING if key in own}
+    if kept.get("form") == "folder":
+        kept.pop("pack_size", None)  # says nothing there
+        if "pack" in given:
+            del kept["form"]
     inputs = found.summary.get("inputs", {})
-    return {**config, **{key: inputs[key] for key in ("mean", "std") if key in config and key in inputs}}
+    kept |= {key: inputs[key] for key in ("mean", "std") if key in inputs}  # as they were, where the config has null
+    return {**config, **{key: value for key, value in kept.items() if key in config and key not in given}}
+
+
+def _warn_of_other_images(found: SavedRun, recipe: Recipe, checksum: str) -> None:
+    """checksum: "" of data without training images."""
+    if found.export is not None or not checksum:  # an export does not say which images it is from
+        return
+    segments = runfolder.read_segments(found.folder)
+    recorded = found.summary.get("data_checksum") or (segments[0].get("data_checksum") if segments else None)
+    if recorded in (None, checksum):
+        return
+    packed = getattr(recipe.data, "form", None) == "packed"
+    what = "its pack is not the one" if packed else "its training images are not those"
+    more = "of training and validation images" if packed else "which does not cover validation images"
+    print(
+        f"warning: data: {what} that {found.name} was trained on (the checksum, {more}, was {recorded[:12]} and is "
+        f"{checksum[:12]})",
+        file=sys.stderr,
+    )
 
 
 def _check_inputs(found: SavedRun, data: DataSets) -> None:

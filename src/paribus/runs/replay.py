@@ -287,7 +287,8 @@ def _find_differences(
 ) -> dict[str, tuple[Any, Any]]:
     """Everything recorded that may explain different bits and differs here."""
     found: dict[str, tuple[Any, Any]] = {}
-    known = {"recipe": (record.summary.get("id"), recipe.id), "data": (record.summary.get("data_checksum"), data)}
+    images = record.summary.get("data_checksum") or record.segments[0].get("data_checksum")  # a killed run: no summary
+    known = {"recipe": (record.summary.get("id"), recipe.id), "data": (images, data)}
     found |= {key: pair for key, pair in known.items() if pair[0] not in (None, pair[1])}
     for segment in recorded_segments:
         found |= {

@@ -110,6 +110,17 @@ def test_an_export_is_evaluated_to_the_runs_numbers(
     assert of_export == [line for line in of_run[1:] if "without_ema" not in line]  # an export has one network
 
 
+def test_quiet_prints_the_metrics_alone(trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["eval", str(trained)]) == 0
+    usual = [line.split() for line in capfd.readouterr().out.splitlines()[1:]]
+    for flags in (["-q"], ["--quiet", "--per-class", "--confusion", "--out", str(tmp_path)]):
+        assert dispatch(["eval", str(trained), *flags]) == 0
+        assert capfd.readouterr().out.splitlines() == [f"{key} {value}" for key, value in usual]
+    assert len(list(tmp_path.glob("*-val.*"))) == 3
+    assert dispatch(["eval", str(trained), "-q", "--per-class"]) == 2
+    assert "--quiet prints no table; --out DIR writes it" in capfd.readouterr().err
+
+
 def test_any_evaluators_and_splits(trained: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def keys(*words: str) -> set[str]:
         assert dispatch(["eval", str(trained), *words]) == 0

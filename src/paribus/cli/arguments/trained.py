@@ -30,7 +30,7 @@ def add_train(parser: Parser) -> None:
 def add_eval(parser: Parser) -> None:
     parser.description = (
         "Evaluate a trained network again, on its own data or on another data set of the same classes, which are "
-        "matched by name, normalised like the run's own. data.root=TREE may have val/ alone, or class folders at its "
+        "matched by name, prepared like the run's own. data.root=TREE may have val/ alone, or class folders at its "
         "top."
     )
     parser.epilog = (
@@ -58,6 +58,9 @@ def add_eval(parser: Parser) -> None:
         "--out", type=path, metavar="DIR", help="the folder of the files, which then has a CSV of --per-class too"
     )
     completes(out, "folder")
+    parser.add_argument(
+        "-q", "--quiet", action="store_true", help="print a line KEY VALUE for each metric and nothing else"
+    )
 
 
 def add_predict(parser: Parser) -> None:
