@@ -27,6 +27,7 @@ CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.
 RECEIPTS = "receipts.jsonl"
 METRICS = "metrics.csv"
 CHECKPOINTS = "checkpoints"
+COPIED = "copied_from"  # in the segments of provenance.json that a continuation took over: the other run's folder
 STATES = ("DONE", "FAILED", "PREEMPTED")
 
 

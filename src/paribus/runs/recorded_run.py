@@ -17,7 +17,6 @@ from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.distributed import World
 from paribus.recipe.recipe import Recipe
 from paribus.runs.saved_run import rebuild_with_overrides
-from paribus.runs.start import COPIED
 
 DEFAULT_SECONDS = 60  # of training, roughly, where no span is given
 ALLOWED_OVERRIDES = ("data.root", "packages", "runtime.")
@@ -108,8 +107,14 @@ def find_first_step(record: RecordedRun) -> int:
     """After which a replay can begin at the earliest: the first on record, or where the run continued another, whose
     own folder has what stands before."""
     first = next(step for line in record.receipt_lines for step, _ in receipt.iterate_steps(line)) - 1
-    own = [segment.get("start_step", 0) for segment in record.segments if COPIED not in segment]
+    own = [segment.get("start_step", 0) for segment in record.segments if runfolder.COPIED not in segment]
     return max([first, *own[:1]]) if len(own) < len(record.segments) else first
+
+
+def describe_taken_over(record: RecordedRun) -> list[str]:
+    """The steps that another run trained, which no replay of this one reaches, as one text; [] if it began itself."""
+    sources = [segment[runfolder.COPIED] for segment in record.segments if runfolder.COPIED in segment]
+    return [f"steps 1 to {find_first_step(record)}, which {sources[-1]} trained"] if sources else []
 
 
 def _choose_end(record: RecordedRun, begin: int) -> int:

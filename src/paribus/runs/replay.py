@@ -55,6 +55,7 @@ from paribus.runs.recorded_run import (
     RecordedRun,
     check_checkpoint,
     checkpoint_name,
+    describe_taken_over,
     load_recorded_run,
     parse_span,
     require_recorded_world,
@@ -177,7 +178,7 @@ def _compare(
     known = {(d.step, d.key) for d in found} | {(s, key) for s, kind, key in then.keys() & now.keys() if kind == EVENT}
     by_receipt = record_check.compare_events_with_receipt(record.events, record.receipt_lines)
     found += [d for d in by_receipt if (d.step, d.key) not in known or not begin < (d.step or 0) <= end]
-    left_out = record_check.describe_not_compared(record.events, span, skipped)
+    left_out = describe_taken_over(record) + record_check.describe_not_compared(record.events, span, skipped)
     if ended:
         size = measure_network_size(again.method, again.data.spec)
         expected = describe_result(recipe, again.total, again.data, size)

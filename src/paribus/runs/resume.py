@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,12 +14,10 @@ from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
 from paribus.core.labels import match_classes
 from paribus.core.lock import locked
-from paribus.core.protocols import Method
 from paribus.engine import checkpoint, receipt
 from paribus.engine.loop import RunSettings
-from paribus.engine.provenance import fingerprint, record_segment
+from paribus.engine.provenance import record_segment
 from paribus.recipe.recipe import Recipe
-from paribus.runs.describe import describe_optimizer
 from paribus.runs.saved_run import load_newest_checkpoint, warn_of_unknown_classes
 from paribus.runs.start import Start, take_over
 
@@ -26,7 +25,7 @@ from paribus.runs.start import Start, take_over
 def open_run_folder(
     recipe: Recipe,
     run: RunSettings,
-    method: Method,
+    numerics: dict[str, Any],
     data_checksum: str,
     exit_stack: ExitStack,
     missing: Mapping[str, str],
@@ -35,9 +34,9 @@ def open_run_folder(
 ) -> checkpoint.Checkpoint | None:
     """Create and hold the run folder, record what runs, and find the checkpoint to resume from.
 
-    missing: files that the run starts from and that are not there. origin: what it starts from, in words. Raises
-    ConfigError, and leaves no new folder, if it cannot be written or another process holds it, or a file is missing and
-    no checkpoint is sound.
+    numerics: this process's fingerprint. missing: files that the run starts from and that are not there. origin: what
+    it starts from, in words. Raises ConfigError, and leaves no new folder, if it cannot be written or another process
+    holds it, or a file is missing and no checkpoint is sound.
     """
     try:
         with runfolder.create_folder(run.folder):
@@ -55,11 +54,8 @@ def open_run_folder(
                 check_same_classes(run.folder, resumed.class_ids, run.class_ids)
             runfolder.write_state(run.folder, None)
             runfolder.write_atomically(run.folder / runfolder.CONFIG, yaml.safe_dump(recipe.config, sort_keys=False))
-            run_fingerprint = fingerprint(
-                recipe.runtime, run.device, run.world, describe_optimizer(method), recipe.packages
-            )
             step, begins = resumed.step if resumed else 0, origin if not start.has_begun else ""
-            record_segment(run.folder, step, run_fingerprint, run.device, data_checksum, asdict(run.every), begins)
+            record_segment(run.folder, step, numerics, run.device, data_checksum, asdict(run.every), begins)
             return resumed
     except OSError as error:
         raise ConfigError(

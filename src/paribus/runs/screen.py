@@ -69,6 +69,7 @@ class Screen:
             seed=summary["seed"],
             command=self.command,
             packages=packages,
+            continues=any(runfolder.COPIED in segment for segment in runfolder.read_segments(folder)),
         )
         if self.quiet:
             print(format_result_line(outcome), flush=True)

@@ -57,7 +57,7 @@ class Outcome:
     resumed run. seconds: since this start, all included.
 
     command: the arguments of `paribus train` that run it; () where they are not known. packages: of the recipe, which
-    other commands want to be given again.
+    other commands want to be given again. continues: it went on with a shorter run of this seed (`init_from`).
     """
 
     title: str
@@ -71,6 +71,7 @@ class Outcome:
     seed: int
     command: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
+    continues: bool = False
 
 
 def format_rows(description: RunDescription) -> list[LabeledText]:
@@ -167,9 +168,19 @@ def format_next_commands(outcome: Outcome) -> list[str]:
         ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
     ]
     if outcome.command:
-        other = [a for a in outcome.command if a.partition("=")[0] != "seed"] + [f"seed={outcome.seed + 1}"]
-        table.append(("another seed", shlex.join(["paribus", "train", *other])))
+        table.append(("another seed", shlex.join(["paribus", "train", *_with_next_seed(outcome)])))
     return ["next", *align_rows(table)]
+
+
+def _with_next_seed(outcome: Outcome) -> list[str]:
+    """The command's arguments for one more seed. Weights to fine-tune are kept; those of a shorter run were trained by
+    this seed, and the next one trains its own from the beginning."""
+    dropped = {"seed", "init_from", "init_from_sha256"} if outcome.continues else {"seed"}
+    keys = [argument.partition("=")[0].lstrip("+") for argument in outcome.command]
+    other = [a for a, key in zip(outcome.command, keys, strict=True) if key not in dropped]
+    if outcome.continues and "init_from" not in keys:  # then a config file names it
+        other.append("init_from=null")
+    return [*other, f"seed={outcome.seed + 1}"]
 
 
 def format_packages(packages: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.loop import RunSettings, StepIntervals
 from paribus.engine.loop import train as train_loop
+from paribus.engine.provenance import fingerprint
 from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
 from paribus.engine.watch import RankMonitor, monitor_ranks
@@ -38,7 +39,7 @@ from paribus.recipe.build import (
 )
 from paribus.recipe.files import missing_start_files
 from paribus.recipe.recipe import Recipe, build_recipe
-from paribus.runs.describe import NetworkSize, describe_run, measure_network_size
+from paribus.runs.describe import NetworkSize, describe_optimizer, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
 from paribus.runs.resume import (
     check_same_classes,
@@ -123,11 +124,12 @@ def _train(
     )
     if world.is_main:
         report_on_average(recipe.ema, run.total)
-    origin = describe_start(recipe, start, loaded)
+    numerics = fingerprint(recipe.runtime, device, world, describe_optimizer(method), recipe.packages)
+    origin = describe_start(recipe, start, loaded, numerics, device)
     stop.install_handlers()
     with ExitStack() as exit_stack:
         resumed = distributed.broadcast_from_main(
-            world, lambda: open_run_folder(recipe, run, method, data.checksum, exit_stack, missing, start, origin)
+            world, lambda: open_run_folder(recipe, run, numerics, data.checksum, exit_stack, missing, start, origin)
         )
         check_start(missing, resumed is not None)  # missing here, on this rank's machine
         begin = resumed.step if resumed else 0

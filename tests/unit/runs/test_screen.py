@@ -144,6 +144,25 @@ def test_the_result_and_what_follows() -> None:
     assert format_next_commands(elsewhere)[1] == "  evaluate again  paribus eval 'my runs/a-s0-01'"
 
 
+@pytest.mark.parametrize(
+    ("command", "continued", "tuned"),
+    [
+        ("a=1 init_from=runs/a steps=8 seed=5", "a=1 steps=8 seed=6", "a=1 init_from=runs/a steps=8 seed=6"),
+        (
+            "++init_from=runs/a init_from_sha256=0 +seed=5 b=2",
+            "b=2 seed=6",
+            "++init_from=runs/a init_from_sha256=0 b=2 seed=6",
+        ),
+        ("experiment=mine seed=5", "experiment=mine init_from=null seed=6", "experiment=mine seed=6"),
+    ],
+)
+def test_another_seed_of_a_continued_run_begins_from_the_beginning(command: str, continued: str, tuned: str) -> None:
+    outcome = dataclasses.replace(DONE, seed=5, command=tuple(command.split()))
+    assert format_next_commands(outcome)[-1] == f"  another seed    paribus train {tuned}"
+    outcome = dataclasses.replace(outcome, continues=True)
+    assert format_next_commands(outcome)[-1] == f"  another seed    paribus train {continued}"
+
+
 def test_the_result_of_a_stopped_run() -> None:
     stopped = dataclasses.replace(DONE, state="PREEMPTED", step=1100, steps=6600, start=500)
     assert format_result(stopped)[0] == "stopped with a checkpoint: quickstart-cutmix-s0, step 1,100 of 6,600"

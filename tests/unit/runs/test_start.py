@@ -1,5 +1,6 @@
 """A longer run that begins where a shorter one ended is the run of that length, bit for bit, or says why it is not."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,12 +11,19 @@ import torch
 import yaml
 
 from helpers.trainings import Result, recipe_of, result_in, run, stopping_after, trained
+from paribus.cli.verify import describe
 from paribus.core.errors import ConfigError
 from paribus.engine import checkpoint
+from paribus.engine.distributed import World
+from paribus.engine.provenance import fingerprint
+from paribus.engine.runtime import Runtime
 from paribus.methods.schedules import Constant, Cosine, CosineByEpoch, Linear, Step
+from paribus.recipe.smoke import compose_small
 from paribus.runs import start as start_module
 from paribus.runs.replay import replay_run
-from paribus.runs.start import has_equal_factors
+from paribus.runs.screen import Screen
+from paribus.runs.start import Start, describe_start, explain_numerics, has_equal_factors
+from paribus.runs.train import train
 
 # 8 steps an epoch; a log line and a checkpoint at the end of both lengths
 SMOKE = (
@@ -81,6 +89,9 @@ def test_it_is_resumed_verified_and_continued_again_without_the_shorter_run(
         replay_run(continued.folder, "0:8", None, [])  # those steps are the shorter run's
     replayed = replay_run(continued.folder, None, None, [])
     assert (replayed.begin, replayed.end, replayed.outcome) == (16, 24, "bit-exact")
+    text = "\n".join(describe(replayed))
+    assert f"{continued.folder}: steps 17 to 24 of 24 again" in text
+    assert f"not compared: steps 1 to 16, which {middle.folder} trained" in text
 
 
 def test_a_stopped_run_and_one_of_its_checkpoints_are_continued_too(
@@ -101,6 +112,93 @@ def test_a_copy_that_was_killed_begins_again(tmp_path: Path, monkeypatch: pytest
     (folder / "events.jsonl").write_text('{"step": 4, "values": {"lr": 9.0}}\n')
     (folder / "receipts.jsonl").write_text("{")
     assert longer(tmp_path / "parts", short.folder).same_as(trained(tmp_path / "whole", *SMOKE, "steps=3ep"))
+
+
+NUMERICS = fingerprint(Runtime(), torch.device("cpu"), World(), "AdamW", ("helpers",))
+OTHERS: dict[str, tuple[Any, str]] = {  # key -> another value, and what is said of it
+    "paribus": ("0.0.1", "paribus was 0.0.1, is"),
+    "code": ("0123456789abcdef", "code was 0123456789ab, is"),
+    "torch": ("1.0", "torch was 1.0, is"),
+    "device": ("VAX", "device was VAX, is"),
+    "cudnn": (91002, "cudnn was 91002, is none"),
+    "threads": (99, "runtime.threads was 99, is"),
+    "world_size": (8, "world_size was 8, is 1"),
+    "optimizer": ("AdamW, fused", "optimizer was AdamW, fused, is AdamW"),
+    "channels_last": (False, "runtime.channels_last was false, is true"),
+    "compile": ("default", "runtime.compile was default, is false"),
+    "deterministic": (True, "runtime.deterministic was true, is false"),
+    "tf32": (True, "runtime.tf32 was true, is false"),
+    "fused": (True, "runtime.fused was true, is false"),
+    "sync_bn": (True, "runtime.sync_bn was true, is false"),
+    "packages": (
+        {"helpers": "0123456789abcdef"},
+        f"package helpers was 0123456789ab, is {NUMERICS['packages']['helpers'][:12]}",
+    ),
+}
+
+
+@pytest.mark.parametrize("key", [*NUMERICS, *(OTHERS.keys() - NUMERICS.keys())])
+def test_whatever_else_computes_otherwise_is_named_and_not_called_bit_for_bit(key: str, tmp_path: Path) -> None:
+    other, says = OTHERS[key]
+    recipe = recipe_of(*SMOKE)
+    recipe = dataclasses.replace(recipe, init_from="runs/a")
+    start = Start(continues=tmp_path / "step_00000040.pt", numerics=(NUMERICS, {**NUMERICS, key: other}))
+    line = describe_start(recipe, start, [], NUMERICS, torch.device("cpu"))
+    what = "results" if key in ("code", "packages") else "last bits"
+    assert line.startswith(f"runs/a: goes on with its training after step 40; its {what} may differ: {says}")
+    same = dataclasses.replace(start, numerics=(NUMERICS, dict(NUMERICS)))
+    exact = "runs/a: goes on with its training after step 40, bit for bit"
+    assert describe_start(recipe, same, [], NUMERICS, torch.device("cpu")) == exact
+    assert "CUDA without runtime.deterministic=true" in describe_start(recipe, same, [], NUMERICS, torch.device("cuda"))
+    repeats = dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, deterministic=True))
+    assert describe_start(repeats, same, [], NUMERICS, torch.device("cuda")) == exact
+
+
+def test_all_fingerprints_of_the_shorter_run_count() -> None:
+    one, two, three = ({"threads": n, "tf32": False} for n in (1, 2, 3))
+    assert explain_numerics([one, two], three) == "its last bits may differ: runtime.threads was 1 and 2, is 3"
+    assert explain_numerics([one, two], two) == "its last bits may differ: runtime.threads was 1, is 2"
+    for unknown in ([], [{}], [two, {}]):
+        assert explain_numerics(unknown, two) == (
+            "its last bits may differ: how it was computed so far is not on record"
+        )
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("runtime.channels_last=false", "runtime.channels_last was true, is false"),
+        ("runtime.threads=2", "runtime.threads was 1, is 2"),
+    ],
+)
+def test_under_other_numerics_note_panel_and_provenance_say_so(
+    override: str, says: str, short: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    continued = longer(tmp_path, short.folder, override)
+    out, err = capsys.readouterr()
+    line = f"{short.folder}: goes on with its training after step 16; its last bits may differ: {says}"
+    assert f"note: init_from: {line}\n" in err
+    assert f"starts from   {line}\n" in out
+    segments = json.loads((continued.folder / "provenance.json").read_text())["segments"]
+    assert segments[-1]["init_from"] == line
+    assert "bit for bit" not in out + err
+    replayed = replay_run(continued.folder, None, None, [])
+    assert (replayed.begin, replayed.outcome) == (16, "bit-exact"), "of its own steps"
+    assert f"not compared: steps 1 to 16, which {short.folder} trained" in "\n".join(describe(replayed))
+
+
+@pytest.mark.parametrize("kind", ["continued", "fine-tuned"])
+def test_the_command_for_another_seed_starts_from_no_weights_of_this_one(
+    kind: str, short: Result, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("experiment=mine", "steps=3ep", f"init_from={short.folder}", "seed=0")
+    overrides = [*SMOKE, "steps=3ep", f"init_from={short.folder}", f"paths.runs={tmp_path}"]
+    overrides += ["optimizer.lr=0.02"] if kind == "fine-tuned" else []
+    capsys.readouterr()
+    train(compose_small(overrides, ()), [], screen=Screen(command))
+    kept = f" init_from={short.folder}" if kind == "fine-tuned" else ""
+    assert f"  another seed    paribus train experiment=mine steps=3ep{kept} seed=1\n" in capsys.readouterr().out
 
 
 NEW: dict[str, tuple[tuple[str, ...], str]] = {
@@ -220,7 +318,9 @@ def test_a_finished_run_asked_for_with_more_steps_names_the_shorter_one(
     capsys.readouterr()
     trained(tmp_path, *SMOKE, "steps=3ep")
     hint = f"note: {short.folder} is this recipe with steps=2ep, done; init_from={short.folder} goes on from its end"
-    assert f"{hint}, to the same weights\n" in (err := capsys.readouterr().err)
+    assert f"{hint}, with the same runtime, machine and versions to the same weights\n" in (
+        err := capsys.readouterr().err
+    )
     assert str(shorter.folder) not in err
 
     (short.folder / "DONE").unlink()  # not finished
