@@ -51,9 +51,25 @@ def test_the_table_has_every_job_also_those_that_failed_or_were_done(
     assert table[1] in again, "those that were done before are in the table as well"
 
 
-def test_a_quiet_sweep_has_no_table(
+def test_a_quiet_sweep_is_a_named_line_a_job_and_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert dispatch([*SWEEP, "-q", "seed=0,1"]) == 0
-    assert len(capfd.readouterr().out.splitlines()) == 2
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.partition(": val/acc1 ")[0] for line in lines[:2]] == ["seed=0: done", "seed=1: done"]
+    assert [line.split()[:2] for line in lines[2:]] == [[], ["job", "seed"], ["1", "0"], ["2", "1"]]
+    assert dispatch([*SWEEP, "-q", "seed=1,-1"]) == 2
+    done, failed = capfd.readouterr()
+    assert done.startswith("seed=1: runs/"), "of one that is done already"
+    assert failed.startswith("paribus: seed=-1: ")
+    assert "wrong input: " in done.partition("\n\njob ")[2]
+
+
+def test_a_quiet_run_is_its_result_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for sweep in ([], ["-m"]):  # of one job too
+        assert dispatch(["train", *sweep, *SWEEP[2:], f"seed={len(sweep)}", "-q"]) == 0
+        assert capfd.readouterr().out.startswith("done: val/acc1 ")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from paribus.cli.arguments.others import GROUPS
-from paribus.cli.run_differences import find_differences, has_value, make_reader, match_key
+from paribus.cli.run_differences import has_value, match_key
 from paribus.cli.run_table import COLOURS, RunListing, is_lower_better, plain, table
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
@@ -20,6 +20,7 @@ from paribus.core.exit_codes import OK
 from paribus.core.lock import find_holder
 from paribus.core.terminal import find_console
 from paribus.recipe.configs import find_hidden, list_options
+from paribus.runs.differences import find_differences, make_reader
 
 _TAIL = 65536  # bytes read at the end of the record of a run without a summary: about 200 entries
 

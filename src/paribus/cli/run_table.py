@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from paribus.cli.run_differences import find_differences, format_value, shorten
+from paribus.cli.run_differences import format_value, shorten
+from paribus.runs.differences import find_differences
 
 COLOURS = {"done": "green", "running": "cyan", "failed": "red", "preempted": "yellow", "stopped": "yellow"}
 

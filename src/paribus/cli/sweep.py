@@ -69,13 +69,13 @@ def check_distinct(jobs: Sequence[Job], folders: Sequence[Path | None], argument
         if folder is None:
             continue
         if (first := seen.setdefault(folder, i)) != i:
-            one, other = (" ".join(_swept(jobs[k], arguments)) for k in (first, i))
+            one, other = (" ".join(find_swept(jobs[k], arguments)) for k in (first, i))
             raise ConfigError(
                 f"-m: jobs {first + 1} ({one}) and {i + 1} ({other}) are the same run, {folder}; leave one of them out"
             )
 
 
-def _swept(job: Job, arguments: Sequence[str]) -> list[str]:
+def find_swept(job: Job, arguments: Sequence[str]) -> list[str]:
     """The overrides of which the command line gives several."""
     return [override for override in job.overrides if override not in arguments]
 

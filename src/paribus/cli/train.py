@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from paribus.cli import train_help
 from paribus.cli.main import complain
 from paribus.cli.several_runs import leave_out_wandb_id
-from paribus.cli.sweep import Job, JobResult, check_distinct, find_folders, format_table, read_metrics
+from paribus.cli.sweep import Job, JobResult, check_distinct, find_folders, find_swept, format_table, read_metrics
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK, REQUEUE
 from paribus.engine.world import from_environment
@@ -64,7 +64,8 @@ def run(arguments: list[str]) -> int:
     def start(job: Job) -> tuple[int, str]:
         overrides = job.overrides if sweeping else ()
         alone = from_environment().size == 1  # else the command lacks its torchrun or srun part
-        screen = Screen((*find_config_flags(arguments), *job.overrides) if alone else (), quiet, sweeping)
+        command = (*find_config_flags(arguments), *job.overrides) if alone else ()
+        screen = Screen(command, quiet, sweeping, " ".join(find_swept(job, arguments)) if sweeping else "")
         if REQUEUE in codes or (stops and stops[0].is_requested):  # a stop ends the sweep too
             complain(f"not started, since a stop was requested: {' '.join(overrides)}", REQUEUE)
             code, message = REQUEUE, "not started"
@@ -122,7 +123,7 @@ def run(arguments: list[str]) -> int:
         os.environ.pop("HYDRA_FULL_ERROR")
         if full_error is not None:
             os.environ["HYDRA_FULL_ERROR"] = full_error
-    if len(results) > 1 and not quiet and from_environment().is_main:
+    if len(results) > 1 and from_environment().is_main:
         print("\n" + "\n".join(format_table(results)))
     return _overall(codes, quiet) if codes else OK
 
@@ -189,12 +190,13 @@ def _one_job(job: Job, overrides: Sequence[str], stops: list[Any], screen: Scree
         refuse_missing(job.open_keys)
         return train(with_keys_set(dict(job.config), list(job.folders)), list(job.techniques), stops[0], screen), ""
     except ConfigError as error:
-        return complain(str(error), BAD_CONFIG), str(error)
+        return complain(f"{screen.prefix}{error}", BAD_CONFIG), str(error)
     except RunFailed as error:
-        return complain(str(error), FAILED), str(error)
+        return complain(f"{screen.prefix}{error}", FAILED), str(error)
     except Exception as error:  # a bug in paribus, or in the user's own class
         why = explain_exception(error)
-        return complain(f"the run failed: {why}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED), why
+        said = f"{screen.prefix}the run failed: {why}"
+        return complain(f"{said}; its FAILED file and PARIBUS_DEBUG=1 show where", FAILED), why
 
 
 def _overall(codes: list[int], quiet: bool) -> int:

@@ -35,6 +35,7 @@ HELP = ("-h", "--help")
 _WHOLE = 10_000  # columns of a pipe
 _NARROW = 60  # columns below which a description goes on its own line
 _KEY = 34  # columns of key and value
+_MAX_CHOICES = 6  # that a line names
 _CHOSEN = {  # groups that are no keys of a recipe
     "experiment": "a whole recipe: data, network, length and settings",
     "technique": "what is changed and measured; several as [a,b]",
@@ -47,7 +48,7 @@ _EXAMPLES = (
 )
 _FLAGS = (
     ("-m", "train every combination of comma-separated values"),
-    ("-q, --quiet", "print the result alone"),
+    ("-q, --quiet", "print the result alone; of a sweep, a line a job and the table"),
     ("--config-dir DIR", "your own configs, laid out as the shipped ones"),
     ("--cfg job", "print the composed config instead of training"),
     ("-h, --help [GROUP]", "this, for the recipe that the command line makes; or one group with its options"),
@@ -183,8 +184,19 @@ def _format_keys(keys: Iterable[DescribedKey], width: int) -> list[str]:
 
 
 def _key_line(key: DescribedKey, width: int) -> list[str]:
-    text = first_sentence(_for_users(key.doc.text)) if key.doc is not None else ""
+    text = _with_choices(first_sentence(_for_users(key.doc.text)), key.doc.choices) if key.doc is not None else ""
     return _in_columns([(_assignment(key), text)], width, _KEY)
+
+
+def _with_choices(text: str, choices: Sequence[str]) -> str:
+    """
+    >>> _with_choices("how images are resized", ["bilinear", "area"]), _with_choices("a or b", ["a", "b"])
+    ('how images are resized; one of bilinear, area', 'a or b')
+    """
+    named = all(re.search(rf"(?<!\w){re.escape(choice)}(?!\w)", text) for choice in choices)
+    if named or len(choices) > _MAX_CHOICES:
+        return text
+    return "; ".join([*filter(None, [text]), f"one of {', '.join(choices)}"])
 
 
 def _for_users(text: str) -> str:

@@ -19,9 +19,9 @@ LossFunction = Callable[[Batch], tuple[Tensor, dict[str, Tensor]]]
 class GradientStep:
     """accumulate: equal parts of a batch that go forward and backward one after the other, to save memory.
 
-    clip_norm: largest total gradient norm; null for no clipping. precision: fp32; bf16 or fp16 by autocast (fp16
-    with loss scaling, whose overflow check makes the host wait once a step, but for runtime.fused with torch's AdamW or
-    SGD); fp64 for the whole model, to compare implementations.
+    clip_norm: largest total gradient norm; null for no clipping. precision: fp32, bf16, fp16 or fp64. Of these,
+    bf16 and fp16 are by autocast (fp16 with loss scaling, whose overflow check makes the host wait once a step, but for
+    runtime.fused with torch's AdamW or SGD), and fp64 is of the whole model, to compare implementations.
     """
 
     accumulate: Annotated[int, Field(ge=1)] = 1

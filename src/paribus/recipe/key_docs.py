@@ -12,7 +12,7 @@ import functools
 import importlib.util
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,14 @@ _SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 @dataclass(frozen=True)
 class KeyDoc:
     """A field of a config class. kind: its type and range in words. default: plain data, the source's text where it is
-    none, or REQUIRED. text: its description; "" where it has none."""
+    none, or REQUIRED. text: its description; "" where it has none. choices: every value it can have, as they are typed,
+    where its type is a Literal (and null, or true and false); else ()."""
 
     name: str
     kind: str
     default: Any
     text: str
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -83,14 +85,15 @@ def _read(module: str, node: ast.ClassDef) -> ClassDoc:
     summary, texts = parse_docstring(ast.get_docstring(node) or "", [*inherited, *names])
     keys = {name: _with_text(key, texts.get(name)) for name, key in inherited.items()}
     for name, part in zip(names, own, strict=True):
-        keys[name] = KeyDoc(name, _format_type(part.annotation, module), _read_default(part.value), texts.get(name, ""))
+        kind, default = _format_type(part.annotation, module), _read_default(part.value)
+        keys[name] = KeyDoc(name, kind, default, texts.get(name, ""), _read_choices(part.annotation, module))
         if (cls := _config_class(part.annotation, module)) is not None:
             classes[name] = cls
     return ClassDoc(node.name, summary, tuple(keys.values()), classes)
 
 
 def _with_text(key: KeyDoc, text: str | None) -> KeyDoc:
-    return key if text is None else KeyDoc(key.name, key.kind, key.default, text)
+    return key if text is None else replace(key, text=text)
 
 
 def parse_docstring(doc: str, names: Sequence[str]) -> tuple[str, dict[str, str]]:
@@ -230,6 +233,28 @@ def _format_subscript(outer: str, inside: ast.expr, module: str) -> str:
             return f"list of: {one}"
         return f"list of {len(parts)}: {one}"
     return _PLAIN_TYPES.get(outer, outer)
+
+
+def _read_choices(node: ast.expr, module: str) -> tuple[str, ...]:
+    """
+    `Literal["a", "b"] | None` has a, b and null; () for a type with other values, or without a Literal.
+    """
+    found = _format_type(node, module).split(" | ") if _is_closed(node, module) else []
+    return tuple(found) if set(found) - {"null", "true", "false"} else ()
+
+
+def _is_closed(node: ast.expr, module: str) -> bool:
+    """Whether a type is made of Literals, None and bool alone."""
+    if isinstance(node, ast.BinOp):
+        return _is_closed(node.left, module) and _is_closed(node.right, module)
+    if isinstance(node, ast.Subscript):
+        return isinstance(node.value, ast.Name) and node.value.id == "Literal"
+    if not isinstance(node, ast.Name):
+        return isinstance(node, ast.Constant) and node.value is None
+    if node.id in _PLAIN_TYPES:
+        return node.id == "bool"
+    found = _find(module, node.id)
+    return found is not None and isinstance(found[1], ast.Assign) and _is_closed(found[1].value, found[0])
 
 
 def _format_range(node: ast.expr) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +13,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
 from paribus.core.lock import find_holder
 from paribus.core.table import Rows
+from paribus.runs.differences import find_differences, flatten, make_reader
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,13 +91,22 @@ class RunList(list[Run]):
     """Runs, in the order of their names, with seed 2 before seed 10."""
 
     def rows(self) -> Rows:
-        """A row for each: run (its folder's name), state, name, techniques (joined by +), seed, and its metrics."""
+        """A row for each: run (its folder's name), state, name, techniques (joined by +), seed; every key of the
+        configs that differs between these runs, as `optimizer.lr` (None where a run has no such key, lists as tuples, so that
+        one can group by them); the latest value of each metric; path.
+
+        A metric without a group, such as the learning rate at the last step, is `last/lr`: it is no setting.
+        """
+        read = make_reader()
+        configs = [_read_config(run, read) for run in self]
+        keys = [key for key in find_differences(configs) if key not in ("techniques", "seed")]
         found = Rows()
-        for run in self:
-            config = run.config
+        for run, config in zip(self, configs, strict=True):
             about = {"run": run.path.name, "state": run.state, "name": config.get("name")}
             about |= {"techniques": "+".join(config.get("techniques") or ()), "seed": config.get("seed")}
-            found.append({**about, **run.metrics})
+            about |= {key: _as_tuple(config.get(key)) for key in keys}
+            metrics = {name if "/" in name else f"last/{name}": value for name, value in run.metrics.items()}
+            found.append({**about, **metrics, "path": str(run.path)})
         return found
 
     def frame(self) -> Any:
@@ -113,6 +123,18 @@ def find_runs(folder: str | Path = "runs") -> RunList:
     if not folder.is_dir():
         raise ConfigError(f"{folder}: there is no such folder; give the one that holds the run folders")
     return RunList(Run(path.parent) for path in sorted(folder.glob(f"*/{runfolder.CONFIG}"), key=_natural))
+
+
+def _read_config(run: Run, read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Dotted key -> value. Raises ConfigError if it is damaged."""
+    try:
+        return read((run.path / runfolder.CONFIG).read_text())
+    except ValueError:  # UnicodeDecodeError is one
+        return flatten(run.config)  # which says what is wrong
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:

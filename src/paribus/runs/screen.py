@@ -33,12 +33,19 @@ MAX_WIDTH = 100  # columns of the frame, on terminals that have more
 @dataclass(frozen=True)
 class Screen:
     """How much a run prints. command: as in Outcome. sweep: one of several runs, which print no next commands.
-    started_at: when the command began, by time.perf_counter."""
+    job: which one of them, by the overrides in which it differs. started_at: when the command began, by
+    time.perf_counter."""
 
     command: tuple[str, ...] = ()
     quiet: bool = False
     sweep: bool = False
+    job: str = ""
     started_at: float = field(default_factory=time.perf_counter)
+
+    @property
+    def prefix(self) -> str:
+        """Before a line of a quiet run of a sweep, which has no heading."""
+        return f"{self.job}: " if self.quiet and self.job else ""
 
     def print_start(self, gather: Callable[[], RunDescription]) -> None:
         """Print what runs. Training starts even if the facts cannot be gathered or shown."""
@@ -72,7 +79,7 @@ class Screen:
             continues=any(runfolder.COPIED in segment for segment in runfolder.read_segments(folder)),
         )
         if self.quiet:
-            print(format_result_line(outcome), flush=True)
+            print(self.prefix + format_result_line(outcome), flush=True)
             return
         lines = [*format_result(outcome), *([] if self.sweep else format_next_commands(outcome))]
         if (console := find_console()) is not None:

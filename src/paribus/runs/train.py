@@ -76,7 +76,7 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
                 metrics = summary.get("metrics", {})
                 threads = explain_other_count(recipe, world)
                 print(
-                    f"{recipe.folder} is done already: {format_brief(metrics)}; "
+                    f"{screen.prefix if screen else ''}{recipe.folder} is done already: {format_brief(metrics)}; "
                     + (f"{threads}; " if threads else "")
                     + "delete it to run again"
                 )

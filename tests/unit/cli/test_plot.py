@@ -141,3 +141,21 @@ def test_each_line_has_a_look_of_its_own() -> None:
     styles = choose_line_styles(names, "arm 3")
     assert len(set(styles.values())) == 22
     assert styles["arm 3"].dashes == ""
+
+
+@pytest.mark.parametrize(
+    ("steps", "ticks"),
+    [((0,), [0, 1]), ((1,), [0, 1]), ((19,), None), ((4000,), None), ((1, 2), [1, 2]), ((1, 2, 3), [1, 2, 3])],
+)
+def test_steps_are_whole_numbers(steps: tuple[int, ...], ticks: list[int] | None) -> None:
+    from paribus.study.analysis.curves import compute_bands
+    from paribus.study.report.figures.overlay import choose_line_styles, draw_picture
+
+    curves = {0: {"val/acc1": [[step, 0.5] for step in steps]}}
+    groups = {"a": {"val/acc1": compute_bands({"": curves}, "val/acc1")[""]}}
+    axes = draw_picture(groups, ["val/acc1"], choose_line_styles(["a"], None), "", "").axes[0]
+    low, high = axes.get_xlim()
+    assert low <= steps[0] <= steps[-1] <= high
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert all(tick == round(tick) for tick in shown)
+    assert shown == ticks if ticks else (shown[0] == 0 and len(shown) > 2)

@@ -10,8 +10,9 @@ import yaml
 from helpers.run_folders import made
 from paribus.cli.list import found_runs, sort_runs
 from paribus.cli.main import dispatch
-from paribus.cli.run_differences import find_differences, flatten, make_reader, shorten
+from paribus.cli.run_differences import shorten
 from paribus.cli.run_table import choose_columns, table
+from paribus.runs.differences import find_differences, flatten, make_reader
 
 SGD = {"_target_": "paribus.methods.optimizers.SGD", "lr": 0.1, "momentum": 0.9}
 ADAMW = {"_target_": "paribus.methods.optimizers.AdamW", "lr": 0.001, "betas": [0.9, 0.999]}

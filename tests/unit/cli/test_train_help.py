@@ -8,6 +8,8 @@ from paribus.cli import train_help
 from paribus.cli.main import dispatch
 from paribus.recipe.compose import compose_config
 from paribus.recipe.configs import find_config_folder
+from paribus.recipe.describe_keys import DescribedKey
+from paribus.recipe.key_docs import read_class
 from paribus.recipe.near_keys import list_keys
 
 NOT_SHOWN = ("overlays", "packages")
@@ -38,6 +40,45 @@ def test_every_key_of_the_recipe_is_a_line_with_its_meaning(
         assert key in lines, key
         assert len(lines[key].split(None, 1)) == 2, f"{key} has no description"
     assert out.count("paribus train ") >= 4, "usage and three examples"
+
+
+def test_a_key_with_few_choices_names_them() -> None:
+    folders = [find_config_folder()]
+    lines = train_help.format_overview(compose_config(["data=imagenette", "model=resnet50"]), [], folders, 1000)
+    said = {key: text for key, text in (line.strip().partition(" ")[::2] for line in lines) if "=" in key}
+    assert said["update.precision=fp32"].strip() == "fp32, bf16, fp16 or fp64"
+    assert said["tracker.wandb.mode=auto"].endswith("; one of auto, online, offline, disabled")
+    assert said["runtime.compile=false"].endswith(
+        "; one of true, false, reduce-overhead, max-autotune, max-autotune-no-cudagraphs"
+    )
+    for several in ("runtime.threads=auto", "runtime.tf32=false", "optimizer.lr=0.001"):  # any number, true or false
+        assert "one of" not in said[several]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("Literal['a', 'b']", "what it is; one of a, b"),
+        ("Literal['a', 'what']", "what it is; one of a, what"),
+        ("Literal['what', 'is']", "what it is"),
+        ("Literal['a', 'hat'] | None", "what it is; one of a, hat, null"),
+        ("Alias | Literal['auto']", "what it is; one of 1, 2, auto"),
+        ("Literal[1, 2, 3, 4, 5, 6]", "what it is; one of 1, 2, 3, 4, 5, 6"),
+        ("Literal[1, 2, 3, 4, 5, 6, 7]", "what it is"),
+        ("int | Literal['auto']", "what it is"),
+        ("list[Literal['a', 'b']]", "what it is"),
+        ("bool", "what it is"),
+    ],
+)
+def test_which_types_have_choices(kind: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"choices_{abs(hash(kind))}"  # a module is parsed once
+    source = f"Alias = Literal[1, 2]\n@schema\nclass A:\n    'key: what it is.'\n    key: {kind}\n"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    doc = read_class(f"{name}.A")
+    assert doc is not None
+    line = " ".join(train_help._key_line(DescribedKey("key", 1, False, doc.keys[0]), 1000))
+    assert line.split(None, 1)[1] == text
 
 
 def test_a_technique_that_swaps_a_class_brings_its_keys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,9 +61,41 @@ def test_runs_of_a_folder_are_a_list_and_a_table(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     found = paribus.runs()
     assert [run.path.name for run in found] == ["x-s2-0b", "x-s10-0a"]
-    first = {"run": "x-s2-0b", "state": "done", "name": "x", "techniques": "", "seed": 0, "val/acc1": 0.5, "lr": 1}
+    first = {"run": "x-s2-0b", "state": "done", "name": "x", "techniques": "", "seed": 0}
+    first |= {"val/acc1": 0.5, "last/lr": 1, "path": "runs/x-s2-0b"}
     assert found.rows()[0] == first
     assert "<td>x-s10-0a</td>" in found._repr_html_()
+
+
+def test_a_table_of_runs_has_what_differs_to_group_by(tmp_path: Path) -> None:
+    optimizers = ["{lr: 0.1}", "{lr: 0.1, betas: [0.9, 0.99]}", "{lr: 0.01, betas: [0.9, 0.999]}"]
+    for i, optimizer in enumerate(optimizers):
+        config = made(tmp_path, f"x-s{i}", summary=i > 0) / "config.yaml"
+        config.write_text(f"name: x\nseed: {i}\ntechniques: [cutmix]\nsize: 32\noptimizer: {optimizer}\n")
+    rows = paribus.runs(tmp_path).rows()
+    assert rows.columns[:7] == ["run", "state", "name", "techniques", "seed", "optimizer.lr", "optimizer.betas"]
+    assert {"size", "lr"} & set(rows.columns) == set(), "neither what is the same nor the rate at the last step"
+    assert [row["optimizer.betas"] for row in rows] == [None, (0.9, 0.99), (0.9, 0.999)]
+    accuracies: dict[float, list[float]] = {}
+    for row in rows:
+        accuracies.setdefault(row["optimizer.lr"], []).append(row["val/acc1"])
+    assert accuracies == {0.1: [0.5, 0.5], 0.01: [0.5]}
+
+
+def test_pandas_groups_runs_by_what_differs(tmp_path: Path) -> None:
+    pytest.importorskip("pandas")
+    for name, rate, betas in (("a", 0.1, [0.9, 0.99]), ("b", 0.1, [0.5, 0.9]), ("c", 0.01, [0.9, 0.99])):
+        text = f"name: x\nseed: 0\noptimizer: {{lr: {rate}, betas: {betas}}}\n"
+        (made(tmp_path, name) / "config.yaml").write_text(text)
+    frame = paribus.runs(tmp_path).frame()
+    for key, counts in (("optimizer.lr", {0.01: 1, 0.1: 2}), ("optimizer.betas", {(0.5, 0.9): 1, (0.9, 0.99): 2})):
+        assert frame.groupby(key)["val/acc1"].count().to_dict() == counts
+
+
+def test_a_damaged_config_is_named(tmp_path: Path) -> None:
+    (made(tmp_path, "a") / "config.yaml").write_text("seed: [\n")
+    with pytest.raises(ConfigError, match=r"a/config\.yaml is damaged"):
+        paribus.runs(tmp_path).rows()
 
 
 @pytest.mark.parametrize("decay", ["null", "0.9"])

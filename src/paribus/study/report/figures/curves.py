@@ -107,6 +107,7 @@ def _draw_bands(
         if logarithmic:
             axes.set_yscale("log")
             set_plain_ticks(axes, high / low)
+        set_step_axis(axes, arms)
         axes.set_ylim(low, high)
         show_grid_lines(axes, "y")
         if together:
@@ -128,6 +129,14 @@ def set_plain_ticks(axes: Axes, span: float) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 60 else (1,)))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter("{x:g}")
+
+
+def set_step_axis(axes: Axes, arms: Mapping[str, Band]) -> None:
+    """Steps are whole numbers. Where all that there is lies at one step, the axis begins at 0, as training did."""
+    steps = {step for band in arms.values() for step in band.steps}
+    if len(steps) == 1:
+        axes.set_xlim(0, max(steps) * 1.05 or 1)
+    axes.xaxis.get_major_locator().set_params(integer=True)
 
 
 def compute_axis_range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from paribus.study.analysis.curves import Band
 from paribus.study.report.figures import style as drawing
-from paribus.study.report.figures.curves import compute_axis_range, set_plain_ticks
+from paribus.study.report.figures.curves import compute_axis_range, set_plain_ticks, set_step_axis
 from paribus.study.report.figures.style import (
     ARMS,
     FAINT,
@@ -135,6 +135,7 @@ def _draw_panel(axes: Axes, groups: Groups, metric: str, styles: Mapping[str, Li
     if logarithmic:
         axes.set_yscale("log")
         set_plain_ticks(axes, high / low)
+    set_step_axis(axes, bands)
     axes.set_ylim(low, high)
     show_grid_lines(axes, "y")
     axes.set_title(f"{metric} ({unit.values})" if unit.values else metric, pad=8)
