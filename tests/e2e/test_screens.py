@@ -131,7 +131,10 @@ def test_quiet_in_a_sweep_tells_results_and_errors(
     monkeypatch.chdir(tmp_path)
     sweep = ["-m", "-q", "experiment=smoke", "steps=10ba", "seed=0,1"]
     assert dispatch(["train", *sweep]) == 0
-    assert [line[:14] for line in capfd.readouterr().out.splitlines()] == ["done: val/acc1"] * 2
+    first, second, *table = capfd.readouterr().out.splitlines()
+    assert first.startswith("seed=0: done: val/acc1")
+    assert second.startswith("seed=1: done: val/acc1")
+    assert [line.split()[0] for line in table if line] == ["job", "1", "2"]
     assert dispatch(["train", *sweep, "optimizer.lr=-1"]) == 2
     assert capfd.readouterr().err.count("paribus: optimizer.lr: found -1") == 2
 

@@ -60,8 +60,8 @@ def drop_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's config without what stands for this machine: an export goes to others. Files that are known by their
     checksum keep their names, and the run keeps its id.
 
-    >>> drop_places({"data": {"root": "/home/me/photos"}, "init_from": "/a/b.pt", "init_from_sha256": "0" * 64})
-    {'data': {'root': None}, 'init_from': 'b.pt', 'init_from_sha256': '0000000000000000000000000000000000000000000000000000000000000000'}
+    >>> drop_places({"data": {"root": "/home/me/photos"}, "path": "/a/b.pt", "path_sha256": "e3b0"})
+    {'data': {'root': None}, 'path': 'b.pt', 'path_sha256': 'e3b0'}
     """
     kept = _shorten(config)
     if isinstance(data := kept.get("data"), dict):
@@ -77,12 +77,8 @@ def _shorten(node: Any) -> Any:
     if not isinstance(node, Mapping):
         return node
     known = cast(Mapping[str, Any], node)
-    return {
-        key: Path(value).name
-        if isinstance(value, str) and isinstance(known.get(f"{key}{SUFFIX}"), str)
-        else _shorten(value)
-        for key, value in known.items()
-    }
+    files = {key for key in known if isinstance(known.get(f"{key}{SUFFIX}"), str) and isinstance(known[key], str)}
+    return {key: Path(value).name if key in files else _shorten(value) for key, value in known.items()}
 
 
 def describe_preprocessing(recipe: Recipe) -> Preprocessing | None:
