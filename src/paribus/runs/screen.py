@@ -69,6 +69,7 @@ class Screen:
             seed=summary["seed"],
             command=self.command,
             packages=packages,
+            undecodable=summary.get("undecodable", {}).get("count", 0),
         )
         if self.quiet:
             print(format_result_line(outcome), flush=True)
