@@ -43,9 +43,11 @@ def test_a_file_that_does_not_decode_is_one_line(paribus: Run, tmp_path: Path) -
     assert (folder / "FAILED").exists()
     done = paribus(*command, "data.on_error=skip", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("\n") == 2  # in training, and in the sample of training images that is evaluated
-    assert "it is left out" in done.stderr
-    assert "replaced by train/class_1/005.jpg" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr  # of training, and of the training images that are evaluated
+    assert "replaced by train/class_1/005.jpg in training, left out where training images are evaluated" in done.stderr
+    assert "1 image did not decode (named in summary.json)" in done.stdout
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["undecodable"] == {"count": 1, "files": ["train/class_1/004.jpg"]}
 
 
 def test_resuming_in_the_middle_of_an_epoch_changes_nothing(

@@ -58,7 +58,9 @@ class DataSets:
     checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
     units of the 0–1 range. names: of the classes, or () where classes are known by index alone. class_ids: by which
     they are matched with another set's (core/labels.py), if not by `names`. class_counts: training images of each
-    class; () unknown.
+    class; () unknown. undecodable: gives the names of images that could not be decoded and are done without, as far as
+    this process has met them by now: those decoded in every step are known only at the end, and each rank knows its
+    share.
     """
 
     spec: Spec
@@ -71,6 +73,7 @@ class DataSets:
     names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
+    undecodable: Callable[[], Sequence[str]] = tuple
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))

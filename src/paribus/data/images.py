@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -117,9 +118,9 @@ class ImageSet(ImageDataSettings):
         pack = open_pack(where, self.name, self.pack_size, root, self.channels)
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
-        self._report_skipped(pack)
+        skipped = self._report_skipped(pack)
         train, val = (Images(s.images, s.targets, s.ids) for s in (pack.splits[k] for k in ("train", "val")))
-        return build_in_memory_sets(
+        sets = build_in_memory_sets(
             self.name,
             train,
             val,
@@ -134,6 +135,7 @@ class ImageSet(ImageDataSettings):
             pack.checksum,
             pack.classes,
         )
+        return replace(sets, undecodable=lambda: skipped)
 
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"
@@ -142,10 +144,11 @@ class ImageSet(ImageDataSettings):
             self.name, root, self.pack_size, pack, workers, download=True, skip=skip, channels=self.channels
         )
 
-    def _report_skipped(self, pack: Pack) -> None:
-        skipped = [name for split in pack.splits.values() for name in split.skipped]
+    def _report_skipped(self, pack: Pack) -> tuple[str, ...]:
+        """The names of the images that the pack is without. Raises ConfigError if the run has to have them."""
+        skipped = tuple(name for split in pack.splits.values() for name in split.skipped)
         if not skipped:
-            return
+            return ()
         names = ", ".join(skipped[:5]) + (", …" if len(skipped) > 5 else "")
         if self.on_error == "raise":
             raise ConfigError(
@@ -153,6 +156,7 @@ class ImageSet(ImageDataSettings):
                 "data.on_error=skip trains and evaluates without them"
             )
         _warn(f"{pack.folder} is without {len(skipped)} images that do not decode: {names}")
+        return skipped
 
     def _load_from_files(self, root: Path, known: Manifest | None, place: DeviceContext) -> DataSets:
         for key, usual in (("pack", None), ("keep", "auto")):

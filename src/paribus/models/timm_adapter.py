@@ -17,7 +17,7 @@ from paribus.core.protocols import ModelFactory, Spec
 
 @schema
 class Timm:
-    """name: as `timm.create_model` takes it; never pretrained. args: further arguments of that model.
+    """name: as `timm.create_model` takes it; nothing is downloaded. args: further arguments of that model.
 
     small_images: for ResNets, a 3×3 stem of stride 1 and no max-pool, the usual form for 32×32 images. weights: a file
     of initial weights, as timm's `checkpoint_path`. weights_sha256: of that file, filled in when the recipe is

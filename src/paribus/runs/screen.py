@@ -77,6 +77,7 @@ class Screen:
             command=self.command,
             packages=packages,
             continues=any(runfolder.COPIED in segment for segment in runfolder.read_segments(folder)),
+            undecodable=summary.get("undecodable", {}).get("count", 0),
         )
         if self.quiet:
             print(self.prefix + format_result_line(outcome), flush=True)

@@ -58,6 +58,7 @@ class Outcome:
 
     command: the arguments of `paribus train` that run it; () where they are not known. packages: of the recipe, which
     other commands want to be given again. continues: it went on with a shorter run of this seed (`init_from`).
+    undecodable: images that did not decode and were done without.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Outcome:
     command: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     continues: bool = False
+    undecodable: int = 0
 
 
 def format_rows(description: RunDescription) -> list[LabeledText]:
@@ -143,6 +145,7 @@ def format_result(outcome: Outcome) -> list[str]:
     metrics, done = outcome.metrics, outcome.state == "DONE"
     first = f"{'done' if done else 'stopped with a checkpoint'}: {outcome.title}, "
     first += format_count(outcome.steps, "step") if done else f"step {outcome.step:,} of {outcome.steps:,}"
+    first += _format_undecodable(outcome)
     times = f"{format_seconds(metrics.get('time/train_s', 0))} of training, "
     times += f"{format_seconds(metrics.get('time/eval_s', 0))} of evaluation; {format_seconds(outcome.seconds)} "
     times += f"since step {outcome.start:,}" if outcome.start else "in all"
@@ -191,7 +194,12 @@ def format_packages(packages: Sequence[str]) -> str:
 def format_result_line(outcome: Outcome) -> str:
     """The result in one line."""
     state = "done" if outcome.state == "DONE" else f"stopped with a checkpoint at step {outcome.step}"
-    return f"{state}: {format_brief(outcome.metrics)}; {outcome.folder}"
+    return f"{state}: {format_brief(outcome.metrics)}{_format_undecodable(outcome)}; {outcome.folder}"
+
+
+def _format_undecodable(outcome: Outcome) -> str:
+    n = outcome.undecodable
+    return f"; {format_count(n, 'image')} did not decode (named in summary.json)" if n else ""
 
 
 def format_brief(metrics: Mapping[str, float]) -> str:

@@ -226,14 +226,19 @@ def compute_intervals(recipe: Recipe, steps_per_epoch: int) -> StepIntervals:
 def _write_summary(
     recipe: Recipe, rules: Any, run: RunSettings, data: DataSets, size: NetworkSize, state: str, why: str = ""
 ) -> dict[str, Any]:
-    """Write the summary from the record, then the state marker: whoever sees DONE finds the result."""
+    """Write the summary from the record, then the state marker: whoever sees DONE finds the result.
+
+    `undecodable` counts the images that this process met and did without since it started, and names the first.
+    """
     metrics: dict[str, float] = {}
     events = read_events(run.folder / runfolder.EVENTS)
     for event in events:
         metrics |= event["values"]
     technique_keys = {name: list(rule["sets"]) for name, rule in rules.items() if rule and rule.get("sets")}
+    undecodable = data.undecodable()
     summary = {
         **describe_result(recipe, run.total, data, size),
+        **({"undecodable": {"count": len(undecodable), "files": list(undecodable[:20])}} if undecodable else {}),
         **({"technique_keys": technique_keys} if technique_keys else {}),
         "state": state,
         "step": events[-1]["step"] if events else 0,

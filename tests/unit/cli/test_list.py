@@ -131,6 +131,13 @@ def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert dispatch(["list", "models", "--json"]) == 2
 
 
+def test_the_description_of_timm_sends_nobody_with_weights_away(capfd: pytest.CaptureFixture[str]) -> None:
+    assert dispatch(["list", "models"]) == 0
+    (line,) = [line for line in capfd.readouterr().out.splitlines() if line.startswith("timm ")]
+    assert "init_from=FILE" in line
+    assert "never pretrained" not in line
+
+
 def test_configs_of_the_user_are_listed_with_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

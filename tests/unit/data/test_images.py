@@ -90,6 +90,7 @@ def test_a_pack_without_bad_images_is_used_only_when_asked(tmp_path: Path, capfd
         images(root, form="packed", pack_size=40)(HERE)
     data = images(root, form="packed", pack_size=40, on_error="skip")(HERE)
     assert data.sizes["train"] == 23
+    assert list(data.undecodable()) == ["train/class_1/003.png"]
     assert "is without 1 images that do not decode" in capfd.readouterr().err
     ids = data.loader(23, 0).batch(0).ids.tolist()
     assert sorted(ids) == [i for i in range(24) if i != 11], "draws keep belonging to the places in the listing"

@@ -139,6 +139,9 @@ def test_the_result_and_what_follows() -> None:
     assert format_result_line(DONE) == (
         "done: minival/acc1 50.00%, val/acc1 98.89%, 8.1 s of training; runs/quickstart-cutmix-s0-0123456789ab"
     )
+    without = dataclasses.replace(DONE, undecodable=2)
+    assert format_result(without)[0].endswith("660 steps; 2 images did not decode (named in summary.json)")
+    assert "; 2 images did not decode (named in summary.json); runs/" in format_result_line(without)
     elsewhere = dataclasses.replace(DONE, folder="my runs/a-s0-01", command=())
     assert format_next_commands(elsewhere)[-1] == "  compare         paribus list runs 'my runs'"
     assert format_next_commands(elsewhere)[1] == "  evaluate again  paribus eval 'my runs/a-s0-01'"

@@ -1,7 +1,7 @@
 """The arguments of `paribus data` and its sub-commands."""
 
 from paribus.cli.options import Parser, completes, exit_codes, path, whole_number
-from paribus.core.exit_codes import BAD_CONFIG, OK
+from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK
 from paribus.data.trees.names import FOLDER, list_manifest_names
 
 
@@ -50,12 +50,16 @@ def add_prepare(parser: Parser) -> None:
 
 def add_check(parser: Parser) -> None:
     parser.description = "Compare a tree with its manifest, and its packs with the tree and their checksums."
-    parser.epilog = exit_codes({OK: "valid", BAD_CONFIG: "the input, the tree or a pack is wrong"})
+    parser.epilog = exit_codes(
+        {OK: "valid", FAILED: "files do not decode (--deep)", BAD_CONFIG: "the input, the tree or a pack is wrong"}
+    )
     _add_name(parser)
     _add_root(parser)
     _add_out(parser, "all ROOT/packed/NAME-*")
     parser.add_argument(
-        "--deep", action="store_true", help="read all pixels, not only the first and last of each split"
+        "--deep",
+        action="store_true",
+        help="read all pixels: decode every file of the tree, and read packs whole, not only the first and last pixels",
     )
     parser.add_argument("--allow-missing", action="store_true", help="accept a tree that lacks images or classes")
     _add_list(parser, "the training images that were used, as for prepare")

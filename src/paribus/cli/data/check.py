@@ -4,8 +4,11 @@ import argparse
 from pathlib import Path
 
 from paribus.cli.data.common import describe_pixels, root_folder
-from paribus.core.errors import ConfigError
+from paribus.core.cores import count_cores
+from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
+from paribus.core.formatting import format_count
+from paribus.core.long_step import long_step
 from paribus.data.packs.format import (
     default_folder,
     explain_source_change,
@@ -13,18 +16,20 @@ from paribus.data.packs.format import (
     format_prepare_command,
     read_record,
 )
-from paribus.data.packs.prepare import PrepareRequest, inspect_source
+from paribus.data.packs.prepare import PrepareRequest, SourceInspection, inspect_source
 from paribus.data.packs.write import ProgressSink
 from paribus.data.trees.manifest import load_manifest
 from paribus.data.trees.names import FOLDER
 from paribus.data.trees.tree import find_tree
+from paribus.data.trees.undecodable import find_undecodable
 
 
 def run(args: argparse.Namespace) -> int:
     root = root_folder(args)
     usual = sorted((root / "packed").glob(f"{args.name}-*/pack.json"))
     packs = [args.out] if args.out else [path.parent for path in usual]
-    wrong = _check_tree(args, root, bool(packs))
+    wrong, tree = _check_tree(args, root, bool(packs))
+    undecodable = _decode_files(tree) if tree and args.deep else []
     for folder in packs:
         found = _check_pack(folder, args.name, root, args.deep)
         for fault in found:
@@ -36,22 +41,40 @@ def run(args: argparse.Namespace) -> int:
     if wrong:
         more = f" (and {len(wrong) - 1} more, above)" if len(wrong) > 1 else ""
         raise ConfigError(f"{args.name} failed the check: {wrong[0]}{more}")
+    if undecodable and tree:
+        n = format_count(len(undecodable), "file")
+        raise RunFailed(f"{n} of {tree.tree} did not decode (above); data.on_error=skip does without such files")
     return OK
 
 
-def _check_tree(args: argparse.Namespace, root: Path, packed: bool) -> list[str]:
-    """What is wrong with the tree. A missing tree is not a fault where the data set is packed."""
+def _check_tree(args: argparse.Namespace, root: Path, packed: bool) -> tuple[list[str], SourceInspection | None]:
+    """What is wrong with the tree, and the tree if nothing is. A missing one is not a fault where the data set is
+    packed."""
     known = None if args.name == FOLDER else load_manifest(args.name)
     wanted = PrepareRequest(name=args.name, root=root, allow_missing=args.allow_missing, names=args.list)
     there = False
     try:
         find_tree(root, known)
         there = True
-        inspect_source(wanted, ProgressSink(print, lambda total, before: lambda n: None))
+        tree = inspect_source(wanted, ProgressSink(print, lambda total, before: lambda n: None))
     except ConfigError as error:
         print(f"tree: {error}")
-        return [str(error)] if there or not packed else []
-    return []
+        return [str(error)] if there or not packed else [], None
+    if not args.deep:
+        print(f"{tree.tree}: files were listed, their pixels not read; --deep decodes every file")
+    return [], tree
+
+
+def _decode_files(tree: SourceInspection) -> list[str]:
+    """The files that do not decode, a line each, which are printed too."""
+    paths = [path for part in tree.parts.values() for path in part.paths]
+    with long_step("decoding", len(paths), "files") as advance:
+        found = list(find_undecodable(tree.tree, paths, count_cores(), advance))
+    for line in found:
+        print(f"tree: {line}")
+    if not found:
+        print(f"{tree.tree}: all {format_count(len(paths), 'file')} decode")
+    return found
 
 
 def _check_pack(folder: Path, name: str, root: Path, deep: bool) -> list[str]:

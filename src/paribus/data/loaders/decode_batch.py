@@ -24,7 +24,7 @@ from paribus.data.ops import native as kernels
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec, Interpolation, ResizedCrop
 from paribus.data.ops.resize import SUPPORT
-from paribus.data.trees.decoding import BadImage
+from paribus.data.trees.decoding import LOW_BYTES_ONLY, BadImage
 from paribus.data.trees.source import Source
 
 _CHUNK = 32  # images decoded before their boxes are drawn together; one by one the drawing would cost more than a crop
@@ -46,20 +46,32 @@ class Samples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def name(self, row: int) -> str:
+        return self.source.image_name(int(self.ids[row]))
+
     def select(self, index: Tensor) -> "Samples":
         return Samples(self.source, self.ids[index])
+
+
+class Undecodable(NamedTuple):
+    """An image that did not decode. line: which, why, and what is done without it."""
+
+    name: str
+    line: str
 
 
 class DecodedBatch(NamedTuple):
     """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they are.
 
-    warnings: a line for each image that did not decode, if that is tolerated. error: the line if it is not, and trace,
-    its traceback; then the pixels mean nothing.
+    undecodable: images that did not decode, if that is tolerated. black: the name of a 16-bit image that is black since
+    only its low bytes are used, if there is one (trees/decoding.py). error: the line if an image that is not tolerated
+    did not decode, and trace, its traceback; then the pixels mean nothing.
     """
 
     pixels: Tensor
     rows: Tensor
-    warnings: tuple[str, ...] = ()
+    undecodable: tuple[Undecodable, ...] = ()
+    black: str = ""
     error: str | None = None
     trace: str = ""
 
@@ -103,7 +115,7 @@ class TrainDecoder:
         crop = self.input_spec.crop
         assert isinstance(crop, ResizedCrop)
         pixels = allocate_buffer(len(rows), crop.size, crop.size, self.input_spec.channels)
-        bad = list[str]()
+        bad, black = list[Undecodable](), ""
         for start in range(0, len(rows), _CHUNK):
             here = slice(start, start + _CHUNK)
             images = list[Image.Image]()
@@ -114,11 +126,12 @@ class TrainDecoder:
                     images.append(self._load_image(row, bad))
                 except BadImage as error:
                     return DecodedBatch.failure(error)
+                black = black or _name_if_black(images[-1], self.samples, row)
             draws = SampleRandom(self.batch_index.seed, epoch, ids[here], None if copies is None else copies[here])
             crop_images(images, crop, draws, self.input_spec.flip, pixels[here])
-        return DecodedBatch(pixels, rows, tuple(bad))
+        return DecodedBatch(pixels, rows, tuple(bad), black)
 
-    def _load_image(self, row: int, bad: list[str]) -> Image.Image:
+    def _load_image(self, row: int, bad: list[Undecodable]) -> Image.Image:
         source, index = self.samples.source, int(self.samples.ids[row])
         try:
             return source.image(index)
@@ -130,7 +143,9 @@ class TrainDecoder:
                     image = source.image(other)
                 except BadImage:
                     continue
-                bad.append(f"{error}; replaced by {source.image_name(other)}")
+                instead = f"replaced by {source.image_name(other)} in training"
+                line = f"{error}; {instead}, left out where training images are evaluated"
+                bad.append(Undecodable(source.image_name(index), line))
                 return image
             raise BadImage(f"{error}; no other image of its class decodes either") from error
 
@@ -146,7 +161,7 @@ class TrainDecoder:
 class EvalDecoder:
     """Pieces of evaluation batches: index k · pieces + j is piece j of batch k, so that all workers share a batch.
 
-    With `skip`, an image that does not decode is left out.
+    With `skip`, an image that does not decode is left out. remedy: what the warning says of that.
     """
 
     samples: Samples
@@ -157,13 +172,14 @@ class EvalDecoder:
     pieces: int
     skip: bool
     channels: int = 3
+    remedy: str = "it is left out"
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         batch, piece = divmod(index, self.pieces)
         share = -(-self.batch_size // self.pieces)
         start = batch * self.batch_size + piece * share
         stop = min(start + share, (batch + 1) * self.batch_size, len(self.samples))
-        rows, bad = list[int](), list[str]()
+        rows, bad, black = list[int](), list[Undecodable](), ""
         pixels = allocate_buffer(max(0, stop - start), self.size, self.size, self.channels)
         out = pixels.numpy()
         for row in range(start, stop):
@@ -174,11 +190,16 @@ class EvalDecoder:
             except BadImage as error:
                 if not self.skip:
                     return DecodedBatch.failure(error)
-                bad.append(f"{error}; it is left out")
+                bad.append(Undecodable(self.samples.name(row), f"{error}; {self.remedy}"))
                 continue
+            black = black or _name_if_black(image, self.samples, row)
             out[len(rows)] = resize_center_crop(image, self.size, self.ratio, self.interpolation)
             rows.append(row)
-        return DecodedBatch(pixels[: len(rows)], torch.tensor(rows, dtype=torch.int64), tuple(bad))
+        return DecodedBatch(pixels[: len(rows)], torch.tensor(rows, dtype=torch.int64), tuple(bad), black)
+
+
+def _name_if_black(image: Image.Image, samples: Samples, row: int) -> str:
+    return samples.name(row) if image.info.get(LOW_BYTES_ONLY) else ""
 
 
 def crop_images(images: list[Image.Image], crop: ResizedCrop, draws: SampleRandom, flip: bool, out: Tensor) -> None:

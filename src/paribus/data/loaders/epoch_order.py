@@ -76,7 +76,9 @@ class BatchIndex:
 
     def __post_init__(self) -> None:
         if self.batch_size > self.n:
-            raise ConfigError(f"batch_size: found {self.batch_size}; there are only {self.n} training images")
+            fits = self.world << max(0, (self.n // 2 // self.world).bit_length() - 1)  # two batches or more an epoch
+            advice = f"; lower it, e.g. batch_size={fits}" if fits <= self.n else ""
+            raise ConfigError(f"batch_size: found {self.batch_size}; there are only {self.n} training images{advice}")
         if self.batch_size % self.world:
             raise ConfigError(
                 f"batch_size: found {self.batch_size}; it must be a multiple of the {self.world} processes"

@@ -38,19 +38,23 @@ from paribus.data.ops.transfer import to_device
 from paribus.data.trees.source import FolderSource, Source
 
 _TENSORS = ("inputs", "targets", "ids")  # of a batch, a row each sample
+_OF_TRAINING = "left out where training images are evaluated, replaced by another of its class in training"
 _MAX_WARNINGS = 20  # warnings about images that do not decode; further ones are only counted
 
 
 class DecodeErrors:
-    """Reports each image that does not decode once, on standard error. One for all loaders of a dataset."""
+    """Reports each image that does not decode once, on standard error, and the first 16-bit image that is black since
+    only its low bytes are used. One for all loaders of a dataset; on each rank it knows of the images of that rank."""
 
     def __init__(self, is_skipping: bool = False) -> None:
         """is_skipping: whether such images are left out already, where others can stand in."""
-        self._lines: set[str] = set()
-        self._is_skipping = is_skipping
+        self._names: dict[str, None] = {}
+        self._is_skipping, self._is_black_reported = is_skipping, False
 
-    def __len__(self) -> int:
-        return len(self._lines)
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the images that did not decode, in the order in which they were met."""
+        return tuple(self._names)
 
     def check(self, decoded: DecodedBatch) -> DecodedBatch:
         """The decoded images again, if they can be used. Raises ConfigError if one that must not be missing did not
@@ -59,13 +63,20 @@ class DecodeErrors:
             advice = "" if self._is_skipping else "; data.on_error=skip trains and evaluates without such images"
             message = decoded.error + advice
             raise ConfigError(" ".join(message.split())) from Exception(decoded.trace)
-        for line in decoded.warnings:
-            if line in self._lines:
+        if decoded.black and not self._is_black_reported:
+            self._is_black_reported = True
+            print(
+                f"warning: {decoded.black}: a 16-bit image whose values are all below 256 is black, as the high byte "
+                "is what is read; rescale such files to 0..65535",
+                file=sys.stderr,
+            )
+        for name, line in decoded.undecodable:
+            if name in self._names:
                 continue
-            self._lines.add(line)
-            if len(self) <= _MAX_WARNINGS:
+            self._names[name] = None
+            if len(self._names) <= _MAX_WARNINGS:
                 print(f"warning: {line}", file=sys.stderr)
-            if len(self) == _MAX_WARNINGS:
+            if len(self._names) == _MAX_WARNINGS:
                 print(
                     f"warning: {_MAX_WARNINGS} images do not decode; further ones are not reported",
                     file=sys.stderr,
@@ -199,12 +210,17 @@ class DecodingLoader:
 
 
 def build_decoded_evaluation(
-    samples: Samples, settings: ImageDataSettings, classes: int, place: DeviceContext, decode_errors: DecodeErrors
+    samples: Samples,
+    settings: ImageDataSettings,
+    classes: int,
+    place: DeviceContext,
+    decode_errors: DecodeErrors,
+    remedy: str = "it is left out",
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
 
     Decoded again in each evaluation, by workers that live as long as it does: so memory stays small for a dataset of
-    any size, at the cost of decoding as many training images.
+    any size, at the cost of decoding as many training images. remedy: as in EvalDecoder.
     """
     n = len(samples)
     own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
@@ -224,6 +240,7 @@ def build_decoded_evaluation(
             pieces,
             settings.on_error == "skip",
             settings.channels,
+            remedy,
         )
         pool = WorkerPool(decoder, workers, pinned=cuda)
         try:
@@ -270,13 +287,16 @@ def build_decoded_sets(
         workers = choose_workers(settings.workers, place, item_bytes)
         return DecodingLoader(samples, input_spec, classes, place, batch_size, seed, workers, skip, decode_errors)
 
+    splits = {
+        key: build_decoded_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
+    }
+    some = samples.select(choose_train_sample(len(samples)))
+    splits[TRAIN_SAMPLE] = build_decoded_evaluation(some, settings, classes, place, decode_errors, _OF_TRAINING)
+
     return DataSets(
         spec=Spec(classes=classes, channels=settings.channels, height=settings.size, width=settings.size),
         loader=loader,
-        splits={
-            key: build_decoded_evaluation(part, settings, classes, place, decode_errors)
-            for key, part in {**parts, TRAIN_SAMPLE: samples.select(choose_train_sample(len(samples)))}.items()
-        },
+        splits=splits,
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
         checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids),
         mean=input_spec.mean,
@@ -284,6 +304,7 @@ def build_decoded_sets(
         names=names,
         class_ids=train.classes if names else (),
         class_counts=count_classes(samples.targets, classes),
+        undecodable=lambda: decode_errors.names,
     )
 
 

@@ -41,6 +41,11 @@ RESIZE_RULE = (
 )
 
 
+LOW_BYTES_ONLY = (
+    "paribus_low_bytes_only"  # in `info` of a decoded image: it had 16 bits, of which the high byte is all 0
+)
+
+
 class BadImage(ConfigError):
     """An image that cannot be read; the message names the file and the reason."""
 
@@ -66,7 +71,9 @@ def to_channels(image: Image.Image, channels: int) -> Image.Image:
     if channels == 1:
         return to_rgb(image).convert("L")
     with_alpha = _to_rgba(image)
-    return Image.frombytes("RGBX", with_alpha.size, with_alpha.tobytes())
+    made = Image.frombytes("RGBX", with_alpha.size, with_alpha.tobytes())
+    made.info |= {key: value for key, value in with_alpha.info.items() if key == LOW_BYTES_ONLY}
+    return made
 
 
 def _to_rgba(image: Image.Image) -> Image.Image:
@@ -86,9 +93,9 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         steps = 16 if getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,) else 256
         whole = image if image.mode == "I;16" else image.convert("I")  # `point` knows no other byte order
-        return whole.point(lambda value: value / steps).convert("RGB")
+        return _mark_if_black(whole.point(lambda value: value / steps).convert("RGB"), whole)
     if image.mode == "I" and image.format in ("PNG", "PPM"):  # 16 bits, which Pillow reads into 32
-        return image.point(lambda value: value / 256).convert("RGB")
+        return _mark_if_black(image.point(lambda value: value / 256).convert("RGB"), image)
     if image.mode[0] in "IF":
         raise ValueError(f"pixels of mode {image.mode} have no known range; store them with 8 or 16 bits")
     if image.mode == "La":
@@ -96,6 +103,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         return image.convert("RGBA").convert("RGB")
     return image.convert("RGB")
+
+
+def _mark_if_black(made: Image.Image, deep: Image.Image) -> Image.Image:
+    """made: the high bytes of `deep`. Files that hold 8 or 10 bits of 16 are common, and look like any other file."""
+    if not made.getbbox() and deep.getextrema() != (0, 0):
+        made.info[LOW_BYTES_ONLY] = True
+    return made
 
 
 def _explain_error(error: Exception) -> str:

@@ -304,6 +304,27 @@ def test_check_finds_a_flipped_bit_if_it_looks_deep(tmp_path: Path, capsys: pyte
     assert "targets: the checksum is not that of pack.json" in err
 
 
+def test_check_decodes_every_file_if_it_looks_deep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = pets(tmp_path / "pets", train=70)
+    check = ("check", "folder", "--root", root)
+    code, out, _ = said(capsys, *check)
+    assert code == 0
+    assert "their pixels not read; --deep decodes every file" in out
+    code, out, _ = said(capsys, *check, "--deep")
+    assert code == 0
+    assert f"{root}: all 144 files decode" in out
+    bad = ("train/cat/cat_0.png", "train/dog/dog_69.png", "val/dog/dog_1.png")
+    for name in bad:
+        (root / name).write_bytes((root / name).read_bytes()[:60])
+    assert said(capsys, *check)[0] == 0
+    code, out, err = said(capsys, *check, "--deep")
+    assert code == 1
+    assert [line.split(": ")[1] for line in out.splitlines() if line.startswith("tree: ")] == list(bad)
+    assert f"3 files of {root} did not decode" in err
+    prepare(PrepareRequest("folder", root, 16, skip=True), QUIET)
+    assert said(capsys, *check, "--deep")[0] == 1, "with a pack the tree is still read"
+
+
 def test_check_of_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = said(capsys, "check", "imagewoof", "--root", tmp_path)
     assert code == 2
