@@ -58,7 +58,7 @@ def _show_classes(evaluation: Evaluation, split: str, where: Path, args: argpars
 
 def _name_data(evaluation: Evaluation) -> list[str]:
     """For file names: which data, other than the run's own; a folder by its last name."""
-    given = dict(o.partition("=")[::2] for o in evaluation.other_data)
+    given: dict[str, str] = {key: value for key, _, value in (o.partition("=") for o in evaluation.other_data)}
     folders = [given[key].strip("'\"") for key in ("data.root", "data.pack") if key in given]
     names = [Path(os.path.abspath(os.path.expanduser(folder))).name or "root" for folder in folders]
     return [*([given["data"]] if "data" in given else []), *names]
