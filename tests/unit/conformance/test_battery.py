@@ -54,7 +54,7 @@ BROKEN: list[tuple[Check, str, str]] = [
     *(
         (draws.check_division, f"import torch; return batch.apply(lambda p: replace(p, inputs=p.inputs {change}))", why)
         for change, why in {
-            f"+ {UNIFORM}(at.seed, 't', at.epoch, torch.arange(len(p.ids)), 1)[:, :, None, None]": "processes, .*images",
+            f"+ {UNIFORM}(at.seed, 't', at.epoch, torch.arange(len(p.ids)), 1)[:, :, None, None]": "gave .*images",
             f"+ {UNIFORM}(at.seed, 't', at.step, torch.zeros(1).long(), len(p))[0, :, None, None, None]": "draw by",
             "- p.inputs.mean()": "numbers about the whole batch",
             "+ p.inputs.roll(1, 0)": r"batch\.peers",

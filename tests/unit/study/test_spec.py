@@ -105,7 +105,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"settings": {"tuned": "TODO"}}, "settings.tuned: found 'TODO'; write"),
     ({"settings": {"untuned": "TODO: where from"}}, "settings.untuned: found 'TODO: where from'; write"),
     ({"comparisons": [{"arm": "cutmix", "against": "baseline", "what": "TODO"}]}, "comparisons.0.what: found 'TODO'"),
-    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 0.01, "source": "TODO"}]}, "paper.0.source: found"),
+    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 0.01, "source": "TODO"}]},
+     "paper.0.source: found 'TODO'"),
     ({"threads": 0}, "threads: found 0"),
     ({"retries": -1}, "retries: found -1"),
 ]  # fmt: skip
@@ -163,9 +164,8 @@ def test_a_text_may_speak_of_todo(text: str, tmp_path: Path) -> None:
 
 def test_the_page_for_users_has_every_key() -> None:
     page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
-    keys = re.findall(
-        r"^\| `(\w+)` \|", page.partition("## The keys of study.yaml")[2].partition("\n## ")[0], re.MULTILINE
-    )
+    table = page.partition("## The keys of study.yaml")[2].partition("\n## ")[0]
+    keys = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert sorted(keys) == sorted(field.name for field in fields(StudySpec))
 
 
