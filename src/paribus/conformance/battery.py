@@ -5,7 +5,7 @@ does not hold it, and NotApplicable where there is nothing to check.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import torch
 
+from paribus.conformance.draws import check_division, check_global_generators, check_run_seed
+from paribus.conformance.findings import Check, CheckFailed, NotApplicable, require
 from paribus.conformance.trainings import Trial, train_subject, workbench
 from paribus.core.batch import Batch
 from paribus.core.build import to_config
@@ -24,20 +26,9 @@ from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.smoke import choose_techniques
 
 
-class CheckFailed(AssertionError):
-    """The technique does not hold what is checked: in one line, what was found and what to do."""
-
-
-class NotApplicable(Exception):
-    """There is nothing to check, and why."""
-
-
-Check = Callable[[Trial, Path], str]
-
-
 def check_build(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    _require(recipe.techniques == subject.techniques, f"in effect are {recipe.techniques}, not {subject.techniques}")
+    require(recipe.techniques == subject.techniques, f"in effect are {recipe.techniques}, not {subject.techniques}")
     classes = list(_compare_classes({k: v for k, v in to_config(recipe).items() if k != "_target_"}, recipe))
     return f"{len(classes)} objects, of the classes that the config names"
 
@@ -47,7 +38,7 @@ def _compare_classes(node: Any, thing: Any) -> Iterator[str]:
     if isinstance(node, Mapping):
         if "_target_" in node:
             made = f"{type(thing).__module__}.{type(thing).__qualname__}"
-            _require(made == node["_target_"], f"{node['_target_']} became {made}")
+            require(made == node["_target_"], f"{node['_target_']} became {made}")
             yield made
         for key, value in node.items():
             if key != "_target_":
@@ -57,17 +48,17 @@ def _compare_classes(node: Any, thing: Any) -> Iterator[str]:
 def check_learning(subject: Trial, scratch: Path) -> str:
     first = train_subject(subject, scratch / "a")
     losses = [event["values"]["train/loss"] for event in first.events]
-    _require(
+    require(
         losses[-1] < 0.9 * losses[0],
         f"the loss went from {losses[0]:.3f} to {losses[-1]:.3f}; it should fall by a tenth at least",
     )
     apart = first.first_difference(train_subject(subject, scratch / "b"))
-    _require(
+    require(
         not apart,
         f"the same seed gave other bits, first {apart}; draw from paribus.core.streams, with the seed and the step of "
         "Progress, and keep no state from one training in the next",
     )
-    _require(not first.same_as(train_subject(subject, scratch / "c", "seed=1")), "seed 1 gave the same bits as seed 0")
+    require(not first.same_as(train_subject(subject, scratch / "c", "seed=1")), "seed 1 gave the same bits as seed 0")
     return f"loss {losses[0]:.3f} to {losses[-1]:.3f}; again: the same bits; seed 1: others"
 
 
@@ -75,12 +66,12 @@ def check_resume(subject: Trial, scratch: Path) -> str:
     length = ("steps=40ba", "ema.decay=0.9")
     whole = train_subject(subject, scratch / "whole", *length)
     stopped = train_subject(subject, scratch / "parts", *length, stop_after=17)  # in the middle of a log window
-    _require(stopped.code == 75 and (stopped.folder / "PREEMPTED").exists(), f"the stop gave code {stopped.code}")
+    require(stopped.code == 75 and (stopped.folder / "PREEMPTED").exists(), f"the stop gave code {stopped.code}")
     resumed = train_subject(subject, scratch / "parts", *length)
     left = sorted(path.name for path in resumed.folder.glob("[A-Z]*"))
-    _require(resumed.code == 0 and left == ["DONE"], f"resumed, it ended with code {resumed.code} and {left}")
+    require(resumed.code == 0 and left == ["DONE"], f"resumed, it ended with code {resumed.code} and {left}")
     apart = whole.first_difference(resumed)
-    _require(
+    require(
         not apart,
         f"stopped at step 17 and resumed, it has other bits, first {apart}; state that is neither in the model nor in "
         "the optimizer's state_dict is lost on a stop, so make it a function of the step",
@@ -91,9 +82,9 @@ def check_resume(subject: Trial, scratch: Path) -> str:
 def check_trackers(subject: Trial, scratch: Path) -> str:
     silent = train_subject(subject, scratch / "a", "steps=12ba")
     told = train_subject(subject, scratch / "b", "steps=12ba", "tracker=[events,console]", "every.log=1ba")
-    _require("step 12/12" in told.printed, "the console was not told of step 12")
+    require("step 12/12" in told.printed, "the console was not told of step 12")
     unlike = [name for name, weight in silent.weights.items() if not torch.equal(weight, told.weights[name])]
-    _require(not unlike, f"logged in every step, {unlike[:1]} has other bits; a log line should change no state")
+    require(not unlike, f"logged in every step, {unlike[:1]} has other bits; a log line should change no state")
     return "with a console and a log line each step: the same weights"
 
 
@@ -104,18 +95,18 @@ def check_parameters(subject: Trial, scratch: Path) -> str:
     grouped = [p for group in method.optimizer.param_groups for p in group["params"]]
     names = {id(p): name for name, p in method.model.named_parameters() if p.requires_grad}
     missing = [name for key, name in names.items() if key not in {id(p) for p in grouped}]
-    _require(not missing, f"in no group of the optimizer: {', '.join(missing)}")
-    _require(len(grouped) == len({id(p) for p in grouped}), "a tensor is in two groups of the optimizer")
-    _require(len(grouped) == len(names), f"{len(grouped) - len(names)} tensors of the optimizer are not the model's")
+    require(not missing, f"in no group of the optimizer: {', '.join(missing)}")
+    require(len(grouped) == len({id(p) for p in grouped}), "a tensor is in two groups of the optimizer")
+    require(len(grouped) == len(names), f"{len(grouped) - len(names)} tensors of the optimizer are not the model's")
     touched = {name: torch.zeros((), dtype=torch.bool) for name, _ in method.model.named_parameters()}
     loader = data.loader(recipe.batch_size, recipe.seed)
     for step in range(3):  # more than one: some layers start at zero and pass nothing back at first
         method.train_step(loader.batch(step), Progress(step, 60, 0, loader.steps_per_epoch))
         for name, parameter in method.model.named_parameters():
-            _require(parameter.grad is not None, f"{name} gets no gradient")
+            require(parameter.grad is not None, f"{name} gets no gradient")
             touched[name] |= (parameter.grad != 0).any()  # type: ignore[operator] — not None, as required above
     idle = [name for name, yes in touched.items() if not yes]
-    _require(not idle, f"with a gradient of zero in three steps: {', '.join(idle)}")
+    require(not idle, f"with a gradient of zero in three steps: {', '.join(idle)}")
     return f"{len(grouped)} tensors, each in one group, each with a gradient"
 
 
@@ -132,12 +123,12 @@ def check_transforms(subject: Trial, scratch: Path) -> str:
         for name, transform in transforms.items():
             after = transform(after, at)
             unchanged = torch.equal(batch.inputs, inputs) and torch.equal(batch.targets, targets)
-            _require(unchanged, f"transforms.{name} changed the batch that it was given; return a new one")
+            require(unchanged, f"transforms.{name} changed the batch that it was given; return a new one")
         if after.targets.ndim == 2:
             off = (after.targets.sum(1) - 1).abs().max().item()
-            _require(off < 1e-5, f"the targets of a sample sum to 1 {off:+.2g}; they should be weights that sum to 1")
+            require(off < 1e-5, f"the targets of a sample sum to 1 {off:+.2g}; they should be weights that sum to 1")
         method.train_step(batch, at)
-        _require(torch.equal(batch.inputs, inputs), "the step changed the images that it was given")
+        require(torch.equal(batch.inputs, inputs), "the step changed the images that it was given")
     return f"{', '.join(transforms) or 'no transform'}: the batch stays as it was, targets sum to 1"
 
 
@@ -148,7 +139,7 @@ def check_soft_targets(subject: Trial, scratch: Path) -> str:
     soft = torch.nn.functional.one_hot(batch.targets, batch.classes).to(batch.inputs.dtype) * 0.9 + 0.1 / batch.classes
     mixed = Batch(batch.inputs, soft, batch.ids, batch.positions, batch.size, batch.classes)
     loss = torch.as_tensor(method.train_step(mixed, Progress(0, 60, 0))["train/loss"])
-    _require(bool(torch.isfinite(loss)), f"the loss of soft targets is {float(loss)}")
+    require(bool(torch.isfinite(loss)), f"the loss of soft targets is {float(loss)}")
     return f"loss {float(loss):.3f}"
 
 
@@ -160,7 +151,7 @@ def check_accumulation(subject: Trial, scratch: Path) -> str:
         return "trains in 4 parts; BatchNorm sees the parts, so weights are not compared"
     for name, weight in whole.weights.items():
         off = (weight - parts.weights[name]).abs().max().item()
-        _require(
+        require(
             torch.allclose(weight, parts.weights[name], rtol=1e-9, atol=1e-11),
             f"in 4 parts {name} is off by {off:.2g}; draw by batch.ids or batch.positions, not by the size of a part",
         )
@@ -170,7 +161,7 @@ def check_accumulation(subject: Trial, scratch: Path) -> str:
 def check_bf16(subject: Trial, scratch: Path) -> str:
     result = train_subject(subject, scratch, "steps=12ba", "update.precision=bf16")
     wrong = [name for name, weight in result.weights.items() if not torch.isfinite(weight).all()]
-    _require(result.code == 0 and not wrong, f"not finite after 12 steps: {', '.join(wrong)}")
+    require(result.code == 0 and not wrong, f"not finite after 12 steps: {', '.join(wrong)}")
     return "12 steps, every weight finite"
 
 
@@ -181,11 +172,11 @@ def check_pairs(subject: Trial, scratch: Path) -> str:
     for step in (0, 7, 33):
         one, other = (loader.batch(step) for loader in loaders)
         same = torch.equal(one.ids, other.ids) and torch.equal(one.inputs, other.inputs)
-        _require(same, f"step {step} sees other images than in the baseline; draw from a stream of your own name")
+        require(same, f"step {step} sees other images than in the baseline; draw from a stream of your own name")
     if base.model != arm.model:
         return "the same images in the same order as the baseline; another network"
     pairs = zip(_supervised(base_method).model.parameters(), _supervised(arm_method).model.parameters(), strict=True)
-    _require(all(torch.equal(p, q) for p, q in pairs), "the initial weights are not those of the baseline")
+    require(all(torch.equal(p, q) for p, q in pairs), "the initial weights are not those of the baseline")
     return "the same images, order and initial weights as the baseline"
 
 
@@ -198,8 +189,8 @@ def check_neutral(subject: Trial, scratch: Path) -> str:
     neutral = [f"{key}={'null' if value is None else value}" for key, value in settings[0].items()]
     base = train_subject(subject.baseline, scratch / "a", "steps=20ba")
     apart = base.first_difference(train_subject(subject, scratch / "b", "steps=20ba", *neutral))
-    _require(not apart, f"with {' '.join(neutral)} it is not the baseline bit for bit, first {apart}")
-    _require(not base.same_as(train_subject(subject, scratch / "c", "steps=20ba")), "as it is, it changes nothing")
+    require(not apart, f"with {' '.join(neutral)} it is not the baseline bit for bit, first {apart}")
+    require(not base.same_as(train_subject(subject, scratch / "c", "steps=20ba")), "as it is, it changes nothing")
     return f"with {' '.join(neutral)}: the baseline, bit for bit"
 
 
@@ -210,6 +201,9 @@ CHECKS: Mapping[str, Check] = {
     "trackers cannot change a result": check_trackers,
     "every tensor is in one optimizer group and learns": check_parameters,
     "transforms leave their input alone": check_transforms,
+    "random numbers come from no global generator": check_global_generators,
+    "a batch may be divided among processes": check_division,
+    "another seed gives other random numbers": check_run_seed,
     "soft targets are taken": check_soft_targets,
     "accumulation changes memory and nothing else": check_accumulation,
     "bf16 trains": check_bf16,
@@ -242,11 +236,6 @@ def run_battery(subject: Trial) -> Iterator[BatteryResult]:
             except Exception as error:  # of the user's own code, or a refusal of the recipe
                 state, found = "failed", explain_exception(error)
         yield BatteryResult(name, state, found, time.perf_counter() - began)
-
-
-def _require(holds: bool, otherwise: str) -> None:
-    if not holds:
-        raise CheckFailed(otherwise)
 
 
 def _supervised(method: object) -> SupervisedTraining:

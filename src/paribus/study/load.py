@@ -73,6 +73,7 @@ def _parse_spec(values: Any) -> StudySpec:
     if isinstance(settings := values.get("settings"), dict):
         values["settings"] = instantiate(Untuned if "untuned" in settings else Tuned, settings, "settings")
     spec = instantiate(StudySpec, values)
+    _check_texts(spec)
     _check_arms(spec)
     _check_names(spec)
     _check_factors(spec)
@@ -107,6 +108,20 @@ def _to_tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_to_tuples(item) for item in value)
     return {key: _to_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
+
+
+def _check_texts(spec: StudySpec) -> None:
+    """Refuse a text that is still to be written: a report would print it as what was found."""
+    texts = {"question": spec.question, "setting": spec.setting, "limits": spec.limits}
+    if isinstance(spec.settings, Tuned):
+        texts["settings.tuned"] = spec.settings.tuned
+    if isinstance(spec.settings, Untuned):
+        texts["settings.untuned"] = spec.settings.untuned
+    texts |= {f"comparisons.{i}.what": pair.what for i, pair in enumerate(spec.comparisons)}
+    texts |= {f"paper.{i}.source": result.source for i, result in enumerate(spec.paper)}
+    for key, text in texts.items():
+        if re.match(r"\s*TODO\b", text, re.IGNORECASE):
+            raise ConfigError(f"{key}: found {text!r}; write the text itself, since the report prints it")
 
 
 def _check_arms(spec: StudySpec) -> None:

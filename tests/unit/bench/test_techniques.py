@@ -24,8 +24,8 @@ from paribus.bench.harness.implementation import (
 )
 from paribus.bench.harness.measure import Measurement, Result, TargetVerdict, measure
 from paribus.bench.harness.table import format_page, results_to_dict
+from paribus.bench.techniques import any_technique, mixing, networks, optimizer_reference, optimizers
 from paribus.bench.techniques import cases as techniques
-from paribus.bench.techniques import mixing, networks, optimizer_reference, optimizers
 from paribus.bench.techniques.optimizer_problem import REGIMES, OptimizerProblem, relative_error
 from paribus.cli.arguments.bench import TECHNIQUES
 from paribus.cli.main import dispatch
@@ -313,6 +313,12 @@ def test_a_sample_lasts_long_enough_to_be_measured() -> None:
 
     timing.time_interleaved({"a": lambda: None}, clock, rounds=1, min_seconds=0.02)
     assert asked[-1] == 7
+
+
+def test_what_is_said_of_any_technique_is_two_sentences() -> None:
+    (case,) = any_technique.cases("cutout", None, Scope(CPU))
+    page = format_page(results_to_dict([Result(case, ())], ABOUT))
+    assert "on a batch that is there already. Error: 0 where the loss is finite; at most 0." in page
 
 
 def rows_of(**seconds: tuple[float, ...]) -> Result:

@@ -82,6 +82,9 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capfd: pytest.
 def test_a_study_takes_the_one_technique_that_is_there(tmp_path: Path) -> None:
     assert dispatch(["new", "study", "alone"]) == 0
     alone = load_study(tmp_path / "experiments" / "alone")
+    text = (tmp_path / "experiments" / "alone" / "study.yaml").read_text()
+    assert "TODO" not in text, "what is left as it is must not stand in a report as a finding"
+    assert alone.spec.limits.startswith("whether")
     assert (list(alone.spec.arms), alone.config_dir) == (["baseline", "cutmix"], None)
     assert dispatch(["new", "technique", "own_idea"]) == 0
     assert dispatch(["new", "study", "ours"]) == 0

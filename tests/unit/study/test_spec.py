@@ -1,5 +1,7 @@
 """study.yaml: what it may say, and one line for everything that it may not."""
 
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ from helpers.studies import written
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
-from paribus.study.spec import ComparisonSpec, Tuned, Untuned, merge_overrides
+from paribus.study.spec import ComparisonSpec, StudySpec, Tuned, Untuned, merge_overrides
 
 
 def refusal(folder: Path, **changes: Any) -> str:
@@ -97,6 +99,14 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"factors": {"f": ["cutmix", "cutmix"]}}, "factors.f: cutmix is listed twice"),
     ({"factors": {"f": []}}, "factors: baseline and cutmix are both the arm with no factor"),
     ({"factors": {"f": ["cutmix"], "g": ["cutmix"]}}, "factors: there is no arm with f alone"),
+    ({"question": "TODO"}, "question: found 'TODO'; write the text itself, since the report prints it"),
+    ({"setting": "todo: size"}, "setting: found 'todo: size'; write"),
+    ({"limits": "\n TODO what it cannot show"}, "limits: found '\\n TODO what it cannot show'; write"),
+    ({"settings": {"tuned": "TODO"}}, "settings.tuned: found 'TODO'; write"),
+    ({"settings": {"untuned": "TODO: where from"}}, "settings.untuned: found 'TODO: where from'; write"),
+    ({"comparisons": [{"arm": "cutmix", "against": "baseline", "what": "TODO"}]}, "comparisons.0.what: found 'TODO'"),
+    ({"paper": [{"arm": "cutmix", "against": "baseline", "difference": 0.01, "source": "TODO"}]},
+     "paper.0.source: found 'TODO'"),
     ({"threads": 0}, "threads: found 0"),
     ({"retries": -1}, "retries: found -1"),
 ]  # fmt: skip
@@ -145,6 +155,18 @@ def test_a_file_that_is_no_study(text: str, told: str, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(text)
     with pytest.raises(ConfigError, match=told):
         load_study(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["Does the TODO list help?", "todos of digits"])
+def test_a_text_may_speak_of_todo(text: str, tmp_path: Path) -> None:
+    assert written(tmp_path, question=text, limits=text).spec.limits == text
+
+
+def test_the_page_for_users_has_every_key() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+    table = page.partition("## The keys of study.yaml")[2].partition("\n## ")[0]
+    keys = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(keys) == sorted(field.name for field in fields(StudySpec))
 
 
 def test_a_folder_without_a_study(tmp_path: Path) -> None:

@@ -29,8 +29,8 @@ def cases(name: str, config_dir: Path | None, scope: Scope) -> Iterator[Case]:
     yield Case(
         name,
         f"A training step with {name}, {overrides[0]}",
-        work="one optimizer step: transforms, forward, backward, update; the batch is there already",
-        truth="a finite loss",
+        work="One optimizer step: transforms, forward, backward and update, on a batch that is there already.",
+        truth="0 where the loss is finite",
         tolerance=0.0,
         implementations=(
             Implementation(f"technique={name}", "paribus", prepare((name,)), "ours"),
