@@ -133,10 +133,12 @@ def set_plain_ticks(axes: Axes, span: float) -> None:
 
 def set_step_axis(axes: Axes, arms: Mapping[str, Band]) -> None:
     """Steps are whole numbers. Where all that there is lies at one step, the axis begins at 0, as training did."""
+    from matplotlib.ticker import MaxNLocator
+
     steps = {step for band in arms.values() for step in band.steps}
     if len(steps) == 1:
         axes.set_xlim(0, max(steps) * 1.05 or 1)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 2.5, 5, 10), integer=True))
 
 
 def compute_axis_range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:
