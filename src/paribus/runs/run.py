@@ -92,8 +92,8 @@ class RunList(list[Run]):
 
     def rows(self) -> Rows:
         """A row for each: run (its folder's name), state, name, techniques (joined by +), seed; every key of the
-        configs that differs between these runs, as `optimizer.lr` (None where a run has no such key, lists as tuples, so
-        that one can group by them); the latest value of each metric; path.
+        configs that differs between these runs, as `optimizer.lr` (None where a run has no such key, lists as tuples,
+        so that one can group by them); the latest value of each metric; path.
 
         A metric without a group, such as the learning rate at the last step, is `last/lr`: it is no setting.
         """
