@@ -138,8 +138,7 @@ def set_step_axis(axes: Axes, arms: Mapping[str, Band]) -> None:
     steps = {step for band in arms.values() for step in band.steps}
     if len(steps) == 1:
         axes.set_xlim(0, max(steps) * 1.05 or 1)
-    if isinstance(locator := axes.xaxis.get_major_locator(), MaxNLocator):
-        locator.set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=(1, 2, 2.5, 5, 10), integer=True))
 
 
 def compute_axis_range(arms: Mapping[str, Band], unit: Unit, logarithmic: bool, zero: bool) -> tuple[float, float]:
