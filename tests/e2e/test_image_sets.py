@@ -46,7 +46,8 @@ def test_a_file_that_does_not_decode_is_one_line(paribus: Run, tmp_path: Path) -
     assert done.stderr.count("\n") == 1, done.stderr  # of training, and of the training images that are evaluated
     assert "replaced by train/class_1/005.jpg in training, left out where training images are evaluated" in done.stderr
     assert "1 image did not decode (named in summary.json)" in done.stdout
-    summary = json.loads((folder / "summary.json").read_text())
+    (marker,) = (tmp_path / "runs").glob("*/DONE")
+    summary = json.loads((marker.parent / "summary.json").read_text())
     assert summary["undecodable"] == {"count": 1, "files": ["train/class_1/004.jpg"]}
 
 
