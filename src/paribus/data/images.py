@@ -135,7 +135,8 @@ class ImageSet(ImageDataSettings):
             pack.checksum,
             pack.classes,
         )
-        return replace(sets, undecodable=lambda: skipped)
+        names = tuple(line.partition(": ")[0] for line in skipped)  # a pack's lines say why, too
+        return replace(sets, undecodable=lambda: names)
 
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"

@@ -60,7 +60,7 @@ def drop_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """A run's config without what stands for this machine: an export goes to others. Files that are known by their
     checksum keep their names, and the run keeps its id.
 
-    >>> drop_places({"data": {"root": "/home/me/photos"}, "path": "/a/b.pt", "path_sha256": "e3b0"})
+    >>> drop_places({"data": {"root": "/data/photos"}, "path": "/a/b.pt", "path_sha256": "e3b0"})
     {'data': {'root': None}, 'path': 'b.pt', 'path_sha256': 'e3b0'}
     """
     kept = _shorten(config)
