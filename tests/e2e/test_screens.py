@@ -136,7 +136,7 @@ def test_quiet_in_a_sweep_tells_results_and_errors(
     assert second.startswith("seed=1: done: val/acc1")
     assert [line.split()[0] for line in table if line] == ["job", "1", "2"]
     assert dispatch(["train", *sweep, "optimizer.lr=-1"]) == 2
-    assert capfd.readouterr().err.count("paribus: optimizer.lr: found -1") == 2
+    assert capfd.readouterr().err.count("optimizer.lr: found -1;") == 2
 
 
 def test_a_sweep_in_a_terminal(tmp_path: Path) -> None:
