@@ -11,6 +11,7 @@ from fake_cuda.appearance import cuda_appears
 from fake_cuda.cases import Case, recipe_of
 from fake_cuda.device import Count, FakeDevice
 from fake_cuda.stand_ins import blank_data
+from paribus.core.evaluation import make_context
 from paribus.core.progress import Progress
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Method
 from paribus.engine.distributed import World
@@ -110,8 +111,8 @@ def measure_evaluation(case: Case, *more: str) -> tuple[Count, int]:
     """Of the second evaluation after a step, and how many splits it covers. The first brings pixels to the device."""
     with on_fake_cuda(case, *more) as bench:
         bench.method.train_step(bench.loader.batch(0), bench.at(0))
-        evaluators = build_evaluators(bench.recipe, bench.data)
-        evaluate(bench.method, evaluators, bench.data.splits)
+        evaluators, context = build_evaluators(bench.recipe, bench.data), make_context(bench.data, bench.place)
+        evaluate(bench.method, evaluators, bench.data.splits, context)
         with bench.device.count() as count:
-            evaluate(bench.method, evaluators, bench.data.splits)
+            evaluate(bench.method, evaluators, bench.data.splits, context)
     return count, len(bench.data.splits)

@@ -10,6 +10,7 @@ from fake_cuda.cases import parse
 from fake_cuda.device import FakeDevice
 from fake_cuda.hooks import why_not_here
 from fake_cuda.steps import CUDA, Bench, on_fake_cuda
+from paribus.core.evaluation import make_context
 from paribus.engine import distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
@@ -64,7 +65,8 @@ def test_a_step_alone_takes_no_collective_and_a_log_point_takes_one(bench: Bench
 
 
 def test_an_evaluation_makes_buffers_equal_and_adds_up_its_sums(bench: Bench) -> None:
-    evaluate(bench.method, build_evaluators(bench.recipe, bench.data), bench.data.splits)
+    evaluators = build_evaluators(bench.recipe, bench.data)
+    evaluate(bench.method, evaluators, bench.data.splits, make_context(bench.data, bench.place))
     names = _taken(bench.device)
     buffers = list(bench.method.eval_model.buffers())  # type: ignore[attr-defined]
     assert names.count("broadcast_") == len(buffers) > 0

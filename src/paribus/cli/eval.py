@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 
 from paribus.cli.arguments.trained import EVAL_KEYS, split_run
+from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.evaluation import Findings
 from paribus.core.exit_codes import OK
 from paribus.engine import distributed
 from paribus.runs import confusion
@@ -18,18 +20,34 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("--per-class: --quiet prints no table; --out DIR writes it to a file")
     world = distributed.from_environment()
     evaluation = open_evaluation(where, overrides, EVAL_KEYS, args.split, world, args.config_dir)
-    metrics = evaluation.measure()
+    findings = evaluation.measure()
     if world.is_main:
         if not args.quiet:
             other = f", on {' '.join(evaluation.other_data)}" if evaluation.other_data else ""
             print(f"{evaluation.found.name} after step {evaluation.found.checkpoint.step}{other}")
-        for key, value in sorted(metrics.items()):
+        for key, value in sorted(findings.metrics.items()):
             print(f"{key} {value:.6f}" if args.quiet else f"  {key:<16} {value:.6f}")
+        _write_details(evaluation, findings, where, args)
     if args.per_class or args.confusion:
         for split in args.split or ["val"]:
             _show_classes(evaluation, split, where, args)
     distributed.destroy_process_group()
     return OK
+
+
+def _write_details(evaluation: Evaluation, findings: Findings, where: Path, args: argparse.Namespace) -> None:
+    """Metrics, curves and tables as JSON, where --out asks for it or an evaluator has more than numbers."""
+    if not (args.out or findings.details):
+        return
+    ending = "-".join(["eval", *_name_data(evaluation), *_name_weights(evaluation, where)])
+    path = (args.out or evaluation.found.folder) / f"{ending}.json"
+    try:
+        with runfolder.create_folder(path.parent):
+            runfolder.write_json(path, {"metrics": findings.metrics, "details": findings.details})
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}; --out DIR chooses another folder") from error
+    if not args.quiet:
+        print("", path, sep="\n", flush=True)
 
 
 def _show_classes(evaluation: Evaluation, split: str, where: Path, args: argparse.Namespace) -> None:

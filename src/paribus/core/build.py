@@ -33,14 +33,15 @@ def schema(cls: type[T]) -> type[T]:
     return cast(type[T], checked_cls)
 
 
-def matches_signature(protocol: type[Any]) -> AfterValidator:
+def matches_signature(protocol: type[Any], *alternatives: type[Any]) -> AfterValidator:
     """For a field's annotation: refuse a callable with other arguments, such as a model where an optimizer
-    belongs."""
-    parameter_names = list(inspect.signature(protocol.__call__).parameters)[1:]
+    belongs. alternatives: further forms that are taken as well."""
+    allowed = [list(inspect.signature(p.__call__).parameters)[1:] for p in (protocol, *alternatives)]
 
     def check(value: Any) -> Any:
-        if value is not None and list(inspect.signature(value).parameters) != parameter_names:
-            raise ValueError(f"should be a {protocol.__name__}, called with ({', '.join(parameter_names)})")
+        if value is not None and list(inspect.signature(value).parameters) not in allowed:
+            calls = " or ".join(f"({', '.join(names)})" for names in allowed)
+            raise ValueError(f"should be a {protocol.__name__}, called with {calls}")
         return value
 
     return AfterValidator(check)

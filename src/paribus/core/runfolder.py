@@ -7,6 +7,7 @@ metrics.csv        the same as a table, with tracker=[...,csv]
 receipts.jsonl     losses of every step, gradient norms and checksums, for `paribus verify` (engine/receipt.py)
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
+evaluation.json    curves and tables of the last evaluation, by evaluator, where one has any (core/evaluation.py)
 DONE | FAILED | PREEMPTED   once the run has stopped, exactly one of them
 lock               held by the process that is training (core/lock.py)
 """
@@ -26,6 +27,7 @@ from paribus.core.renamed import old_names
 CONFIG, PROVENANCE, EVENTS, SUMMARY = "config.yaml", "provenance.json", "events.jsonl", "summary.json"
 RECEIPTS = "receipts.jsonl"
 METRICS = "metrics.csv"
+EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
 COPIED = "copied_from"  # in the segments of provenance.json that a continuation took over: the other run's folder
 STATES = ("DONE", "FAILED", "PREEMPTED")
@@ -49,7 +51,18 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def find_temporary_files(folder: Path) -> Iterator[Path]:
     """The temporary files here of processes that write, or were killed while they did."""
-    names = (CONFIG, PROVENANCE, EVENTS, RECEIPTS, METRICS, SUMMARY, "diff.patch", *STATES, f"{CHECKPOINTS}/*")
+    names = (
+        CONFIG,
+        PROVENANCE,
+        EVENTS,
+        RECEIPTS,
+        METRICS,
+        SUMMARY,
+        EVALUATION,
+        "diff.patch",
+        *STATES,
+        f"{CHECKPOINTS}/*",
+    )
     for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
         yield from folder.glob(pattern)
 

@@ -22,6 +22,7 @@ __all__ = [
     "broadcast_from_main",
     "destroy_process_group",
     "from_environment",
+    "gather_rows",
     "init_process_group",
     "sync_buffers",
     "wrap_ddp",
@@ -85,12 +86,22 @@ def broadcast_from_main(world: World, make: Callable[[], T]) -> T:
 
 
 def all_gather(value: Tensor) -> Tensor:
-    """(k,) on each rank to (world, k) on all."""
+    """(k, …) on each rank to (world, k, …) on all."""
     if not dist.is_initialized():
         return value[None]
     parts = [torch.empty_like(value) for _ in range(dist.get_world_size())]
     dist.all_gather(parts, value)
     return torch.stack(parts)
+
+
+def gather_rows(value: Tensor) -> Tensor:
+    """(n, …) on each rank, n of any size, to (N, …) on all, in the order of ranks. The host waits for the sizes."""
+    if not dist.is_initialized():
+        return value
+    sizes = all_gather(torch.full((1,), len(value), dtype=torch.int64, device=value.device))[:, 0].tolist()
+    padded = value.new_zeros(max(sizes), *value.shape[1:])
+    padded[: len(value)] = value
+    return torch.cat([part[:n] for part, n in zip(all_gather(padded), sizes, strict=True)])
 
 
 def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:

@@ -1,25 +1,70 @@
 """Exact evaluation: every sample once, integer sums over batches and ranks, one division at the end."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from typing import Any
 
-from paribus.core.batch import Batch
-from paribus.core.protocols import Evaluator, HasEma, Method
+from paribus.core.capabilities import ask_for
+from paribus.core.evaluation import (
+    ChecksMethod,
+    Derives,
+    EvaluationContext,
+    Findings,
+    HasDetails,
+    Splits,
+    call_evaluator,
+)
+from paribus.core.protocols import HasEma, Method
 from paribus.core.sums import Sums
-from paribus.engine.distributed import all_sum
+from paribus.engine.distributed import all_sum, gather_rows
 
 WITHOUT_EMA = "_without_ema"  # after the name of a metric: of the latest weights, beside the average's
 
 
+def check_method(method: Any, evaluators: Mapping[str, Any], context: EvaluationContext) -> None:
+    """Raises ConfigError if an evaluator asks for what the method does not have: before training, not after it."""
+    for name, evaluator in evaluators.items():
+        for capability in getattr(evaluator, "needs", ()):
+            ask_for(method, capability, f"evaluators.{name}")
+        if isinstance(evaluator, ChecksMethod):
+            evaluator.check_method(method, context)
+
+
 def evaluate(
-    method: Method, evaluators: Iterable[Evaluator], splits: Mapping[str, Callable[[int], Iterable[Batch]]]
-) -> dict[str, float]:
-    """Every evaluator's metrics over all ranks' shares of the splits; for a method with averaged weights those of the
-    latest weights too, named with WITHOUT_EMA."""
+    method: Method,
+    evaluators: Mapping[str, Any],
+    splits: Splits,
+    context: EvaluationContext,
+    at_end: bool = True,
+) -> Findings:
+    """Every evaluator's metrics over all ranks' shares of the splits, by the evaluators' names.
+
+    at_end: whether this is the last evaluation, which those with `at="end"` wait for. For a method with averaged
+    weights the others' metrics of the latest weights too, named with WITHOUT_EMA.
+    """
     method.prepare_eval()
     plain = method.without_ema if isinstance(method, HasEma) else None
-    sums = Sums()
-    for evaluator in evaluators:
-        sums = sums + evaluator(method, splits)
-        if plain is not None:
-            sums = sums + evaluator(plain, splits).with_suffix(WITHOUT_EMA)
-    return sums.all_reduce(all_sum).means()
+    means, findings = Sums(), Findings({})
+    for name, evaluator in evaluators.items():
+        is_late = getattr(evaluator, "at", "always") == "end"
+        if is_late and not at_end:
+            continue
+        for network, suffix in ((method, ""), (None if is_late else plain, WITHOUT_EMA)):
+            if network is None:
+                continue
+            sums = call_evaluator(evaluator, network, splits, context)
+            if isinstance(evaluator, Derives | HasDetails):
+                _finish(name, evaluator, sums, suffix, context, findings)
+            else:  # together, so that the host waits once
+                means = means + sums.with_suffix(suffix)
+    return Findings(means.all_reduce(all_sum, gather_rows).means() | findings.metrics, findings.details)
+
+
+def _finish(name: str, evaluator: Any, sums: Sums, suffix: str, context: EvaluationContext, findings: Findings) -> None:
+    """Add to the findings what an evaluator makes of its own sums over all ranks."""
+    total = sums.all_reduce(all_sum, gather_rows)
+    metrics = total.means()
+    if isinstance(evaluator, Derives):
+        metrics |= evaluator.derived(total, context)
+    findings.metrics.update({key + suffix: value for key, value in metrics.items()})
+    if isinstance(evaluator, HasDetails) and not suffix:
+        findings.details[name] = evaluator.details(total, context)

@@ -20,6 +20,10 @@ class PlainNetwork:
 
     model: nn.Module
 
+    @property
+    def eval_model(self) -> nn.Module:
+        return self.model
+
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
         """(n, c, h, w) to (n, classes) logits."""

@@ -11,6 +11,7 @@ import torch
 
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
+from paribus.core.evaluation import EvaluatorInContext
 from paribus.core.meta import to_meta
 from paribus.core.partners import PartnerPlan
 from paribus.core.protocols import (
@@ -174,8 +175,8 @@ def explain_one_value(error: Exception, recipe: Recipe) -> str | None:
     )
 
 
-def build_evaluators(recipe: Recipe, data: DataSets) -> list[Evaluator]:
-    """The evaluators, once their splits are known to exist."""
+def build_evaluators(recipe: Recipe, data: DataSets) -> dict[str, Evaluator | EvaluatorInContext]:
+    """The evaluators by name, once their splits are known to exist."""
     chosen = {name: e for name, e in recipe.evaluators.items() if e is not None}
     for name, evaluator in chosen.items():
         for split in getattr(evaluator, "splits", ()):
@@ -184,7 +185,7 @@ def build_evaluators(recipe: Recipe, data: DataSets) -> list[Evaluator]:
                     f"evaluators.{name}.splits: found {split}; the data has {', '.join(data.splits)} "
                     "(data.minival=N holds out a selection split)"
                 )
-    return list(chosen.values())
+    return chosen
 
 
 def count_steps(recipe: Recipe, steps_per_epoch: int) -> int:

@@ -23,7 +23,21 @@ PROTOCOL = 1  # the first thing hashed into every id; raising it would orphan ev
 # Not part of what is computed. Everything else in the config is hashed into the run's id.
 # `init_strict` only decides what is refused: weights that are taken either way give the same.
 NOT_COMPUTED = ("name", "paths", "tracker", "runtime", "every", "checkpoints", "packages", "techniques", "init_strict")
-NOT_COMPUTED_OF_EVALUATORS = ("unmixed",)  # adds a metric and nothing else
+# An evaluator adds metrics and changes no step, so it is not part of what is computed; but recorded ids have the first
+# of ours in them, and any of a user's package. The names are those whose `NAME: null` is left out as well.
+EVALUATORS, HASHED_EVALUATOR = "paribus.evaluators.", "paribus.evaluators.accuracy.Accuracy"
+NOT_COMPUTED_OF_EVALUATORS = (
+    "unmixed",
+    "attack",
+    "calibration",
+    "corruptions",
+    "in_between",
+    "localisation",
+    "mechanism",
+    "occlusion",
+    "ood",
+    "per_class",
+)
 NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
 
 # Keys that came after runs were recorded: dotted config path -> the value at which the key is left out of the hash.
@@ -66,7 +80,7 @@ def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     core = to_recorded_names({key: value for key, value in config.items() if key not in NOT_COMPUTED})
     core["data"] = {key: value for key, value in core["data"].items() if key not in NOT_COMPUTED_OF_DATA}
     if isinstance(core.get("evaluators"), Mapping):
-        core["evaluators"] = {k: v for k, v in core["evaluators"].items() if k not in NOT_COMPUTED_OF_EVALUATORS}
+        core["evaluators"] = {k: v for k, v in core["evaluators"].items() if _is_hashed(k, v)}
     for key, (switch, off) in SWITCHES.items():
         if isinstance(core.get(key), Mapping) and core[key].get(switch, off) is off:
             core[key] = {k: v for k, v in core[key].items() if k in ("_target_", switch)}
@@ -76,6 +90,13 @@ def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     # the order of transforms is part of the recipe, the order of all other keys is not
     core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
     return {"protocol": PROTOCOL, **core}
+
+
+def _is_hashed(name: str, evaluator: Any) -> bool:
+    if not isinstance(evaluator, Mapping):
+        return name not in NOT_COMPUTED_OF_EVALUATORS
+    target = str(evaluator.get("_target_"))
+    return target == HASHED_EVALUATOR or not target.startswith(EVALUATORS)
 
 
 def fill_in_earlier(config: Any) -> Any:

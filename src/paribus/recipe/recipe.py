@@ -16,6 +16,7 @@ from paribus.core.build import build, instantiate, matches_signature, resolve, s
 from paribus.core.content import Checksum, iterate_files
 from paribus.core.duration import PositiveDuration
 from paribus.core.errors import ConfigError
+from paribus.core.evaluation import EvaluatorInContext
 from paribus.core.formatting import format_list
 from paribus.core.protocols import (
     DataFactory,
@@ -102,7 +103,9 @@ class Recipe:
     schedule: Annotated[Schedule, matches_signature(Schedule)]
     update: Annotated[Update, matches_signature(Update)]
     ema: Annotated[EMAFactory, matches_signature(EMAFactory)]
-    evaluators: dict[str, Annotated[Evaluator | None, matches_signature(Evaluator)]]
+    evaluators: dict[
+        str, Annotated[Evaluator | EvaluatorInContext | None, matches_signature(Evaluator, EvaluatorInContext)]
+    ]
     tracker: dict[str, Annotated[TrackerFactory | None, matches_signature(TrackerFactory)]] = Field(
         default_factory=dict
     )

@@ -11,15 +11,16 @@ from torch import Tensor
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.evaluation import Findings, make_context
 from paribus.core.formatting import format_list
-from paribus.core.protocols import DataSets, DeviceContext, Evaluator, Predicts
+from paribus.core.protocols import DataSets, DeviceContext, Predicts
 from paribus.data.images import ImageSet
 from paribus.data.loaders.evaluation_files import build_evaluation_of_files
 from paribus.data.loaders.preprocessing import find_file_preprocessing
 from paribus.data.trees.evaluation_tree import find_class_folders
 from paribus.engine import distributed
 from paribus.engine.distributed import World
-from paribus.engine.evaluate import evaluate
+from paribus.engine.evaluate import check_method, evaluate
 from paribus.engine.runtime import apply_runtime
 from paribus.evaluators.confusion import count_confusion
 from paribus.evaluators.unmixed_loss import UnmixedLoss
@@ -41,13 +42,15 @@ class Evaluation:
     found: SavedRun
     data: DataSets
     network: Any
-    evaluators: list[Evaluator]
+    evaluators: Mapping[str, Any]
     place: DeviceContext
     other_data: tuple[str, ...]
 
-    def measure(self) -> dict[str, float]:
-        """The evaluators' metrics, over all ranks."""
-        return evaluate(self.network, self.evaluators, self.data.splits)
+    def measure(self) -> Findings:
+        """The evaluators' metrics and details, over all ranks. Raises ConfigError."""
+        context = make_context(self.data, self.place)
+        check_method(self.network, self.evaluators, context)
+        return evaluate(self.network, self.evaluators, self.data.splits, context)
 
     def count_confusion(self, split: str) -> Tensor:
         """(classes, classes) int64 on the CPU, over all ranks: rows are true classes. Raises ConfigError."""
@@ -65,7 +68,7 @@ class Evaluation:
         return name_classes(kept.class_names or self.data.names, kept.class_ids or (), self.data.spec.classes)
 
     def _batch_size(self) -> int:
-        return next((n for e in self.evaluators if (n := getattr(e, "batch_size", None))), 512)
+        return next((n for e in self.evaluators.values() if (n := getattr(e, "batch_size", None))), 512)
 
 
 def open_evaluation(

@@ -18,6 +18,7 @@ import torch
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
+from paribus.core.evaluation import make_context
 from paribus.core.protocols import DataSets, Method
 from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.agreement import (
@@ -251,7 +252,12 @@ def _train_again(
     began = time.perf_counter()
     stop = _StopAfter(end - (start.step if start else 0))
     recorder = _LineRecorder()
-    train_loop(run, method, loader, lambda: evaluate(method, evaluators, data.splits), recorder, stop, start)
+    context = make_context(data, place)
+
+    def evaluate_again(is_last: bool) -> dict[str, float]:
+        return evaluate(method, evaluators, data.splits, context, is_last).metrics
+
+    train_loop(run, method, loader, evaluate_again, recorder, stop, start)
     seconds = time.perf_counter() - began
     values: dict[Key, Value] = {}
     if world.is_main:

@@ -86,6 +86,10 @@ class ExportedNetwork:
 
     model: nn.Module
 
+    @property
+    def eval_model(self) -> nn.Module:
+        return self.model
+
     def prepare_eval(self) -> None:
         self.model.eval()
 

@@ -12,13 +12,14 @@ import torch
 from paribus.core import runfolder
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
+from paribus.core.evaluation import make_context
 from paribus.core.events import read_events
 from paribus.core.exit_codes import OK, REQUEUE
 from paribus.core.labels import format_classes, read_class_ids
 from paribus.core.protocols import DataSets
 from paribus.engine import distributed
 from paribus.engine.distributed import World
-from paribus.engine.evaluate import evaluate
+from paribus.engine.evaluate import check_method, evaluate
 from paribus.engine.loop import RunSettings, StepIntervals
 from paribus.engine.loop import train as train_loop
 from paribus.engine.provenance import fingerprint
@@ -107,6 +108,7 @@ def _train(
     with explain_build_errors("model, optimizer or transforms"):
         method = build_method(recipe, data, place, bool(missing) or start.from_checkpoint, say=loaded.append)
         check_normalisation(recipe, method, data, place)
+        check_method(method, evaluators, context := make_context(data, place))
     size = measure_network_size(method, data.spec)
     threads, remark = decide_threads(recipe, world, device, size.macs, start.recorded_in)
     torch.set_num_threads(threads)
@@ -126,6 +128,13 @@ def _train(
         report_on_average(recipe.ema, run.total)
     numerics = fingerprint(recipe.runtime, device, world, describe_optimizer(method), recipe.packages)
     origin = describe_start(recipe, start, loaded, numerics, device)
+
+    def evaluate_and_keep(is_last: bool) -> dict[str, float]:
+        found = evaluate(method, evaluators, data.splits, context, is_last)
+        if is_last and found.details and world.is_main:
+            runfolder.write_json(run.folder / runfolder.EVALUATION, found.details)
+        return found.metrics
+
     stop.install_handlers()
     with ExitStack() as exit_stack:
         resumed = distributed.broadcast_from_main(
@@ -149,9 +158,7 @@ def _train(
             )
         tracker = open_trackers(recipe, begin, run.total, screen.quiet) if world.is_main else Trackers([])
         try:
-            state = train_loop(
-                run, method, loader, lambda: evaluate(method, evaluators, data.splits), tracker, stop, resumed
-            )
+            state = train_loop(run, method, loader, evaluate_and_keep, tracker, stop, resumed)
         except Exception as error:
             if (wrong := explain_one_value(error, recipe)) is not None:  # of a network that runs only with values
                 error = ConfigError(wrong)

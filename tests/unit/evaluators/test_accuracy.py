@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.evaluations import plain_context
 from paribus.core.batch import Batch
 from paribus.core.streams import stream
 from paribus.engine.evaluate import evaluate
@@ -44,7 +45,9 @@ def test_accuracy_counts_like_a_loop_at_any_batch_size(n: int, classes: int, siz
         for ids in torch.arange(n).split(batch_size):
             yield Batch(ids[:, None, None, None].float(), targets[ids], ids, ids, len(ids), classes)
 
-    got = evaluate(Fixed(logits), [Accuracy(batch_size=size)], {"val": batches})
+    got = evaluate(
+        Fixed(logits), {"accuracy": Accuracy(batch_size=size)}, {"val": batches}, plain_context(classes)
+    ).metrics
     hits = {1: 0, 5: 0}
     for row, target in zip(logits.tolist(), targets.tolist(), strict=True):
         own = row[target]

@@ -6,8 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from helpers.evaluations import plain_context
 from helpers.trainings import recipe_of, timeless, trained, workbench
+from paribus.core.evaluation import Findings, make_context
 from paribus.core.progress import Progress
+from paribus.core.protocols import DeviceContext
 from paribus.data.loaders.subset import choose_train_sample
 from paribus.engine.evaluate import evaluate
 from paribus.evaluators.unmixed_loss import UnmixedLoss
@@ -29,7 +32,8 @@ def test_it_is_the_loss_of_training_images_as_they_are(technique: str) -> None:
     loader = data.loader(recipe.batch_size, 0)
     for step in range(5):
         method.train_step(loader.batch(step), Progress(step, 20, 0))
-    found = evaluate(method, [UnmixedLoss(batch_size=50)], data.splits)
+    context = make_context(data, DeviceContext(torch.device("cpu")))
+    found = evaluate(method, {"unmixed": UnmixedLoss(batch_size=50)}, data.splits, context).metrics
     losses = [
         F.cross_entropy(method.predict(batch.inputs), batch.targets, reduction="none")  # type: ignore[attr-defined]
         for batch in data.splits["train_sample"](256)
@@ -51,4 +55,5 @@ def test_it_changes_no_result_and_no_id(tmp_path: Path) -> None:
 def test_nothing_is_said_where_there_is_nothing_to_measure() -> None:
     recipe = recipe_of(*SHORT)
     data, method, _ = workbench(recipe)
-    assert evaluate(method, [UnmixedLoss()], {"val": data.splits["val"]}) == {}
+    found = evaluate(method, {"unmixed": UnmixedLoss()}, {"val": data.splits["val"]}, plain_context(10))
+    assert found == Findings({}, {})
