@@ -4,7 +4,7 @@ Goodfellow, Shlens & Szegedy, "Explaining and Harnessing Adversarial Examples", 
 Madry, Makelov, Schmidt, Tsipras & Vladu, "Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018,
 arXiv 1706.06083 (PGD).
 
-    FGSM   δ = Π(ε u(∇L(x, y)))
+    FGSM   δ = Π(ε u(∇L(x, y))), which is PGD of one step of length ε from δ_0 = 0
     PGD    δ_0 = Π(uniform in the ball, or 0)        δ_{t+1} = Π(δ_t + α u(∇L(x + δ_t, y)))
     u(g)   sign g (linf)        g / ‖g‖₂ (l2), 0 where g is 0
 
@@ -84,11 +84,6 @@ def pgd(
             (gradient,) = torch.autograd.grad(loss_of(leaf), leaf)  # of δ alone: no parameter gets a gradient
         change = project(ascend(change, gradient, step_size, norm), pixels, epsilon, norm)
     return change
-
-
-def fgsm(loss_of: LossOfChange, pixels: Tensor, epsilon: float, norm: Norm = "linf") -> Tensor:
-    """δ of one step of the whole length, from the image itself."""
-    return pgd(loss_of, pixels, None, epsilon, epsilon, 1, norm)
 
 
 @dataclass(frozen=True)
