@@ -38,7 +38,8 @@ class EvaluationContext:
     """What an evaluator may know besides the method and the splits.
 
     spec: of the data. place: this rank's device. mean, std: inputs are normalised with them, a channel each, in units
-    of the 0–1 range. names: of the classes, () unknown. class_ids: as in `DataSets`.
+    of the 0–1 range. names: of the classes, () unknown. class_ids: as in `DataSets`. sizes: images of each split, over
+    all ranks, of which each has the next share, n · rank // world to n · (rank + 1) // world.
     """
 
     spec: Spec
@@ -47,6 +48,7 @@ class EvaluationContext:
     std: tuple[float, ...]
     names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def to_pixels(self, inputs: Tensor) -> Tensor:
         """Normalised inputs (n, c, h, w) as pixels, 0 to 1."""
@@ -68,7 +70,7 @@ class EvaluationContext:
 
 
 def make_context(data: DataSets, place: DeviceContext) -> EvaluationContext:
-    return EvaluationContext(data.spec, place, data.mean, data.std, data.names, data.class_ids)
+    return EvaluationContext(data.spec, place, data.mean, data.std, data.names, data.class_ids, data.sizes)
 
 
 @runtime_checkable

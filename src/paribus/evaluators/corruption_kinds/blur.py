@@ -77,19 +77,19 @@ def motion_blur(images: Tensor, draws: Draws, radius: float, sigma: float) -> Te
 def move(images: Tensor, degrees: Tensor, radius: float, sigma: float) -> Tensor:
     """The mean over the pixels that lie one way from each, by a falling Gaussian: ImageMagick's MotionBlurImage, whose
     result has 8 bits, to the nearest level. degrees: (n,)."""
-    n, channels, height, width = images.shape
+    channels, height, width = images.shape[1:]
     taps = np.exp(-0.5 * (np.arange(2 * math.ceil(radius) + 1) / sigma) ** 2)
     angle = torch.deg2rad(degrees)[:, None]
     device = images.device
     y, x = torch.arange(height, device=device), torch.arange(width, device=device)
-    of_image, of_channel = (torch.arange(k, device=device) for k in (n, channels))
-    total = torch.zeros_like(images)
+    flat = images.flatten(2)
+    total = torch.zeros_like(flat)
     for k, weight in enumerate(taps / taps.sum()):
         down, along = ((k * f(angle) - 0.5).ceil().long() for f in (torch.sin, torch.cos))
         rows, columns = clamp(y + down, height), clamp(x + along, width)
-        there = (of_image[:, None, None, None], of_channel[:, None, None], rows[:, None, :, None])
-        total.add_(images[(*there, columns[:, None, None])], alpha=float(weight))
-    return round_to_levels(total)
+        there = (rows[:, :, None] * width + columns[:, None]).flatten(1)
+        total.add_(flat.gather(2, there[:, None].expand(-1, channels, -1)), alpha=float(weight))
+    return round_to_levels(total.view(images.shape))
 
 
 def zoom_blur(images: Tensor, draws: Draws, count: float, step: float) -> Tensor:

@@ -11,30 +11,31 @@ from paribus.evaluators.corruption_kinds.eight_bits import quantise
 from paribus.evaluators.corruption_kinds.parameters import choose_parameters
 
 # the paper's fifteen but frost, in its order
-PAPER_KINDS = (
-    "gaussian_noise",
-    "shot_noise",
-    "impulse_noise",
-    "defocus_blur",
-    "glass_blur",
-    "motion_blur",
-    "zoom_blur",
-    "snow",
-    "fog",
-    "brightness",
-    "contrast",
-    "elastic_transform",
-    "pixelate",
-    "jpeg_compression",
-)
-FURTHER_KINDS = ("speckle_noise", "gaussian_blur", "saturate")
-LEFT_OUT = {
-    "frost": "it needs photographs of frost, which are not here",
-    "spatter": "it needs OpenCV's edges and distances",
+_OF_THE_PAPER = {
+    "gaussian_noise": noise.gaussian_noise,
+    "shot_noise": noise.shot_noise,
+    "impulse_noise": noise.impulse_noise,
+    "defocus_blur": blur.defocus_blur,
+    "glass_blur": blur.glass_blur,
+    "motion_blur": blur.motion_blur,
+    "zoom_blur": blur.zoom_blur,
+    "snow": weather.snow,
+    "fog": weather.fog,
+    "brightness": weather.brightness,
+    "contrast": digital.contrast,
+    "elastic_transform": digital.elastic_transform,
+    "pixelate": digital.pixelate,
+    "jpeg_compression": digital.jpeg_compression,
 }
-_FUNCTIONS = {
-    name: next(getattr(module, name) for module in (noise, blur, weather, digital) if hasattr(module, name))
-    for name in PAPER_KINDS + FURTHER_KINDS
+_FURTHER = {
+    "speckle_noise": noise.speckle_noise,
+    "gaussian_blur": blur.gaussian_blur,
+    "saturate": digital.saturate,
+}
+PAPER_KINDS, FURTHER_KINDS = tuple(_OF_THE_PAPER), tuple(_FURTHER)
+LEFT_OUT = {
+    "frost": "it needs photographs of frost, which are not shipped",
+    "spatter": "it needs OpenCV's edges and distances",
 }
 # at once, whatever the batch: what is computed then stays in the caches, and at 224 pixels memory small
 _VALUES = 2**19
@@ -51,4 +52,4 @@ def corrupt(kind: str, severity: int, pixels: Tensor, ids: Tensor, seed: int) ->
 def change(kind: str, severity: int, images: Tensor, ids: Tensor, seed: int) -> Tensor:
     """The same before it is cut to 0–1 and to 8 bits. images: (n, c, h, w) float64, multiples of 1/255."""
     parameters = choose_parameters(kind, severity, min(images.shape[2:]))
-    return _FUNCTIONS[kind](images, Draws(seed, kind, severity, ids), *parameters)
+    return (_OF_THE_PAPER | _FURTHER)[kind](images, Draws(seed, kind, severity, ids), *parameters)
