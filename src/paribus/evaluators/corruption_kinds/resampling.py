@@ -57,18 +57,18 @@ def _smoothing_matrix(n: int, sigma: float, truncate: float, extend: Extension) 
 
 def zoom(images: Tensor, factor: float) -> Tensor:
     """The centre, enlarged linearly so that it fills the image."""
-    for axis in (2, 3):
-        n = images.shape[axis]
+    for _ in range(2):  # rows, then columns as rows, which are read four times as fast
+        n = images.shape[2]
         first, share = (torch.from_numpy(part).to(images.device) for part in _zoomed_pixels(n, factor))
-        share = share.view(-1, *[1] * (3 - axis))
-        second = (first + 1).clamp(max=n - 1)
-        images = torch.lerp(images.index_select(axis, first), images.index_select(axis, second), share)
+        rows = images.index_select(2, first)
+        images = rows.lerp_(images.index_select(2, (first + 1).clamp(max=n - 1)), share[:, None])
+        images = images.transpose(2, 3).contiguous()
     return images
 
 
 @functools.lru_cache(maxsize=256)
 def _zoomed_pixels(n: int, factor: float) -> tuple["np.ndarray[Any, Any]", "np.ndarray[Any, Any]"]:
-    """For each pixel of the result the pixel before its place in the image, and how far behind that it is."""
+    """For each pixel of the result the pixel before its place in the image, and how far behind that one it is."""
     part = math.ceil(n / factor)
     enlarged = round(part * factor)
     kept = np.arange(n) + (enlarged - n) // 2
