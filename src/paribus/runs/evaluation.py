@@ -99,7 +99,7 @@ def open_evaluation(
     if measured or splits:
         chosen = choose_evaluators(recipe.config[EVALUATORS], measured, config_dir)
         recipe = rebuild_recipe({**recipe.config, EVALUATORS: _on_splits(chosen, splits)})
-    if top is not None:
+    if (top is not None or _is_for_evaluation(recipe)) and not splits:
         recipe = _with_only_val(recipe)
     if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
         recipe = replace(
@@ -182,6 +182,8 @@ def _find_class_folders(found: SavedRun, recipe: Recipe, overrides: Sequence[str
     if not given or not isinstance(root := yaml.safe_load(given[-1]), str):
         return None
     path = Path(root).expanduser()
+    if _is_for_evaluation(recipe):
+        return None
     if isinstance(recipe.data, ImageSet) and recipe.data.is_at(path):
         return None
     return find_class_folders(path, found.checkpoint.class_ids or ())
@@ -191,6 +193,11 @@ def _read_class_folders(found: SavedRun, top: Path, recipe: Recipe, place: Devic
     skip = getattr(recipe.data, "on_error", "raise") == "skip"
     preprocessing = find_file_preprocessing(recipe.data)
     return build_evaluation_of_files(top, found.checkpoint.class_ids or (), preprocessing, place, skip)
+
+
+def _is_for_evaluation(recipe: Recipe) -> bool:
+    """Whether its data has no training images, as data=cifar10_c."""
+    return getattr(recipe.data, "evaluation_only", False)
 
 
 def _with_only_val(recipe: Recipe) -> Recipe:
