@@ -92,6 +92,10 @@ class Cifar:
         None
     )
 
+    def is_at(self, root: Path) -> bool:
+        """Whether the set's own files lie under this root."""
+        return (root / _FILES[self.name][0]).is_dir()
+
     def __call__(self, place: DeviceContext) -> DataSets:
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
         folder, label, train_files, test_files = _FILES[self.name]

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 import yaml
 from torch import Tensor
 
@@ -14,10 +15,11 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import Findings, make_context
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext, Predicts
+from paribus.data.cifar import Cifar
 from paribus.data.images import ImageSet
 from paribus.data.loaders.evaluation_files import build_evaluation_of_files
 from paribus.data.loaders.preprocessing import find_file_preprocessing
-from paribus.data.trees.evaluation_tree import find_class_folders
+from paribus.data.trees.evaluation_tree import find_class_folders, find_tree_classes
 from paribus.engine import distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import check_method, evaluate
@@ -27,6 +29,7 @@ from paribus.evaluators.unmixed_loss import UnmixedLoss
 from paribus.recipe.build import build_evaluators, explain_build_errors, make_device_context
 from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, rebuild_recipe
+from paribus.runs.among_classes import AmongClasses
 from paribus.runs.saved_run import SavedRun, load_network, load_saved_run, rebuild_with_overrides, with_labels_of
 
 EVALUATORS = "evaluators"
@@ -78,10 +81,12 @@ def open_evaluation(
     splits: Sequence[str],
     world: World,
     config_dir: Path | None = None,
+    tree_classes: bool = False,
 ) -> Evaluation:
     """where: a run folder, checkpoint or export. overrides: of the keys in `allowed`, of data=NAME and what belongs to
     it, and of evaluators. splits: of the evaluators that have any; () leaves them. config_dir: a folder with the user's
-    own configs. Raises ConfigError."""
+    own configs. tree_classes: predict among the classes alone that have a folder in the tree of data.root. Raises
+    ConfigError."""
     named = [o for o in overrides if o.startswith("data=")]
     other_data = [*named, *(o for o in overrides if o.startswith("data."))] if named else []
     chosen_data = other_data or [o for o in overrides if o.startswith(("data.root=", "data.pack="))]
@@ -93,6 +98,8 @@ def open_evaluation(
     if other_data:
         recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, other_data, config_dir)})
     top = _find_class_folders(found, recipe, overrides)
+    if tree_classes and (top is None or not found.checkpoint.class_ids):
+        raise ConfigError("--tree-classes: needs data.root=TREE with class folders and no train/, and known classes")
     if not other_data:
         kept = others if top is None else [o for o in others if not o.startswith("data.root=")]
         recipe = rebuild_with_overrides(recipe.config, kept, allowed)
@@ -115,7 +122,10 @@ def open_evaluation(
             _warn_of_other_images(found, recipe, data.checksum)
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
-    return Evaluation(found, data, load_network(found, recipe, data, place), evaluators, place, tuple(chosen_data))
+        network = load_network(found, recipe, data, place)
+        if top is not None:
+            network = _predict_among(find_tree_classes(top, data.class_ids), network, data, place, tree_classes)
+    return Evaluation(found, data, network, evaluators, place, tuple(chosen_data))
 
 
 def choose_evaluators(
@@ -184,7 +194,7 @@ def _find_class_folders(found: SavedRun, recipe: Recipe, overrides: Sequence[str
     path = Path(root).expanduser()
     if _is_for_evaluation(recipe):
         return None
-    if isinstance(recipe.data, ImageSet) and recipe.data.is_at(path):
+    if isinstance(recipe.data, ImageSet | Cifar) and recipe.data.is_at(path):
         return None
     return find_class_folders(path, found.checkpoint.class_ids or ())
 
@@ -193,6 +203,21 @@ def _read_class_folders(found: SavedRun, top: Path, recipe: Recipe, place: Devic
     skip = getattr(recipe.data, "on_error", "raise") == "skip"
     preprocessing = find_file_preprocessing(recipe.data)
     return build_evaluation_of_files(top, found.checkpoint.class_ids or (), preprocessing, place, skip)
+
+
+def _predict_among(there: Sequence[int], network: Any, data: DataSets, place: DeviceContext, restrict: bool) -> Any:
+    """The network; with `restrict` among these classes alone. Else it is told if the tree has not all of them."""
+    absent = torch.ones(data.spec.classes, dtype=torch.bool)
+    absent[list(there)] = False
+    if restrict:
+        return AmongClasses(network, absent.to(place.device))
+    if there and absent.any() and place.rank == 0:
+        print(
+            f"warning: data.root: all {data.spec.classes:,} classes can be predicted; --tree-classes leaves out those "
+            "without a folder, as is usual for ImageNet-A and -R",
+            file=sys.stderr,
+        )
+    return network
 
 
 def _is_for_evaluation(recipe: Recipe) -> bool:
