@@ -1,10 +1,14 @@
 """A network that predicts among some of its classes alone, for sets that have only those, as ImageNet-A and -R."""
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from paribus.core.protocols import DataSets, DeviceContext
 
 
 @dataclass(frozen=True)
@@ -28,3 +32,18 @@ class AmongClasses:
     def without_ema(self) -> "AmongClasses | None":
         plain = getattr(self.network, "without_ema", None)
         return None if plain is None else AmongClasses(plain, self.absent)
+
+
+def predict_among(there: Sequence[int], network: Any, data: DataSets, place: DeviceContext, restrict: bool) -> Any:
+    """The network; with `restrict` among these classes alone. Else it is told if the tree has not all of them."""
+    absent = torch.ones(data.spec.classes, dtype=torch.bool)
+    absent[list(there)] = False
+    if restrict:
+        return AmongClasses(network, absent.to(place.device))
+    if there and absent.any() and place.rank == 0:
+        print(
+            f"warning: data.root: all {data.spec.classes:,} classes can be predicted; --tree-classes leaves out those "
+            "without a folder, as is usual for ImageNet-A and -R",
+            file=sys.stderr,
+        )
+    return network

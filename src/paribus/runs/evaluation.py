@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 import yaml
 from torch import Tensor
 
@@ -29,7 +28,7 @@ from paribus.evaluators.unmixed_loss import UnmixedLoss
 from paribus.recipe.build import build_evaluators, explain_build_errors, make_device_context
 from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, rebuild_recipe
-from paribus.runs.among_classes import AmongClasses
+from paribus.runs.among_classes import predict_among
 from paribus.runs.saved_run import SavedRun, load_network, load_saved_run, rebuild_with_overrides, with_labels_of
 
 EVALUATORS = "evaluators"
@@ -124,7 +123,7 @@ def open_evaluation(
         evaluators = build_evaluators(recipe, data)
         network = load_network(found, recipe, data, place)
         if top is not None:
-            network = _predict_among(find_tree_classes(top, data.class_ids), network, data, place, tree_classes)
+            network = predict_among(find_tree_classes(top, data.class_ids), network, data, place, tree_classes)
     return Evaluation(found, data, network, evaluators, place, tuple(chosen_data))
 
 
@@ -203,21 +202,6 @@ def _read_class_folders(found: SavedRun, top: Path, recipe: Recipe, place: Devic
     skip = getattr(recipe.data, "on_error", "raise") == "skip"
     preprocessing = find_file_preprocessing(recipe.data)
     return build_evaluation_of_files(top, found.checkpoint.class_ids or (), preprocessing, place, skip)
-
-
-def _predict_among(there: Sequence[int], network: Any, data: DataSets, place: DeviceContext, restrict: bool) -> Any:
-    """The network; with `restrict` among these classes alone. Else it is told if the tree has not all of them."""
-    absent = torch.ones(data.spec.classes, dtype=torch.bool)
-    absent[list(there)] = False
-    if restrict:
-        return AmongClasses(network, absent.to(place.device))
-    if there and absent.any() and place.rank == 0:
-        print(
-            f"warning: data.root: all {data.spec.classes:,} classes can be predicted; --tree-classes leaves out those "
-            "without a folder, as is usual for ImageNet-A and -R",
-            file=sys.stderr,
-        )
-    return network
 
 
 def _is_for_evaluation(recipe: Recipe) -> bool:
