@@ -86,7 +86,9 @@ def zoomed(image, factor):
     part = math.ceil(n / factor)
     first = (n - part) // 2
     # "nearest" for rounding errors of the last place alone
-    large = ndimage.zoom(image[first : first + part, first : first + part], (factor, factor, 1), order=1, mode="nearest")
+    large = ndimage.zoom(
+        image[first : first + part, first : first + part], (factor, factor, 1), order=1, mode="nearest"
+    )
     first = (large.shape[0] - n) // 2
     return large[first : first + n, first : first + n]
 
@@ -146,13 +148,9 @@ def elastic_transform(image, draw: Draw, size, sigma, jitter):
     back = np.linalg.solve(np.c_[corners + moves, np.ones(3)], corners)  # (x, y, 1) @ back: where it comes from
     y, x = np.mgrid[:height, :width].astype(float)
     from_x, from_y = (np.stack([x, y, np.ones_like(x)], 2) @ back).transpose(2, 0, 1)
-    layers = [
-        ndimage.map_coordinates(image[..., k], [from_y, from_x], order=1, mode="mirror") for k in range(channels)
-    ]
+    layers = [ndimage.map_coordinates(image[..., k], [from_y, from_x], order=1, mode="mirror") for k in range(channels)]
     shifts = 2 * draw("shifts", 2, height, width) - 1
-    down, along = (
-        ndimage.gaussian_filter(s, sigma * side, mode="reflect", truncate=3.0) * size * side for s in shifts
-    )
+    down, along = (ndimage.gaussian_filter(s, sigma * side, mode="reflect", truncate=3.0) * size * side for s in shifts)
     return np.stack(
         [ndimage.map_coordinates(layer, [y + down, x + along], order=1, mode="reflect") for layer in layers], 2
     )

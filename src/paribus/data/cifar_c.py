@@ -26,10 +26,23 @@ from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import InputSpec, PadCrop
 
 # the paper's fifteen, of which kind=null takes the mean; the archives have four more
-KINDS = """
-    gaussian_noise shot_noise impulse_noise defocus_blur glass_blur motion_blur zoom_blur snow frost fog brightness
-    contrast elastic_transform pixelate jpeg_compression
-""".split()
+KINDS = (
+    "gaussian_noise",
+    "shot_noise",
+    "impulse_noise",
+    "defocus_blur",
+    "glass_blur",
+    "motion_blur",
+    "zoom_blur",
+    "snow",
+    "frost",
+    "fog",
+    "brightness",
+    "contrast",
+    "elastic_transform",
+    "pixelate",
+    "jpeg_compression",
+)
 _SEVERITIES = 5
 _LABELS = "labels"
 
@@ -60,7 +73,7 @@ class CorruptedCifar:
         names, (mean, std) = tuple(CLASSES[clean].split()), MEAN_STD[clean]
         folder = self._find_folder()
         labels = _read_labels(folder, len(names))
-        kinds = KINDS if self.kind is None else [self.kind]
+        kinds = KINDS if self.kind is None else (self.kind,)
         parts = {kind: _read_kind(folder, kind, labels, self.severity, k) for k, kind in enumerate(kinds)}
         chosen = {"val": list(parts.values())}
         if self.kind is None:

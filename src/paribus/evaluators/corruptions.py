@@ -5,8 +5,6 @@ random numbers are the evaluator's own, so the images are not theirs, pixel by p
 are read as data: `paribus eval RUN data=cifar10_c`, `data.root=TREE`.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar
 
 import PIL
@@ -21,7 +19,9 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.protocols import Predicts
 from paribus.core.sums import Sums, metric_sums, table_sums
+from paribus.evaluators.accuracy import check_splits, rank_targets
 from paribus.evaluators.corruption_kinds.corrupt import FURTHER_KINDS, LEFT_OUT, PAPER_KINDS, corrupt
+from paribus.evaluators.some_images import choose_evenly
 
 
 def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -55,9 +55,15 @@ class Corruptions:
     """
 
     needs: ClassVar[tuple[type, ...]] = (Predicts,)
-    splits: Annotated[tuple[str, ...], AfterValidator(_check_unique)] = ("val",)
+    splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
     kinds: Annotated[tuple[str, ...], AfterValidator(_check_kinds)] = PAPER_KINDS
-    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], AfterValidator(_check_unique)] = (1, 2, 3, 4, 5)
+    severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], AfterValidator(_check_unique)] = (
+        1,
+        2,
+        3,
+        4,
+        5,
+    )
     batch_size: Annotated[int, Field(ge=1)] = 512
     seed: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -84,7 +90,7 @@ class Corruptions:
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()
         for split in self.splits:
-            for batch in self._choose_images(splits, split, context):
+            for batch in choose_evenly(splits, split, self.batch_size, self.limit, context):
                 sums += self._measure_batch(method, split, batch, context)
         return sums
 
@@ -94,24 +100,16 @@ class Corruptions:
         for split in self.splits:
             hits, n = sums.tables[f"{split}/corrupted_hits"].double(), int(sums.tables[f"{split}/corrupted_images"])
             for kind, row in zip(self.kinds, (hits / max(1, n)).tolist(), strict=True):
-                name = kind if len(self.splits) == 1 else f"{split}/{kind}"
-                found[name] = {"curve": {"x": list(self.severities), "y": row, "x_name": "severity", "y_name": "accuracy"}}
+                name = kind if split == "val" else f"{split}/{kind}"
+                found[name] = {
+                    "curve": {
+                        "x": list(self.severities),
+                        "y": row,
+                        "x_label": f"severity of {kind}",
+                        "y_label": "top-1 accuracy",
+                    }
+                }
         return {**found, "pillow": {"version": PIL.__version__, "jpeg": features.version("jpg") or ""}}
-
-    def _choose_images(self, splits: Splits, split: str, context: EvaluationContext) -> Iterator[Batch]:
-        """This rank's batches of the split, without the images that `limit` leaves out."""
-        if self.limit is None:
-            yield from splits[split](self.batch_size)
-            return
-        n, place = context.sizes[split], context.place
-        size = min(self.limit, n)
-        chosen = torch.arange(size) * n // size
-        start = n * place.rank // place.world
-        for batch in splits[split](self.batch_size):
-            here = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
-            start += len(batch)
-            there = here.to(batch.inputs.device)
-            yield replace(batch, inputs=batch.inputs[there], targets=batch.targets[there], ids=batch.ids[there])
 
     def _measure_batch(self, method: Predicts, split: str, batch: Batch, context: EvaluationContext) -> Sums:
         inputs, n = batch.inputs, len(batch.inputs)
@@ -124,7 +122,7 @@ class Corruptions:
                 corrupted = corrupt(kind, severity, pixels, batch.ids, self.seed)
                 given = context.to_inputs(corrupted.to(inputs.dtype) / 255)
                 given = given.contiguous(memory_format=context.place.memory_format)
-                hits.append(_count_hits(method.predict(given), batch.targets))
+                hits.append((rank_targets(method.predict(given), batch.targets) < 1).sum())
             rows.append(torch.stack(hits))
         table = torch.stack(rows)
         sums = table_sums(f"{split}/corrupted_hits", table)
@@ -133,10 +131,3 @@ class Corruptions:
         for kind, row in zip(self.kinds, table, strict=True):
             sums += metric_sums(f"{split}/corrupted_acc_{kind}", row.sum(), n * len(row))
         return sums
-
-
-def _count_hits(logits: Tensor, targets: Tensor) -> Tensor:
-    """Ties go to the lower class and a NaN is never a hit, as in accuracy."""
-    own = logits.gather(1, targets[:, None])
-    earlier = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
-    return (torch.where(logits == own, earlier, ~(logits <= own)).sum(1) < 1).sum()

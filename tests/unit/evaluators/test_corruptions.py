@@ -60,7 +60,9 @@ def splits(rank: int = 0, world: int = 1):
     return {"val": batches}
 
 
-def expected(kinds: tuple[str, ...], severities: tuple[int, ...], chosen: list[int], seed: int) -> dict[str, list[float]]:
+def expected(
+    kinds: tuple[str, ...], severities: tuple[int, ...], chosen: list[int], seed: int
+) -> dict[str, list[float]]:
     """For each kind the accuracy by severity, image by image."""
     out: dict[str, list[float]] = {}
     for kind in kinds:

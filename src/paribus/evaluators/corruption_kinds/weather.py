@@ -8,7 +8,7 @@ from paribus.evaluators.corruption_kinds.draws import Draws
 from paribus.evaluators.corruption_kinds.eight_bits import quantise
 from paribus.evaluators.corruption_kinds.resampling import zoom
 
-_GREY = (0.299, 0.587, 0.114)  # ITU-R 601
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # ITU-R 601
 
 
 def snow(
@@ -26,7 +26,8 @@ def snow(
     flakes = zoom(mean + deviation * draws.normal("flakes", 1, *images.shape[2:]), factor)
     flakes = quantise(torch.where(flakes < threshold, 0.0, flakes)).double() / 255
     flakes = move(flakes, draws.uniform("angle", 1)[:, 0] * 90 - 135, radius, sigma)
-    grey = images if images.shape[1] == 1 else sum(images[:, k : k + 1] * weight for k, weight in enumerate(_GREY))
+    first, last = images[:, :1], images[:, -1:]
+    grey = first if images.shape[1] == 1 else _RED * first + _GREEN * images[:, 1:2] + _BLUE * last
     white = torch.maximum(images, grey * 1.5 + 0.5)
     return share * images + (1 - share) * white + flakes + flakes.flip(2, 3)
 
