@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     if args.quiet and args.per_class and not args.out:
         raise ConfigError("--per-class: --quiet prints no table; --out DIR writes it to a file")
     world = distributed.from_environment()
-    evaluation = open_evaluation(where, overrides, EVAL_KEYS, args.split, world, args.config_dir)
+    evaluation = open_evaluation(where, overrides, EVAL_KEYS, args.split, world, args.config_dir, args.tree_classes)
     findings = evaluation.measure()
     if world.is_main:
         if not args.quiet:

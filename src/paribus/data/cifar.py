@@ -44,7 +44,7 @@ _FILES: dict[str, tuple[str, str, dict[str, str], dict[str, str]]] = {
     ),
 }
 # in the order of the labels, as in batches.meta and meta beside the images
-_CLASSES = {
+CLASSES = {
     "cifar10": "airplane automobile bird cat deer dog frog horse ship truck",
     "cifar100": """
     apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can
@@ -57,7 +57,7 @@ _CLASSES = {
     """,
 }
 # of the training set at 32 px, in units of the 0–1 range; CIFAR-10's are those of the CutMix authors, divided by 255
-_MEAN_STD = {
+MEAN_STD = {
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
     "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
 }
@@ -92,6 +92,10 @@ class Cifar:
         None
     )
 
+    def is_at(self, root: Path) -> bool:
+        """Whether the set's own files lie under this root."""
+        return (root / _FILES[self.name][0]).is_dir()
+
     def __call__(self, place: DeviceContext) -> DataSets:
         root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
         folder, label, train_files, test_files = _FILES[self.name]
@@ -102,7 +106,7 @@ class Cifar:
         if self.size != 32:
             train, val = (Images(downsample(d.images, self.size), d.targets, d.ids) for d in (train, val))
         input_spec = self._input_spec()
-        names = tuple(_CLASSES[self.name].split())
+        names = tuple(CLASSES[self.name].split())
         return build_in_memory_sets(
             self.name, train, val, len(names), input_spec, place, self.train_size, self.minival, names
         )
@@ -114,7 +118,7 @@ class Cifar:
 
     def _input_spec(self) -> InputSpec:
         balanced = self.sampling == "balanced"
-        mean, std = _MEAN_STD[self.name]
+        mean, std = MEAN_STD[self.name]
         crop = PadCrop(pad=self.pad)
         return InputSpec(self.mean or mean, self.std or std, crop, self.flip, self.augment, 1, balanced)
 

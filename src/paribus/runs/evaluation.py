@@ -14,10 +14,11 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import Findings, make_context
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext, Predicts
+from paribus.data.cifar import Cifar
 from paribus.data.images import ImageSet
 from paribus.data.loaders.evaluation_files import build_evaluation_of_files
 from paribus.data.loaders.preprocessing import find_file_preprocessing
-from paribus.data.trees.evaluation_tree import find_class_folders
+from paribus.data.trees.evaluation_tree import find_class_folders, find_tree_classes
 from paribus.engine import distributed
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import check_method, evaluate
@@ -27,6 +28,7 @@ from paribus.evaluators.unmixed_loss import UnmixedLoss
 from paribus.recipe.build import build_evaluators, explain_build_errors, make_device_context
 from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, rebuild_recipe
+from paribus.runs.among_classes import predict_among
 from paribus.runs.saved_run import SavedRun, load_network, load_saved_run, rebuild_with_overrides, with_labels_of
 
 EVALUATORS = "evaluators"
@@ -78,10 +80,12 @@ def open_evaluation(
     splits: Sequence[str],
     world: World,
     config_dir: Path | None = None,
+    tree_classes: bool = False,
 ) -> Evaluation:
     """where: a run folder, checkpoint or export. overrides: of the keys in `allowed`, of data=NAME and what belongs to
     it, and of evaluators. splits: of the evaluators that have any; () leaves them. config_dir: a folder with the user's
-    own configs. Raises ConfigError."""
+    own configs. tree_classes: predict among the classes alone that have a folder in the tree of data.root. Raises
+    ConfigError."""
     named = [o for o in overrides if o.startswith("data=")]
     other_data = [*named, *(o for o in overrides if o.startswith("data."))] if named else []
     chosen_data = other_data or [o for o in overrides if o.startswith(("data.root=", "data.pack="))]
@@ -93,13 +97,15 @@ def open_evaluation(
     if other_data:
         recipe = rebuild_recipe({**recipe.config, "data": _compose_data(found, other_data, config_dir)})
     top = _find_class_folders(found, recipe, overrides)
+    if tree_classes and (top is None or not found.checkpoint.class_ids):
+        raise ConfigError("--tree-classes: needs data.root=TREE with class folders and no train/, and known classes")
     if not other_data:
         kept = others if top is None else [o for o in others if not o.startswith("data.root=")]
         recipe = rebuild_with_overrides(recipe.config, kept, allowed)
     if measured or splits:
         chosen = choose_evaluators(recipe.config[EVALUATORS], measured, config_dir)
         recipe = rebuild_recipe({**recipe.config, EVALUATORS: _on_splits(chosen, splits)})
-    if top is not None:
+    if (top is not None or _is_for_evaluation(recipe)) and not splits:
         recipe = _with_only_val(recipe)
     if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
         recipe = replace(
@@ -115,7 +121,10 @@ def open_evaluation(
             _warn_of_other_images(found, recipe, data.checksum)
         _check_inputs(found, data)
         evaluators = build_evaluators(recipe, data)
-    return Evaluation(found, data, load_network(found, recipe, data, place), evaluators, place, tuple(chosen_data))
+        network = load_network(found, recipe, data, place)
+        if top is not None:
+            network = predict_among(find_tree_classes(top, data.class_ids), network, data, place, tree_classes)
+    return Evaluation(found, data, network, evaluators, place, tuple(chosen_data))
 
 
 def choose_evaluators(
@@ -182,7 +191,9 @@ def _find_class_folders(found: SavedRun, recipe: Recipe, overrides: Sequence[str
     if not given or not isinstance(root := yaml.safe_load(given[-1]), str):
         return None
     path = Path(root).expanduser()
-    if isinstance(recipe.data, ImageSet) and recipe.data.is_at(path):
+    if _is_for_evaluation(recipe):
+        return None
+    if isinstance(recipe.data, ImageSet | Cifar) and recipe.data.is_at(path):
         return None
     return find_class_folders(path, found.checkpoint.class_ids or ())
 
@@ -191,6 +202,11 @@ def _read_class_folders(found: SavedRun, top: Path, recipe: Recipe, place: Devic
     skip = getattr(recipe.data, "on_error", "raise") == "skip"
     preprocessing = find_file_preprocessing(recipe.data)
     return build_evaluation_of_files(top, found.checkpoint.class_ids or (), preprocessing, place, skip)
+
+
+def _is_for_evaluation(recipe: Recipe) -> bool:
+    """Whether its data has no training images, as data=cifar10_c."""
+    return getattr(recipe.data, "evaluation_only", False)
 
 
 def _with_only_val(recipe: Recipe) -> Recipe:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
-from paribus.data.cifar import _CLASSES, Cifar
+from paribus.data.cifar import CLASSES, Cifar
 from paribus.data.digits import Digits
 from paribus.data.loaders.subset import _allocate_per_class, sample_stratified, split_training_set
 from paribus.data.synthetic import Synthetic
@@ -145,7 +145,7 @@ def test_the_names_of_known_classes_are_those_of_their_files(cifar10_root: str) 
     ):
         path = Path(cifar10_root) / file
         if path.is_file():
-            assert _CLASSES[name].split() == pickle.loads(path.read_bytes(), encoding="latin1")[key]
+            assert CLASSES[name].split() == pickle.loads(path.read_bytes(), encoding="latin1")[key]
     data = Digits(train_size=20)(HERE)
     assert data.names == data.class_ids == tuple("0123456789")
 

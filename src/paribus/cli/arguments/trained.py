@@ -48,6 +48,11 @@ def add_eval(parser: Parser) -> None:
         metavar="NAME",
         help="val, minival or train_sample, instead of the evaluators' own (default: val); may be given again",
     )
+    parser.add_argument(
+        "--tree-classes",
+        action="store_true",
+        help="predict among the classes alone that have a folder in data.root, as is usual for ImageNet-A and -R",
+    )
     parser.add_argument("--per-class", action="store_true", help="also images, correct ones and accuracy by class")
     parser.add_argument(
         "--confusion",
