@@ -83,7 +83,9 @@ class Calibration:
 
     def details(self, sums: Sums, context: EvaluationContext) -> dict[str, Any]:
         return {
-            split + suffix: {"reliability": describe_bins(score_samples(*_gathered(sums, split), temperature), self.bins)}
+            split + suffix: {
+                "reliability": describe_bins(score_samples(*_gathered(sums, split), temperature), self.bins)
+            }
             for split, suffix, temperature in self._settings(sums)
         }
 
@@ -137,7 +139,7 @@ def _sum_bins(samples: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor]:
     than b / bins and at most (b + 1) / bins."""
     confidence, hits = samples[:, 0], samples[:, 1]
     inner_edges = torch.arange(1, bins, device=samples.device, dtype=torch.float64) / bins
-    which = torch.bucketize(confidence, inner_edges)
+    which = torch.bucketize(confidence.contiguous(), inner_edges)
     # a mask and no index_add: on CUDA that adds in an order of its own at each call
     inside = (which[:, None] == torch.arange(bins, device=samples.device)).double()
     return inside.sum(0), (inside * hits[:, None]).sum(0), (inside * confidence[:, None]).sum(0)
@@ -165,7 +167,8 @@ def fit_temperature(logits: Tensor, targets: Tensor) -> float:
         return 1.0 if not len(targets) else math.nan
     if at_low <= 0 or at_high >= 0:
         return TEMPERATURES[0] if at_low <= 0 else TEMPERATURES[1]
-    return math.exp(brentq(slope, low, high, xtol=1e-12, rtol=1e-12))
+    root: Any = brentq(slope, low, high, xtol=1e-12)  # its annotation has further results in it
+    return math.exp(root)
 
 
 def _gathered(sums: Sums, split: str) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from paribus.core.build import matches_signature, schema
 from paribus.core.evaluation import EvaluationContext, Splits, When
-from paribus.core.protocols import DataFactory, DeviceContext, Predicts
+from paribus.core.protocols import DataFactory, Predicts
 from paribus.core.sums import Sums, gather_samples
 from paribus.evaluators.out_sets import Noise, OutSet, make_noise, open_out_set
 
@@ -116,14 +116,14 @@ class OutOfDistribution:
         for kind in self.noise:
             yield kind, make_noise(kind, self.seed, self.noise_images, context)
         for name, factory in self.sets.items():
-            if (name, context.place) not in self._loaded:
-                self._loaded[name, context.place] = factory(context.place)
-            classes = self.held_out_classes.get(name, ())
-            yield name, open_out_set(f"ood: sets.{name}", self._loaded[name, context.place], classes, context)
+            if (name, context) not in self._opened:
+                classes = self.held_out_classes.get(name, ())
+                self._opened[name, context] = open_out_set(f"evaluators.ood.sets.{name}", factory, classes, context)
+            yield name, self._opened[name, context]
 
     @functools.cached_property
-    def _loaded(self) -> dict[tuple[str, DeviceContext], Any]:
-        """The data sets, read once a run and not in each evaluation."""
+    def _opened(self) -> dict[tuple[str, EvaluationContext], OutSet]:
+        """The other data sets, read once a run and not in each evaluation."""
         return {}
 
 

@@ -14,7 +14,7 @@ from paribus.core.build import did_you_mean
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, make_context
 from paribus.core.formatting import format_list
-from paribus.core.protocols import DataSets
+from paribus.core.protocols import DataFactory, DataSets
 from paribus.core.streams import uniform
 
 Noise = Literal["uniform", "gaussian"]
@@ -58,9 +58,13 @@ def make_noise(kind: Noise, seed: int, count: int, context: EvaluationContext) -
     return batches
 
 
-def open_out_set(where: str, data: DataSets, classes: Sequence[str], context: EvaluationContext) -> OutSet:
+def open_out_set(where: str, factory: DataFactory, classes: Sequence[str], context: EvaluationContext) -> OutSet:
     """The split `val` of another data set. classes: the names of those that are kept, () for all. where: its config
-    key. Raises ConfigError if its images are of another size than the network's."""
+    key. Raises ConfigError if it is not there or its images are of another size than the network's."""
+    try:
+        data = factory(context.place)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
     own, its = ((s.channels, s.height, s.width) for s in (context.spec, data.spec))
     if own != its:
         found, wanted = ("×".join(map(str, shape)) for shape in (its, own))
@@ -69,10 +73,10 @@ def open_out_set(where: str, data: DataSets, classes: Sequence[str], context: Ev
             "that data set which say so, such as size and channels"
         )
     kept = _find_classes(where, data, classes)
-    theirs, place = make_context(data, context.place), context.place
+    theirs, place, val = make_context(data, context.place), context.place, data.splits["val"]  # no training images
 
     def batches(batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in data.splits["val"](batch_size):
+        for batch in val(batch_size):
             ids, inputs = batch.ids, batch.inputs
             if kept:  # the device is waited for in each batch, which is cheaper than to predict what is not wanted
                 chosen = torch.isin(batch.targets, torch.tensor(kept, device=batch.targets.device))
