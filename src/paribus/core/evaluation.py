@@ -6,6 +6,8 @@ this rank's share (core/sums.py). All else is optional, and asked for by the nam
     at: When          "always" (the default): at each evaluation; "end": once, after the last step
     keys              the names of its metrics, against which a study's plan is checked
     needs             capabilities that a method must have, such as `Predicts`; checked before a step is taken
+    needed_splits     splits that its other keys name, which the data must have (`NeedsSplits`); those that `splits`
+                      lists need not be told
     check_method      raises ConfigError where a network does not fit, before a step is taken
     derived           metrics that are no means, from the sums over all ranks (`Derives`)
     details           curves and tables for evaluation.json and reports (`HasDetails`)
@@ -84,6 +86,15 @@ class HasDetails(Protocol):
     {"matrix": …} (study/analysis/details.py)."""
 
     def details(self, sums: Sums, context: EvaluationContext) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class NeedsSplits(Protocol):
+    """Capability of an evaluator: the splits that the data must have, by the config key that names each. Where the
+    class takes null for a key, an evaluator with null does without that split."""
+
+    @property
+    def needed_splits(self) -> Mapping[str, str]: ...
 
 
 @runtime_checkable

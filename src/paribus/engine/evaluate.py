@@ -1,4 +1,7 @@
-"""Exact evaluation: every sample once, integer sums over batches and ranks, one division at the end."""
+"""Exact evaluation: every sample once, integer sums over batches and ranks, one division at the end.
+
+Several evaluators on one split cost one pass of the network over it (shared_predictions.py).
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +19,7 @@ from paribus.core.evaluation import (
 from paribus.core.protocols import HasEma, Method
 from paribus.core.sums import Sums
 from paribus.engine.distributed import all_sum, gather_rows
+from paribus.engine.shared_predictions import SharedPredictions
 
 WITHOUT_EMA = "_without_ema"  # after the name of a metric: of the latest weights, beside the average's
 
@@ -42,13 +46,14 @@ def evaluate(
     weights the others' metrics of the latest weights too, named with WITHOUT_EMA.
     """
     method.prepare_eval()
-    plain = method.without_ema if isinstance(method, HasEma) else None
+    chosen = {name: e for name, e in evaluators.items() if at_end or not _is_late(e)}
+    main, latest = method, method.without_ema if isinstance(method, HasEma) else None
+    if len(chosen) > 1:
+        shared = SharedPredictions()
+        splits, main, latest = shared.follow(splits), shared.share(main), shared.share(latest)
     means, findings = Sums(), Findings({})
-    for name, evaluator in evaluators.items():
-        is_late = getattr(evaluator, "at", "always") == "end"
-        if is_late and not at_end:
-            continue
-        for network, suffix in ((method, ""), (None if is_late else plain, WITHOUT_EMA)):
+    for name, evaluator in chosen.items():
+        for network, suffix in ((main, ""), (None if _is_late(evaluator) else latest, WITHOUT_EMA)):
             if network is None:
                 continue
             sums = call_evaluator(evaluator, network, splits, context)
@@ -57,6 +62,10 @@ def evaluate(
             else:  # together, so that the host waits once
                 means = means + sums.with_suffix(suffix)
     return Findings(means.all_reduce(all_sum, gather_rows).means() | findings.metrics, findings.details)
+
+
+def _is_late(evaluator: Any) -> bool:
+    return getattr(evaluator, "at", "always") == "end"
 
 
 def _finish(name: str, evaluator: Any, sums: Sums, suffix: str, context: EvaluationContext, findings: Findings) -> None:

@@ -4,14 +4,16 @@ An error that shows only here is still reported as one of the config, before a r
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import torch
 
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
-from paribus.core.evaluation import EvaluatorInContext
+from paribus.core.evaluation import EvaluatorInContext, NeedsSplits
 from paribus.core.meta import to_meta
 from paribus.core.partners import PartnerPlan
 from paribus.core.protocols import (
@@ -182,13 +184,29 @@ def build_evaluators(recipe: Recipe, data: DataSets) -> dict[str, Evaluator | Ev
     """The evaluators by name, once their splits are known to exist."""
     chosen = {name: e for name, e in recipe.evaluators.items() if e is not None}
     for name, evaluator in chosen.items():
-        for split in getattr(evaluator, "splits", ()):
+        wanted = [("splits", split) for split in getattr(evaluator, "splits", ())]
+        for key, split in (*wanted, *list_needed_splits(evaluator).items()):
             if split not in data.splits:
+                spared = "" if without_split(evaluator, key) is None else f"; evaluators.{name}.{key}=null does without"
                 raise ConfigError(
-                    f"evaluators.{name}.splits: found {split}; the data has {', '.join(data.splits)} "
-                    "(data.minival=N holds out a selection split)"
+                    f"evaluators.{name}.{key}: found {split}; the data has {', '.join(data.splits)} "
+                    f"(data.minival=N holds out a selection split{spared})"
                 )
     return chosen
+
+
+def list_needed_splits(evaluator: Any) -> Mapping[str, str]:
+    return evaluator.needed_splits if isinstance(evaluator, NeedsSplits) else {}
+
+
+def without_split(evaluator: Any, key: str) -> Any:
+    """The evaluator with null for the key that names a split; None if its class does not take that."""
+    if key not in list_needed_splits(evaluator):
+        return None
+    try:
+        return replace(evaluator, **{key: None})
+    except ValueError:  # pydantic's refusal is one
+        return None
 
 
 def count_steps(recipe: Recipe, steps_per_epoch: int) -> int:

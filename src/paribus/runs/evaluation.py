@@ -25,7 +25,13 @@ from paribus.engine.evaluate import check_method, evaluate
 from paribus.engine.runtime import apply_runtime
 from paribus.evaluators.confusion import count_confusion
 from paribus.evaluators.unmixed_loss import UnmixedLoss
-from paribus.recipe.build import build_evaluators, explain_build_errors, make_device_context
+from paribus.recipe.build import (
+    build_evaluators,
+    explain_build_errors,
+    list_needed_splits,
+    make_device_context,
+    without_split,
+)
 from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.among_classes import predict_among
@@ -165,11 +171,13 @@ def _with_new_value(node: Any, path: Sequence[str], value: Any, key: str) -> dic
 
 
 def _on_splits(evaluators: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
-    """With these splits in the place of their own, for those that name splits."""
-    return {
-        name: {**node, "splits": list(splits)} if splits and isinstance(node, dict) and "splits" in node else node
-        for name, node in evaluators.items()
-    }
+    """With these splits in the place of their own, for those that name splits; the first, for those that name one."""
+    changed = dict(evaluators)
+    for name, node in evaluators.items() if splits else ():
+        if isinstance(node, dict):
+            named = {"splits": list(splits), "split": splits[0]}
+            changed[name] = {**node, **{key: value for key, value in named.items() if key in node}}
+    return changed
 
 
 def name_classes(names: Sequence[str], ids: Sequence[str], classes: int) -> tuple[str, ...]:
@@ -210,12 +218,21 @@ def _is_for_evaluation(recipe: Recipe) -> bool:
 
 
 def _with_only_val(recipe: Recipe) -> Recipe:
-    """The recipe without evaluators of other splits, which such a tree has not."""
+    """The recipe without evaluators of other splits, which such a tree has not. What an evaluator needs another split
+    for is left out of it, if it can do without, with a warning."""
     kept: dict[str, Any] = {}
     for name, evaluator in recipe.evaluators.items():
         splits = getattr(evaluator, "splits", None)
-        if evaluator is not None and (splits is None or "val" in splits):
-            kept[name] = evaluator if splits is None else replace(cast(Any, evaluator), splits=("val",))
+        if evaluator is None or (splits is not None and "val" not in splits):
+            continue
+        found: Any = evaluator if splits is None else replace(cast(Any, evaluator), splits=("val",))
+        for key, split in list_needed_splits(found).items():
+            if split != "val" and found is not None:
+                found = without_split(found, key)
+                what = "it is left out" if found is None else f"evaluated with {key}=null"
+                print(f"warning: evaluators.{name}.{key}: the tree has no {split}; {what}", file=sys.stderr)
+        if found is not None:
+            kept[name] = found
     return replace(recipe, evaluators=kept)
 
 

@@ -1,0 +1,56 @@
+"""Every evaluator on one network whose outputs are the same numbers in any batch, to compare processes bit for bit.
+
+Convolutions give other bits for other batch sizes; this network only picks pixels and multiplies them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from paribus.core.build import build
+from paribus.core.evaluation import Findings, make_context
+from paribus.core.protocols import DeviceContext
+from paribus.data.synthetic import Synthetic
+from paribus.engine.distributed import World
+from paribus.engine.evaluate import check_method, evaluate
+from paribus.methods.supervised import SupervisedTraining
+
+# by name, its config; a new evaluator adds its line. 51 test images and 20 held out, 3×8×8, 10 classes.
+EVALUATORS = {
+    "calibration": {"_target_": "paribus.evaluators.calibration.Calibration", "batch_size": 7},
+    "per_class": {"_target_": "paribus.evaluators.per_class.PerClass", "batch_size": 7},
+    "ood": {
+        "_target_": "paribus.evaluators.ood.OutOfDistribution",
+        "noise_images": 30,
+        "sets": {"others": {"_target_": "paribus.data.synthetic.Synthetic", "size": 8, "noise": 9.0, "val_n": 33}},
+        "batch_size": 7,
+    },
+}
+
+
+class PickedPixels(nn.Module):
+    """(n, c, h, w) to (n, 10) scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(1 + torch.arange(10) / 7)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs.flatten(1)[:, 5 : 5 + 10 * 17 : 17] * self.scale
+
+
+class Picking(SupervisedTraining):
+    """Trained already."""
+
+    def __init__(self) -> None:
+        self.model, self._ema = PickedPixels(), None
+        self._sync = lambda model: None
+
+
+def evaluate_exactly(world: World) -> Findings:
+    """What all evaluators find, this process being one of the world's."""
+    place = DeviceContext(torch.device("cpu"), rank=world.rank, world=world.size)
+    data = Synthetic(size=8, n=100, val_n=51, minival=20)(place)
+    evaluators = {name: build(config, name) for name, config in EVALUATORS.items()}
+    context, method = make_context(data, place), Picking()
+    check_method(method, evaluators, context)
+    return evaluate(method, evaluators, data.splits, context)
