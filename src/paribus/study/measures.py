@@ -1,8 +1,8 @@
 """measures.jsonl: what was measured on the weights of finished runs after their rows were recorded. Committed.
 
 `paribus study measure` adds a line for each cell and evaluator; rows on record stay as they are. A line is {"schema",
-and the fields of `Measure`}. It belongs to a row by three things: the recipe's id, `row`, a hash of the metrics that the
-run had when it was measured, and one set of weights for each cell. A run that was trained again with other bits has
+and the fields of `Measure`}. It belongs to a row by three things: the recipe's id; `row`, a hash of the metrics that
+the run had when it was measured; and one set of weights for each cell. A run that was trained again with other bits has
 another hash, and its measures do not count for the row. An evaluator has one configuration in the whole file, and a
 metric comes from one evaluator: numbers of two protocols are never averaged.
 """
@@ -123,8 +123,8 @@ def check_protocol(
                 )
         elif both := sorted(names & one.metrics.keys()):
             raise ConfigError(
-                f"evaluators.{evaluator}: {both[0]} is measured by {one.evaluator} already ({MEASURES}); a metric comes "
-                "from one evaluator, so leave one of the two out"
+                f"evaluators.{evaluator}: {both[0]} is measured by {one.evaluator} already ({MEASURES}); a metric "
+                "comes from one evaluator, so leave one of the two out"
             )
 
 

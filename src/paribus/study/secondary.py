@@ -17,7 +17,9 @@ from paribus.study.units import is_accuracy, read_difference
 def parse_secondary(entries: Any) -> tuple[SecondaryMetric, ...]:
     """The metrics of a list as YAML gives it, tuples for lists. Raises ConfigError that names the entry."""
     if not isinstance(entries, tuple):
-        raise ConfigError(f"also: found {entries!r}; should be a list of metrics, each a name or a mapping with `metric`")
+        raise ConfigError(
+            f"also: found {entries!r}; should be a list of metrics, each a name or a mapping with `metric`"
+        )
     return tuple(_parse_one(entry, f"also.{i}") for i, entry in enumerate(entries))
 
 

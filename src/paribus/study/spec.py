@@ -34,9 +34,10 @@ class ComparisonSpec:
 class SecondaryMetric:
     """A metric that is estimated beside the one that decides.
 
-    higher_is_better: null where neither direction is good; then a difference is called higher or lower. smallest_effect:
-    in the metric's unit; null: none is stated, and nothing can be called equivalent. unit: points for a fraction shown
-    in per cent, its differences in points; none for numbers as they are; by default points of accuracies alone.
+    higher_is_better: null where neither direction is good; then a difference is called higher or lower.
+    smallest_effect: in the metric's unit; null: none is stated, and nothing can be called equivalent. unit: points for a
+    fraction shown in per cent, its differences in points; none for numbers as they are; by default points of accuracies
+    alone.
     """
 
     metric: MetricName
@@ -47,8 +48,8 @@ class SecondaryMetric:
 
 @schema
 class PaperResult:
-    """What a paper says: the difference arm - against, in the metric's unit, and where it is published. metric: of which
-    it says that, "" for the study's own."""
+    """What a paper says: the difference arm - against, in the metric's unit, and where it is published. metric: the one
+    of `also` that it is about, "" for the study's own."""
 
     arm: str
     against: str
@@ -79,10 +80,10 @@ class StudySpec:
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
     smallest difference that would matter, in the metric's unit: of an accuracy a fraction below 0.05, or in points,
-    0.5pt. also: metrics that are estimated beside it and decide nothing. targets: values of the metric; the time to reach them is compared. settings: paper, or tuned: the budget, or
-    untuned: where they come from. limits: what this setting cannot show, in a sentence. threads: of each cell.
-    retries: of a cell that fails. config_dir: a folder of your own configs, technique/mine.yaml and so on, relative to
-    the study's folder.
+    0.5pt. also: metrics that are estimated beside it and decide nothing. targets: values of the metric; the time to
+    reach them is compared. settings: paper, or tuned: the budget, or untuned: where they come from. limits: what this
+    setting cannot show, in a sentence. threads: of each cell. retries: of a cell that fails. config_dir: a folder of
+    your own configs, technique/mine.yaml and so on, relative to the study's folder.
     """
 
     question: Text

@@ -35,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
         for text in list_changes(new, freeze_spec(study.spec)):
             print(f"note: {text} {study.plan_path} keeps it, and reports say so", file=sys.stderr)
     warn_of_edits(rows)
+    if made.to_measure and not args.quiet:
+        print(
+            f"note: no evaluator of these recipes declares {format_list(made.to_measure)}; paribus study measure "
+            f"{args.study} --evaluators NAME measures it on the kept checkpoints once the runs are done",
+            file=sys.stderr,
+        )
     if args.quiet:
         return OK
     workers = args.workers or choose_workers(study, made)

@@ -1,8 +1,8 @@
-"""Curves and tables of evaluators, as they stand in evaluation.json and measures.jsonl: their forms, and means over seeds.
+"""Curves and tables of evaluators, as they stand in evaluation.json and measures.jsonl: their forms, means over seeds.
 
-    {"curve": {"x": [...], "y": [...], "x_label": "…", "y_label": "…"}}                accuracy against a side, a strength
-    {"reliability": {"counts": [...], "accuracy": [...], "confidence": [...]}}         a value for each bin
-    {"matrix": {"rows": [[...], ...], "labels": [...]}}                                labels may be left out
+    {"curve": {"x": [...], "y": [...], "x_label": "…", "y_label": "…"}}          accuracy against a side, a strength
+    {"reliability": {"counts": [...], "accuracy": [...], "confidence": [...]}}   a value for each bin
+    {"matrix": {"rows": [[...], ...], "labels": [...]}}                          labels may be left out
 
 An evaluator gives name -> one of them (core/evaluation.py, `HasDetails`). null is a value that there is none of.
 """
@@ -10,6 +10,7 @@ An evaluator gives name -> one of them (core/evaluation.py, `HasDetails`). null 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from paribus.core.errors import ConfigError
@@ -30,7 +31,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Reliability:
-    """By bin of the highest probability: how many samples, how many of them right (0 to 1), and the mean probability."""
+    """By bin of the highest probability: how many samples, their accuracy (0 to 1), and their mean probability."""
 
     counts: Numbers
     accuracy: Numbers
@@ -70,7 +71,7 @@ def parse_detail(node: Any, where: str) -> Curve | Reliability | Matrix:
 def _parse_curve(node: Mapping[str, Any], where: str) -> Curve:
     x, y = (_numbers(node, key, where) for key in ("x", "y"))
     _check_lengths({"x": x, "y": y}, where)
-    if any(not b > a for a, b in zip(x, x[1:], strict=False)):
+    if any(not b > a for a, b in pairwise(x)):
         raise ConfigError(f"{where}.x: found {list(x)[:8]}; should be ascending")
     return Curve(x, y, str(node.get("x_label", "")), str(node.get("y_label", "")))
 
@@ -111,8 +112,8 @@ def _check_lengths(found: Mapping[str, Numbers], where: str) -> None:
 
 
 def build_panels(arms: Mapping[str, Mapping[int, Mapping[str, Mapping[str, Any]]]]) -> tuple[Panel, ...]:
-    """A panel for each curve and reliability diagram. arms: arm -> seed -> evaluator -> name -> detail. What has no known
-    form, and matrices, have none; `paribus study measure` says so when it records them."""
+    """A panel for each curve and reliability diagram. arms: arm -> seed -> evaluator -> name -> detail. What has no
+    known form, and matrices, have none; `paribus study measure` says so of the former when it records it."""
     parsed: dict[str, dict[str, dict[int, Curve | Reliability]]] = {}
     for arm, seeds in arms.items():
         for seed, evaluators in seeds.items():

@@ -160,8 +160,8 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
         )
     if a.beside.other_row:
         cautions.append(
-            f"Measured on other results than those of the row, and left out: {format_list(a.beside.other_row)}. The run "
-            "was trained anew; paribus study measure measures it again."
+            f"Measured on other results than those of the row, and left out: {format_list(a.beside.other_row)}. The "
+            "run was trained anew; paribus study measure measures it again."
         )
     if a.beside.several:
         cautions.append(

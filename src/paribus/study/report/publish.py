@@ -64,7 +64,8 @@ def write_file(path: Path, text: str) -> None:
 
 
 def format_csv(a: Analysis) -> str:
-    """One row per run: its metrics at the last step and those measured since, its best evaluation, its cost, and its provenance."""
+    """One row per run: its metrics at the last step and those measured since, its best evaluation, its cost, and its
+    provenance."""
     values = {row.cell: {**a.beside.measured.get(row.cell, {}), **row.metrics} for row in a.rows}
     metrics = sorted({key for found in values.values() for key in found})
     prints = sorted({key for row in a.rows for key in row.fingerprint})

@@ -112,7 +112,7 @@ def _count_missing(a: Analysis, one: SecondaryResult) -> int:
 
 
 def build_claims(a: Analysis, unit: Unit) -> Section | None:
-    """What papers say of any of the metrics, beside ours; where a study has one metric, sections.build_paper does it."""
+    """What papers say of any of the metrics, beside ours. Of a study with one metric sections.build_paper tells it."""
     if not a.spec.also or not (a.reported or a.beside.reported):
         return None
     claims = [(said, ours, a.spec.metric, unit) for said, ours in a.reported]

@@ -75,9 +75,7 @@ def _draw_panel(panel: Panel, style: PlotStyle) -> Figure:
     arms = {arm: band for arm, band in panel.bands.items() if band.steps}
     names = 6 + max(text_width(shorten(arm, 18), bold=True) for arm in arms)
     inner = PANEL - 8 - names - _LEFT
-    axes = figure.add_axes(
-        (_LEFT / PANEL, _BOTTOM / _HEIGHT, inner / PANEL, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT)
-    )
+    axes = figure.add_axes((_LEFT / PANEL, _BOTTOM / _HEIGHT, inner / PANEL, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT))
     show_grid_lines(axes, "y")
     if panel.diagonal:
         axes.plot([0, 1], [0, 1], color=FAINT, lw=0.9, dashes=(4, 3), zorder=1)
