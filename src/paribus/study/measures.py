@@ -56,12 +56,14 @@ class Measure:
 class Joined:
     """The measures that belong to rows. metrics: cell -> metric -> value. details: cell -> evaluator -> name -> what it
     gave. other_row: cells that were measured on other results than their row's. several: cells whose measures are of
-    more than one set of weights. Neither is used."""
+    more than one set of weights. Neither is used. mixed: what differs between the numerics and versions that one
+    evaluator was run with, as "key of evaluator"."""
 
     metrics: Mapping[str, Mapping[str, float]]
     details: Mapping[str, Mapping[str, Mapping[str, Any]]]
     other_row: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
 
 def measures_path(study: Study) -> Path:
@@ -142,6 +144,7 @@ def join_measures(rows: Iterable[Row], measures: Iterable[Measure]) -> Joined:
     details: dict[str, dict[str, Mapping[str, Any]]] = {}
     other_row: list[str] = []
     several: list[str] = []
+    used: list[Measure] = []
     for row in rows:
         there = by_id.get(row.id, [])
         own = [one for one in there if row.state == "done" and one.row == hash_metrics(row.metrics)]
@@ -150,11 +153,22 @@ def join_measures(rows: Iterable[Row], measures: Iterable[Measure]) -> Joined:
         if any(one.weights != own[0].weights for one in own):
             several.append(row.cell)
             continue
-        for one in own:
+        used += own
+        for one in sorted(own, key=lambda one: one.evaluator):
             metrics.setdefault(row.cell, {}).update(one.metrics)
             if one.details:
                 details.setdefault(row.cell, {})[one.evaluator] = one.details
-    return Joined(metrics, details, tuple(other_row), tuple(several))
+    return Joined(metrics, details, tuple(other_row), tuple(several), _find_mixed(used))
+
+
+def _find_mixed(used: Iterable[Measure]) -> tuple[str, ...]:
+    seen: dict[str, dict[str, Any]] = {}
+    mixed: set[str] = set()
+    for one in used:
+        made_with = {**one.versions, **one.fingerprint}
+        first = seen.setdefault(one.evaluator, made_with)
+        mixed |= {f"{key} of {one.evaluator}" for key in {**first, **made_with} if first.get(key) != made_with.get(key)}
+    return tuple(sorted(mixed))
 
 
 def _protocol(config: Any) -> Any:

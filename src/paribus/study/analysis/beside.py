@@ -35,7 +35,7 @@ class SecondaryResult:
 class Beside:
     """reported: what a paper says of a secondary metric, with ours (None if that comparison is not made or has no
     runs). panels: curves and reliability diagrams. measured: cell -> metric -> value of measures.jsonl. other_row,
-    several: as in `Joined`."""
+    several, mixed: as in `Joined`."""
 
     results: tuple[SecondaryResult, ...] = ()
     reported: tuple[tuple[PaperResult, Comparison | None], ...] = ()
@@ -43,6 +43,7 @@ class Beside:
     measured: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     other_row: tuple[str, ...] = ()
     several: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
     def find(self, metric: str) -> SecondaryResult:
         return next(one for one in self.results if one.asked.metric == metric)
@@ -68,6 +69,7 @@ def analyse_beside(spec: AnalysisSpec, rows: Sequence[Row], measures: Sequence[M
         joined.metrics,
         joined.other_row,
         joined.several,
+        joined.mixed,
     )
 
 

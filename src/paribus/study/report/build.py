@@ -168,6 +168,11 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
             f"Measured on more than one set of weights, and left out: {format_list(a.beside.several)}. Take the lines "
             "of the wrong ones out of measures.jsonl."
         )
+    if a.beside.mixed:
+        cautions.append(
+            f"Measured under differing numerics or versions: {format_list(a.beside.mixed, 4)}. A difference between arms "
+            "may hold a trace of it."
+        )
     return tuple(cautions)
 
 

@@ -115,6 +115,7 @@ def _format_linked(
 def format_beside_table(analyses: Iterable[Analysis]) -> str:
     """A line for each comparison on each secondary metric that has a value, with a sentence above; "" if there are
     none."""
+    analyses = list(analyses)
     rows = [cells for analysis in analyses for cells in _list_beside(analysis)]
     if not rows:
         return ""
@@ -125,8 +126,21 @@ def format_beside_table(analyses: Iterable[Analysis]) -> str:
         lambda name: f"[{escape_markdown(name)}](experiments/{name})",
     )
     return (
-        "Beyond the metric that decides a study, its secondary ones, a family of their own in each study (↑: higher is "
-        f"better, ↓: lower, –: neither):\n\n{table}\n\n"
+        "Secondary metrics, which decide nothing and are a family of their own in each study (↑: higher is better, ↓: "
+        f"lower, –: neither):\n\n{table}\n\n{_name_contradictions(analyses)}"
+    )
+
+
+def _name_contradictions(analyses: Iterable[Analysis]) -> str:
+    """Where a secondary metric has the opposite sign to the paper's, decided or not."""
+    against = [
+        f"{a.spec.words.get((said.arm, said.against)) or said.arm}, {said.metric} ({ours.judgement})"
+        for a in analyses
+        for said, ours in a.beside.reported
+        if ours and said.difference * ours.estimate.mean < 0
+    ]
+    return (
+        f"Of these, of the other sign than in the paper: {escape_markdown('; '.join(against))}.\n\n" if against else ""
     )
 
 

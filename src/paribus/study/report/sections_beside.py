@@ -27,19 +27,25 @@ def build_secondary(a: Analysis, unit: Unit) -> Section | None:
     """A panel for each metric, its comparisons, and its values by arm."""
     if not a.beside.results:
         return None
+    single = len(a.spec.pairs) == 1  # then the caption says what is compared
+    caption = "{} against {}".format(*a.spec.pairs[0]) if single else ""
     head = (
-        *("metric", a.spec.comparison_header, VERDICT, "seeds", "difference", "95 % interval", "margin"),
+        *("metric", *(() if single else (a.spec.comparison_header,)), VERDICT, "seeds", "difference", "95 % interval"),
         *("p (difference)", "p (equivalence)"),
     )
     rows = tuple(
-        (name_metric(one), a.spec.label_comparison(c.arm, c.baseline), *_format_row(c, one))
+        (
+            name_metric(one),
+            *(() if single else (a.spec.label_comparison(c.arm, c.baseline),)),
+            *_format_row(c, one),
+        )
         for one in a.beside.results
         for c in one.comparisons
     )
     values = Table(
-        ("metric", *a.spec.arms, "from"),
+        ("metric", *a.spec.arms, "margin", "from"),
         tuple(_format_values(one) for one in a.beside.results),
-        frozenset({0, len(a.spec.arms) + 1}),
+        frozenset({0, len(a.spec.arms) + 2}),
         "Mean and standard deviation over seeds",
     )
     figures = tuple(f"also {one.asked.metric}" for one in a.beside.results)
@@ -47,7 +53,7 @@ def build_secondary(a: Analysis, unit: Unit) -> Section | None:
         "secondary",
         "Secondary metrics",
         tuple(_list_notes(a)),
-        (Table(head, rows, frozenset({0, 1, 2})), values),
+        (Table(head, rows, frozenset({0, 1} if single else {0, 1, 2}), caption), values),
         figures,
     )
 
@@ -59,7 +65,6 @@ def _format_row(c: Comparison, one: SecondaryResult) -> tuple[str, ...]:
         str(e.n) if c.paired else f"{e.n}, unpaired",
         _format_difference(c, unit),
         unit.interval(e.low, e.high) or DASH,
-        f"± {unit.size(one.margin)}" if one.margin else DASH,
         format_p(c.judgement.p_zero),
         format_p(c.judgement.p_beyond),
     )
@@ -79,7 +84,8 @@ def _format_values(one: SecondaryResult) -> tuple[str, ...]:
     ]
     n = sum(arm.n for arm in one.arms.values())
     sources = [name for name, count in (("rows", n - one.measured), ("measures", one.measured)) if count]
-    return (name_metric(one), *cells, " and ".join(sources) or "nowhere yet")
+    margin = f"± {unit.size(one.margin)}" if one.margin else DASH
+    return (name_metric(one), *cells, margin, " and ".join(sources) or "nowhere yet")
 
 
 def _list_notes(a: Analysis) -> Iterator[str]:

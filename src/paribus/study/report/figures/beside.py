@@ -59,7 +59,7 @@ def _plot_one(a: Analysis, one: SecondaryResult) -> Plot:
     units = f", {unit.differences}" if unit.differences else ""
     label = f"{one.asked.metric}: difference{to}{units}{_BETTER[one.asked.higher_is_better]}"
     title = f"{one.asked.metric}, differences with 95 % intervals: {describe_lines(lines, unit)}"
-    return Plot(f"also {one.asked.metric}", title, draw_intervals(lines, unit, one.margin, label, wide=False))
+    return Plot(f"also {one.asked.metric}", title, draw_intervals(lines, unit, one.margin, label, wide=False, ticks=5))
 
 
 def plot_panels(a: Analysis) -> list[Plot]:

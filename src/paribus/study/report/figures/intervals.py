@@ -132,8 +132,11 @@ def plot_paper(a: Analysis, unit: Unit) -> list[Plot]:
     ]
 
 
-def draw_intervals(lines: Sequence[ForestLine], unit: Unit, margin: float, label: str, wide: bool) -> Figure:
-    """Estimates with their intervals, one below the other. Names stand left of them, or above for want of room."""
+def draw_intervals(
+    lines: Sequence[ForestLine], unit: Unit, margin: float, label: str, wide: bool, ticks: int | None = None
+) -> Figure:
+    """Estimates with their intervals, one below the other. Names stand left of them, or above for want of room.
+    ticks: how many intervals between them there may be; None leaves that to matplotlib."""
     width, row = (760, 30) if wide else (PANEL, 50)
     names = 20 + max(text_width(fit_name(line.name, 240)) for line in lines) if wide else 8
     verdicts = 20 + max(text_width(line.verdict) for line in lines) if wide else 8
@@ -149,6 +152,8 @@ def draw_intervals(lines: Sequence[ForestLine], unit: Unit, margin: float, label
     axes.set_xlim(low - room, high + room)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     show_grid_lines(axes, "x")
+    if ticks:
+        axes.locator_params("x", nbins=ticks)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label)
