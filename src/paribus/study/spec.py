@@ -35,9 +35,9 @@ class SecondaryMetric:
     """A metric that is estimated beside the one that decides.
 
     higher_is_better: null where neither direction is good; then a difference is called higher or lower.
-    smallest_effect: in the metric's unit; null: none is stated, and nothing can be called equivalent. unit: points for a
-    fraction shown in per cent, its differences in points; none for numbers as they are; by default points of accuracies
-    alone.
+    smallest_effect: in the metric's unit; null: none is stated, and nothing can be called equivalent. unit: points for
+    a fraction shown in per cent, its differences in points; none for numbers as they are; by default points of
+    accuracies alone.
     """
 
     metric: MetricName

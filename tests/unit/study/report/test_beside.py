@@ -13,8 +13,9 @@ from helpers.measured import ASKED, measures_for
 from helpers.reports import question, rows_for
 from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.measures import Measure
-from paribus.study.report.build import build_report, choose_report_unit
-from paribus.study.report.figures.curves import build_plots
+from paribus.study.report.build import build_report
+from paribus.study.report.figures.beside import plot_panels, plot_secondary
+from paribus.study.report.figures.style import style_context
 from paribus.study.report.html import render_html, render_svgs
 from paribus.study.report.markdown import format_markdown
 from paribus.study.report.model import Section, Table
@@ -124,25 +125,22 @@ def test_one_comparison_needs_no_column() -> None:
 
 
 def test_a_panel_for_each_metric_and_each_curve(found: Analysis) -> None:
-    plots = {plot.key: plot for plot in build_plots(found, choose_report_unit(found))}
+    with style_context():
+        plots = {plot.key: plot for plot in (*plot_secondary(found), *plot_panels(found))}
     wanted = [*section(found, "secondary").figures, *section(found, "panels").figures]
     assert wanted == [
         *("also val/ece", "also ood/auroc", "also weights/norm"),
         *("panel many: reliability", "panel many: occlusion"),
     ]
-    svgs = {key: render_svgs([plots[key]])[key][0][1] for key in wanted}
+    assert [*plots] == wanted
+    drawn = render_svgs([*plots.values()])
+    svgs = {key: svg for key, ((_, svg),) in drawn.items()}
     assert "val/ece: difference to baseline, points (← better)" in svgs["also val/ece"]
     assert "ood/auroc: difference to baseline (better →)" in svgs["also ood/auroc"]
     assert "better" not in svgs["also weights/norm"]
     assert "side of the square (pixels)" in svgs["panel many: occlusion"]
     assert all(arm in svgs["panel many: reliability"] for arm in LEVELS)
-    page = render_html(build_report(found), render_svgs([*plots.values()]))
-    assert page.count("<figure") == sum(len(build_drawn(found, s)) for s in build_report(found).sections)
-
-
-def build_drawn(a: Analysis, section: Section) -> list[str]:
-    drawn = render_svgs(build_plots(a, choose_report_unit(a)))
-    return [svg for key in section.figures for _, svg in drawn.get(key, [])]
+    assert render_html(build_report(found), drawn).count("<figure") == len(wanted)
 
 
 def test_readme_has_the_tables_and_not_the_curves(found: Analysis) -> None:
