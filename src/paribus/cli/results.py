@@ -15,6 +15,7 @@ from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
+from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, check_writable, publish, write_file
@@ -32,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
     studies = {name: load_study(folder) for name, folder in folders.items()}
     rows = {name: _gather_recorded_rows(study) for name, study in studies.items()}
-    analyses = {name: analyse(build_analysis_spec(study), rows[name]) for name, study in studies.items()}
+    analyses = {
+        name: analyse(build_analysis_spec(study), rows[name], read_measures(study)) for name, study in studies.items()
+    }
     reports = {name: build_report(analyses[name], find_changes(studies[name], rows[name])) for name in studies}
     readmes = {Path(README): _build_main_readme(analyses)}
     for name, folder in folders.items():
@@ -57,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 def analyse_study(folder: Path) -> Analysis:
     """From a study's recorded rows only."""
     study = load_study(folder)
-    return analyse(build_analysis_spec(study), _gather_recorded_rows(study))
+    return analyse(build_analysis_spec(study), _gather_recorded_rows(study), read_measures(study))
 
 
 def _gather_recorded_rows(study: Study) -> list[Row]:

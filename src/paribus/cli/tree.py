@@ -50,6 +50,7 @@ _STUDY = (
     Command("status", "what is done, running, failed and waiting, by arm", "study:add_status", "study.status"),
     Command("cancel", "cancel the pending and running cells on a cluster", "study:add_cancel", "study.cluster:cancel"),
     Command("import", "import rows of runs from another machine", "study:add_import", "study.import_rows"),
+    Command("measure", "evaluators on the kept checkpoints of finished cells", "study:add_measure", "study.measure"),
     Command("report", "verdicts, tables and figures from the recorded rows", "study:add_report", "study.report"),
     Command("cell", "train one cell inside a Slurm job", "study:add_cell", "study.cluster:run_cell", hidden=True),
 )
@@ -116,7 +117,10 @@ COMMANDS = (
         "study:describe",
         commands=_STUDY,
         shown="plan|run|status|cancel|import FOLDER",
-        more=(("report FOLDER", "verdicts, tables, figures; --fail-if makes it a gate"),),
+        more=(
+            ("measure FOLDER --evaluators NAMES", "more metrics, on the kept checkpoints of finished cells"),
+            ("report FOLDER", "verdicts, tables, figures; --fail-if makes it a gate"),
+        ),
     ),
     Command(
         "compare", "the same statistics for any finished runs", "trained:add_compare", shown="RUN... --against RUN..."

@@ -40,6 +40,9 @@ def build_plan(study: Study) -> Plan:
         cells=tuple(arm.cell(seed) for arm in arms.values() for seed in study.spec.seeds),
         frozen=freeze_spec(study.spec),
         config_dir=study.config_dir,
+        to_measure=tuple(
+            one.metric for one in study.spec.also if any(one.metric not in arm.measured for arm in arms.values())
+        ),
     )
 
 
@@ -61,7 +64,8 @@ class _Arm:
                 [*self._overrides, f"seed={spec.seeds[0]}"], study.config_folder
             )
             self.recipe = self._recipe(spec.seeds[0])
-            _check_metric(spec, self.recipe)
+            self.measured = _list_measured(self.recipe)
+            _check_metric(spec, self.recipe, self.measured)
         except ConfigError as error:
             raise ConfigError(f"arms.{name}: {error}") from error
         self._overrides = (*self._overrides, *_wandb_group_overrides(self.recipe, study.name, name))
@@ -92,15 +96,19 @@ def _compose_config(overrides: list[str], config_folder: Path | None) -> tuple[D
     return cfg, [choice] if isinstance(choice, str) else list(choice or [])
 
 
-def _check_metric(spec: StudySpec, recipe: Recipe) -> None:
-    """Raises ConfigError if no evaluator declares the study's metric, provided that all of them declare what they
-    measure."""
-    evaluators = [e for e in recipe.evaluators.values() if e is not None]
-    if not all(hasattr(evaluator, "keys") for evaluator in evaluators):
-        return
-    known = [key for evaluator in evaluators for key in getattr(evaluator, "keys")]  # noqa: B009 — not in the protocol
+def _list_measured(recipe: Recipe) -> list[str]:
+    """The metrics that evaluators declare."""
+    known = [key for evaluator in recipe.evaluators.values() for key in getattr(evaluator, "keys", ())]
     if getattr(recipe.ema, "decay", None) is not None:
         known += [key + WITHOUT_EMA for key in known]
+    return known
+
+
+def _check_metric(spec: StudySpec, recipe: Recipe, known: list[str]) -> None:
+    """Raises ConfigError if no evaluator declares the study's metric, provided that all of them declare what they
+    measure."""
+    if not all(hasattr(evaluator, "keys") for evaluator in recipe.evaluators.values() if evaluator is not None):
+        return
     if spec.metric not in known:
         there = ", ".join(known) or "nothing"
         raise ConfigError(

@@ -4,21 +4,32 @@ The recipes of the arms are not here: a changed recipe is another run, and is re
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from paribus.study.spec import StudySpec
 
 
 @dataclass(frozen=True)
+class FrozenSecondary:
+    """A metric of `also`. smallest_effect: None where none is stated."""
+
+    metric: str
+    higher_is_better: bool | None
+    smallest_effect: float | None
+
+
+@dataclass(frozen=True)
 class Frozen:
-    """comparisons: (arm, what it is compared with). They and the seeds are sorted: another order is no change."""
+    """comparisons: (arm, what it is compared with). They, the seeds and the secondary metrics are sorted: another order
+    is no change."""
 
     metric: str
     higher_is_better: bool
     smallest_effect: float
     comparisons: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
+    also: tuple[FrozenSecondary, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -36,10 +47,22 @@ def freeze_spec(spec: StudySpec) -> Frozen:
     return Frozen(
         metric=spec.metric,
         higher_is_better=spec.higher_is_better,
-        smallest_effect=float(f"{spec.smallest_effect:.12g}"),  # 0.7 / 100 is 0.007, not the number beside it
+        smallest_effect=_round_margin(spec.smallest_effect),
         comparisons=tuple(sorted((pair.arm, pair.against) for pair in spec.comparisons)),
         seeds=tuple(sorted(spec.seeds)),
+        also=tuple(
+            FrozenSecondary(
+                one.metric,
+                one.higher_is_better,
+                None if one.smallest_effect is None else _round_margin(one.smallest_effect),
+            )
+            for one in sorted(spec.also, key=lambda one: one.metric)
+        ),
     )
+
+
+def _round_margin(margin: float) -> float:
+    return float(f"{margin:.12g}")  # 0.7 / 100 is 0.007, not the number beside it
 
 
 def pair_with_next(earlier: Sequence[Replaced], now: Frozen) -> list[tuple[Replaced, Frozen]]:
@@ -55,4 +78,11 @@ def parse_frozen(node: Mapping[str, Any]) -> Frozen:
         smallest_effect=node["smallest_effect"],
         comparisons=tuple((arm, against) for arm, against in node["comparisons"]),
         seeds=tuple(node["seeds"]),
+        also=tuple(FrozenSecondary(**one) for one in node.get("also", ())),
     )
+
+
+def plain_frozen(frozen: Frozen) -> dict[str, Any]:
+    """For JSON. Without `also` where there is none, as files from before that key have it."""
+    node = asdict(frozen)
+    return node if frozen.also else {key: value for key, value in node.items() if key != "also"}

@@ -7,12 +7,17 @@ from typing import Any
 from paribus.core.errors import ConfigError
 
 
-def read_lines(path: Path, schema: int, advice: str) -> list[dict[str, Any]]:
-    """All lines; [] if there is no file. Raises ConfigError for a damaged line, or one that a newer paribus wrote."""
+def read_lines(path: Path, schema: int, advice: str, torn: bool = False) -> list[dict[str, Any]]:
+    """All lines; [] if there is no file. torn: leave out a last line that was cut off, without its end and no JSON.
+    Raises ConfigError for a damaged line, or one that a newer paribus wrote."""
     if not path.is_file():
         return []
     lines: list[dict[str, Any]] = []
-    for number, text in enumerate(path.read_bytes().splitlines(), start=1):
+    content = path.read_bytes()
+    texts = content.splitlines()
+    if torn and texts and not content.endswith(b"\n") and not _is_json(texts[-1]):
+        texts.pop()
+    for number, text in enumerate(texts, start=1):
         try:
             line: Any = json.loads(text)
             version = line["schema"]
@@ -24,3 +29,11 @@ def read_lines(path: Path, schema: int, advice: str) -> list[dict[str, Any]]:
             )
         lines.append(line)
     return lines
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -11,6 +11,7 @@ import yaml
 
 from paribus.core.build import did_you_mean, instantiate
 from paribus.core.errors import ConfigError
+from paribus.study.secondary import parse_secondary
 from paribus.study.spec import SPEC, ComparisonSpec, PaperResult, Study, StudySpec, Tuned, Untuned, parse_key
 from paribus.study.units import read_difference, read_value
 
@@ -66,6 +67,8 @@ def _parse_spec(values: Any) -> StudySpec:
         first, *others = arms
         values["comparisons"] = tuple({"arm": arm, "against": first} for arm in others)
     values["comparisons"] = _parse_entries(ComparisonSpec, values.get("comparisons", ()), "comparisons")
+    if "also" in values:
+        values["also"] = parse_secondary(values["also"])
     if isinstance(metric := values.get("metric"), str):
         values |= _read_numbers(values, metric)
     if "paper" in values:
@@ -76,6 +79,7 @@ def _parse_spec(values: Any) -> StudySpec:
     _check_texts(spec)
     _check_arms(spec)
     _check_names(spec)
+    _check_secondary(spec)
     _check_factors(spec)
     return spec
 
@@ -88,13 +92,25 @@ def _read_numbers(values: dict[str, Any], metric: str) -> dict[str, Any]:
     if isinstance(targets := values.get("targets"), tuple):
         found["targets"] = tuple(read_value(t, metric, f"targets.{i}") for i, t in enumerate(targets))
     if isinstance(papers := values.get("paper"), tuple):
-        found["paper"] = tuple(
-            {**p, "difference": read_difference(p["difference"], metric, f"paper.{i}.difference")}
-            if isinstance(p, dict) and "difference" in p
-            else p
-            for i, p in enumerate(papers)
-        )
+        units = {one.metric: one.unit == "points" for one in values.get("also", ())}
+        found["paper"] = tuple(_read_published(entry, metric, units, f"paper.{i}") for i, entry in enumerate(papers))
     return found
+
+
+def _read_published(entry: Any, metric: str, units: Mapping[str, bool], path: str) -> Any:
+    """An entry of `paper` with its difference as a number. units: secondary metric -> whether it is a fraction."""
+    if not isinstance(entry, dict):
+        return entry
+    of = entry.get("metric") or metric
+    if of != metric and of not in units:
+        raise ConfigError(
+            f"{path}.metric: found {of}{did_you_mean(str(of), [metric, *units])}; should be the study's metric or one "
+            "of also"
+        )
+    if "difference" not in entry:
+        return entry
+    difference = read_difference(entry["difference"], of, f"{path}.difference", units.get(of))
+    return {**entry, "difference": difference, "metric": "" if of == metric else of}
 
 
 def _parse_entries(cls: type[T], entries: Any, path: str) -> Any:
@@ -157,6 +173,13 @@ def _check_names(spec: StudySpec) -> None:
         raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is listed twice")
     if not spec.comparisons:
         raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
+
+
+def _check_secondary(spec: StudySpec) -> None:
+    names = [one.metric for one in spec.also]
+    if twice := _find_duplicates([spec.metric, *names]):
+        also = "is the study's metric, which decides already" if twice[0] == spec.metric else "is listed twice"
+        raise ConfigError(f"also: {twice[0]} {also}")
 
 
 def _check_factors(spec: StudySpec) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_atomically
-from paribus.study.frozen import Frozen, freeze_spec, parse_frozen
+from paribus.study.frozen import Frozen, freeze_spec, parse_frozen, plain_frozen
 from paribus.study.jsonl import read_lines
 from paribus.study.rows import Row, lock_study
 from paribus.study.spec import Study
@@ -65,7 +65,8 @@ def add_look(study: Study, rows: Iterable[Row]) -> None:
             before = read_looks(study)
             if not before or (before[-1].digest, before[-1].frozen) != (look.digest, look.frozen):
                 text = path.read_text() if before else ""
-                write_atomically(path, text + json.dumps({"schema": SCHEMA, **asdict(look)}) + "\n")
+                line = {"schema": SCHEMA, **asdict(look), "frozen": plain_frozen(look.frozen)}
+                write_atomically(path, text + json.dumps(line) + "\n")
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; a look at results is put on record") from error
 

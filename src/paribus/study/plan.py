@@ -3,7 +3,7 @@
 The first line is the head: {"schema", "study", "frozen", "earlier", "arms": {arm: {"device", "recipe"}}}, where recipe
 is what an arm computes, without the seed; and "config_dir", the user's own configs relative to the study's folder, if
 there are any: each cell is composed with them.
-frozen: metric, direction, margin, comparisons and seeds; earlier: what they
+frozen: metric, direction, margin, comparisons, seeds and secondary metrics; earlier: what they
 were before they were changed with rows on record, [{"rows", "looked", "frozen"}] (frozen.py). A line for each cell
 follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides", "title"}. `overrides` is what `paribus train` is
 given; the launcher adds the folder of runs.
@@ -14,13 +14,13 @@ say which seeds were frozen, and looks.jsonl says the rest, from the first look 
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_atomically
-from paribus.study.frozen import Frozen, Replaced, freeze_spec, pair_with_next, parse_frozen
+from paribus.study.frozen import Frozen, Replaced, freeze_spec, pair_with_next, parse_frozen, plain_frozen
 from paribus.study.jsonl import read_lines
 from paribus.study.looks import LOOKS, Look, read_looks
 from paribus.study.rows import Row
@@ -50,7 +50,8 @@ class Cell:
 @dataclass(frozen=True)
 class Plan:
     """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device. frozen: None in a plan of
-    schema 1. earlier: oldest first. config_dir: of the user's own configs, relative to the study's folder."""
+    schema 1. earlier: oldest first. config_dir: of the user's own configs, relative to the study's folder. to_measure:
+    secondary metrics that no evaluator of some arm declares, which composing alone shows; it is not written."""
 
     study: str
     recipes: Mapping[str, Mapping[str, Any]]
@@ -59,6 +60,7 @@ class Plan:
     frozen: Frozen | None
     earlier: tuple[Replaced, ...] = ()
     config_dir: str | None = None
+    to_measure: tuple[str, ...] = field(default=(), compare=False)
 
     def by_name(self) -> dict[str, Cell]:
         return {cell.name: cell for cell in self.cells}
@@ -119,8 +121,10 @@ def format_plan(plan: Plan) -> str:
     head = {
         "schema": SCHEMA,
         "study": plan.study,
-        "frozen": asdict(plan.frozen) if plan.frozen else None,
-        "earlier": [asdict(replaced) for replaced in plan.earlier],
+        "frozen": plain_frozen(plan.frozen) if plan.frozen else None,
+        "earlier": [
+            {"frozen": plain_frozen(one.frozen), "rows": one.rows, "looked": one.looked} for one in plan.earlier
+        ],
         **({"config_dir": plan.config_dir} if plan.config_dir is not None else {}),
         "arms": arms,
     }

@@ -17,6 +17,7 @@ from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look
+from paribus.study.measures import read_measures
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.wording import format_verdict
 from paribus.study.rows import Row
@@ -92,7 +93,7 @@ class StudyResults:
 
     def _look(self) -> Analysis:
         rows = gather_rows(self.spec, self.runs)
-        analysis = analyse(build_analysis_spec(self.spec), rows)
+        analysis = analyse(build_analysis_spec(self.spec), rows, read_measures(self.spec))
         add_look(self.spec, rows)
         return analysis
 

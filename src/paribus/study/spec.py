@@ -17,6 +17,7 @@ from paribus.core.build import schema
 SPEC, PLAN, RESULTS = "study.yaml", "plan.jsonl", "results.jsonl"
 
 
+MetricName = Annotated[str, Field(pattern=r"^[\w.-]+/[\w./-]+$")]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -30,13 +31,31 @@ class ComparisonSpec:
 
 
 @schema
+class SecondaryMetric:
+    """A metric that is estimated beside the one that decides.
+
+    higher_is_better: null where neither direction is good; then a difference is called higher or lower.
+    smallest_effect: in the metric's unit; null: none is stated, and nothing can be called equivalent. unit: points for
+    a fraction shown in per cent, its differences in points; none for numbers as they are; by default points of
+    accuracies alone.
+    """
+
+    metric: MetricName
+    higher_is_better: bool | None
+    smallest_effect: Annotated[float, Field(gt=0)] | None = None
+    unit: Literal["points", "none"]
+
+
+@schema
 class PaperResult:
-    """What a paper says: the difference arm - against, in the metric's unit, and where it is published."""
+    """What a paper says: the difference arm - against, in the metric's unit, and where it is published. metric: the one
+    of `also` that it is about, "" for the study's own."""
 
     arm: str
     against: str
     difference: float
     source: Text
+    metric: str = ""
 
 
 @schema
@@ -61,10 +80,10 @@ class StudySpec:
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
     smallest difference that would matter, in the metric's unit: of an accuracy a fraction below 0.05, or in points,
-    0.5pt. targets: values of the metric; the time to reach them is compared. settings: paper, or tuned: the budget, or
-    untuned: where they come from. limits: what this setting cannot show, in a sentence. threads: of each cell.
-    retries: of a cell that fails. config_dir: a folder of your own configs, technique/mine.yaml and so on, relative to
-    the study's folder.
+    0.5pt. also: metrics that are estimated beside it and decide nothing. targets: values of the metric; the time to
+    reach them is compared. settings: paper, or tuned: the budget, or untuned: where they come from. limits: what this
+    setting cannot show, in a sentence. threads: of each cell. retries: of a cell that fails. config_dir: a folder of
+    your own configs, technique/mine.yaml and so on, relative to the study's folder.
     """
 
     question: Text
@@ -74,9 +93,10 @@ class StudySpec:
     comparisons: tuple[ComparisonSpec, ...]
     factors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...]
-    metric: Annotated[str, Field(pattern=r"^[\w.-]+/[\w./-]+$")]
+    metric: MetricName
     higher_is_better: bool = True
     smallest_effect: Annotated[float, Field(gt=0)]
+    also: tuple[SecondaryMetric, ...] = ()
     targets: tuple[float, ...] = ()
     settings: Literal["paper"] | Tuned | Untuned
     paper: tuple[PaperResult, ...] = ()

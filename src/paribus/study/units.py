@@ -34,26 +34,28 @@ class Typed:
     in_points: bool
 
 
-def read_number(found: Any, metric: str, where: str) -> Typed:
-    """A number, or text that is one, perhaps in points. Raises ConfigError."""
+def read_number(found: Any, metric: str, where: str, fraction: bool | None = None) -> Typed:
+    """A number, or text that is one, perhaps in points. fraction: whether the metric is shown in per cent; None: if it
+    is an accuracy. Raises ConfigError."""
+    in_percent = is_accuracy(metric) if fraction is None else fraction
     if isinstance(found, int | float) and not isinstance(found, bool):
         return Typed(_finite(found, found, where), in_points=False)
     match = _TYPED.fullmatch(found) if isinstance(found, str) else None
     if match is None:
-        or_points = ", or in points: 0.5pt" if is_accuracy(metric) else ""
+        or_points = ", or in points: 0.5pt" if in_percent else ""
         raise ConfigError(f"{where}: found {found!r}; should be a number, e.g. 0.005 or 5e-3{or_points}")
     if not match[2]:
         return Typed(_finite(float(match[1]), found, where), in_points=False)
-    if not is_accuracy(metric):
+    if not in_percent:
         raise ConfigError(f"{where}: found {found!r}; {metric} is not an accuracy; give a number in its own unit")
     return Typed(_finite(float(Decimal(match[1]) * _POINT), found, where), in_points=True)
 
 
-def read_difference(found: Any, metric: str, where: str) -> float:
+def read_difference(found: Any, metric: str, where: str, fraction: bool | None = None) -> float:
     """A difference in study.yaml, in the metric's unit. Of accuracies a bare number is a fraction; one of 5 points and
-    more is refused, since 0.5 is more often meant as half a point than as fifty."""
-    typed = read_number(found, metric, where)
-    if is_accuracy(metric) and not typed.in_points and abs(typed.value) >= LARGE:
+    more is refused, since 0.5 is more often meant as half a point than as fifty. fraction: as for `read_number`."""
+    typed = read_number(found, metric, where, fraction)
+    if (is_accuracy(metric) if fraction is None else fraction) and not typed.in_points and abs(typed.value) >= LARGE:
         raise ambiguous(found, typed.value, metric, where)
     return typed.value
 

@@ -87,6 +87,38 @@ def add_status(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for other programs, with one entry per cell")
 
 
+def add_measure(parser: Parser) -> None:
+    parser.description = (
+        "Evaluate the kept checkpoints of finished cells with the given evaluators, and add what they find to "
+        "measures.jsonl beside the rows, which stay as they are. A cell without its checkpoint is listed and skipped. "
+        "The same command again does what is missing."
+    )
+    parser.epilog = (
+        "Overrides: evaluators.NAME.KEY=VALUE, +evaluators.NAME._target_=CLASS, data.root=DIR, data.pack=DIR, "
+        "data.workers=N, runtime.KEY=VALUE, packages=[NAME]. An evaluator has one configuration in a study.\n\n"
+        "Example:\n"
+        "  paribus study measure experiments/NAME --evaluators calibration,attack evaluators.attack.steps=20\n\n"
+        + exit_codes(
+            {
+                OK: "every cell with a checkpoint is measured",
+                FAILED: "a cell's weights, data or results are not those on record; the others are measured",
+            }
+        )
+    )
+    _add_study(parser)
+    overrides = parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the evaluators, and where data lie"
+    )
+    completes(overrides, "data override")
+    parser.add_argument("--evaluators", required=True, metavar="NAMES", help="names, with commas between them")
+    parser.add_argument(
+        "--cell", action="append", default=[], metavar="ARM/sSEED", help="this cell alone; may be given again"
+    )
+    _add_configs(parser)
+    parser.add_argument("--workers", type=count, default=1, metavar="K", help="cells at a time (default: 1)")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print only the cells that are measured now")
+
+
 def add_report(parser: Parser) -> None:
     parser.description = "Write the tables into the study's README.md and make report.html, report.csv and report.json."
     _add_study(parser, "where the run folders are whose rows are not recorded yet")

@@ -15,6 +15,7 @@ from paribus.study import plan as plans
 from paribus.study import rows as rows_file
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
+from paribus.study.measures import read_measures
 from paribus.study.runner.repeat import find_next
 from paribus.study.status import build_status
 
@@ -35,6 +36,13 @@ def run(args: argparse.Namespace) -> int:
         for text in list_changes(new, freeze_spec(study.spec)):
             print(f"note: {text} {study.plan_path} keeps it, and reports say so", file=sys.stderr)
     warn_of_edits(rows)
+    measured = {metric for one in read_measures(study) for metric in one.metrics}
+    if (missing := [metric for metric in made.to_measure if metric not in measured]) and not args.quiet:
+        print(
+            f"note: no evaluator of these recipes declares {format_list(missing)}; paribus study measure "
+            f"{args.study} --evaluators NAME measures it on the kept checkpoints once the runs are done",
+            file=sys.stderr,
+        )
     if args.quiet:
         return OK
     workers = args.workers or choose_workers(study, made)

@@ -15,6 +15,7 @@ from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
+from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
 from paribus.study.report.changes import list_changes
 from paribus.study.report.model import Report
@@ -28,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     study, conditions = load_study(args.study), parse_conditions(args)
     runs = runs_folder(args, study)
     rows = gather_rows(study, runs)
-    analysis = analyse(build_analysis_spec(study), rows)
+    analysis = analyse(build_analysis_spec(study), rows, read_measures(study))
     report = build_report(analysis, find_changes(study, rows))
     found = run_gate(args, analysis, conditions)
     check_writable(looks_path(study))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from paribus.study.analysis.beside import Beside, analyse_beside
 from paribus.study.analysis.costs import (
     COSTS,
     Overhead,
@@ -17,6 +18,7 @@ from paribus.study.analysis.costs import (
 from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_gap, select_curves, split_curve
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.question import AnalysisSpec
+from paribus.study.measures import Measure
 from paribus.study.rows import Row, package_digests
 from paribus.study.spec import PaperResult
 from paribus.study.stats import (
@@ -52,7 +54,8 @@ class Analysis:
     values. sources: the user's package of which there are several versions -> version, or None where it is not on
     record -> cells. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each
     step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
-    still_learning: pairs whose arm ended with a far higher loss on unmixed training images.
+    still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
+    curves and reliability diagrams.
     """
 
     spec: AnalysisSpec
@@ -73,6 +76,7 @@ class Analysis:
     gaps: Mapping[str, Mapping[str, Band]]
     reported: tuple[tuple[PaperResult, Comparison | None], ...]
     still_learning: tuple[StillLearning, ...]
+    beside: Beside
 
     @property
     def reference(self) -> str:
@@ -85,8 +89,9 @@ class Analysis:
         return _final_values(self.rows, arm, self.spec.metric)
 
 
-def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
-    """All numbers of a report. Rows of other arms than those of the spec are left out. Raises ConfigError."""
+def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure] = ()) -> Analysis:
+    """All numbers of a report. Rows of other arms than those of the spec are left out. measures: of measures.jsonl.
+    Raises ConfigError."""
     place = {arm: i for i, arm in enumerate(spec.arms)}
     kept = tuple(sorted((row for row in rows if row.arm in place), key=lambda row: (place[row.arm], row.seed)))
     done = [row for row in kept if row.state == "done"]
@@ -124,8 +129,11 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row]) -> Analysis:
             )
             for _, baseline in spec.pairs
         },
-        reported=tuple((said, _match_paper_result(said, compared, values, spec)) for said in spec.paper),
+        reported=tuple(
+            (said, _match_paper_result(said, compared, values, spec)) for said in spec.paper if not said.metric
+        ),
         still_learning=tuple(found for pair in spec.pairs if (found := find_still_learning(losses, pair)) is not None),
+        beside=analyse_beside(spec, kept, measures),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from paribus.study.spec import PaperResult, Study, Tuned, Untuned
+from paribus.study.spec import PaperResult, SecondaryMetric, Study, Tuned, Untuned
 from paribus.study.stats import Rule
 
 ArmPair = tuple[str, str]  # (arm, what it is compared with)
@@ -17,7 +17,7 @@ class AnalysisSpec:
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
     words: what a comparison changes, where its author says so. limits: what the setting cannot show. again: commands
-    that reproduce it.
+    that reproduce it. also: secondary metrics, a family of their own.
     """
 
     name: str
@@ -37,6 +37,7 @@ class AnalysisSpec:
     setting: str = ""
     limits: str = ""
     words: Mapping[ArmPair, str] = field(default_factory=dict)
+    also: tuple[SecondaryMetric, ...] = ()
 
     @property
     def baseline(self) -> str:
@@ -79,6 +80,7 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
         limits=spec.limits,
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
+        also=spec.also,
     )
 
 

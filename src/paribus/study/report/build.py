@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.question import ArmPair
-from paribus.study.report import sections, sections_cost, sections_runs, sections_weights
+from paribus.study.report import sections, sections_beside, sections_cost, sections_runs, sections_weights
 from paribus.study.report.model import Report, Section, Sentence
 from paribus.study.report.wording import LOOKING_AGAIN, Unit, choose_unit, format_verdict, names_more_seeds
 from paribus.study.stats.verdict import Verdict
@@ -18,6 +18,10 @@ VERDICT_KINDS = {
     Verdict.BETTER_WITHIN: "same",
     Verdict.WORSE: "worse",
     Verdict.WORSE_WITHIN: "same",
+    Verdict.HIGHER: "same",
+    Verdict.HIGHER_WITHIN: "same",
+    Verdict.LOWER: "same",
+    Verdict.LOWER_WITHIN: "same",
     Verdict.EQUIVALENT: "same",
     Verdict.UNDECIDED: "open",
     Verdict.UNTESTABLE: "open",
@@ -29,10 +33,13 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
     spec, unit = analysis.spec, choose_report_unit(analysis)
     builders: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
         sections.build_differences,
+        sections_beside.build_secondary,
+        sections_beside.build_claims,
         sections.build_arms,
         sections.build_sensitivity,
         sections.build_robustness,
         sections.build_curves,
+        sections_beside.build_panels,
         sections_weights.build_weights,
         sections_cost.build_accuracy_and_cost,
         sections_cost.build_time_to_target,
@@ -115,6 +122,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Setting", spec.setting),
         ("Metric", f"{spec.metric} at the last step, {'higher' if spec.higher_is_better else 'lower'} is better{of}"),
         ("Smallest effect of interest", unit.size(spec.margin) if spec.margin else "none stated"),
+        ("Secondary metrics", f"{len(spec.also)}, a family of their own" if spec.also else ""),
         ("Arms and seeds", f"{len(spec.arms)} × {len(spec.seeds)}" if spec.seeds else f"{len(spec.arms)} arms"),
         ("Steps", format_list(f"{n:,}" for n in steps)),
         ("Settings", spec.settings),
@@ -149,6 +157,21 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
         cautions.append(
             f"Rows were made by different versions of your package {name}: {told}. A difference between arms may come "
             "from an edit; --repeat makes all rows anew."
+        )
+    if a.beside.other_row:
+        cautions.append(
+            f"Measured on other results than those of the row, and left out: {format_list(a.beside.other_row)}. The "
+            "run was trained anew; paribus study measure measures it again."
+        )
+    if a.beside.several:
+        cautions.append(
+            f"Measured on more than one set of weights, and left out: {format_list(a.beside.several)}. Take the lines "
+            "of the wrong ones out of measures.jsonl."
+        )
+    if a.beside.mixed:
+        cautions.append(
+            f"Measured under differing numerics or versions: {format_list(a.beside.mixed, 4)}. A difference between arms "
+            "may hold a trace of it."
         )
     return tuple(cautions)
 

@@ -1,9 +1,9 @@
 """What was changed in a study after its first row, of what should have been frozen: a sentence for each change."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from paribus.core.formatting import format_count, format_list
-from paribus.study.frozen import Frozen, Replaced, pair_with_next
+from paribus.study.frozen import Frozen, FrozenSecondary, Replaced, pair_with_next
 from paribus.study.report.wording import choose_unit
 
 
@@ -37,8 +37,33 @@ def _list_differences(before: Frozen, after: Frozen) -> list[str]:
             for name, those in (("Comparisons", pairs), ("Seeds", seeds))
             if those
         ]
+    return found + _list_secondary_differences(
+        {one.metric: one for one in before.also}, {one.metric: one for one in after.also}
+    )
+
+
+def _list_secondary_differences(
+    before: Mapping[str, FrozenSecondary], after: Mapping[str, FrozenSecondary]
+) -> list[str]:
+    found = [
+        f"Secondary metrics {how} ({format_list(sorted(names))})"
+        for how, names in (("added", after.keys() - before.keys()), ("dropped", before.keys() - after.keys()))
+        if names
+    ]
+    for metric in sorted(before.keys() & after.keys()):
+        one, other = before[metric], after[metric]
+        if one.smallest_effect != other.smallest_effect:
+            margins = [_format_size(metric, margin) for margin in (one.smallest_effect, other.smallest_effect)]
+            found.append(f"Margin of {metric} changed from {margins[0]} to {margins[1]}")
+        if one.higher_is_better != other.higher_is_better:
+            better = {True: "higher is better", False: "lower is better", None: "neither way is better"}
+            found.append(f"Direction of {metric} changed to {better[other.higher_is_better]}")
     return found
 
 
 def _format_margin(frozen: Frozen) -> str:
-    return choose_unit(frozen.metric, [frozen.smallest_effect]).size(frozen.smallest_effect)
+    return _format_size(frozen.metric, frozen.smallest_effect)
+
+
+def _format_size(metric: str, margin: float | None) -> str:
+    return "none" if margin is None else choose_unit(metric, [margin]).size(margin)

@@ -64,8 +64,10 @@ def write_file(path: Path, text: str) -> None:
 
 
 def format_csv(a: Analysis) -> str:
-    """One row per run: its metrics at the last step, its best evaluation, its cost, and its provenance."""
-    metrics = sorted({key for row in a.rows for key in row.metrics})
+    """One row per run: its metrics at the last step and those measured since, its best evaluation, its cost, and its
+    provenance."""
+    values = {row.cell: {**a.beside.measured.get(row.cell, {}), **row.metrics} for row in a.rows}
+    metrics = sorted({key for found in values.values() for key in found})
     prints = sorted({key for row in a.rows for key in row.fingerprint})
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
@@ -79,7 +81,7 @@ def format_csv(a: Analysis) -> str:
             _format_cell(value)
             for value in (
                 *(a.spec.name, row.arm, row.seed, row.state, row.id),
-                *(row.metrics.get(key) for key in metrics),
+                *(values[row.cell].get(key) for key in metrics),
                 choose(curve) if curve else None,
                 *(row.cost.get(kind) for kind in COSTS),
                 *(row.steps, row.segments, row.mixed, row.started, row.commit, row.dirty),
@@ -111,4 +113,11 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
         },
     }
     numbers = to_plain(a)
-    return {"schema": SCHEMA, "report": words, "asked": numbers.pop("spec"), **numbers}
+    asked = numbers.pop("spec")
+    if not a.spec.also:  # as it was before there were secondary metrics
+        del asked["also"]
+        for said in (*asked["paper"], *(said for said, _ in numbers["reported"])):
+            del said["metric"]
+        if not a.beside.measured and not a.beside.other_row and not a.beside.several:
+            del numbers["beside"]
+    return {"schema": SCHEMA, "report": words, "asked": asked, **numbers}

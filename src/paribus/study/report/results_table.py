@@ -6,7 +6,7 @@ studies' own reports. Each technique's card has the rows about it.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.markdown import escape_markdown, format_table
 from paribus.study.report.model import Table
+from paribus.study.report.sections_beside import choose_secondary_unit, name_metric
 from paribus.study.report.wording import Unit
 from paribus.study.stats.factorial import Effect
 from paribus.study.stats.paired import Comparison
@@ -23,6 +24,16 @@ from paribus.study.stats.paired import Comparison
 BEGIN = re.compile(r"^<!-- paribus results: begin((?: [\w-]+)+)\. [^\n]*-->$", re.MULTILINE)
 END = "<!-- paribus results: end -->"
 _TECHNIQUE_KEY = "technique"
+_BESIDE_HEAD = (
+    "what was changed",
+    "metric",
+    "the paper says",
+    "measured here",
+    "95 % interval",
+    "seeds",
+    "verdict",
+    "study",
+)
 HEAD = (
     "what was changed",
     "the paper says",
@@ -65,8 +76,8 @@ class Claim:
 
 
 def format_results_table(analyses: Iterable[Analysis]) -> str:
-    """Markdown: a table of all comparisons, or of all effects where the study is a factorial one, then the studies'
-    settings and cost."""
+    """Markdown: a table of all comparisons, or of all effects where the study is a factorial one; a second one of their
+    secondary metrics, where there are any; then the studies' settings and cost."""
     analyses = list(analyses)
     found = [claim for analysis in analyses for claim in build_claims(analysis)]
     against = "; ".join(f"{claim.cells[0]} ({claim.cells[6]})" for claim in found if claim.against)
@@ -74,19 +85,76 @@ def format_results_table(analyses: Iterable[Analysis]) -> str:
     learning = "; ".join(claim.cells[0] for claim in found if claim.learning)
     if learning:
         below += f"Still learning at the end, by the loss on unmixed training images: {escape_markdown(learning)}.\n\n"
+    below += format_beside_table(analyses)
     links = "\n".join(_format_study(analysis) for analysis in analyses)
     return f"{format_claims_table(found, 'experiments')}\n\n{below}{links}"
 
 
 def format_claims_table(found: Sequence[Claim], experiments: str) -> str:
     """Markdown. experiments: where that folder is, from the file that has the table."""
-    table = format_table(
-        Table(HEAD, tuple((*c.cells[:-1], f"@{c.cells[-1]}@") for c in found), frozenset({0, 1, 6, 7}))
+    return _format_linked(
+        HEAD,
+        [claim.cells for claim in found],
+        frozenset({0, 1, 6, 7}),
+        lambda name: (
+            f"[{escape_markdown(name)}]({experiments}/{name}): `paribus study run experiments/{name} --repeat`"
+        ),
     )
-    for name in dict.fromkeys(claim.cells[-1] for claim in found):  # after format_table, which would escape the link
-        link = f"[{escape_markdown(name)}]({experiments}/{name}): `paribus study run experiments/{name} --repeat`"
-        table = table.replace(f"@{escape_markdown(name)}@", link)
+
+
+def _format_linked(
+    head: tuple[str, ...], rows: Sequence[tuple[str, ...]], left: frozenset[int], link: Callable[[str], str]
+) -> str:
+    """A table whose last cells are names of studies, as what `link` makes of them."""
+    table = format_table(Table(head, tuple((*cells[:-1], f"@{cells[-1]}@") for cells in rows), left))
+    for name in dict.fromkeys(cells[-1] for cells in rows):  # after format_table, which would escape the link
+        table = table.replace(f"@{escape_markdown(name)}@", link(name))
     return table
+
+
+def format_beside_table(analyses: Iterable[Analysis]) -> str:
+    """A line for each comparison on each secondary metric that has a value, with a sentence above; "" if there are
+    none."""
+    analyses = list(analyses)
+    rows = [cells for analysis in analyses for cells in _list_beside(analysis)]
+    if not rows:
+        return ""
+    table = _format_linked(
+        _BESIDE_HEAD,
+        rows,
+        frozenset({0, 1, 2, 6, 7}),
+        lambda name: f"[{escape_markdown(name)}](experiments/{name})",
+    )
+    return (
+        "Secondary metrics, which decide nothing and are a family of their own in each study (↑: higher is better, ↓: "
+        f"lower, –: neither):\n\n{table}\n\n{_name_contradictions(analyses)}"
+    )
+
+
+def _name_contradictions(analyses: Iterable[Analysis]) -> str:
+    """Where a secondary metric has the opposite sign to the paper's, decided or not."""
+    against = [
+        f"{a.spec.words.get((said.arm, said.against)) or said.arm}, {said.metric} ({ours.judgement})"
+        for a in analyses
+        for said, ours in a.beside.reported
+        if ours and said.difference * ours.estimate.mean < 0
+    ]
+    return (
+        f"Of these, of the other sign than in the paper: {escape_markdown('; '.join(against))}.\n\n" if against else ""
+    )
+
+
+def _list_beside(a: Analysis) -> Iterator[tuple[str, ...]]:
+    published = {(said.metric, said.arm, said.against): said for said, _ in a.beside.reported}
+    for one in a.beside.results:
+        unit = choose_secondary_unit(one)
+        for c in one.comparisons:
+            if not c.estimate.n:
+                continue
+            said = published.get((one.asked.metric, c.arm, c.baseline))
+            claim = f"{unit.difference(said.difference)}: {said.source}" if said else DASH
+            what = a.spec.words.get((c.arm, c.baseline)) or f"{c.arm} against {c.baseline}"
+            yield (what, name_metric(one), claim, *_format_estimate(c, unit), str(c.judgement), a.spec.name)
 
 
 def build_claims(a: Analysis) -> Iterator[Claim]:

@@ -9,10 +9,14 @@ from paribus.study.report.model import Section, Table
 from paribus.study.report.wording import Unit, format_chances, format_p, names_more_seeds
 from paribus.study.stats.resampling import BCA_MIN_SEEDS
 
+NOT_AGAINST = (
+    "Beside, not against: the paper's figure comes from its own data, network and schedule, named under source, and "
+    "mostly from a single run or a few without an interval. Agreement is no proof, and disagreement is no refutation."
+)
 VERDICT = "verdict"  # the column beside the name, where a narrow page shows it without scrolling
 
 
-def _with_unit(unit: str, name: str) -> str:
+def with_unit(unit: str, name: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
@@ -22,7 +26,7 @@ def _better_direction(a: Analysis) -> str:
 
 def build_differences(a: Analysis, unit: Unit) -> Section:
     """The forest plot, and the table it shows."""
-    d = _with_unit(unit.differences, "difference")
+    d = with_unit(unit.differences, "difference")
     rows = tuple(
         (
             a.spec.label_comparison(c.arm, c.baseline),
@@ -58,7 +62,7 @@ def build_differences(a: Analysis, unit: Unit) -> Section:
 
 
 def build_arms(a: Analysis, unit: Unit) -> Section:
-    of = _with_unit(unit.values, "mean")
+    of = with_unit(unit.values, "mean")
     rows = tuple(
         (
             name,
@@ -94,7 +98,7 @@ def build_sensitivity(a: Analysis, unit: Unit) -> Section:
     )
     head = (
         a.spec.comparison_header,
-        _with_unit(unit.differences, "detectable"),
+        with_unit(unit.differences, "detectable"),
         "effect size d",
         "pairing correlation",
         "variance ratio",
@@ -138,7 +142,7 @@ def build_robustness(a: Analysis, unit: Unit) -> Section | None:
         a.spec.comparison_header,
         "sign-flip p",
         "smallest possible",
-        _with_unit(unit.differences, "BCa 95 % interval"),
+        with_unit(unit.differences, "BCa 95 % interval"),
     )
     return Section("robustness", "Robustness", tuple(notes), (Table(head, rows),), short=False)
 
@@ -195,7 +199,7 @@ def build_factors(a: Analysis, unit: Unit) -> Section | None:
         "effect",
         VERDICT,
         "seeds",
-        _with_unit(unit.differences, "size"),
+        with_unit(unit.differences, "size"),
         "95 % interval",
         "p (effect)",
         "p (equivalence)",
@@ -206,7 +210,7 @@ def build_factors(a: Analysis, unit: Unit) -> Section | None:
 
 
 def build_paper(a: Analysis, unit: Unit) -> Section | None:
-    if not a.reported:
+    if not a.reported or a.spec.also:  # then a section of all claims has them
         return None
     rows = tuple(
         (
@@ -218,15 +222,11 @@ def build_paper(a: Analysis, unit: Unit) -> Section | None:
         )
         for published, ours in a.reported
     )
-    notes = (
-        "Beside, not against: the paper's figure comes from its own data, network and schedule, named under source, "
-        "and mostly from a single run or a few without an interval. Agreement is no proof, and disagreement is no "
-        "refutation.",
-    )
+    notes = (NOT_AGAINST,)
     head = (
         "comparison",
-        _with_unit(unit.differences, "paper"),
-        _with_unit(unit.differences, "here"),
+        with_unit(unit.differences, "paper"),
+        with_unit(unit.differences, "here"),
         "95 % interval here",
         "source",
     )
@@ -245,5 +245,5 @@ def build_selection(a: Analysis, unit: Unit) -> Section | None:
         "A diagnostic, not a result: how much each arm would gain if every run reported its best evaluation in place "
         "of its last one. Choosing on the evaluation split makes every arm look better, the noisiest curve most.",
     )
-    head = ("arm", "n", _with_unit(unit.differences, "best − last"), "95 % interval")
+    head = ("arm", "n", with_unit(unit.differences, "best − last"), "95 % interval")
     return Section("selection", "Selection bias (diagnostic)", notes, (Table(head, rows),), short=False)

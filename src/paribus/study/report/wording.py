@@ -46,10 +46,11 @@ class Unit:
         return "" if math.isnan(low) else f"{self.difference(low)} to {self.difference(high)}"
 
 
-def choose_unit(metric: str, sizes: Iterable[float]) -> Unit:
-    """Accuracies are recorded as fractions and shown in per cent, their differences in points. Other metrics are shown
-    as they are, with three digits of the smallest of the sizes (standard deviations, the margin)."""
-    if is_accuracy(metric):
+def choose_unit(metric: str, sizes: Iterable[float], fraction: bool | None = None) -> Unit:
+    """Accuracies are recorded as fractions and shown in per cent, their differences in points; so is any metric that is
+    said to be a fraction. Others are shown as they are, with three digits of the smallest of the sizes (standard
+    deviations, the margin)."""
+    if is_accuracy(metric) if fraction is None else fraction:
         return Unit(100.0, "%", "points", 2)
     known = [abs(size) for size in sizes if math.isfinite(size) and size != 0]
     digits = min(8, max(0, 2 - math.floor(math.log10(min(known))))) if known else 4

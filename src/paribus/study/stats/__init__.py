@@ -4,6 +4,7 @@ Input is a mapping seed -> value for each arm; a NaN, an infinity or an absent s
 never silently dropped. Outputs are frozen dataclasses; NaN in them means "undefined", and `to_plain` makes them JSON.
 
     rule = Rule(margin=0.005, higher_is_better=True)               # fixed in advance; checks its ranges (ConfigError)
+    compare_several([ece, auroc], pairs, [rule, ...])              # the same over several metrics: one family
     summarise(arms["cutmix"], seeds)                               # ArmSummary: n, mean, sd, se, missing
     compare_all(arms, [("cutmix", "baseline"), ...], rule)         # Comparison each; together one family
     str(comparison.judgement)                                      # "undecided (about 7 more seeds)"
@@ -32,6 +33,7 @@ from paribus.study.stats.paired import (
     SelectionBias,
     compare,
     compare_all,
+    compare_several,
     pairing,
     selection_bias,
     summarise,
@@ -67,6 +69,7 @@ __all__ = [
     "common_horizon",
     "compare",
     "compare_all",
+    "compare_several",
     "compare_times",
     "factorial_effects",
     "find_arrival",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from paribus.core.errors import ConfigError
 from paribus.study.stats.estimate import NAN, Estimate, Values, drop_failed, mean_and_sd, one_sample, welch
-from paribus.study.stats.verdict import Judgement, Rule, judge
+from paribus.study.stats.verdict import Judgement, Rule, judge_each
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,34 @@ def compare_all(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]], ru
 
     Raises ConfigError where a pair names an unknown arm, or compares an arm with itself.
     """
+    return compare_several([arms], pairs, [rule])[0]
+
+
+def compare_several(
+    metrics: Sequence[Mapping[str, Values]], pairs: Sequence[tuple[str, str]], rules: Sequence[Rule]
+) -> tuple[tuple[Comparison, ...], ...]:
+    """All comparisons on several metrics, each with a rule of its own: comparisons × metrics are one family. metrics:
+    arm -> values of each; all rules have one alpha. Returns the comparisons of each metric. Raises ConfigError."""
+    for arms in metrics:
+        _check_pairs(arms, pairs)
+    finished = [{name: drop_failed(values) for name, values in arms.items()} for arms in metrics]
+    shared = [[shared_seeds(done[a], done[b]) for a, b in pairs] for done in finished]
+    estimates = [
+        [_estimate(done[a], done[b], seeds, rule) for (a, b), seeds in zip(pairs, found, strict=True)]
+        for done, found, rule in zip(finished, shared, rules, strict=True)
+    ]
+    family = [rule for rule in rules for _ in pairs]
+    judgements = iter(judge_each([estimate for found in estimates for estimate in found], family))
+    return tuple(
+        tuple(
+            _build_comparison(pair, arms, done, seeds, estimate, next(judgements))
+            for pair, seeds, estimate in zip(pairs, found, estimated, strict=True)
+        )
+        for arms, done, found, estimated in zip(metrics, finished, shared, estimates, strict=True)
+    )
+
+
+def _check_pairs(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]]) -> None:
     for pair in pairs:
         for name in pair:
             if name not in arms:
@@ -101,14 +129,6 @@ def compare_all(arms: Mapping[str, Values], pairs: Sequence[tuple[str, str]], ru
             raise ConfigError(f"comparison {pair[0]} against {pair[1]}: an arm cannot be compared with itself")
     if len(set(pairs)) < len(pairs):
         raise ConfigError("comparisons: one is listed twice, which would count it twice in the family")
-    finished = {name: drop_failed(values) for name, values in arms.items()}
-    shared = [shared_seeds(finished[a], finished[b]) for a, b in pairs]
-    estimates = [_estimate(finished[a], finished[b], seeds, rule) for (a, b), seeds in zip(pairs, shared, strict=True)]
-    judgements = judge(estimates, rule)
-    return tuple(
-        _build_comparison(pair, arms, finished, seeds, estimate, judgement)
-        for pair, seeds, estimate, judgement in zip(pairs, shared, estimates, judgements, strict=True)
-    )
 
 
 def shared_seeds(arm: Values, baseline: Values) -> tuple[int, ...] | None:

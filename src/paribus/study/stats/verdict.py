@@ -29,13 +29,14 @@ class Rule:
     """How a study decides; fixed before any number is known.
 
     margin: the smallest effect of interest, in the metric's unit (0.005 is half a point of accuracy); 0 means that
-    none was stated, and then nothing can be called equivalent. alpha: level of each family of claims, and 1 - alpha
+    none was stated, and then nothing can be called equivalent. higher_is_better: None where neither way is better; a
+    difference is then called higher or lower. alpha: level of each family of claims, and 1 - alpha
     that of the intervals. power: what "about k more seeds" and the minimum detectable difference promise.
     Raises ConfigError on values outside their ranges.
     """
 
     margin: float = 0.0
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
     alpha: float = 0.05
     power: float = 0.8
 
@@ -53,6 +54,10 @@ class Verdict(StrEnum):
     WORSE = "worse"
     BETTER_WITHIN = "better, but within the margin"
     WORSE_WITHIN = "worse, but within the margin"
+    HIGHER = "higher"
+    LOWER = "lower"
+    HIGHER_WITHIN = "higher, but within the margin"
+    LOWER_WITHIN = "lower, but within the margin"
     EQUIVALENT = "equivalent within the margin"
     UNDECIDED = "undecided"
     UNTESTABLE = "not testable"
@@ -100,9 +105,22 @@ def judge(estimates: Sequence[Estimate], rule: Rule) -> tuple[Judgement, ...]:
     called equivalent, each with the rule's power. Where n is past that already, the true difference lies between
     the two, and k is what leaves no outcome undecided.
     """
-    p_zero, p_beyond = holm([e.p_zero for e in estimates]), holm([e.p_beyond for e in estimates])
-    level = rule.alpha / max(1, len(estimates))
-    return tuple(_judge_one(e, p, q, level, rule) for e, p, q in zip(estimates, p_zero, p_beyond, strict=True))
+    return judge_each(estimates, [rule] * len(estimates))
+
+
+def judge_each(estimates: Sequence[Estimate], rules: Sequence[Rule]) -> tuple[Judgement, ...]:
+    """As `judge`, for one family whose members have margins and directions of their own; all rules have one alpha.
+
+    The family of *equivalent* is those whose rule states a margin: the others claim nothing there.
+    """
+    p_zero, p_beyond = holm([e.p_zero for e in estimates]), [NAN] * len(estimates)
+    stated = [i for i, rule in enumerate(rules) if rule.margin > 0]
+    for i, p in zip(stated, holm([estimates[i].p_beyond for i in stated]), strict=True):
+        p_beyond[i] = p
+    return tuple(
+        _judge_one(e, p, q, rule.alpha / len(estimates), rule)
+        for e, p, q, rule in zip(estimates, p_zero, p_beyond, rules, strict=True)
+    )
 
 
 def _judge_one(estimate: Estimate, p_zero: float, p_beyond: float, level: float, rule: Rule) -> Judgement:
@@ -113,11 +131,14 @@ def _judge_one(estimate: Estimate, p_zero: float, p_beyond: float, level: float,
     return Judgement(verdict, p_zero, p_beyond, more, detectable)
 
 
-def _choose_verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool) -> Verdict:
+def _choose_verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool | None) -> Verdict:
     if estimate.n < 2:
         return Verdict.UNTESTABLE
     if not differs:
         return Verdict.EQUIVALENT if negligible else Verdict.UNDECIDED
+    if higher_is_better is None:
+        within = (Verdict.HIGHER_WITHIN, Verdict.LOWER_WITHIN) if negligible else (Verdict.HIGHER, Verdict.LOWER)
+        return within[0] if estimate.mean > 0 else within[1]
     if (estimate.mean > 0) == higher_is_better:
         return Verdict.BETTER_WITHIN if negligible else Verdict.BETTER
     return Verdict.WORSE_WITHIN if negligible else Verdict.WORSE

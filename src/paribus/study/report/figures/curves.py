@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.curves import Band
 from paribus.study.report.figures import style as drawing
+from paribus.study.report.figures.beside import plot_panels, plot_secondary
 from paribus.study.report.figures.intervals import plot_differences, plot_effects, plot_paper
 from paribus.study.report.figures.points import plot_costs, plot_target
 from paribus.study.report.figures.style import (
@@ -41,6 +42,7 @@ def build_plots(analysis: Analysis, unit: Unit) -> tuple[Plot, ...]:
         found = [*plot_differences(analysis, unit), *_plot_curves(analysis, unit), *plot_costs(analysis, unit)]
         found += [plot_target(analysis, target, unit) for target in analysis.targets]
         found += [*plot_effects(analysis, unit), *plot_paper(analysis, unit)]
+        found += [*plot_secondary(analysis), *plot_panels(analysis)]
     return tuple(found)
 
 

@@ -57,7 +57,7 @@ def plot_differences(a: Analysis, unit: Unit) -> list[Plot]:
             e.low,
             e.high,
             str(c.judgement),
-            _verdict_colour(c.judgement),
+            verdict_colour(c.judgement),
         )
         for c in (x.comparison for x in a.comparisons)
         for e in (c.estimate,)
@@ -68,25 +68,25 @@ def plot_differences(a: Analysis, unit: Unit) -> list[Plot]:
     return [
         Plot(
             "forest",
-            f"Differences with 95 % intervals: {_describe_lines(lines, unit)}",
-            _draw_intervals(lines, unit, a.spec.margin, label, wide),
+            f"Differences with 95 % intervals: {describe_lines(lines, unit)}",
+            draw_intervals(lines, unit, a.spec.margin, label, wide),
             fits,
         )
         for fits, wide in (("wide", True), ("narrow", False))
     ]
 
 
-def _verdict_colour(judgement: Judgement) -> str:
+def verdict_colour(judgement: Judgement) -> str:
     return VERDICTS[VERDICT_KINDS[judgement.verdict]]
 
 
-def _describe_lines(lines: Sequence[ForestLine], unit: Unit) -> str:
+def describe_lines(lines: Sequence[ForestLine], unit: Unit) -> str:
     return "; ".join(f"{line.name} {unit.difference(line.mean)}, {line.verdict}" for line in lines)
 
 
 def plot_effects(a: Analysis, unit: Unit) -> list[Plot]:
     lines = [
-        ForestLine(" × ".join(x.factors), e.mean, e.low, e.high, str(x.judgement), _verdict_colour(x.judgement))
+        ForestLine(" × ".join(x.factors), e.mean, e.low, e.high, str(x.judgement), verdict_colour(x.judgement))
         for x in a.effects
         for e in (x.estimate,)
     ]
@@ -94,8 +94,8 @@ def plot_effects(a: Analysis, unit: Unit) -> list[Plot]:
     return [
         Plot(
             "effects",
-            f"Effects with 95 % intervals: {_describe_lines(lines, unit)}",
-            _draw_intervals(lines, unit, a.spec.margin, label, wide),
+            f"Effects with 95 % intervals: {describe_lines(lines, unit)}",
+            draw_intervals(lines, unit, a.spec.margin, label, wide),
             fits,
         )
         for fits, wide in (("wide", True), ("narrow", False))
@@ -123,8 +123,8 @@ def plot_paper(a: Analysis, unit: Unit) -> list[Plot]:
     return [
         Plot(
             "paper",
-            f"Ours, with 95 % intervals: {_describe_lines(lines, unit)}",
-            _draw_intervals(lines, unit, 0.0, label, wide),
+            f"Ours, with 95 % intervals: {describe_lines(lines, unit)}",
+            draw_intervals(lines, unit, 0.0, label, wide),
             fits,
         )
         for fits, wide in (("wide", True), ("narrow", False))
@@ -132,8 +132,11 @@ def plot_paper(a: Analysis, unit: Unit) -> list[Plot]:
     ]
 
 
-def _draw_intervals(lines: Sequence[ForestLine], unit: Unit, margin: float, label: str, wide: bool) -> Figure:
-    """Estimates with their intervals, one below the other. Names stand left of them, or above for want of room."""
+def draw_intervals(
+    lines: Sequence[ForestLine], unit: Unit, margin: float, label: str, wide: bool, ticks: int | None = None
+) -> Figure:
+    """Estimates with their intervals, one below the other. Names stand left of them, or above for want of room.
+    ticks: how many intervals between them there may be; None leaves that to matplotlib."""
     width, row = (760, 30) if wide else (PANEL, 50)
     names = 20 + max(text_width(fit_name(line.name, 240)) for line in lines) if wide else 8
     verdicts = 20 + max(text_width(line.verdict) for line in lines) if wide else 8
@@ -149,6 +152,8 @@ def _draw_intervals(lines: Sequence[ForestLine], unit: Unit, margin: float, labe
     axes.set_xlim(low - room, high + room)
     axes.set_ylim(len(lines) - 0.5, -0.5)
     show_grid_lines(axes, "x")
+    if ticks:
+        axes.locator_params("x", nbins=ticks)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(label)
