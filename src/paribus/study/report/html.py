@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paribus.study.report.build import VERDICT_KINDS
 from paribus.study.report.model import Report
+from paribus.study.report.wording import VERDICT_KINDS
 from paribus.study.stats.verdict import Verdict
 
 if TYPE_CHECKING:
