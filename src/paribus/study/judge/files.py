@@ -1,7 +1,6 @@
 """From files to a verdict."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
@@ -23,5 +22,4 @@ def judge_files(paths: Sequence[Path], options: Options, examples: bool = False)
     tables = [read_table(path) for path in paths]
     if examples:
         return judge_examples(tables, options)
-    joined = join_tables(tables, FILE)
-    return replace(judge_runs(joined, options), name=joined.name)
+    return judge_runs(tables[0] if len(tables) == 1 else join_tables(tables, FILE), options)

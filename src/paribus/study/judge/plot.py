@@ -1,4 +1,4 @@
-"""The intervals of a verdict, drawn with characters. (matplotlib takes longer to import than all of `paribus judge`.)"""
+"""The intervals of a verdict, drawn with characters: matplotlib takes longer to import than a verdict to make."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -31,11 +31,12 @@ class _Marks:
     right: str = "┤"
     point: str = "●"
     zero: str = "│"
+    crossing: str = "┼"
     edge: str = "┊"
     cut: str = "…"
 
 
-_ASCII = _Marks("|", "-", "|", "o", "|", ":", "~")
+_ASCII = _Marks("|", "-", "|", "o", "|", "+", ":", "~")
 
 
 def list_lines(judged: Judged) -> list[Line]:
@@ -87,7 +88,7 @@ def draw_text(judged: Judged, width: int = WIDTH, ascii_only: bool = False) -> s
 def _draw_row(line: Line, row: list[str], place: Callable[[float], int], marks: _Marks) -> list[str]:
     if math.isfinite(line.low):
         start, end = place(line.low), place(line.high)
-        row[start : end + 1] = marks.dash * (end + 1 - start)
+        row[start : end + 1] = [marks.crossing if cell == marks.zero else marks.dash for cell in row[start : end + 1]]
         row[start], row[end] = marks.left, marks.right
     if math.isfinite(line.mean):
         row[place(line.mean)] = marks.point

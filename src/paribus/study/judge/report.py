@@ -1,14 +1,10 @@
-"""A verdict as a report, in the words of a study's: for a terminal, a page, and other programs."""
+"""A verdict as a report, in the words of a study's."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from paribus.core.formatting import DASH, format_count, format_number
-from paribus.study.judge.examples import list_outcomes
 from paribus.study.judge.judged import Judged
-from paribus.study.judge.plot import draw_text
 from paribus.study.judge.refusal import format_refusal
-from paribus.study.report.conditions import GateCheck
 from paribus.study.report.model import Report, Section, Sentence, Table
 from paribus.study.report.wording import (
     LOOKING_AGAIN,
@@ -18,14 +14,11 @@ from paribus.study.report.wording import (
     format_verdict,
     names_more_seeds,
 )
-from paribus.study.stats import to_plain
 from paribus.study.stats.paired_binary import bootstrap_interval, mcnemar_p
 from paribus.study.stats.resampling import Robustness, make_generator, robustness
 from paribus.study.stats.verdict import Verdict
 
-SCHEMA = 1
 _MOST_RESAMPLED = 100  # seeds up to which robustness rows are made: 40 ms at 50, and beyond they add nothing to t
-_SHOWN = ("arms", "counts")  # sections whose tables a terminal shows
 
 
 def build_judge_report(judged: Judged, again: Sequence[str] = (), *, robust: bool = False) -> Report:
@@ -130,7 +123,7 @@ def _build_arms(judged: Judged, unit: Unit) -> Section:
     return Section("arms", "Arms", (), (Table(head, rows),))
 
 
-def _bootstrap(judged: Judged) -> list[tuple[float, float]]:
+def bootstrap(judged: Judged) -> list[tuple[float, float]]:
     named = (make_generator("paired bootstrap", c.arm, c.baseline) for c in judged.comparisons)
     return [bootstrap_interval(o, random) for o, random in zip(judged.outcomes, named, strict=True)]
 
@@ -149,7 +142,7 @@ def _build_counts(judged: Judged, unit: Unit) -> Section | None:
             format_p(mcnemar_p(o.arm, o.baseline)),
             unit.interval(low, high) or DASH,
         )
-        for c, o, (low, high) in zip(judged.comparisons, judged.outcomes, _bootstrap(judged), strict=True)
+        for c, o, (low, high) in zip(judged.comparisons, judged.outcomes, bootstrap(judged), strict=True)
     )
     clustered = judged.outcomes[0].clusters is not None
     over = "whole clusters" if clustered else "examples"
@@ -169,7 +162,7 @@ def _build_counts(judged: Judged, unit: Unit) -> Section | None:
     return Section("counts", "Who is right", notes, (Table(head, rows),))
 
 
-def _resample(judged: Judged) -> list[Robustness | None]:
+def resample(judged: Judged) -> list[Robustness | None]:
     return [
         robustness(c, judged.name) if 0 < len(c.differences) <= _MOST_RESAMPLED else None for c in judged.comparisons
     ]
@@ -183,7 +176,7 @@ def _build_robustness(judged: Judged, unit: Unit) -> Section | None:
             format_p(found.sign_flip_floor),
             unit.interval(found.bca_low, found.bca_high) or DASH,
         )
-        for c, found in zip(judged.comparisons, _resample(judged), strict=True)
+        for c, found in zip(judged.comparisons, resample(judged), strict=True)
         if found is not None
     )
     if not rows:
@@ -194,96 +187,3 @@ def _build_robustness(judged: Judged, unit: Unit) -> Section | None:
         "depends on it. BCa: from 20 seeds on."
     )
     return Section("robustness", "Robustness", (note,), (Table(head, rows),), short=False)
-
-
-def format_text(judged: Judged, report: Report, *, width: int, ascii_only: bool = False) -> str:
-    """For a terminal: what was judged and how, the verdicts, the plot, the arms."""
-    parts = [report.title, "\n".join(f"  {name}: {text}" for name, text in report.facts)]
-    parts.append("\n".join(f"* {verdict.said}\n  {verdict.numbers}" for verdict in report.verdicts))
-    parts.append(draw_text(judged, width, ascii_only))
-    for section in report.sections:
-        if section.key in _SHOWN:
-            parts += [format_aligned(table) for table in section.tables]
-    parts += [*report.remarks, *(f"! {text}" for text in report.cautions)]
-    parts += [f"! {text}" for text in _list_gone(judged)]
-    return f"{parts[0]}\n" + "\n\n".join(parts[1:])
-
-
-def _list_gone(judged: Judged) -> list[str]:
-    gone = judged.gate().gone
-    more = f" and {len(gone) - 6} more" if len(gone) > 6 else ""
-    return [f"{', '.join(gone[:6])}{more}. They take their pairs along."] if gone else []
-
-
-def format_aligned(table: Table) -> str:
-    """Columns side by side, two blanks apart."""
-    rows = [table.head, *table.rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(table.head))]
-    return "\n".join(
-        "  "
-        + "  ".join(
-            cell.ljust(w) if i in table.left else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )
-
-
-def build_json(judged: Judged, report: Report, found: Sequence[GateCheck], code: int) -> dict[str, Any]:
-    """For other programs; null is "undefined". Its schema is in docs/judging.md."""
-    metric = judged.metric
-    return {
-        "schema": SCHEMA,
-        "asked": {
-            "file": judged.name,
-            "kind": judged.kind,
-            "metric": metric.name,
-            "in_percent": metric.in_percent,
-            "higher_is_better": metric.higher_is_better,
-            "margin": judged.rule.margin,
-            "against": judged.baseline,
-            "test": judged.test,
-            "columns": judged.columns,
-        },
-        "arms": _plain_arms(judged),
-        "comparisons": _plain_comparisons(judged, report),
-        "missing": list(judged.missing),
-        "failed": list(judged.failed),
-        "cautions": list(report.cautions),
-        "remarks": list(report.remarks),
-        "gate": to_plain(list(found)) if found else None,
-        "exit_code": code,
-    }
-
-
-def _plain_arms(judged: Judged) -> dict[str, Mapping[str, Any]]:
-    return {name: to_plain({"n": arm.n, "mean": arm.mean, "sd": arm.sd}) for name, arm in judged.arms.items()}
-
-
-def _plain_comparisons(judged: Judged, report: Report) -> list[dict[str, Any]]:
-    outcomes = list_outcomes(judged.outcomes) or [None] * len(judged.comparisons)
-    bootstrap = _bootstrap(judged) if judged.outcomes else [None] * len(judged.comparisons)
-    counted = judged.counted
-    return [
-        {
-            "arm": c.arm,
-            "against": c.baseline,
-            "verdict": c.judgement.verdict.value,
-            "words": c.judgement.describe(counted.one, counted.many),
-            "said": sentence.said,
-            "numbers": sentence.numbers,
-            "paired": c.paired,
-            "counted": counted.many,
-            "more": c.judgement.more_seeds,
-            "p_difference": to_plain(c.judgement.p_zero),
-            "p_equivalence": to_plain(c.judgement.p_beyond),
-            "minimum_detectable": to_plain(c.judgement.minimum_detectable),
-            "estimate": to_plain(c.estimate),
-            "outcomes": counts,
-            "bootstrap": to_plain(interval),
-            "robustness": to_plain(resampled),
-        }
-        for c, sentence, counts, interval, resampled in zip(
-            judged.comparisons, report.verdicts, outcomes, bootstrap, _resample(judged), strict=True
-        )
-    ]

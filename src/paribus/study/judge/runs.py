@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
@@ -23,8 +23,7 @@ NO_SEEDS = (
 )
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(NamedTuple):
     """A row. value: NaN where it failed."""
 
     arm: str
@@ -38,7 +37,7 @@ def judge_runs(table: Table, options: Options) -> Judged:
     roles = Roles(table, {**options.columns, "value": options.values[0] if options.values else None})
     if len(options.values) > 1:
         raise ConfigError("--value: one column of values is judged at a time; several are for --examples")
-    if FILE in table.columns and len(set(table.cells(FILE))) > 1 and roles.find("arm") is None:
+    if FILE in table.columns and roles.find("arm") is None:
         roles.set("arm", FILE)
     _check_arm(table, roles)
     if are_summaries(table, roles):
@@ -110,24 +109,25 @@ def _name_test(comparisons: Sequence[Comparison]) -> str:
 def _read_runs(table: Table, roles: Roles, options: Options) -> list[Run]:
     arm, value, seed = roles.found["arm"], roles.found["value"], roles.found.get("seed")
     seeds = table.cells(seed) if seed else [""] * len(table.rows)
-    state = roles.find("state") if is_wandb_export(table) else None
-    states = table.cells(state) if state else ["finished"] * len(table.rows)
+    failed = _find_failed(table, roles)
     runs: list[Run] = []
     first: dict[tuple[str, str], int] = {}
-    for i, (name, text, number, status) in enumerate(
-        zip(table.cells(arm), table.cells(value), seeds, states, strict=True)
-    ):
+    for i, (name, text, number) in enumerate(zip(table.cells(arm), table.cells(value), seeds, strict=True)):
         if not name or (seed and not number):
             raise ConfigError(f"{table.where(i)} has no {'seed' if name else 'arm'} ({seed if name else arm} is empty)")
-        if seed and (name, number) in first:
+        if seed and (before := first.setdefault((name, number), i)) != i:
             raise ConfigError(
-                f"{table.where(i)} is arm {name}, seed {number}, as is line {table.lines[first[name, number]]}; a run "
-                "counts once, so remove one, or name the arms apart"
+                f"{table.where(i)} is arm {name}, seed {number}, as is line {table.lines[before]}; a run counts once, "
+                "so remove one, or name the arms apart"
             )
-        first[name, number] = i
-        failed = status.lower() not in _FINISHED
-        runs.append(Run(name, number, NAN if failed else read_value(table, value, i, text, options.failed), i))
+        runs.append(Run(name, number, NAN if i in failed else read_value(table, value, i, text, options.failed), i))
     return runs
+
+
+def _find_failed(table: Table, roles: Roles) -> set[int]:
+    """Rows of an export of W&B whose run did not finish."""
+    state = roles.find("state") if is_wandb_export(table) else None
+    return {i for i, text in enumerate(table.cells(state)) if text.lower() not in _FINISHED} if state else set()
 
 
 def _number_seeds(runs: Sequence[Run]) -> dict[str, int]:

@@ -43,6 +43,13 @@ class Table:
 
     def number(self, text: str) -> float | None:
         """None where it is not one; NaN and infinities are."""
+        try:
+            return float(text)
+        except ValueError:
+            return self._number_as_typed(text)
+
+    def _number_as_typed(self, text: str) -> float | None:
+        """93.4 % or 93,4."""
         text = text.removesuffix("%").rstrip()
         if self.decimal_comma and "." not in text:
             text = text.replace(",", ".")
@@ -94,9 +101,9 @@ def _parse_csv(name: str, text: str) -> Table:
     try:
         for row in reader:
             line, before = before + 1, reader.line_num
-            if not any(cell.strip() for cell in row):
-                continue
             cells = [cell.strip() for cell in row]
+            if not any(cells):
+                continue
             if not head:
                 head = cells
             elif len(cells) != len(head):
@@ -185,7 +192,7 @@ def join_tables(tables: Sequence[Table], column: str) -> Table:
         stem = table.name if table.name == "standard input" else Path(table.name).stem
         rows += [[*(row[i] for i in order), stem] for row in table.rows]
         lines += table.lines
-    name = first.name if len(tables) == 1 else format_list(table.name for table in tables)
+    name = format_list(table.name for table in tables)
     return Table(name, (*first.columns, column), tuple(rows), lines, first.decimal_comma)
 
 
