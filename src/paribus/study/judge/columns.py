@@ -132,13 +132,7 @@ def is_wandb_export(table: Table) -> bool:
 
 def find_value(roles: Roles) -> str:
     """The column of values: as named, by its name, else the only one that holds numbers."""
-    try:
-        found = roles.find("value")
-    except ConfigError:
-        numeric = list_numeric(roles)
-        raise ConfigError(
-            f"{roles.table.name}: which column is the value: {' or '.join(numeric)}? Give --value"
-        ) from None
+    found = roles.find("value")
     if found is None:
         numeric = list_numeric(roles)
         accuracies = [column for column in numeric if is_accuracy(last_word(column))]

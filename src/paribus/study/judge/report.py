@@ -68,7 +68,7 @@ def _list_facts(judged: Judged, unit: Unit) -> tuple[tuple[str, str], ...]:
             "Smallest effect of interest",
             unit.size(margin) if margin else "none given (--margin): nothing is equivalent",
         ),
-        (f"Arms and {judged.counted.many.split()[0]}", _count_cells(judged)),
+        (f"Arms and {judged.counted.short}", _count_cells(judged)),
         ("Test", f"{judged.test}{family}"),
         ("Columns", judged.columns),
     )
@@ -100,7 +100,7 @@ def _build_differences(judged: Judged, unit: Unit) -> Section:
         for c in judged.comparisons
     )
     name = _with_unit(unit.differences, "difference")
-    head = (f"against {judged.baseline}", "verdict", counted.many.split()[0], name, "95 % interval")
+    head = (f"against {judged.baseline}", "verdict", counted.short, name, "95 % interval")
     notes = (
         "Each interval is for its own comparison; p values are adjusted for the number of comparisons and decide at "
         "0.05. “Better” means that the difference is not 0; how large it is, the interval shows.",

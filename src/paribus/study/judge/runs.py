@@ -42,8 +42,8 @@ def judge_runs(table: Table, options: Options) -> Judged:
     _check_arm(table, roles)
     if are_summaries(table, roles):
         return judge_summaries(table, roles, options)
-    find_value(roles)
     roles.find("seed")
+    find_value(roles)
     return _judge_rows(table, roles, options)
 
 

@@ -144,7 +144,7 @@ def _judge_shifted(g: Gated, bonus: float, margin: float = 0.0) -> list[tuple[Co
 def _build_check(g: Gated, condition: str, c: Comparison, what: str, failed: bool) -> GateCheck:
     subject = f"{c.arm} against {c.baseline}"
     if c.judgement.verdict is Verdict.UNTESTABLE:
-        why = f"cannot be tested: {c.estimate.n} usable {g.counted.many}, two are needed"
+        why = f"cannot be tested: {c.estimate.n} usable {g.counted.short}, two are needed"
         return GateCheck(condition, subject, what, True, why)
     return GateCheck(condition, subject, what, failed, _format_finding(g, c))
 

@@ -36,6 +36,11 @@ class Counted:
     one: str = "seed"
     many: str = "seeds"
 
+    @property
+    def short(self) -> str:
+        """Without what they are of: runs, for runs of each arm."""
+        return self.many.partition(" ")[0]
+
 
 SEEDS = Counted()
 
@@ -128,7 +133,7 @@ def _format_more_seeds(c: Comparison, margin: float, unit: Unit, counted: Counte
         return ""
     k = c.judgement.more_seeds or 0
     added = format_count(k, f"more {counted.one}", f"more {counted.many}")
-    more = f" With about {added}" + (f" ({c.estimate.n + k} in all)" if c.paired else "")
+    more = f" With about {added}" + (f" ({c.estimate.n + k:,} in all)" if c.paired else "")
     if not c.estimate.spread:
         return f"{more}, and if those come out equal too, it would be decided."
     return f"{more}, {format_chances(unit.size(margin), 'difference')}"
