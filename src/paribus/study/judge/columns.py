@@ -18,7 +18,8 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
         ("arm",),
         ("method", "model", "algorithm", "algo", "technique", "variant", "condition", "treatment", "approach"),
         ("optimizer", "activation", "network", "architecture", "arch", "classifier", "system", "experiment"),
-        ("group", "job type", "config", "name"),
+        ("group", "job type", "config"),
+        ("name",),
     ),
     "seed": (
         ("seed", "random seed", "rng seed", "run seed", "random state"),

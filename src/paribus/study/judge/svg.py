@@ -67,7 +67,7 @@ def _rectangle(left: float, right: float, height: float) -> str:
 
 def list_ticks(low: float, high: float) -> list[float]:
     """About five round numbers between the ends."""
-    rough = (high - low) / 5
+    rough = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(k * power for k in (1, 2, 5, 10) if k * power >= rough * (1 - 1e-9))
     return [float(f"{i * step:.12g}") for i in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -90,9 +90,7 @@ def _read_text(path: Path, name: str) -> str:
 
 
 def _parse_csv(name: str, text: str) -> Table:
-    first = text.lstrip().partition("\n")[0]
-    # the one that gives most columns; the comma of equals
-    delimiter = max(",;\t", key=lambda d: (len(next(csv.reader([first], delimiter=d))), d == ","))
+    delimiter = _find_delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -101,7 +99,8 @@ def _parse_csv(name: str, text: str) -> Table:
     try:
         for row in reader:
             line, before = before + 1, reader.line_num
-            cells = [cell.strip() for cell in row]
+            # a cell over several lines becomes one, so that a message about it does too
+            cells = [cell.strip() for cell in row] if line == before else [" ".join(cell.split()) for cell in row]
             if not any(cells):
                 continue
             if not head:
@@ -120,6 +119,19 @@ def _parse_csv(name: str, text: str) -> Table:
         raise ConfigError(f"{name}: line 1 has numbers only; it should name the columns, e.g. arm,seed,value")
     _check_head(name, head)
     return Table(name, tuple(head), tuple(rows), lines, decimal_comma=delimiter == ";")
+
+
+def _find_delimiter(text: str) -> str:
+    """The one that gives the head most columns; the comma of equals."""
+    first = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
+
+    def count(delimiter: str) -> int:
+        try:
+            return len(next(csv.reader([first], delimiter=delimiter)))
+        except csv.Error:
+            return 0
+
+    return max(",;\t", key=lambda d: (count(d), d == ","))
 
 
 def _check_head(name: str, head: Sequence[str]) -> None:
@@ -173,7 +185,7 @@ def _write(item: Any) -> str:
     """A value of JSON as a cell; a float keeps every bit."""
     if item is None:
         return ""
-    return str(item).lower() if isinstance(item, bool) else str(item).strip()
+    return str(item).lower() if isinstance(item, bool) else " ".join(str(item).split())
 
 
 def join_tables(tables: Sequence[Table], column: str) -> Table:
