@@ -109,19 +109,31 @@ def _name_test(comparisons: Sequence[Comparison]) -> str:
 def _read_runs(table: Table, roles: Roles, options: Options) -> list[Run]:
     arm, value, seed = roles.found["arm"], roles.found["value"], roles.found.get("seed")
     seeds = table.cells(seed) if seed else [""] * len(table.rows)
-    failed = _find_failed(table, roles)
+    values = _read_values(table, value, _find_failed(table, roles), options.failed)
     runs: list[Run] = []
     first: dict[tuple[str, str], int] = {}
-    for i, (name, text, number) in enumerate(zip(table.cells(arm), table.cells(value), seeds, strict=True)):
-        if not name or (seed and not number):
+    for i, (name, label, number) in enumerate(zip(table.cells(arm), seeds, values, strict=True)):
+        if not name or (seed and not label):
             raise ConfigError(f"{table.where(i)} has no {'seed' if name else 'arm'} ({seed if name else arm} is empty)")
-        if seed and (before := first.setdefault((name, number), i)) != i:
+        if seed and (before := first.setdefault((name, label), i)) != i:
             raise ConfigError(
-                f"{table.where(i)} is arm {name}, seed {number}, as is line {table.lines[before]}; a run counts once, "
+                f"{table.where(i)} is arm {name}, seed {label}, as is line {table.lines[before]}; a run counts once, "
                 "so remove one, or name the arms apart"
             )
-        runs.append(Run(name, number, NAN if i in failed else read_value(table, value, i, text, options.failed), i))
+        runs.append(Run(name, label, number, i))
     return runs
+
+
+def _read_values(table: Table, column: str, failed: set[int], lenient: bool) -> list[float]:
+    """failed: rows whose run did not finish; lenient: whether what is no finite number has failed as well."""
+    values: list[float] = []
+    for i, (text, number) in enumerate(zip(table.cells(column), table.numbers(column), strict=True)):
+        if i in failed:
+            number = NAN
+        elif number is None or not math.isfinite(number):
+            number = read_value(table, column, i, text, lenient)
+        values.append(number)
+    return values
 
 
 def _find_failed(table: Table, roles: Roles) -> set[int]:

@@ -41,6 +41,14 @@ class Table:
     def where(self, row: int) -> str:
         return f"{self.name}: line {self.lines[row]}"
 
+    def numbers(self, column: str) -> list[float | None]:
+        """See `number`; in one go where all of them are plain, as 100,000 rows mostly are."""
+        cells = self.cells(column)
+        try:
+            return [float(text) for text in cells]
+        except ValueError:
+            return [self.number(text) for text in cells]
+
     def number(self, text: str) -> float | None:
         """None where it is not one; NaN and infinities are."""
         try:
