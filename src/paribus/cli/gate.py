@@ -1,17 +1,23 @@
-"""What `paribus study report` and `paribus compare` share: the gate's conditions, checked and reported."""
+"""What `study report`, `compare` and `judge` share: the conditions of the gate, checked and reported.
+
+`paribus judge` needs no analysis of runs, so what does is imported where it is used.
+"""
 
 import argparse
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import FAILED, OK
-from paribus.study.analysis.analysis import Analysis
-from paribus.study.report.gate import CONDITIONS, GateCheck, format_junit, run_checks
+from paribus.study.report.conditions import CONDITIONS, GateCheck, format_junit
+from paribus.study.report.files import write_file
 from paribus.study.report.model import Report
-from paribus.study.report.publish import build_json, write_file
 from paribus.study.stats import to_plain
 from paribus.study.units import read_margin
+
+if TYPE_CHECKING:
+    from paribus.study.analysis.analysis import Analysis
 
 
 def parse_conditions(args: argparse.Namespace) -> list[str]:
@@ -31,20 +37,30 @@ def parse_margin_option(args: argparse.Namespace, metric: str) -> float | None:
     return None if args.margin is None else read_margin(args.margin, metric, "--margin")
 
 
-def run_gate(args: argparse.Namespace, analysis: Analysis, conditions: Sequence[str]) -> tuple[GateCheck, ...]:
+def run_gate(args: argparse.Namespace, analysis: "Analysis", conditions: Sequence[str]) -> tuple[GateCheck, ...]:
+    from paribus.study.report.gate import run_checks
+
     return run_checks(analysis, conditions, parse_margin_option(args, analysis.spec.metric))
 
 
-def report_gate(args: argparse.Namespace, analysis: Analysis, report: Report, found: Sequence[GateCheck]) -> int:
+def report_gate(args: argparse.Namespace, analysis: "Analysis", report: Report, found: Sequence[GateCheck]) -> int:
     """Write the requested files, print what the gate found, and return its exit code."""
     if args.junit:
         write_file(args.junit, format_junit(report.name, found))
     if args.json:
+        from paribus.study.report.publish import build_json
+
         content = {**build_json(analysis, report), "gate": to_plain(list(found)) if found else None}
         write_file(args.json, json.dumps(content, indent=1, allow_nan=False) + "\n")
-    if not found:
-        return OK
-    print("\ngate: FAIL where the condition holds")
-    for check in found:
-        print(f"  {'FAIL' if check.failed else 'pass'}  {check.subject}, {check.what}: {check.why}")
+    if found:
+        print(f"\n{format_gate(found)}")
+    return choose_exit_code(found)
+
+
+def format_gate(found: Sequence[GateCheck]) -> str:
+    lines = [f"  {'FAIL' if check.failed else 'pass'}  {check.subject}, {check.what}: {check.why}" for check in found]
+    return "\n".join(["gate: FAIL where the condition holds", *lines])
+
+
+def choose_exit_code(found: Sequence[GateCheck]) -> int:
     return FAILED if any(check.failed for check in found) else OK

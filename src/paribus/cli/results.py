@@ -17,8 +17,9 @@ from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
 from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
+from paribus.study.report.files import check_writable, write_file
 from paribus.study.report.markdown import build_readme
-from paribus.study.report.publish import README, check_writable, publish, write_file
+from paribus.study.report.publish import README, publish
 from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
 from paribus.study.results import gather_rows
 from paribus.study.rows import Row

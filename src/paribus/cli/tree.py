@@ -125,6 +125,12 @@ COMMANDS = (
     Command(
         "compare", "the same statistics for any finished runs", "trained:add_compare", shown="RUN... --against RUN..."
     ),
+    Command(
+        "judge",
+        "a verdict on anybody's numbers: CSV, JSON lines, W&B",
+        "judge:add_judge",
+        shown="FILE [--against ARM] [--margin M]",
+    ),
     Command("plot", "curves of runs as a picture or a page", "trained:add_plot", shown="RUN... [--metric KEY]"),
     Command(
         "wandb",

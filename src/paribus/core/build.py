@@ -5,7 +5,6 @@ Pydantic checks keys, types, choices and ranges from the dataclass itself; this 
 not allowed, and puts every mistake into one line that names the config path. `to_config` is the inverse.
 """
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from pydantic.dataclasses import is_pydantic_dataclass
 from paribus.core.class_paths import to_current_name
 from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.renamed import old_names
+from paribus.core.spelling import did_you_mean
 
 T = TypeVar("T")
 
@@ -137,12 +137,6 @@ def to_config(thing: Any) -> Any:
     if isinstance(thing, list | tuple):
         return [to_config(item) for item in cast(list[Any], thing)]
     return thing
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """' (did you mean x?)' when something is close, else ''."""
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 def _join_path(path: str, key: str) -> str:

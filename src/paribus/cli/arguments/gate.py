@@ -5,7 +5,7 @@ import argparse
 from paribus.cli.options import Parser, completes, exit_codes, path
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK
 
-# the conditions of paribus.study.report.gate, in words; m is the margin
+# the conditions of paribus.study.report.conditions, in words; m is the margin
 CONDITIONS = {
     "worse": "an arm is shown to be worse by more than m; lets an uncertain loss pass",
     "maybe-worse": "an arm is not shown to be no worse than m (non-inferiority); stops an uncertain loss",

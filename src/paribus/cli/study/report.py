@@ -18,8 +18,9 @@ from paribus.study.looks import add_look, looks_path
 from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
 from paribus.study.report.changes import list_changes
+from paribus.study.report.files import check_writable
 from paribus.study.report.model import Report
-from paribus.study.report.publish import check_writable, publish
+from paribus.study.report.publish import publish
 from paribus.study.results import gather_rows
 from paribus.study.rows import Row
 from paribus.study.spec import Study

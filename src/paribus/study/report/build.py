@@ -10,22 +10,14 @@ from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.question import ArmPair
 from paribus.study.report import sections, sections_beside, sections_cost, sections_runs, sections_weights
 from paribus.study.report.model import Report, Section, Sentence
-from paribus.study.report.wording import LOOKING_AGAIN, Unit, choose_unit, format_verdict, names_more_seeds
-from paribus.study.stats.verdict import Verdict
-
-VERDICT_KINDS = {
-    Verdict.BETTER: "better",
-    Verdict.BETTER_WITHIN: "same",
-    Verdict.WORSE: "worse",
-    Verdict.WORSE_WITHIN: "same",
-    Verdict.HIGHER: "same",
-    Verdict.HIGHER_WITHIN: "same",
-    Verdict.LOWER: "same",
-    Verdict.LOWER_WITHIN: "same",
-    Verdict.EQUIVALENT: "same",
-    Verdict.UNDECIDED: "open",
-    Verdict.UNTESTABLE: "open",
-}
+from paribus.study.report.wording import (
+    LOOKING_AGAIN,
+    VERDICT_KINDS,
+    Unit,
+    choose_unit,
+    format_verdict,
+    names_more_seeds,
+)
 
 
 def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paribus.study.report.build import VERDICT_KINDS
 from paribus.study.report.model import Report
+from paribus.study.report.wording import VERDICT_KINDS
 from paribus.study.stats.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
     from paribus.study.report.figures.style import Plot
 
-TEMPLATE, CURVES_TEMPLATE = "report.html.j2", "curves.html.j2"
+TEMPLATE, JUDGE_TEMPLATE, CURVES_TEMPLATE = "report.html.j2", "judge.html.j2", "curves.html.j2"
 
 
-def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]) -> str:
+def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]], template: str = TEMPLATE) -> str:
     """figures: key that a section names -> (what it fits: wide, narrow or "" for both; <svg>)."""
     from markupsafe import Markup
 
     environment = _make_environment()
     environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks}
     safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
-    return environment.get_template(TEMPLATE).render(report=report, figures=safe)
+    return environment.get_template(template).render(report=report, figures=safe)
 
 
 def render_curves(title: str, legend: Sequence[tuple[str, str, str]], plots: Sequence["Plot"], note: str) -> str:

@@ -6,16 +6,15 @@ All of them are built, and everything that could prevent writing is checked, bef
 import csv
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
-from paribus.core.runfolder import write_atomically
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.costs import COSTS
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.figures.curves import build_plots
+from paribus.study.report.files import check_writable, write_file
 from paribus.study.report.html import render_html, render_svgs
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.model import Report
@@ -44,23 +43,6 @@ def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
     for name, text in contents.items():
         write_file(folder / name, text)
     return folder / HTML
-
-
-def check_writable(path: Path) -> None:
-    """Raise ConfigError if the file may not be written. A rename would replace even a file that is write-protected, so
-    this checks the file's own permission."""
-    if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):
-        raise ConfigError(f"{path} is write-protected; nothing was written; chmod u+w {path} allows it")
-    if not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{path.parent} is write-protected; nothing was written")
-
-
-def write_file(path: Path, text: str) -> None:
-    """Write a file that the user requested. Raises ConfigError."""
-    try:
-        write_atomically(path, text)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def format_csv(a: Analysis) -> str:

@@ -10,6 +10,19 @@ from paribus.study.stats.verdict import Judgement, Rule, Verdict
 from paribus.study.units import is_accuracy
 
 POWER = Rule().power
+VERDICT_KINDS = {
+    Verdict.BETTER: "better",
+    Verdict.BETTER_WITHIN: "same",
+    Verdict.WORSE: "worse",
+    Verdict.WORSE_WITHIN: "same",
+    Verdict.HIGHER: "same",
+    Verdict.HIGHER_WITHIN: "same",
+    Verdict.LOWER: "same",
+    Verdict.LOWER_WITHIN: "same",
+    Verdict.EQUIVALENT: "same",
+    Verdict.UNDECIDED: "open",
+    Verdict.UNTESTABLE: "open",
+}
 # share of studies of two arms without a true difference in which, with a look after every seed from 3 to 10, one says
 # better or worse; measured by tests/unit/study/stats/test_simulation.py
 FALSE_AFTER_EIGHT_LOOKS = 0.17
@@ -18,6 +31,22 @@ LOOKING_AGAIN = (
     f"said in {100 * FALSE_AFTER_EIGHT_LOOKS:.0f} % of studies without a true difference, in place of 5 %. Decide on a "
     "number of seeds, run them, and look then."
 )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What is counted, and would be added: seeds in a study, elsewhere perhaps runs or examples."""
+
+    one: str = "seed"
+    many: str = "seeds"
+
+    @property
+    def short(self) -> str:
+        """Without what they are of: runs, for runs of each arm."""
+        return self.many.partition(" ")[0]
+
+
+SEEDS = Counted()
 
 
 @dataclass(frozen=True)
@@ -72,8 +101,8 @@ def format_p_equals(p: float) -> str:
     return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
 
 
-def format_verdict(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:
-    """The verdict on one comparison in plain words, and the numbers it rests on."""
+def format_verdict(c: Comparison, unit: Unit, margin: float, counted: Counted = SEEDS) -> tuple[str, str]:
+    """The verdict on one comparison in plain words, and the numbers it rests on. counted: what its n is of."""
     verdict, n = c.judgement.verdict, c.estimate.n
     if verdict is Verdict.UNTESTABLE:
         have = "Only one seed has" if n == 1 else "No seed has"
@@ -87,27 +116,29 @@ def format_verdict(c: Comparison, unit: Unit, margin: float) -> tuple[str, str]:
     }.get(
         verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest"
     )
-    return f"{sentence}.", f"{_format_numbers(c, unit)}{_format_more_seeds(c, margin, unit)}"
+    return f"{sentence}.", f"{_format_numbers(c, unit, counted)}{_format_more_seeds(c, margin, unit, counted)}"
 
 
-def _format_numbers(c: Comparison, unit: Unit) -> str:
+def _format_numbers(c: Comparison, unit: Unit, counted: Counted) -> str:
     e = c.estimate
     name = f" {unit.differences}" if unit.differences else ""
     interval = unit.interval(e.low, e.high)
     interval = f", 95 % interval {interval}" if interval else ""
-    seeds = format_count(e.n, "seed") if c.paired else f"unpaired, {format_count(e.n, 'run')} in the smaller arm"
+    unpaired = f"unpaired, {format_count(e.n, 'run')} in the smaller arm"
+    seeds = format_count(e.n, counted.one, counted.many) if c.paired else unpaired
     equivalent = c.judgement.verdict is Verdict.EQUIVALENT
     name_of_p, of = ("p of equivalence", c.judgement.p_beyond) if equivalent else ("p", c.judgement.p_zero)
     p = f"{name_of_p}{NBSP}{format_p_equals(of)}"
     return f"Difference {unit.difference(e.mean)}{name}{interval}; {seeds}; {p}."
 
 
-def _format_more_seeds(c: Comparison, margin: float, unit: Unit) -> str:
+def _format_more_seeds(c: Comparison, margin: float, unit: Unit, counted: Counted) -> str:
     """What "about k more seeds" promises, and under which truths."""
     if not names_more_seeds(c.judgement):
         return ""
     k = c.judgement.more_seeds or 0
-    more = f" With about {format_count(k, 'more seed')}" + (f" ({c.estimate.n + k} in all)" if c.paired else "")
+    added = format_count(k, f"more {counted.one}", f"more {counted.many}")
+    more = f" With about {added}" + (f" ({c.estimate.n + k:,} in all)" if c.paired else "")
     if not c.estimate.spread:
         return f"{more}, and if those come out equal too, it would be decided."
     return f"{more}, {format_chances(unit.size(margin), 'difference')}"

@@ -49,6 +49,15 @@ class Estimate:
         return self.mean / self.sd if self.sd > 0 else NAN
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Values of which only their number, mean and standard deviation (divisor n - 1) are known."""
+
+    n: int
+    mean: float
+    sd: float
+
+
 def drop_failed(values: Values) -> dict[int, float]:
     """The cells that hold a number, by ascending seed."""
     return {seed: float(values[seed]) for seed in sorted(values) if math.isfinite(values[seed])}
@@ -91,6 +100,29 @@ def welch(a: Sequence[float], b: Sequence[float], *, margin: float = 0.0, alpha:
     se = math.hypot(se_a, se_b)
     df = 1 / ((se_a / se) ** 4 / (len(a) - 1) + (se_b / se) ** 4 / (len(b) - 1))
     return _estimate_by_t(n, mean, sd, se, df, margin, alpha)
+
+
+def welch_of_samples(a: Sample, b: Sample, *, margin: float = 0.0, alpha: float = 0.05) -> Estimate:
+    """As `welch`, where only size, mean and standard deviation of the arms are known; most published tables have no
+    more."""
+    n, mean = min(a.n, b.n), a.mean - b.mean
+    if n < 2:
+        return Estimate(n, mean)
+    rounding = _ROUNDING * max(abs(a.mean), abs(b.mean))
+    if max(a.sd, b.sd) <= rounding:
+        rarest = 1 / math.comb(a.n + b.n, a.n)
+        return _estimate_without_spread(n, mean, a.n + b.n - 2, rounding, rarest, margin, alpha)
+    se_a, se_b = a.sd / math.sqrt(a.n), b.sd / math.sqrt(b.n)
+    se = math.hypot(se_a, se_b)
+    df = 1 / ((se_a / se) ** 4 / (a.n - 1) + (se_b / se) ** 4 / (b.n - 1))
+    return _estimate_by_t(n, mean, math.hypot(a.sd, b.sd), se, df, margin, alpha)
+
+
+def estimate_from_error(
+    n: int, mean: float, se: float, df: float, *, margin: float = 0.0, alpha: float = 0.05
+) -> Estimate:
+    """Student's t on a standard error above 0 that was computed elsewhere."""
+    return _estimate_by_t(n, mean, se * math.sqrt(n), se, df, margin, alpha)
 
 
 def _estimate_by_t(n: int, mean: float, sd: float, se: float, df: float, margin: float, alpha: float) -> Estimate:

@@ -79,8 +79,12 @@ class Judgement:
     minimum_detectable: float
 
     def __str__(self) -> str:
+        return self.describe("seed", "seeds")
+
+    def describe(self, one: str, many: str) -> str:
+        """one, many: what would be added, where it is not seeds."""
         if self.verdict is Verdict.UNDECIDED and self.more_seeds is not None:
-            return f"undecided (about {self.more_seeds} more seed{'s' if self.more_seeds > 1 else ''})"
+            return f"undecided (about {self.more_seeds:,} more {many if self.more_seeds > 1 else one})"
         return self.verdict.value
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.report.build import VERDICT_KINDS
 from paribus.study.report.figures import style as drawing
 from paribus.study.report.figures.style import (
     FAINT,
@@ -27,7 +26,7 @@ from paribus.study.report.figures.style import (
     text_width,
     wrap_text,
 )
-from paribus.study.report.wording import Unit
+from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Judgement
 
 if TYPE_CHECKING:

@@ -1,0 +1,53 @@
+"""How the numbers of a column are read: which direction is better, and their unit. Both from its name unless given."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from paribus.core.errors import ConfigError
+from paribus.study.judge.columns import last_word, normalise
+from paribus.study.report.wording import Unit, choose_unit
+from paribus.study.units import is_accuracy, read_margin
+
+_ACCURACIES = {"top1", "top 1", "top5", "top 5", "top1 acc", "top5 acc"}
+_HIGHER = {"score", "reward", "return", "auc", "auroc", "f1", "bleu", "map", "iou", "miou", "precision", "recall"}
+_HIGHER |= {"r2", "psnr", "ssim", "throughput", "likelihood", "correct"}
+_LOWER = {"loss", "error", "err", "nll", "perplexity", "ppl", "fid", "rmse", "mse", "mae", "wer", "cer", "ece", "brier"}
+_LOWER |= {"time", "seconds", "latency", "bpb", "regret"}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """in_percent: an accuracy whose numbers are per cent already. why: from what its direction follows."""
+
+    name: str
+    accuracy: bool
+    in_percent: bool
+    higher_is_better: bool
+    why: str
+
+    def choose_unit(self, sizes: Iterable[float]) -> Unit:
+        if self.in_percent:
+            return Unit(1.0, "%", "points", 2)
+        return choose_unit("acc" if self.accuracy else "", sizes)
+
+    def read_margin(self, text: str | None) -> float | None:
+        """--margin in the metric's own unit. Of accuracies a bare number is in points, whatever their numbers are."""
+        if text is None:
+            return None
+        margin = read_margin(text, "acc" if self.accuracy else self.name, "--margin")
+        return float(Decimal(str(margin)) * 100) if self.in_percent else margin
+
+
+def choose_metric(name: str, values: Iterable[float], higher: bool | None) -> Metric:
+    """name: of the column, or what the user calls it. higher: as given. Raises ConfigError where the direction is not
+    given and the name does not tell it."""
+    word = last_word(name)
+    known = is_accuracy(word) or normalise(name) in _ACCURACIES
+    highest, lowest = max(values, default=0.0), min(values, default=0.0)
+    accuracy = known and lowest >= 0 and highest <= 100
+    if higher is None and not known and word not in _HIGHER | _LOWER:
+        raise ConfigError(f"is more or less of {name} better? Give --higher or --lower")
+    up = higher if higher is not None else known or word in _HIGHER
+    why = "as given" if higher is not None else "by its name"
+    return Metric(name, accuracy, accuracy and highest > 1, up, why)
