@@ -9,7 +9,8 @@
 The claims and their two families are those of a study with a fixed number of seeds (verdict.py): *better* or *worse*,
 and *equivalent*. Each family errs in at most alpha of all studies, over all looks and comparisons together:
 
-* over looks, by error spending (spending.py): a p value counts only if it is at most the nominal level of its look;
+* over looks, by error spending (spending.py): a p value counts only if it is at most the nominal level of its look,
+  and these levels are exact for paired t tests of normal differences, from two seeds on;
 * over comparisons, by Holm's rule for repeated looks (Ye et al. 2013; Maurer and Bretz 2013): each of m starts with
   alpha / m; one whose claim is made hands its level to the others, whose nominal levels are computed anew for it.
 
@@ -62,14 +63,9 @@ class SequentialPlan:
         """Seeds of each arm at each look, ascending."""
         return (*range(self.first, self.most, self.more), self.most)
 
-    @property
-    def fractions(self) -> tuple[float, ...]:
-        """The share of all seeds that is there at each look."""
-        return tuple(n / self.most for n in self.looks)
-
     def levels(self, alpha: float, sides: Sides) -> tuple[float, ...]:
         """What the p value of one comparison is compared with at each look, if it may spend alpha."""
-        return nominal_levels(self.fractions, alpha, self.spending, sides)
+        return nominal_levels(self.looks, alpha, self.spending, sides)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +106,8 @@ def decide(
     said = [d.verdict for d in before] or [Verdict.UNDECIDED] * m
     still_open = np.array([v not in DIFFERENT | NEGLIGIBLE for v in said], dtype=bool)
     zero, beyond = family_levels(plan, m, 2)[:, k], family_levels(plan, m, 1)[:, k]
-    differs = claim(np.array([e.p_zero for e in estimates]), zero, np.array([v in DIFFERENT for v in said]), still_open)
-    negligible = claim(
+    differs = make_claims(np.array([e.p_zero for e in estimates]), zero, np.array([v in DIFFERENT for v in said]), still_open)
+    negligible = make_claims(
         np.array([e.p_beyond for e in estimates]), beyond, np.array([v in NEGLIGIBLE for v in said]), still_open
     )
     at_zero, at_beyond = _level_now(zero, differs), _level_now(beyond, negligible)
@@ -139,7 +135,7 @@ def family_levels(plan: SequentialPlan, m: int, sides: Sides) -> NDArray:
     return np.array([[0.0] * len(plan.looks), *(plan.levels(plan.alpha / j, sides) for j in range(1, m + 1))])
 
 
-def claim(p: NDArray, levels: NDArray, claimed: NDArray, may: NDArray) -> NDArray:
+def make_claims(p: NDArray, levels: NDArray, claimed: NDArray, may: NDArray) -> NDArray:
     """Which claims of a family are made after a look; arrays of shape (..., m), a study each.
 
     p: p values of this look, or anything that is the smaller the stronger, with levels on the same scale. levels: one

@@ -5,7 +5,7 @@
     studies.differs.any(axis=1).mean()                        # studies with any better or worse
 
 Differences are normal; comparisons share a baseline and are so correlated by 0.5. The claims are made by the function
-that decides real studies (`sequential.claim`). 20,000 studies of 3 comparisons take a quarter of a second.
+that decides real studies (`sequential.make_claims`). 20,000 studies of 3 comparisons take a quarter of a second.
 scripts/sequential_seeds.py prints the tables of docs/statistics.md.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paribus.study.stats.resampling import make_generator
-from paribus.study.stats.sequential import SequentialPlan, claim, family_levels
+from paribus.study.stats.sequential import SequentialPlan, family_levels, make_claims
 
 _CHUNK = 5_000  # studies simulated at a time; 30 seeds of 6 comparisons are 7 MB
 
@@ -100,7 +100,7 @@ def _simulate_chunk(
             np.where(still_open, new, old) for new, old in ((n, seeds), (now, mean), (holds, covered))
         )
         held &= holds
-        differs = claim(-np.abs(now) / se, at.zero[:, k], differs, still_open)
-        negligible = claim((np.abs(now) - margin) / se, at.beyond[:, k], negligible, still_open)
+        differs = make_claims(-np.abs(now) / se, at.zero[:, k], differs, still_open)
+        negligible = make_claims((np.abs(now) - margin) / se, at.beyond[:, k], negligible, still_open)
         still_open = ~(differs | negligible)
     return SimulatedStudies(differs, negligible, seeds, mean, covered, held)
