@@ -101,12 +101,16 @@ def decide(
     if rule.alpha != plan.alpha:
         raise ConfigError(f"alpha: the rule of the study has {rule.alpha}, its sequential plan {plan.alpha}; give one")
     if not 1 <= look <= len(plan.looks) or len(before) not in ((len(estimates),) if look > 1 else (0,)):
-        raise ValueError(f"look {look} of {len(plan.looks)} with {len(before)} decisions for {len(estimates)} estimates")
+        raise ValueError(
+            f"look {look} of {len(plan.looks)} with {len(before)} decisions for {len(estimates)} estimates"
+        )
     m, k = len(estimates), look - 1
     said = [d.verdict for d in before] or [Verdict.UNDECIDED] * m
     still_open = np.array([v not in DIFFERENT | NEGLIGIBLE for v in said], dtype=bool)
     zero, beyond = family_levels(plan, m, 2)[:, k], family_levels(plan, m, 1)[:, k]
-    differs = make_claims(np.array([e.p_zero for e in estimates]), zero, np.array([v in DIFFERENT for v in said]), still_open)
+    differs = make_claims(
+        np.array([e.p_zero for e in estimates]), zero, np.array([v in DIFFERENT for v in said]), still_open
+    )
     negligible = make_claims(
         np.array([e.p_beyond for e in estimates]), beyond, np.array([v in NEGLIGIBLE for v in said]), still_open
     )

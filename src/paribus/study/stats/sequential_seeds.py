@@ -55,7 +55,9 @@ def simulate(
     """effects: the true difference of each comparison. sd: of a single paired difference. name: keys the draws."""
     thresholds = _thresholds(plan, len(effects))
     chunks = [
-        _simulate_chunk(plan, np.array(effects) / sd, margin / sd, min(_CHUNK, studies - start), thresholds, name, start)
+        _simulate_chunk(
+            plan, np.array(effects) / sd, margin / sd, min(_CHUNK, studies - start), thresholds, name, start
+        )
         for start in range(0, studies, _CHUNK)
     ]
     joined = {f.name: np.concatenate([getattr(c, f.name) for c in chunks]) for f in fields(SimulatedStudies)}
