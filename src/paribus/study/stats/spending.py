@@ -4,7 +4,7 @@ A plan looks at the data K times. Testing at 0.05 each time would err far more o
 error is spent bit by bit (Lan and DeMets 1983): a function of the share of all seeds says how much of it may be used
 up by then, and the level of each look is what spends exactly the increment.
 
-    nominal_levels((10, 20, 30), alpha=0.05)     # 0.0002, 0.0118, 0.0459: what p is compared with at each look
+    nominal_levels((10, 20, 30), alpha=0.05)     # 0.0002, 0.0120, 0.0453: what p is compared with at each look
 
 Textbooks compute the levels for normal statistics, Z with known variance, and apply them to the p values of t tests
 (Jennison and Turnbull 2000, section 4.4). With looks at 4, 6, ..., 20 seeds that errs in 5.4 % instead of 5 %, at 2, 3,
@@ -27,6 +27,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -67,7 +68,7 @@ def nominal_levels(
     check_fraction("alpha", alpha)
     if alpha / sides >= 0.5:
         raise ConfigError(f"alpha: found {alpha}, must be below {0.5 * sides:g} for looks")
-    if not looks or looks[0] < 2 or any(b <= a for a, b in zip(looks, looks[1:], strict=False)):
+    if not looks or looks[0] < 2 or any(b <= a for a, b in pairwise(looks)):
         raise ValueError(f"looks: found {looks}, must ascend from 2 or more")
     return tuple(sides * q for q in _levels(tuple(looks), alpha / sides, spending, sides == 2))
 
