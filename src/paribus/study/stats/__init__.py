@@ -14,6 +14,7 @@ never silently dropped. Outputs are frozen dataclasses; NaN in them means "undef
     factorial_effects(["cutmix", "adamp"], {frozenset(): ..., ...}, rule)  # main effects, pairwise interactions
     compare_times(arrivals, pairs, rule)                           # time to a target, censored
     seeds_to_decide(0.005, sd=0.004)                               # planning: see study/stats/power.py
+    decide(estimates, SequentialPlan(5, 5, 30), rule, look=1)      # stopping when it is decided: sequential.py
 
 Cost: 0.2 ms per comparison; robustness rows 10 ms at 20 seeds, 40 ms at 50. SciPy is imported by the first comparison.
 """
@@ -40,6 +41,7 @@ from paribus.study.stats.paired import (
 )
 from paribus.study.stats.power import sd_interval, seeds_for_difference, seeds_for_equivalence, seeds_to_decide
 from paribus.study.stats.resampling import Robustness, robustness
+from paribus.study.stats.sequential import Decision, SequentialPlan, arms_to_run, decide
 from paribus.study.stats.time_to_target import (
     Arrival,
     ArrivalSummary,
@@ -56,6 +58,7 @@ __all__ = [
     "Arrival",
     "ArrivalSummary",
     "Comparison",
+    "Decision",
     "Effect",
     "Estimate",
     "Judgement",
@@ -63,14 +66,17 @@ __all__ = [
     "Robustness",
     "Rule",
     "SelectionBias",
+    "SequentialPlan",
     "TimeComparison",
     "Values",
     "Verdict",
+    "arms_to_run",
     "common_horizon",
     "compare",
     "compare_all",
     "compare_several",
     "compare_times",
+    "decide",
     "factorial_effects",
     "find_arrival",
     "holm",

@@ -128,14 +128,15 @@ def judge_each(estimates: Sequence[Estimate], rules: Sequence[Rule]) -> tuple[Ju
 
 
 def _judge_one(estimate: Estimate, p_zero: float, p_beyond: float, level: float, rule: Rule) -> Judgement:
-    verdict = _choose_verdict(estimate, p_zero <= rule.alpha, p_beyond <= rule.alpha, rule.higher_is_better)
+    verdict = choose_verdict(estimate, p_zero <= rule.alpha, p_beyond <= rule.alpha, rule.higher_is_better)
     more = _estimate_more_seeds(estimate, level, rule) if verdict is Verdict.UNDECIDED else None
     measured = estimate.n >= 2 and estimate.spread
     detectable = power.minimum_detectable(estimate.se, estimate.df, alpha=level, power=rule.power) if measured else NAN
     return Judgement(verdict, p_zero, p_beyond, more, detectable)
 
 
-def _choose_verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool | None) -> Verdict:
+def choose_verdict(estimate: Estimate, differs: bool, negligible: bool, higher_is_better: bool | None) -> Verdict:
+    """differs, negligible: whether each family's claim is made about this comparison."""
     if estimate.n < 2:
         return Verdict.UNTESTABLE
     if not differs:
