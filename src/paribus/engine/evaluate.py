@@ -1,6 +1,7 @@
 """Exact evaluation: every sample once, integer sums over batches and ranks, one division at the end."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from paribus.core.capabilities import ask_for
@@ -42,6 +43,7 @@ def evaluate(
     weights the others' metrics of the latest weights too, named with WITHOUT_EMA.
     """
     method.prepare_eval()
+    context = replace(context, gather=gather_rows)
     plain = method.without_ema if isinstance(method, HasEma) else None
     means, findings = Sums(), Findings({})
     for name, evaluator in evaluators.items():
