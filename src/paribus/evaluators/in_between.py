@@ -126,6 +126,7 @@ class InBetween:
     def _count_hits(self, method: Predicts, images: Images, context: EvaluationContext) -> tuple[Tensor, Tensor]:
         """(kinds, shares) int64 and how many pairs there are, over this rank's pairs, every world-th of all."""
         inputs, targets, ids = images
+        height, width = inputs.shape[2:]
         partners = draw_partners(targets, ids, self.seed)
         boxes = uniform(self.seed, "in_between.box", 0, ids, 2)
         shares, place = self._shares(), context.place
@@ -135,7 +136,7 @@ class InBetween:
             other, exists = partners[here].clamp(min=0), partners[here] >= 0
             first, second = inputs[here], inputs[other]
             for k, share in enumerate(shares):
-                cut = cut_mix(first, second, box_size(*inputs.shape[2:], share), boxes[here])
+                cut = cut_mix(first, second, box_size(height, width, share), boxes[here])
                 for row, mixed in zip(hits, (mix_pixels(first, second, share), cut), strict=True):
                     predicted = predicted_classes(method.predict(mixed))
                     is_either = (predicted == targets[here]) | (predicted == targets[other])

@@ -34,7 +34,8 @@ def centre_square(height: int, width: int, box: Box, device: torch.device) -> Te
 
 def occlude(inputs: Tensor, kind: str, box: Box) -> Tensor:
     """(n, c, h, w) to the same shape, with 0 inside the box ("center") or outside of it ("border")."""
-    inside = centre_square(*inputs.shape[2:], box, inputs.device)
+    height, width = inputs.shape[2:]
+    inside = centre_square(height, width, box, inputs.device)
     return inputs.masked_fill(inside if kind == "center" else ~inside, 0.0)
 
 
