@@ -1,5 +1,6 @@
-"""An evaluator on several pretended processes of one machine, which take turns and exchange tensors as processes do."""
+"""An evaluator in several pretended processes, which are threads that exchange tensors as processes do."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Barrier, Thread
@@ -29,6 +30,7 @@ def on_ranks(
 ) -> Sums:
     """The evaluator's reduced sums. split: inputs, targets and ids."""
     inputs, targets, ids = split
+    networks = [method, *(copy.deepcopy(method) for _ in range(world - 1))]  # a process has its own
     barrier, slots = Barrier(world), [torch.empty(0)] * world
     found: list[Any] = [None] * world
 
@@ -47,7 +49,7 @@ def on_ranks(
         share = make_split(inputs, targets, ids, context.spec.classes, rank, world)
         here = replace(context, place=place, gather=gather_of(rank))
         try:
-            found[rank] = call_evaluator(evaluator, method, {name: share}, here)
+            found[rank] = call_evaluator(evaluator, networks[rank], {name: share}, here)
         except BaseException as error:
             found[rank] = error
             barrier.abort()
@@ -60,5 +62,5 @@ def on_ranks(
     for error in (f for f in found if isinstance(f, BaseException)):
         raise error
     names = [[sorted(getattr(f, part)) for part in ("totals", "counts", "tables", "samples")] for f in found]
-    assert all(one == names[0] for one in names), "ranks must reduce the same names, or they wait for each other forever"
+    assert all(one == names[0] for one in names), "ranks must reduce the same names, or they wait forever"
     return sum(found, Sums()).all_reduce(lambda value: value)

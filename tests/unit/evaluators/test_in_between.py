@@ -82,13 +82,15 @@ def test_a_limit_above_the_split_takes_all_of_it() -> None:
 
 
 def test_negative_controls_other_partners_and_other_boxes_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched, pytest.raises(AssertionError):
-        # the neighbour in the batch, whom batch sizes and ranks change
-        patched.setattr(in_between, "draw_partners", lambda targets, ids, seed: torch.arange(len(ids)).roll(1))
-        check_against_loops(64, 1)
-    with monkeypatch.context() as patched, pytest.raises(AssertionError):
-        patched.setattr(in_between, "box_size", lambda h, w, share: (round((1 - share) * h), round((1 - share) * w)))
-        check_against_loops(64, 1)
+    wrong = {
+        "draw_partners": lambda targets, ids, seed: torch.arange(len(ids)).roll(1),
+        "box_size": lambda height, width, share: (round((1 - share) * height), round((1 - share) * width)),
+    }
+    for name, made in wrong.items():
+        with monkeypatch.context() as patched:
+            patched.setattr(in_between, name, made)
+            with pytest.raises(AssertionError):
+                check_against_loops(64, 1)
 
 
 def test_the_same_images_are_chosen_whatever_their_order_and_another_seed_chooses_others() -> None:
@@ -105,9 +107,7 @@ def test_the_same_images_are_chosen_whatever_their_order_and_another_seed_choose
 
 def test_partners_are_of_other_classes_and_each_as_likely() -> None:
     targets, ids = torch.tensor([0, 1, 0, 2, 1, 2, 2]), torch.arange(7)
-    seen = Counter(
-        (i, j) for seed in range(800) for i, j in enumerate(draw_partners(targets, ids, seed).tolist())
-    )
+    seen = Counter((i, j) for seed in range(800) for i, j in enumerate(draw_partners(targets, ids, seed).tolist()))
     for i in range(7):
         others = [j for j in range(7) if targets[j] != targets[i]]
         assert {j for k, j in seen if k == i} == set(others)
