@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
 from torch import Tensor, nn
@@ -30,6 +32,25 @@ class Attributes(Protocol):
     h and w may be smaller than the input's."""
 
     def attribute(self, inputs: Tensor, classes: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """One layer's attention. weights: (n, heads, t, t) float32, a row for each query, of sum 1 over the keys. grid:
+    (h, w); the last h·w tokens are the cells of the map, row by row, those before them class tokens. pitch: pixels of
+    the input between neighbouring cells, (down, across)."""
+
+    weights: Tensor
+    grid: tuple[int, int]
+    pitch: tuple[int, int]
+
+
+@runtime_checkable
+class HasAttention(Protocol):
+    """Capability of a network: its layers' attention for (n, c, h, w) inputs, in order. One layer's at a time, since
+    all of them may not fit in memory."""
+
+    def attention_maps(self, inputs: Tensor) -> Iterator[AttentionMap]: ...
 
 
 T = TypeVar("T")

@@ -35,13 +35,20 @@ When = Literal["always", "end"]
 Splits = Mapping[str, Callable[[int], Iterable[Batch]]]
 
 
+def _same(value: Tensor) -> Tensor:
+    """What gathers where there is one process."""
+    return value
+
+
 @dataclass(frozen=True)
 class EvaluationContext:
     """What an evaluator may know besides the method and the splits.
 
     spec: of the data. place: this rank's device. mean, std: inputs are normalised with them, a channel each, in units
     of the 0–1 range. names: of the classes, () unknown. class_ids: as in `DataSets`. sizes: images of each split, over
-    all ranks, of which each has the next share, n · rank // world to n · (rank + 1) // world.
+    all ranks, of which each has the next share, n · rank // world to n · (rank + 1) // world. gather: (n, …) of each
+    process to (N, …) of all, in the order of ranks, for inputs that are made of several samples; all ranks must call it
+    alike.
     """
 
     spec: Spec
@@ -51,6 +58,7 @@ class EvaluationContext:
     names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    gather: Callable[[Tensor], Tensor] = _same
 
     def to_pixels(self, inputs: Tensor) -> Tensor:
         """Normalised inputs (n, c, h, w) as pixels, 0 to 1."""

@@ -4,6 +4,7 @@ Several evaluators on one split cost one pass of the network over it (shared_pre
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from paribus.core.capabilities import ask_for
@@ -46,6 +47,7 @@ def evaluate(
     weights the others' metrics of the latest weights too, named with WITHOUT_EMA.
     """
     method.prepare_eval()
+    context = replace(context, gather=gather_rows)
     chosen = {name: e for name, e in evaluators.items() if at_end or not _is_late(e)}
     main, latest = method, method.without_ema if isinstance(method, HasEma) else None
     if len(chosen) > 1:

@@ -7,6 +7,8 @@ so `ViT` then solves for the size that matches the cost of the plain network (mo
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol, runtime_checkable
 
@@ -15,6 +17,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paribus.core.build import schema
+from paribus.core.capabilities import AttentionMap
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 from paribus.models.classifier import classifier_like
@@ -130,15 +133,32 @@ class VisionTransformer(nn.Module):
     def forward_features(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(n, c, h, w) to the output of the last stage, before any norm: maps (n, d, h', w') and class tokens (n, k, d)
         with d = num_features."""
-        if x.shape[2:] != self.image:
-            raise ValueError(f"this ViT was built for images of {self.image} pixels, got {tuple(x.shape[2:])}")
-        maps = self.drop(self.stem(x) + self.position_map)
-        tokens = self.class_tokens.expand(x.shape[0], -1, -1)
+        maps, tokens = self._embed_patches(x)
         for i, stage in enumerate(self.stages):
             if i > 0:
                 maps, tokens = self.pools[i - 1](maps, tokens)
             maps, tokens = stage(maps, tokens)
         return maps, tokens
+
+    def attention_maps(self, inputs: Tensor) -> Iterator[AttentionMap]:
+        """The attention of every block for (n, c, h, w) inputs, in order. Each block's is computed a second time."""
+        maps, tokens = self._embed_patches(inputs)
+        pitch = (self.stem.stride[0], self.stem.stride[1])
+        for i, stage in enumerate(self.stages):
+            assert isinstance(stage, Stage)
+            if i > 0:
+                before = maps.shape[2:]
+                maps, tokens = self.pools[i - 1](maps, tokens)
+                # a pooling of stride s leaves ⌈cells / s⌉ cells, so that 27 → 14 → 7 are of stride 2 both times
+                strides = [math.ceil(old / new) for old, new in zip(before, maps.shape[2:], strict=True)]
+                pitch = (pitch[0] * strides[0], pitch[1] * strides[1])
+            maps, tokens = yield from stage.attention_maps(maps, tokens, pitch)
+
+    def _embed_patches(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The first stage's maps and class tokens."""
+        if x.shape[2:] != self.image:
+            raise ValueError(f"this ViT was built for images of {self.image} pixels, got {tuple(x.shape[2:])}")
+        return self.drop(self.stem(x) + self.position_map), self.class_tokens.expand(x.shape[0], -1, -1)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         """(n, c, h, w) to (n, classes) logits. With several class tokens, training gives each classifier's logits (see

@@ -1,11 +1,12 @@
 """The blocks of a vision transformer: attention and an MLP, each with LayerNorm before it and a shortcut around it."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from paribus.core.capabilities import AttentionMap
 from paribus.models.drop_path import DropPath
 from paribus.models.recompute import run_checkpointed
 from paribus.models.vit_matching import BlockSize
@@ -22,8 +23,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, t, width) to the same shape."""
-        q, k, v = self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = self._project(x)
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def weights(self, x: Tensor) -> Tensor:
+        """(n, t, width) to (n, heads, t, t): how much each query, a row, takes from each key. Float32, and not fused:
+        this is for measurements."""
+        q, k, _ = self._project(x)
+        return (q.float() @ k.float().transpose(2, 3) / q.shape[3] ** 0.5).softmax(3)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, (n, heads, t, head dim) each."""
+        return self.qkv(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class Mlp(nn.Module):
@@ -71,4 +82,16 @@ class Stage(nn.Module):
         x = torch.cat((tokens, maps.flatten(2).transpose(1, 2)), dim=1)
         for block in self.blocks:
             x = run_checkpointed(block, x) if self.checkpointing else block(x)
+        return x[:, k:].unflatten(1, grid).permute(0, 3, 1, 2), x[:, :k]
+
+    def attention_maps(
+        self, maps: Tensor, tokens: Tensor, pitch: tuple[int, int]
+    ) -> Generator[AttentionMap, None, tuple[Tensor, Tensor]]:
+        """Yields each block's attention, and returns what `forward` does. pitch: pixels between the maps' cells."""
+        grid, k = (maps.shape[2], maps.shape[3]), tokens.shape[1]
+        x = torch.cat((tokens, maps.flatten(2).transpose(1, 2)), dim=1)
+        for block in self.blocks:
+            assert isinstance(block, TransformerBlock)
+            yield AttentionMap(block.attn.weights(block.norm1(x)), grid, pitch)
+            x = block(x)
         return x[:, k:].unflatten(1, grid).permute(0, 3, 1, 2), x[:, :k]
