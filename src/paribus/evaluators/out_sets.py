@@ -27,7 +27,8 @@ def draw_noise(kind: Noise, seed: int, ids: Tensor, shape: tuple[int, int, int])
     """(n, *shape) float32 pixels of independent noise, in 256 grey levels from 0 to 1 as images have.
 
     uniform: each level equally often. gaussian: mean 0.5 and standard deviation 1, clipped to 0–1, so that 62 % of the
-    values are black or white, as in Liang, Li & Srikant (ICLR 2018, arXiv 1706.02690). seed, ids: all that it depends on. ids: (n,) int64, on the device where it is wanted.
+    values are black or white, as in Liang, Li & Srikant (ICLR 2018, arXiv 1706.02690). seed, ids: all that it depends
+    on. ids: (n,) int64, on the device where it is wanted.
     """
     count = math.prod(shape)
     made = [_draw(kind, seed, some, count) for some in ids.split(max(1, _DRAWS // count))]
