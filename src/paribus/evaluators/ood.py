@@ -116,14 +116,16 @@ class OutOfDistribution:
         for kind in self.noise:
             yield kind, make_noise(kind, self.seed, self.noise_images, context)
         for name, factory in self.sets.items():
-            if (name, context) not in self._opened:
+            key = (name, context.spec, context.place, context.mean, context.std)
+            if key not in self._opened:
                 classes = self.held_out_classes.get(name, ())
-                self._opened[name, context] = open_out_set(f"evaluators.ood.sets.{name}", factory, classes, context)
-            yield name, self._opened[name, context]
+                self._opened[key] = open_out_set(f"evaluators.ood.sets.{name}", factory, classes, context)
+            yield name, self._opened[key]
 
     @functools.cached_property
-    def _opened(self) -> dict[tuple[str, EvaluationContext], OutSet]:
-        """The other data sets, read once a run and not in each evaluation."""
+    def _opened(self) -> dict[tuple[Any, ...], OutSet]:
+        """The other data sets, read once a run and not in each evaluation: by name and all that their inputs depend
+        on."""
         return {}
 
 
