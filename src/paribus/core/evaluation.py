@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
-import torch
 from torch import Tensor
 
 from paribus.core.batch import Batch
+from paribus.core.pixels import to_inputs, to_pixels
 from paribus.core.protocols import DataSets, DeviceContext, Evaluator, Spec
 from paribus.core.sums import Sums
 
@@ -43,8 +43,9 @@ class EvaluationContext:
     """What an evaluator may know besides the method and the splits.
 
     spec: of the data. place: this rank's device. mean, std: inputs are normalised with them, a channel each, in units
-    of the 0–1 range. names: of the classes, () unknown. class_ids: as in `DataSets`. gather: (n, …) of each process to
-    (N, …) of all, in the order of ranks, for inputs that are made of several samples; all ranks must call it alike.
+    of the 0–1 range. names: of the classes, () unknown. class_ids: as in `DataSets`. sizes: images of each split, over
+    all ranks, of which each has the next share, n · rank // world to n · (rank + 1) // world. gather: (n, …) of each
+    process to (N, …) of all, in the order of ranks, where one input is made of several; every rank must call it alike.
     """
 
     spec: Spec
@@ -53,29 +54,20 @@ class EvaluationContext:
     std: tuple[float, ...]
     names: tuple[str, ...] = ()
     class_ids: tuple[str, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict)
     gather: Callable[[Tensor], Tensor] = _same
 
     def to_pixels(self, inputs: Tensor) -> Tensor:
         """Normalised inputs (n, c, h, w) as pixels, 0 to 1."""
-        mean, std = self._channels(inputs)
-        return inputs * std + mean
+        return to_pixels(inputs, self.mean, self.std)
 
     def to_inputs(self, pixels: Tensor) -> Tensor:
         """Pixels (n, c, h, w), 0 to 1, as normalised inputs."""
-        mean, std = self._channels(pixels)
-        return (pixels - mean) / std
-
-    def _channels(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        # `full` makes each value on the device; torch.tensor would make the host wait for its copy
-        mean, std = (
-            torch.cat([torch.full((1, 1, 1), v, dtype=like.dtype, device=like.device) for v in values])
-            for values in (self.mean, self.std)
-        )
-        return mean, std
+        return to_inputs(pixels, self.mean, self.std)
 
 
 def make_context(data: DataSets, place: DeviceContext) -> EvaluationContext:
-    return EvaluationContext(data.spec, place, data.mean, data.std, data.names, data.class_ids)
+    return EvaluationContext(data.spec, place, data.mean, data.std, data.names, data.class_ids, data.sizes)
 
 
 @runtime_checkable

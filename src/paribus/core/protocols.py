@@ -228,6 +228,7 @@ class BuildContext:
     sync: makes buffers (BatchNorm statistics) equal on all ranks.
     class_ids: of the data, in the order of its labels; () unknown.
     trains: whether steps will be taken; if not, what only a step needs (a teacher) is left out.
+    mean, std: inputs are normalised with them, a channel each, in units of the 0–1 range; () unknown.
     """
 
     spec: Spec
@@ -238,6 +239,8 @@ class BuildContext:
     sync: Callable[[nn.Module], None]
     class_ids: tuple[str, ...] = ()
     trains: bool = True
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from paribus.core.protocols import Method, Predicts
 from paribus.core.sums import Sums, metric_sums
 
 
-def _check_splits(splits: tuple[str, ...]) -> tuple[str, ...]:
+def check_splits(splits: tuple[str, ...]) -> tuple[str, ...]:
     if not splits:
         raise ValueError("should name a split, such as val; evaluators.NAME=null leaves the evaluator out")
     if twice := [split for i, split in enumerate(splits) if split in splits[:i]]:
@@ -30,7 +30,7 @@ class Accuracy:
     acc5 is left out for fewer than 6 classes. The loss is against the hard labels, without smoothing.
     """
 
-    splits: Annotated[tuple[str, ...], AfterValidator(_check_splits)] = ("val",)
+    splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
     batch_size: Annotated[int, Field(ge=1)] = 512
 
     @property
@@ -49,12 +49,17 @@ class Accuracy:
         return sums
 
 
+def rank_targets(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(n,) int64: how many classes come before the true one; 0 is a hit. logits: (n, classes). targets: (n,)."""
+    own = logits.gather(1, targets[:, None])
+    earlier = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
+    # ties go to the lower class id on every device; written with "not <=" so that a NaN is never a hit
+    return torch.where(logits == own, earlier, ~(logits <= own)).sum(1)
+
+
 def _batch_sums(split: str, logits: torch.Tensor, targets: torch.Tensor) -> Sums:
     n, classes = logits.shape
-    own = logits.gather(1, targets[:, None])
-    earlier = torch.arange(classes, device=logits.device) < targets[:, None]
-    # ties go to the lower class id on every device; written with "not <=" so that a NaN is never a hit
-    rank = torch.where(logits == own, earlier, ~(logits <= own)).sum(1)
+    rank = rank_targets(logits, targets)
     sums = metric_sums(f"{split}/acc1", (rank < 1).sum(), n)
     if classes > 5:
         sums = sums + metric_sums(f"{split}/acc5", (rank < 5).sum(), n)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
-from paribus.core.protocols import BuildContext, HasDiagnostics, Slots
+from paribus.core.protocols import BuildContext, HasDiagnostics, ParameterGroup, Slots
 from paribus.methods.lengths import copy_weights, find_convolution_weights, measure_lengths
+from paribus.methods.trained import Trained, make_trained
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,14 @@ class PlainNetwork:
 class SupervisedTraining:
     """One network, one optimizer: transform the batch, follow the gradient of the objective, average the weights."""
 
-    def __init__(self, slots: Slots, workshop: BuildContext, lengths: bool = False) -> None:
+    def __init__(
+        self, slots: Slots, workshop: BuildContext, lengths: bool = False, trained: Trained | None = None
+    ) -> None:
+        """trained: from `make_trained`, for an objective that has to know the network; None: made here."""
         self._slots = slots
         self._sync = workshop.sync
-        self.model = workshop.make(slots.model, "model")
-        self.groups = workshop.groups(self.model, slots.optimizer.decay)
-        self.optimizer = slots.optimizer(self.groups)
-        self._lrs = [group["lr"] for group in self.optimizer.param_groups]
-        self._scaler = slots.update.scaler(workshop.place.device)
-        self._train_model = workshop.wrap(self.model).train()
+        self._trained = trained or make_trained(slots, workshop)
+        self.model, self.optimizer = self._trained.network, self._trained.optimizer
         self._ema = slots.ema(self.model)
         # found out once: isinstance with a protocol takes 5 µs
         self._diagnostics = (
@@ -51,28 +51,27 @@ class SupervisedTraining:
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """One optimizer step. Returns the mean loss as a tensor: nothing here waits for the device."""
-        slots = self._slots
+        slots, trained = self._slots, self._trained
         factor = slots.schedule(at)
-        for group, lr in zip(self.optimizer.param_groups, self._lrs, strict=True):
-            group["lr"] = lr * factor
-        if not self.model.training:  # after `prepare_eval`; walking all modules in each step would cost a small net 3 %
-            self._train_model.train()
+        trained.prepare_step(factor)
         for transform in slots.transforms:
             batch = transform(batch, at)
         before = copy_weights(self._weights)
-        metrics = slots.update(
-            lambda part: slots.objective(self._train_model, part, at),
-            batch,
-            self._train_model,
-            self.optimizer,
-            self._scaler,
-        )
+        metrics = trained.step(slots.update, lambda part: slots.objective(trained.in_step, part, at), batch)
         if self._ema is not None:
             self._ema.update(self.model, at.step)
         diagnostics = self._diagnostics()
         if before:
             diagnostics |= measure_lengths(before, self._weights)
-        return {**metrics, **diagnostics, "lr": self._lrs[0] * factor}
+        return {**metrics, **diagnostics, "lr": trained.lrs[0] * factor}
+
+    def parts(self) -> dict[str, Trained]:
+        """What is trained, under the names that a checkpoint's keys begin with."""
+        return {"": self._trained}
+
+    @property
+    def groups(self) -> list[ParameterGroup]:
+        return list(self._trained.groups)
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """What is trained."""
@@ -100,17 +99,11 @@ class SupervisedTraining:
         return self.eval_model(inputs)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self._scaler.state_dict(),
-            **({"ema": self._ema.state_dict()} if self._ema is not None else {}),
-        }
+        average = {} if self._ema is None else {"ema": self._ema.state_dict()}
+        return {**self._trained.state_dict(), **average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        self._trained.load_state_dict(state)
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
 

@@ -126,7 +126,10 @@ def build_method(
         recipe.update,
         recipe.ema,
     )
-    context = BuildContext(data.spec, place, make, wrap, decay_groups, distributed.sync_buffers, data.class_ids, trains)
+    sync = distributed.sync_buffers
+    context = BuildContext(
+        data.spec, place, make, wrap, decay_groups, sync, data.class_ids, trains, data.mean, data.std
+    )
     method = _with_new_verb(recipe.method(slots, context))
     if start is not None and not loaded:
         raise ConfigError(f"init_from: {type(method).__name__} makes no network of `model` that could start from it")

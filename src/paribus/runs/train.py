@@ -79,11 +79,23 @@ def train(cfg: Any, technique_names: list[str], stop: StopRequest | None = None,
                 print(
                     f"{screen.prefix if screen else ''}{recipe.folder} is done already: {format_brief(metrics)}; "
                     + (f"{threads}; " if threads else "")
+                    + explain_unmeasured(recipe)
                     + "delete it to run again"
                 )
             return OK
         rules = cfg.get("overlays") or {}
         return _train(recipe, rules, world, device, stop or StopRequest(), screen or Screen(), monitor)
+
+
+def explain_unmeasured(recipe: Recipe) -> str:
+    """Of a run that is done: the evaluators asked for that it was trained without, which do not make it another run,
+    and the command that runs them, with a semicolon; "" if there are none."""
+    recorded = runfolder.read_config(recipe.folder).get("evaluators") or {}
+    late = [name for name, chosen in recipe.evaluators.items() if chosen is not None and recorded.get(name) is None]
+    if not late:
+        return ""
+    names = ",".join(late)
+    return f"it was trained without the evaluators {names}: paribus eval {recipe.folder} evaluators=[{names}]; "
 
 
 def _train(

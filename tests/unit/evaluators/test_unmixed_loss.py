@@ -52,6 +52,13 @@ def test_it_changes_no_result_and_no_id(tmp_path: Path) -> None:
     assert recipe_of(*SHORT).id == recipe_of(*SHORT, "evaluators.unmixed=null").id
 
 
+def test_a_run_that_is_done_says_what_it_was_not_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = trained(tmp_path, *SHORT, "evaluators.unmixed=null").folder
+    capsys.readouterr()
+    trained(tmp_path, *SHORT)
+    assert f"without the evaluators unmixed: paribus eval {folder} evaluators=[unmixed]" in capsys.readouterr().out
+
+
 def test_nothing_is_said_where_there_is_nothing_to_measure() -> None:
     recipe = recipe_of(*SHORT)
     data, method, _ = workbench(recipe)

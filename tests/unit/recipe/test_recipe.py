@@ -6,6 +6,7 @@ from helpers.trainings import composed, recipe_of
 from paribus.core.build import build, to_config
 from paribus.core.errors import ConfigError
 from paribus.recipe.build import _with_new_verb
+from paribus.recipe.identity import computed_part, hash_recipe
 from paribus.recipe.overlays import apply_overlays, overlay_rule
 from paribus.recipe.recipe import rebuild_recipe
 
@@ -30,6 +31,16 @@ def test_the_id_is_of_what_is_computed_and_of_nothing_else() -> None:
         assert recipe_of("experiment=smoke", other).id != base, other
     assert recipe_of("experiment=smoke", techniques=("cutmix",)).id != base
     assert recipe_of("data=cifar10").id == recipe_of("data=cifar10", "data.root=x", "data.download=true").id
+
+
+def test_an_evaluator_of_ours_moves_no_id_and_one_of_a_user_does() -> None:
+    base = recipe_of("experiment=smoke")
+    more = "+evaluators.more._target_=paribus.evaluators.unmixed_loss.UnmixedLoss"
+    assert recipe_of("experiment=smoke", more).id == base.id
+    assert recipe_of("experiment=smoke", "evaluators=[accuracy]").id == base.id
+    users = {**base.config["evaluators"], "mine": {"_target_": "my_package.Mine"}}
+    assert hash_recipe(computed_part({**base.config, "evaluators": users})) != base.id
+    assert recipe_of("experiment=smoke", "evaluators.accuracy.batch_size=7").id != base.id  # in recorded ids
 
 
 def test_the_id_of_smoke_is_this_forever() -> None:

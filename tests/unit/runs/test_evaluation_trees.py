@@ -137,14 +137,14 @@ def test_another_set_is_prepared_as_the_runs_own(settings: tuple[str, ...], plac
     code, folder = run(places / "runs", *WHOLE, *settings, f"data.root={whole}")
     assert code == 0
     own = evaluation_on(folder)
-    measured = {key: value for key, value in own.measure().items() if key.startswith("val/")}
+    measured = {key: value for key, value in own.measure().metrics.items() if key.startswith("val/")}
     predictor = open_predictor(load_saved_run(folder, [], ()), None)
     files = [whole / "val" / name / f"{name}_{k}.png" for name in ("cat", "dog") for k in range(4)]
     predicted = torch.cat([batch.probabilities for batch in predictor.predict(files)])
     for words in ((), ("data=folder",)):
         for root in (whole, places / "top"):
             found = evaluation_on(folder, *words, f"data.root={root}")
-            assert {key: value for key, value in found.measure().items() if key.startswith("val/")} == measured
+            assert {key: value for key, value in found.measure().metrics.items() if key.startswith("val/")} == measured
             inputs = [batch.inputs for batch in found.data.splits["val"](predictor.batch_size)]
             found.network.prepare_eval()
             outputs = [found.network.predict(batch).double().softmax(1) for batch in inputs]
