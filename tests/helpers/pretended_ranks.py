@@ -47,7 +47,7 @@ def on_ranks(
     def work(rank: int) -> None:
         place = replace(context.place, rank=rank, world=world)
         share = make_split(inputs, targets, ids, context.spec.classes, rank, world)
-        here = replace(context, place=place, gather=gather_of(rank))
+        here = replace(context, place=place, gather=gather_of(rank), sizes={name: len(ids)})
         try:
             found[rank] = call_evaluator(evaluator, networks[rank], {name: share}, here)
         except BaseException as error:

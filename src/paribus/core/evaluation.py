@@ -47,8 +47,7 @@ class EvaluationContext:
     spec: of the data. place: this rank's device. mean, std: inputs are normalised with them, a channel each, in units
     of the 0–1 range. names: of the classes, () unknown. class_ids: as in `DataSets`. sizes: images of each split, over
     all ranks, of which each has the next share, n · rank // world to n · (rank + 1) // world. gather: (n, …) of each
-    process to (N, …) of all, in the order of ranks, for inputs that are made of several samples; all ranks must call it
-    alike.
+    process to (N, …) of all, in the order of ranks, where one input is made of several; every rank must call it alike.
     """
 
     spec: Spec

@@ -1,14 +1,14 @@
 """What a network makes of images between two classes: two test images mixed by pixel (Mixup) or by box (CutMix).
 
 A prediction counts as right if it is either image's class. Pairs are the same for every network, batch size and number
-of processes: the images with the smallest random numbers, keyed by their ids, each with a partner of another class.
+of processes: each of the images, which every rank holds, has a partner of another class, drawn by its id.
 """
 
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, ClassVar
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
 from paribus.core.batch import Batch
@@ -18,32 +18,17 @@ from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.protocols import Predicts
 from paribus.core.streams import uniform
 from paribus.core.sums import Sums, table_sums
-from paribus.evaluators.predicted import predicted_classes
+from paribus.evaluators.accuracy import check_splits, rank_targets
+from paribus.evaluators.some_images import choose_evenly
 
 KINDS = ("mixup", "cutmix")
 Images = tuple[Tensor, Tensor, Tensor]  # inputs (n, c, h, w), targets (n,), ids (n,)
 
 
-def drawn_order(ids: Tensor, seed: int) -> Tensor:
-    """Positions that sort the ids by their random numbers, and equal numbers by id."""
-    by_id = ids.argsort()
-    drawn = uniform(seed, "in_between.images", 0, ids[by_id], 1)[:, 0]
-    return by_id[drawn.argsort(stable=True)]
-
-
-def choose_images(batches: Iterable[Batch], limit: int, seed: int, gather: Callable[[Tensor], Tensor]) -> Images:
-    """At most `limit` images of all ranks' batches, by `drawn_order`, as they are on every rank, sorted by id."""
-    kept: Images | None = None
-    for batch in batches:
-        new = (batch.inputs, batch.targets, batch.ids)
-        inputs, targets, ids = new if kept is None else (torch.cat(pair) for pair in zip(kept, new, strict=True))
-        first = drawn_order(ids, seed)[:limit]
-        kept = (inputs[first], targets[first], ids[first])
-    if kept is None:
-        raise ConfigError("evaluators.in_between: the split has no batches")
-    everyone = gather(kept[2])
-    chosen = torch.isin(kept[2], everyone[drawn_order(everyone, seed)[:limit]])
-    inputs, targets, ids = (gather(part[chosen]) for part in kept)
+def gather_images(batches: Iterable[Batch], gather: Callable[[Tensor], Tensor]) -> Images:
+    """The images of all ranks' batches, as they are on every rank, sorted by id."""
+    parts = [(batch.inputs, batch.targets, batch.ids) for batch in batches]
+    inputs, targets, ids = (gather(torch.cat(part)) for part in zip(*parts, strict=True))
     by_id = ids.argsort()
     return inputs[by_id], targets[by_id], ids[by_id]
 
@@ -88,13 +73,14 @@ class InBetween:
     """val/in_between_mixup, val/in_between_cutmix: the share of mixtures, 0–1, that are taken for one of their two
     images' classes, averaged over the shares of the mixture, each of which counts alike. Curves are in the details.
 
-    splits: val, minival or both. images: how many of a split's images are mixed, each with one partner; all of them are
-    held on every rank. steps: into how many steps the way from one image to the other is divided. seed: of images,
-    partners and boxes. batch_size: samples at a time on one rank. at: end, after the last step, or always.
+    splits: val, minival or both. limit: at most this many images, evenly spaced in the split, are mixed, each with one
+    partner among them; all are held on every rank. steps: into how many steps the way from one image to the other is
+    divided. seed: of partners and boxes. batch_size: samples at a time on one rank. at: end, after the last step, or
+    always.
     """
 
-    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("val",)
-    images: Annotated[int, Field(ge=2)] = 1000
+    splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
+    limit: Annotated[int, Field(ge=2)] = 1000
     steps: Annotated[int, Field(ge=1)] = 10
     seed: int = 0
     batch_size: Annotated[int, Field(ge=1)] = 512
@@ -116,7 +102,8 @@ class InBetween:
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()
         for split in self.splits:
-            images = choose_images(splits[split](self.batch_size), self.images, self.seed, context.gather)
+            chosen = choose_evenly(splits, split, self.batch_size, self.limit, context)
+            images = gather_images(chosen, context.gather)
             hits, pairs = self._count_hits(method, images, context)
             for row, kind in zip(hits, KINDS, strict=True):
                 key = f"{split}/in_between_{kind}"
@@ -138,9 +125,9 @@ class InBetween:
             for k, share in enumerate(shares):
                 cut = cut_mix(first, second, box_size(height, width, share), boxes[here])
                 for row, mixed in zip(hits, (mix_pixels(first, second, share), cut), strict=True):
-                    predicted = predicted_classes(method.predict(mixed))
-                    is_either = (predicted == targets[here]) | (predicted == targets[other])
-                    row[k] += (is_either & exists).sum()
+                    scores = method.predict(mixed)
+                    is_hit = [rank_targets(scores, targets[which]) < 1 for which in (here, other)]
+                    row[k] += ((is_hit[0] | is_hit[1]) & exists).sum()
         return hits, (partners[mine] >= 0).sum()
 
     def _shares(self) -> list[float]:

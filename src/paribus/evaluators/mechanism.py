@@ -18,6 +18,7 @@ from paribus.core.capabilities import HasAttention, HasNetwork
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.sums import Sums, table_sums
+from paribus.evaluators.accuracy import check_splits
 from paribus.evaluators.attention import among_cells, entropy, mean_distance
 from paribus.evaluators.ranks import (
     NONLINEARITIES,
@@ -27,6 +28,7 @@ from paribus.evaluators.ranks import (
     rank_of_gram,
     record_grams,
 )
+from paribus.evaluators.some_images import choose_evenly
 
 Part = Literal["attention", "rank", "lengths", "random_layers"]
 ATTENTION = ("entropy", "evenness", "distance")  # columns of the table
@@ -49,15 +51,17 @@ class Mechanism:
 
     splits: val, minival or both. parts: auto, for what the network has of attention, rank and lengths; or a list of
     those and random_layers. tolerance: singular values above this share of the largest count for a rank. draws: of
-    layers with random weights, for each ratio of inputs to outputs. seed: of those. batch_size: samples at a time on
-    one rank. at: end, after the last step, or always.
+    layers with random weights, for each ratio of inputs to outputs. seed: of those. limit: at most this many images,
+    evenly spaced in the split; null: all. batch_size: samples at a time on one rank. at: end, after the last step, or
+    always.
     """
 
-    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("val",)
+    splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
     parts: Annotated[Literal["auto"] | tuple[Part, ...], AfterValidator(_check_parts)] = "auto"
     tolerance: Annotated[float, Field(ge=1e-6, lt=1)] = 0.01
     draws: Annotated[int, Field(ge=2)] = 100
     seed: int = 0
+    limit: Annotated[int, Field(ge=1)] | None = 1000
     batch_size: Annotated[int, Field(ge=1)] = 64
     at: When = "end"
 
@@ -91,7 +95,7 @@ class Mechanism:
         parts = has - {"random_layers"} if self.parts == "auto" else has & set(self.parts)
         sums, place = Sums(), context.place
         for split in self.splits if parts & {"attention", "rank"} else ():
-            for batch in splits[split](self.batch_size):
+            for batch in choose_evenly(splits, split, self.batch_size, self.limit, context):
                 if "rank" in parts:
                     sums += _gram_sums(model, batch.inputs, split)
                 if "attention" in parts:

@@ -17,7 +17,8 @@ from paribus.core.build import schema
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.protocols import Predicts
 from paribus.core.sums import Sums, metric_sums, table_sums
-from paribus.evaluators.predicted import predicted_classes
+from paribus.evaluators.accuracy import check_splits, rank_targets
+from paribus.evaluators.some_images import choose_evenly
 
 KINDS = ("center", "border")
 Box = tuple[int, int]  # height and width, pixels
@@ -56,12 +57,13 @@ class Occlusion:
     the height of the curve, 0–1. The curves are in the details.
 
     splits: val, minival or both. sides: into how many steps the way from 0 to the whole image is divided, or the sides
-    themselves as fractions of the image's; a side is rounded to whole pixels. batch_size: samples at a time on one
-    rank. at: end, after the last step, or always.
+    themselves as fractions of the image's; a side is rounded to whole pixels. limit: at most this many images, evenly
+    spaced in the split; null: all. batch_size: samples at a time on one rank. at: end, after the last step, or always.
     """
 
-    splits: Annotated[tuple[str, ...], Field(min_length=1)] = ("val",)
+    splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
     sides: Annotated[Annotated[int, Field(ge=1)] | tuple[float, ...], AfterValidator(_check_sides)] = 8
+    limit: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 512
     at: When = "end"
 
@@ -74,7 +76,7 @@ class Occlusion:
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         fractions, sums = side_fractions(self.sides), Sums()
         for split in self.splits:
-            for batch in splits[split](self.batch_size):
+            for batch in choose_evenly(splits, split, self.batch_size, self.limit, context):
                 counts = _BatchCounts(method, batch)
                 for kind in KINDS:
                     hits = torch.stack([counts.hits(kind, fraction) for fraction in fractions])
@@ -120,6 +122,6 @@ class _BatchCounts:
             shows_all = (min(box) == 0) == (kind == "center")
             kind, box = "center", (0, 0) if shows_all else (height, width)
         if (kind, box) not in self.known:
-            predicted = predicted_classes(self.method.predict(occlude(self.batch.inputs, kind, box)))
-            self.known[kind, box] = (predicted == self.batch.targets).sum()
+            scores = self.method.predict(occlude(self.batch.inputs, kind, box))
+            self.known[kind, box] = (rank_targets(scores, self.batch.targets) < 1).sum()
         return self.known[kind, box]

@@ -11,7 +11,7 @@ from helpers.pretended_ranks import make_split, on_ranks
 from paribus.core.errors import ConfigError
 from paribus.core.streams import uniform
 from paribus.evaluators import in_between
-from paribus.evaluators.in_between import InBetween, box_size, choose_images, cut_mix, draw_partners
+from paribus.evaluators.in_between import InBetween, box_size, cut_mix, draw_partners, gather_images
 
 CLASSES, N, HEIGHT, WIDTH = 5, 41, 6, 9
 
@@ -36,7 +36,8 @@ def draw(name: str, image: int, n: int, seed: int) -> list[float]:
 def curves_by_loops(limit: int, seed: int) -> dict[str, list[float]]:
     inputs, targets, ids = make_images()
     rows = {int(i): k for k, i in enumerate(ids)}
-    chosen = sorted(sorted(rows, key=lambda i: (draw("images", i, 1, seed), i))[:limit])
+    n = min(limit, N)
+    chosen = sorted(int(ids[k * N // n]) for k in range(n))
     classes = {i: int(targets[rows[i]]) for i in chosen}
     found: dict[str, list[float]] = {"mixup": [], "cutmix": []}
     for kind, curve in found.items():
@@ -62,7 +63,7 @@ def curves_by_loops(limit: int, seed: int) -> dict[str, list[float]]:
 
 
 def check_against_loops(size: int, world: int, images: int = 20) -> None:
-    evaluator = InBetween(images=images, steps=4, seed=3, batch_size=size)
+    evaluator = InBetween(limit=images, steps=4, seed=3, batch_size=size)
     context = plain_context(CLASSES)
     sums = on_ranks(evaluator, SumOfPixels(), make_images(), context, world)
     metrics, curves = sums.means(), curves_by_loops(images, seed=3)
@@ -93,16 +94,15 @@ def test_negative_controls_other_partners_and_other_boxes_are_seen(monkeypatch: 
                 check_against_loops(64, 1)
 
 
-def test_the_same_images_are_chosen_whatever_their_order_and_another_seed_chooses_others() -> None:
+def test_images_come_sorted_by_id_whatever_their_order() -> None:
     inputs, targets, ids = make_images()
     backwards = torch.arange(N - 1, -1, -1)
-    one = choose_images(make_split(inputs, targets, ids, CLASSES)(7), 9, 0, lambda value: value)
-    two = choose_images(
-        make_split(inputs[backwards], targets[backwards], ids[backwards], CLASSES)(3), 9, 0, lambda value: value
+    one = gather_images(make_split(inputs, targets, ids, CLASSES)(7), lambda value: value)
+    two = gather_images(
+        make_split(inputs[backwards], targets[backwards], ids[backwards], CLASSES)(3), lambda value: value
     )
-    other = choose_images(make_split(inputs, targets, ids, CLASSES)(7), 9, 1, lambda value: value)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
-    assert one[2].tolist() == sorted(one[2].tolist()) != other[2].tolist()
+    assert one[2].tolist() == sorted(ids.tolist())
 
 
 def test_partners_are_of_other_classes_and_each_as_likely() -> None:

@@ -13,7 +13,6 @@ from paribus.core.build import build
 from paribus.core.errors import ConfigError
 from paribus.evaluators import occlusion
 from paribus.evaluators.occlusion import Occlusion
-from paribus.evaluators.predicted import predicted_classes
 
 CLASSES, N, HEIGHT, WIDTH = 4, 37, 6, 9
 
@@ -112,10 +111,15 @@ def test_sides_that_make_no_curve_are_refused(sides: object) -> None:
         build({"_target_": "paribus.evaluators.occlusion.Occlusion", "sides": sides})
 
 
-def test_a_score_that_is_nan_is_of_no_class() -> None:
-    nan = float("nan")
-    scores = torch.tensor([[1.0, 1.0, 0.0], [nan, 1.0, 0.0], [0.0, nan, 0.0], [nan, nan, nan]])
-    assert predicted_classes(scores).tolist() == [0, -1, -1, -1]
+def test_a_limit_takes_images_evenly_spaced() -> None:
+    inputs, targets, ids = make_images()
+    few = [part[torch.arange(7) * N // 7] for part in (inputs, targets, ids)]
+    expected = on_ranks(Occlusion(), SumOfPixels(), few, plain_context(CLASSES), 1).means()
+    for world in (1, 4):
+        limited = on_ranks(
+            Occlusion(limit=7, batch_size=5), SumOfPixels(), make_images(), plain_context(CLASSES), world
+        )
+        assert limited.means() == expected
 
 
 def test_it_waits_in_no_batch() -> None:
