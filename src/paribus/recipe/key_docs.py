@@ -81,6 +81,7 @@ def _read(module: str, node: ast.ClassDef) -> ClassDoc:
             inherited |= {key.name: key for key in base_doc.keys}
             classes |= base_doc.classes
     own = [part for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
+    own = [part for part in own if not ast.unparse(part.annotation).startswith("ClassVar")]  # of the class: no key
     names = [part.target.id for part in own if isinstance(part.target, ast.Name)]
     summary, texts = parse_docstring(ast.get_docstring(node) or "", [*inherited, *names])
     keys = {name: _with_text(key, texts.get(name)) for name, key in inherited.items()}

@@ -39,7 +39,7 @@ EXPECTED = {
     "train technique=[cutmix,cutm": [],
     "train -m technique=baseline,cutm": ["technique=baseline,cutmix"],
     "train model=": [f"model={name}" for name in list_options("model")],
-    "train experiment=smoke data=c": ["data=cifar10", "data=cifar100"],
+    "train experiment=smoke data=c": ["data=cifar10", "data=cifar100", "data=cifar100_c", "data=cifar10_c"],
     "train data.root=else": ["data.root=elsewhere/"],
     "train optimizer.mo": ["optimizer.momentum="],
     "train batch": ["batch_size="],
