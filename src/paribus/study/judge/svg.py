@@ -5,7 +5,7 @@ from collections.abc import Callable
 from html import escape
 
 from paribus.study.judge.judged import Judged
-from paribus.study.judge.plot import Line, find_range, list_lines, shorten
+from paribus.study.judge.plot import IntervalLine, find_range, list_lines, shorten
 
 _WIDTH, _NAMES, _VERDICTS, _ROW = 760, 190, 220, 30
 
@@ -37,7 +37,7 @@ def draw_svg(judged: Judged) -> str:
     )
 
 
-def _draw_line(line: Line, y: float, x: Callable[[float], float]) -> list[str]:
+def _draw_line(line: IntervalLine, y: float, x: Callable[[float], float]) -> list[str]:
     colour = f"var(--{line.kind})"
     parts = [
         _text(_NAMES - 12, y + 4, shorten(line.name, 28), "end", "var(--ink)"),
