@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from paribus.core.errors import ConfigError
 from paribus.study.judge.files import judge_files
-from paribus.study.judge.judged import Judged, Options
-from paribus.study.judge.table import Table, read_table
+from paribus.study.judge.judged import Judged, JudgeOptions
+from paribus.study.judge.table import SourceTable, read_table
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp", "Zs"]), min_size=1, max_size=8)
 NUMBER = st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
@@ -28,7 +28,7 @@ def write(text: str, folder: str, encoding: str = "utf-8") -> Path:
     return path
 
 
-def read(text: str, encoding: str = "utf-8") -> Table:
+def read(text: str, encoding: str = "utf-8") -> SourceTable:
     with TemporaryDirectory() as folder:
         return read_table(write(text, folder, encoding))
 
@@ -60,7 +60,7 @@ def test_cells_come_back_as_they_were_written(
 
 def judge(text: str, encoding: str = "utf-8") -> Judged:
     with TemporaryDirectory() as folder:
-        return judge_files([write(text, folder, encoding)], Options(against="base", higher=True, margin="1000"))
+        return judge_files([write(text, folder, encoding)], JudgeOptions(against="base", higher=True, margin="1000"))
 
 
 def verdicts(judged: Judged) -> dict[str, tuple[Any, ...]]:
@@ -90,7 +90,7 @@ def test_the_verdict_is_the_same_however_the_rows_are_written(rows: list[tuple[s
         assert repr(verdicts(judge(text, encoding))) == expected
     with TemporaryDirectory() as folder:
         path = write("\n".join(json.dumps(row) for row in nested), folder)
-        asked = Options(columns={"seed": "config.seed"}, against="base", higher=True, margin="1000")
+        asked = JudgeOptions(columns={"seed": "config.seed"}, against="base", higher=True, margin="1000")
         assert repr(verdicts(judge_files([path], asked))) == expected
     shuffle.shuffle(runs)
     shuffled, ordered = (verdicts(judge(to_csv(head, rows))) for rows in (runs, sorted(runs)))
@@ -113,7 +113,7 @@ def test_no_text_does_worse_than_one_line(text: str, examples: bool) -> None:
         path = write(text, folder)
         said = ""
         try:
-            judge_files([path], Options(against="arm", margin="1"), examples)
+            judge_files([path], JudgeOptions(against="arm", margin="1"), examples)
         except ConfigError as error:
             said = str(error)
         assert "\n" not in said

@@ -9,7 +9,7 @@ import sys
 from paribus.cli.gate import choose_exit_code, format_gate, parse_conditions
 from paribus.core.errors import ConfigError
 from paribus.study.judge.files import judge_files
-from paribus.study.judge.judged import Judged, Options
+from paribus.study.judge.judged import Judged, JudgeOptions
 from paribus.study.judge.plain import build_json
 from paribus.study.judge.plot import WIDTH
 from paribus.study.judge.report import build_judge_report
@@ -48,14 +48,14 @@ def run(args: argparse.Namespace) -> int:
     return code
 
 
-def _read_options(args: argparse.Namespace) -> Options:
+def _read_options(args: argparse.Namespace) -> JudgeOptions:
     for role in ("example", "cluster"):
         if getattr(args, role) and not args.examples:
             raise ConfigError(f"--{role}: is for --examples, which judges models on the examples of a test set")
     for role in ("seed", "n", "mean", "sd"):
         if getattr(args, role) and args.examples:
             raise ConfigError(f"--{role}: is for runs, and --examples for examples of a test set; leave one out")
-    return Options(
+    return JudgeOptions(
         columns={role: getattr(args, role) for role in _COLUMNS},
         values=tuple(args.value),
         against=args.against,

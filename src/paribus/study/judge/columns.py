@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.core.spelling import did_you_mean
-from paribus.study.judge.table import Table
+from paribus.study.judge.table import SourceTable
 from paribus.study.units import is_accuracy
 
 # Names by role, the likelier ones in earlier groups; the first group of which the table has any decides, and then it
@@ -48,7 +48,7 @@ _WANDB = {"name", "state", "runtime"}  # of the table that W&B exports
 class Roles:
     """Role -> column, and those roles that nobody named."""
 
-    table: Table
+    table: SourceTable
     given: Mapping[str, str | None]
     found: dict[str, str] = field(default_factory=dict)
     guessed: list[str] = field(default_factory=list)
@@ -116,18 +116,18 @@ def normalise(column: str) -> str:
 _BREAKS = str.maketrans("_-/.:", "     ")
 
 
-def check_column(table: Table, column: str, option: str) -> str:
+def check_column(table: SourceTable, column: str, option: str) -> str:
     if column not in table.columns:
         near = did_you_mean(column, table.columns)
         raise ConfigError(f"{table.name}: {option} {column}: no such column{near}; {list_columns(table)}")
     return column
 
 
-def list_columns(table: Table) -> str:
+def list_columns(table: SourceTable) -> str:
     return f"there are {format_list((c for c in table.columns if c and c != FILE), 12)}"
 
 
-def is_wandb_export(table: Table) -> bool:
+def is_wandb_export(table: SourceTable) -> bool:
     return {normalise(column) for column in table.columns} >= _WANDB
 
 

@@ -8,9 +8,9 @@ import numpy as np
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.study.judge.columns import Roles, check_column, list_columns
-from paribus.study.judge.judged import EXAMPLES, Judged, Options, build_comparisons, choose_baseline
+from paribus.study.judge.judged import EXAMPLES, Judged, JudgeOptions, build_comparisons, choose_baseline
 from paribus.study.judge.metric import Metric
-from paribus.study.judge.table import Table
+from paribus.study.judge.table import SourceTable
 from paribus.study.stats.estimate import Estimate
 from paribus.study.stats.paired import ArmSummary
 from paribus.study.stats.paired_binary import Outcomes, count_outcomes, estimate_difference
@@ -34,7 +34,7 @@ class Answers:
     by_order: bool = False
 
 
-def judge_examples(tables: Sequence[Table], options: Options) -> Judged:
+def judge_examples(tables: Sequence[SourceTable], options: JudgeOptions) -> Judged:
     """Raises ConfigError, in one line, for what cannot be read or compared."""
     answers = _read_files(tables, options) if len(tables) > 1 else _read_file(tables[0], options)
     arms = list(answers.right)
@@ -91,7 +91,7 @@ def _summarise(right: np.ndarray) -> ArmSummary:
     return ArmSummary(n, share, sd, sd / n**0.5, ())
 
 
-def _read_file(table: Table, options: Options) -> Answers:
+def _read_file(table: SourceTable, options: JudgeOptions) -> Answers:
     """One file: a row for each model and example, or for each example with a column for each model."""
     roles = Roles(table, {**options.columns, "correct": None})
     example = roles.find("example")
@@ -122,7 +122,7 @@ def _list_binary(roles: Roles) -> list[str]:
     return [column for column in free if {c.lower() for c in roles.table.cells(column)} <= _RIGHT | _WRONG]
 
 
-def _read_long(table: Table, roles: Roles, options: Options) -> Answers:
+def _read_long(table: SourceTable, roles: Roles, options: JudgeOptions) -> Answers:
     arm, example = roles.found["arm"], roles.need("example")
     correct = _find_correct(roles, options)
     right = _read_right(table, correct)
@@ -144,12 +144,12 @@ def _as_arrays(rows: Mapping[str, list[int]]) -> list[tuple[str, np.ndarray]]:
     return [(name, np.array(at)) for name, at in rows.items()]
 
 
-def _select(table: Table, rows: Sequence[int]) -> Table:
+def _select(table: SourceTable, rows: Sequence[int]) -> SourceTable:
     picked = tuple(table.rows[i] for i in rows)
-    return Table(table.name, table.columns, picked, [table.lines[i] for i in rows], table.decimal_comma)
+    return SourceTable(table.name, table.columns, picked, [table.lines[i] for i in rows], table.decimal_comma)
 
 
-def _read_files(tables: Sequence[Table], options: Options) -> Answers:
+def _read_files(tables: Sequence[SourceTable], options: JudgeOptions) -> Answers:
     """A file for each model, which is called by the file's name."""
     stems = _name_models(tables)
     every = [Roles(table, {**options.columns, "correct": None}) for table in tables]
@@ -175,13 +175,13 @@ def _read_files(tables: Sequence[Table], options: Options) -> Answers:
     return Answers(aligned, clusters, every[0].describe())
 
 
-def _name_models(tables: Sequence[Table]) -> list[str]:
+def _name_models(tables: Sequence[SourceTable]) -> list[str]:
     """The names of the files without folder and ending; with their paths where that is not enough."""
     stems = [table.name.rpartition("/")[2].rpartition(".")[0] or table.name for table in tables]
     return stems if len(set(stems)) == len(stems) else [table.name for table in tables]
 
 
-def _find_correct(roles: Roles, options: Options) -> str:
+def _find_correct(roles: Roles, options: JudgeOptions) -> str:
     """The column that says whether a row is right: as named, by its name, else the only one of 0 and 1."""
     if options.values:
         roles.found["correct"] = check_column(roles.table, options.values[0], "--value")
@@ -197,7 +197,7 @@ def _find_correct(roles: Roles, options: Options) -> str:
     return roles.found["correct"]
 
 
-def _read_right(table: Table, column: str) -> np.ndarray:
+def _read_right(table: SourceTable, column: str) -> np.ndarray:
     meaning = {text: text.lower() in _RIGHT for text in set(table.cells(column)) if text.lower() in _RIGHT | _WRONG}
     cells = table.cells(column)
     for i, text in enumerate(cells):
@@ -206,7 +206,7 @@ def _read_right(table: Table, column: str) -> np.ndarray:
     return np.array([meaning[text] for text in cells], dtype=bool)
 
 
-def _place_examples(table: Table, ids: Sequence[str], of: str) -> dict[str, int]:
+def _place_examples(table: SourceTable, ids: Sequence[str], of: str) -> dict[str, int]:
     places = {name: i for i, name in enumerate(ids)}
     if len(places) < len(ids):
         seen: dict[str, int] = {}
@@ -230,7 +230,7 @@ def _align(where: str, places: Mapping[str, Mapping[str, int]]) -> list[np.ndarr
     return [np.array([at[name] for name in places[first]]) for at in places.values()]
 
 
-def _read_clusters(table: Table, column: str | None) -> np.ndarray | None:
+def _read_clusters(table: SourceTable, column: str | None) -> np.ndarray | None:
     if column is None:
         return None
     cells = table.cells(column)

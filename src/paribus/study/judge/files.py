@@ -6,12 +6,12 @@ from pathlib import Path
 from paribus.core.errors import ConfigError
 from paribus.study.judge.columns import FILE
 from paribus.study.judge.examples import judge_examples
-from paribus.study.judge.judged import Judged, Options
+from paribus.study.judge.judged import Judged, JudgeOptions
 from paribus.study.judge.runs import judge_runs
 from paribus.study.judge.table import STDIN, join_tables, read_table
 
 
-def judge_files(paths: Sequence[Path], options: Options, examples: bool = False) -> Judged:
+def judge_files(paths: Sequence[Path], options: JudgeOptions, examples: bool = False) -> Judged:
     """paths: of tables; `-` is standard input. Several files of runs are one table; where it has no column of arms,
     each file is an arm. examples: whether rows are examples that models have right or wrong.
 

@@ -21,7 +21,7 @@ _BASELINES = {"baseline", "base", "control", "reference", "vanilla", "default"}
 
 
 @dataclass(frozen=True)
-class Options:
+class JudgeOptions:
     """What the command line says. columns: role -> column, where it was named. values: columns of --value. margin: as
     typed. higher: None where the metric's name should tell. failed: whether runs without a number are taken as failed
     ones."""

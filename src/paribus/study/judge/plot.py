@@ -13,7 +13,7 @@ _NAME = 24
 
 
 @dataclass(frozen=True)
-class Line:
+class IntervalLine:
     """One interval, in the unit that is shown; NaN where there is none. kind: of its verdict."""
 
     name: str
@@ -39,10 +39,10 @@ class _Marks:
 _ASCII = _Marks("|", "-", "|", "o", "|", "+", ":", "~")
 
 
-def list_lines(judged: Judged) -> list[Line]:
+def list_lines(judged: Judged) -> list[IntervalLine]:
     scale, counted = judged.unit.scale, judged.counted
     return [
-        Line(
+        IntervalLine(
             c.arm,
             c.estimate.mean * scale,
             c.estimate.low * scale,
@@ -54,7 +54,7 @@ def list_lines(judged: Judged) -> list[Line]:
     ]
 
 
-def find_range(lines: Sequence[Line], margin: float) -> tuple[float, float]:
+def find_range(lines: Sequence[IntervalLine], margin: float) -> tuple[float, float]:
     """Where the axis begins and ends: all intervals, 0 and the margin."""
     ends = [0.0, margin, -margin, *(v for x in lines for v in (x.mean, x.low, x.high) if math.isfinite(v))]
     low, high = min(ends), max(ends)
@@ -85,7 +85,7 @@ def draw_text(judged: Judged, width: int = WIDTH, ascii_only: bool = False) -> s
     return "\n".join([*drawn, f"  {'':<{names}}  {_write_axis(low, high, middle, place(0.0), unit)}"])
 
 
-def _draw_row(line: Line, row: list[str], place: Callable[[float], int], marks: _Marks) -> list[str]:
+def _draw_row(line: IntervalLine, row: list[str], place: Callable[[float], int], marks: _Marks) -> list[str]:
     if math.isfinite(line.low):
         start, end = place(line.low), place(line.high)
         row[start : end + 1] = [marks.crossing if cell == marks.zero else marks.dash for cell in row[start : end + 1]]

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 from paribus.study.judge.columns import FILE, Roles, find_value, is_wandb_export, normalise
-from paribus.study.judge.judged import RUNS, Judged, Options, choose_baseline
+from paribus.study.judge.judged import RUNS, Judged, JudgeOptions, choose_baseline
 from paribus.study.judge.metric import choose_metric
 from paribus.study.judge.summaries import are_summaries, judge_summaries
-from paribus.study.judge.table import Table, read_value
+from paribus.study.judge.table import SourceTable, read_value
 from paribus.study.report.wording import SEEDS
 from paribus.study.stats.estimate import NAN, Estimate, Values
 from paribus.study.stats.paired import Comparison, compare_all, summarise
@@ -23,7 +23,7 @@ NO_SEEDS = (
 )
 
 
-class Run(NamedTuple):
+class RunRow(NamedTuple):
     """A row. value: NaN where it failed."""
 
     arm: str
@@ -32,7 +32,7 @@ class Run(NamedTuple):
     row: int
 
 
-def judge_runs(table: Table, options: Options) -> Judged:
+def judge_runs(table: SourceTable, options: JudgeOptions) -> Judged:
     """Raises ConfigError, in one line, for what cannot be read or compared."""
     roles = Roles(table, {**options.columns, "value": options.values[0] if options.values else None})
     if len(options.values) > 1:
@@ -47,7 +47,7 @@ def judge_runs(table: Table, options: Options) -> Judged:
     return _judge_rows(table, roles, options)
 
 
-def _check_arm(table: Table, roles: Roles) -> None:
+def _check_arm(table: SourceTable, roles: Roles) -> None:
     arm = roles.need("arm")
     if "arm" in roles.guessed and normalise(arm) == "name" and is_wandb_export(table):
         raise ConfigError(
@@ -56,7 +56,7 @@ def _check_arm(table: Table, roles: Roles) -> None:
         )
 
 
-def _judge_rows(table: Table, roles: Roles, options: Options) -> Judged:
+def _judge_rows(table: SourceTable, roles: Roles, options: JudgeOptions) -> Judged:
     runs = _read_runs(table, roles, options)
     arms = list(dict.fromkeys(run.arm for run in runs))
     baseline, how = choose_baseline(arms, options.against)
@@ -106,11 +106,11 @@ def _name_test(comparisons: Sequence[Comparison]) -> str:
     return " and ".join(name for paired, name in ((True, "paired t by seed"), (False, "Welch's t")) if paired in kinds)
 
 
-def _read_runs(table: Table, roles: Roles, options: Options) -> list[Run]:
+def _read_runs(table: SourceTable, roles: Roles, options: JudgeOptions) -> list[RunRow]:
     arm, value, seed = roles.found["arm"], roles.found["value"], roles.found.get("seed")
     seeds = table.cells(seed) if seed else [""] * len(table.rows)
     values = _read_values(table, value, _find_failed(table, roles), options.failed)
-    runs: list[Run] = []
+    runs: list[RunRow] = []
     first: dict[tuple[str, str], int] = {}
     for i, (name, label, number) in enumerate(zip(table.cells(arm), seeds, values, strict=True)):
         if not name or (seed and not label):
@@ -120,11 +120,11 @@ def _read_runs(table: Table, roles: Roles, options: Options) -> list[Run]:
                 f"{table.where(i)} is arm {name}, seed {label}, as is line {table.lines[before]}; a run counts once, "
                 "so remove one, or name the arms apart"
             )
-        runs.append(Run(name, label, number, i))
+        runs.append(RunRow(name, label, number, i))
     return runs
 
 
-def _read_values(table: Table, column: str, failed: set[int], lenient: bool) -> list[float]:
+def _read_values(table: SourceTable, column: str, failed: set[int], lenient: bool) -> list[float]:
     """failed: rows whose run did not finish; lenient: whether what is no finite number has failed as well."""
     values: list[float] = []
     for i, (text, number) in enumerate(zip(table.cells(column), table.numbers(column), strict=True)):
@@ -136,13 +136,13 @@ def _read_values(table: Table, column: str, failed: set[int], lenient: bool) -> 
     return values
 
 
-def _find_failed(table: Table, roles: Roles) -> set[int]:
+def _find_failed(table: SourceTable, roles: Roles) -> set[int]:
     """Rows of an export of W&B whose run did not finish."""
     state = roles.find("state") if is_wandb_export(table) else None
     return {i for i, text in enumerate(table.cells(state)) if text.lower() not in _FINISHED} if state else set()
 
 
-def _number_seeds(runs: Sequence[Run]) -> dict[str, int]:
+def _number_seeds(runs: Sequence[RunRow]) -> dict[str, int]:
     """Seeds as whole numbers; where they are names, their place in the alphabet."""
     names = {run.seed for run in runs}
     if all(name.isdecimal() and len(name) < 19 and str(int(name)) == name for name in names):

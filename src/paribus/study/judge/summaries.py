@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from paribus.core.errors import ConfigError
 from paribus.study.judge.columns import Roles
-from paribus.study.judge.judged import RUNS, Judged, Options, build_comparisons, choose_baseline
+from paribus.study.judge.judged import RUNS, Judged, JudgeOptions, build_comparisons, choose_baseline
 from paribus.study.judge.metric import choose_metric
-from paribus.study.judge.table import Table, read_value
-from paribus.study.stats.estimate import NAN, Estimate, Sample, welch_of_samples
+from paribus.study.judge.table import SourceTable, read_value
+from paribus.study.stats.estimate import NAN, Estimate, SampleSummary, welch_of_samples
 from paribus.study.stats.paired import ArmSummary
 from paribus.study.stats.verdict import Rule
 
@@ -19,7 +19,7 @@ SUMMARIES = (
 )
 
 
-def are_summaries(table: Table, roles: Roles) -> bool:
+def are_summaries(table: SourceTable, roles: Roles) -> bool:
     """Raises ConfigError where rows of both kinds are mixed."""
     asked = [role for role in _SUMMARY if roles.given.get(role)]
     if roles.given.get("value") and asked:
@@ -52,7 +52,7 @@ def are_summaries(table: Table, roles: Roles) -> bool:
     return True
 
 
-def judge_summaries(table: Table, roles: Roles, options: Options) -> Judged:
+def judge_summaries(table: SourceTable, roles: Roles, options: JudgeOptions) -> Judged:
     samples = _read_samples(table, roles)
     baseline, how = choose_baseline(list(samples), options.against)
     ordered = [baseline, *(arm for arm in samples if arm != baseline)]
@@ -83,15 +83,15 @@ def judge_summaries(table: Table, roles: Roles, options: Options) -> Judged:
     )
 
 
-def _summarise(sample: Sample) -> ArmSummary:
+def _summarise(sample: SampleSummary) -> ArmSummary:
     return ArmSummary(sample.n, sample.mean, sample.sd, sample.sd / math.sqrt(sample.n), ())
 
 
-def _read_samples(table: Table, roles: Roles) -> dict[str, Sample]:
+def _read_samples(table: SourceTable, roles: Roles) -> dict[str, SampleSummary]:
     arm = roles.found["arm"]
     columns = {role: roles.found[role] for role in _SUMMARY}
     cells = {role: table.cells(column) for role, column in columns.items()}
-    samples: dict[str, Sample] = {}
+    samples: dict[str, SampleSummary] = {}
     first: dict[str, int] = {}
     for i, name in enumerate(table.cells(arm)):
         if not name:
@@ -108,5 +108,5 @@ def _read_samples(table: Table, roles: Roles) -> dict[str, Sample]:
         sd = NAN if n == 1 else read_value(table, columns["sd"], i, cells["sd"][i], failed=False)
         if sd < 0:
             raise ConfigError(f"{table.where(i)}: {columns['sd']} is {cells['sd'][i]}; a spread is 0 or more")
-        samples[name] = Sample(int(n), mean, sd)
+        samples[name] = SampleSummary(int(n), mean, sd)
     return samples

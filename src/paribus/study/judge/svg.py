@@ -4,8 +4,9 @@ import math
 from collections.abc import Callable
 from html import escape
 
+from paribus.core.formatting import MINUS
 from paribus.study.judge.judged import Judged
-from paribus.study.judge.plot import Line, find_range, list_lines, shorten
+from paribus.study.judge.plot import IntervalLine, find_range, list_lines, shorten
 
 _WIDTH, _NAMES, _VERDICTS, _ROW = 760, 190, 220, 30
 
@@ -23,7 +24,7 @@ def draw_svg(judged: Judged) -> str:
     parts = [_rectangle(x(-margin), x(margin), bottom)] if margin else []
     for tick in list_ticks(low, high):
         parts.append(_line(x(tick), x(tick), 0, bottom, "var(--grid)" if tick else "var(--faint)", 0.8))
-        parts.append(_text(x(tick), bottom + 16, f"{tick:g}", "middle", "var(--faint)"))
+        parts.append(_text(x(tick), bottom + 16, f"{tick:g}".replace("-", MINUS), "middle", "var(--faint)"))
     better = "better →" if judged.rule.higher_is_better else "← better"
     of = f", {unit.differences}" if unit.differences else ""
     axis = f"difference to {shorten(judged.baseline, 24)}{of} ({better})"
@@ -37,7 +38,7 @@ def draw_svg(judged: Judged) -> str:
     )
 
 
-def _draw_line(line: Line, y: float, x: Callable[[float], float]) -> list[str]:
+def _draw_line(line: IntervalLine, y: float, x: Callable[[float], float]) -> list[str]:
     colour = f"var(--{line.kind})"
     parts = [
         _text(_NAMES - 12, y + 4, shorten(line.name, 28), "end", "var(--ink)"),

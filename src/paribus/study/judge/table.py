@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True)
-class Table:
+class SourceTable:
     """rows: cells by column; "" where there is none. lines: of the file, one for each row, for messages. decimal_comma:
     whether 0,5 is a half, as in files with semicolons."""
 
@@ -67,7 +67,7 @@ class Table:
             return None
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path) -> SourceTable:
     """The rows of a file, or of standard input for `-`. Raises ConfigError, in one line, for what is no table."""
     name = "standard input" if path == STDIN else str(path)
     text = _read_text(path, name)
@@ -97,7 +97,7 @@ def _read_text(path: Path, name: str) -> str:
         raise ConfigError(f"{name}: line {line} is not UTF-8 text; save it as UTF-8") from error
 
 
-def _parse_csv(name: str, text: str) -> Table:
+def _parse_csv(name: str, text: str) -> SourceTable:
     delimiter = _find_delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
@@ -126,7 +126,7 @@ def _parse_csv(name: str, text: str) -> Table:
     if all(_NUMBER.fullmatch(cell) for cell in head):
         raise ConfigError(f"{name}: line 1 has numbers only; it should name the columns, e.g. arm,seed,value")
     _check_head(name, head)
-    return Table(name, tuple(head), tuple(rows), lines, decimal_comma=delimiter == ";")
+    return SourceTable(name, tuple(head), tuple(rows), lines, decimal_comma=delimiter == ";")
 
 
 def _find_delimiter(text: str) -> str:
@@ -166,7 +166,7 @@ def _parse_list(name: str, text: str) -> list[tuple[int, Any]]:
         raise ConfigError(f"{name}: is not JSON ({error}); {_ROWS}") from error
 
 
-def _from_objects(name: str, found: Iterable[tuple[int, Any]]) -> Table:
+def _from_objects(name: str, found: Iterable[tuple[int, Any]]) -> SourceTable:
     objects: list[dict[str, str]] = []
     lines: list[int] = []
     for line, value in found:
@@ -175,7 +175,7 @@ def _from_objects(name: str, found: Iterable[tuple[int, Any]]) -> Table:
         objects.append(_flatten(value))
         lines.append(line)
     columns = tuple(dict.fromkeys(key for row in objects for key in row))
-    return Table(name, columns, tuple([row.get(key, "") for key in columns] for row in objects), lines)
+    return SourceTable(name, columns, tuple([row.get(key, "") for key in columns] for row in objects), lines)
 
 
 def _flatten(value: Mapping[str, Any], before: str = "") -> dict[str, str]:
@@ -196,7 +196,7 @@ def _write(item: Any) -> str:
     return str(item).lower() if isinstance(item, bool) else " ".join(str(item).split())
 
 
-def join_tables(tables: Sequence[Table], column: str) -> Table:
+def join_tables(tables: Sequence[SourceTable], column: str) -> SourceTable:
     """Tables below each other, with the name of each row's file as a column of its own. Raises ConfigError where they
     do not have the same columns."""
     first = tables[0]
@@ -213,10 +213,10 @@ def join_tables(tables: Sequence[Table], column: str) -> Table:
         rows += [[*(row[i] for i in order), stem] for row in table.rows]
         lines += table.lines
     name = format_list(table.name for table in tables)
-    return Table(name, (*first.columns, column), tuple(rows), lines, first.decimal_comma)
+    return SourceTable(name, (*first.columns, column), tuple(rows), lines, first.decimal_comma)
 
 
-def read_value(table: Table, column: str, row: int, text: str, failed: bool) -> float:
+def read_value(table: SourceTable, column: str, row: int, text: str, failed: bool) -> float:
     """failed: whether what is no finite number stands for a failed run."""
     value = table.number(text) if text else math.nan
     if value is None:

@@ -50,7 +50,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleSummary:
     """Values of which only their number, mean and standard deviation (divisor n - 1) are known."""
 
     n: int
@@ -102,7 +102,7 @@ def welch(a: Sequence[float], b: Sequence[float], *, margin: float = 0.0, alpha:
     return _estimate_by_t(n, mean, sd, se, df, margin, alpha)
 
 
-def welch_of_samples(a: Sample, b: Sample, *, margin: float = 0.0, alpha: float = 0.05) -> Estimate:
+def welch_of_samples(a: SampleSummary, b: SampleSummary, *, margin: float = 0.0, alpha: float = 0.05) -> Estimate:
     """As `welch`, where only size, mean and standard deviation of the arms are known; most published tables have no
     more."""
     n, mean = min(a.n, b.n), a.mean - b.mean

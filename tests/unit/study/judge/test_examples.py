@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 from paribus.core.errors import ConfigError
 from paribus.study.judge.files import judge_files
-from paribus.study.judge.judged import Judged, Options
+from paribus.study.judge.judged import Judged, JudgeOptions
 from paribus.study.stats.paired_binary import (
     Outcomes,
     bootstrap_interval,
@@ -153,27 +153,27 @@ def test_columns_rows_and_files_are_the_same_examples(tmp_path: Path) -> None:
     rows = write("long.csv", ["id,cluster,model,correct", *long[1::2], *reversed(long[::2])])
     old = write("old.csv", ["id,cluster,correct", *(f"{i},{g},{['wrong', 'right'][a]}" for i, a, _, g in ROWS)])
     new = write("new.csv", ["id,cluster,correct", *(f"{i},{g},{b == 1}" for i, _, b, g in reversed(ROWS))])
-    asked = Options(against="old", margin="5")
+    asked = JudgeOptions(against="old", margin="5")
     one, two, three = (judge_files(paths, asked, examples=True) for paths in ([wide], [rows], [old, new]))
     assert numbers(one) == numbers(two) == numbers(three)
     assert one.outcomes[0] == Outcomes(1, 1, 3, 0)
-    without = judge_files([wide], Options(against="old", values=("old", "new")), examples=True)
+    without = judge_files([wide], JudgeOptions(against="old", values=("old", "new")), examples=True)
     assert without.comparisons[0].estimate.mean == one.comparisons[0].estimate.mean == -0.4
 
 
 def test_one_column_of_several_files_without_names_is_matched_by_place(tmp_path: Path) -> None:
     for name, cells in (("a", "101"), ("b", "110")):
         (tmp_path / f"{name}.csv").write_text("correct\n" + "\n".join(cells) + "\n")
-    judged = judge_files([tmp_path / "a.csv", tmp_path / "b.csv"], Options(against="a"), examples=True)
+    judged = judge_files([tmp_path / "a.csv", tmp_path / "b.csv"], JudgeOptions(against="a"), examples=True)
     assert judged.outcomes == (Outcomes(1, 1, 1, 0),)
     assert any("in the same place" in text for text in judged.cautions)
 
 
 def test_no_difference_at_all_is_no_proof_of_equivalence(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("a,b\n" + "1,1\n" * 20)
-    judged = judge_files([tmp_path / "t.csv"], Options(against="a", margin="1"), examples=True)
+    judged = judge_files([tmp_path / "t.csv"], JudgeOptions(against="a", margin="1"), examples=True)
     (c,) = judged.comparisons
     assert (str(c.judgement), c.judgement.more_seeds) == ("undecided", None)
     assert c.estimate.high > 0.1
     with pytest.raises(ConfigError, match="needs a column of 0 and 1"):
-        judge_files([tmp_path / "t.csv"], Options(against="a", values=("a",)), examples=True)
+        judge_files([tmp_path / "t.csv"], JudgeOptions(against="a", values=("a",)), examples=True)

@@ -13,7 +13,7 @@ import pytest
 from helpers import public_tables as public
 from paribus.cli.main import dispatch
 from paribus.study.judge.files import judge_files
-from paribus.study.judge.judged import Judged, Options
+from paribus.study.judge.judged import Judged, JudgeOptions
 from paribus.study.judge.plot import draw_text, shorten
 from paribus.study.judge.report import build_judge_report
 from paribus.study.judge.svg import draw_svg, list_ticks
@@ -31,7 +31,7 @@ RUNS = {
 
 def judge(tmp_path: Path, arms: dict[str, dict[int, float]] = RUNS, column: str = "acc", **asked: Any) -> Judged:
     path = public.write_seeds(tmp_path / "runs.csv", arms, column)
-    return judge_files([path], Options(**asked))
+    return judge_files([path], JudgeOptions(**asked))
 
 
 def schemas() -> list[dict[str, Any]]:
@@ -187,7 +187,7 @@ def test_an_export_of_wandb_takes_unfinished_runs_as_failed(tmp_path: Path) -> N
     ]
     head = '"Name","State","Notes","Runtime","Job Type","seed","val/acc1"'
     (tmp_path / "wandb.csv").write_text("\n".join([head, *rows]) + "\n")
-    judged = judge_files([tmp_path / "wandb.csv"], Options())
+    judged = judge_files([tmp_path / "wandb.csv"], JudgeOptions())
     assert (judged.failed, judged.comparisons[0].estimate.n) == (("new/2",), 4)
     assert "arm = Job Type, value" in judged.columns.replace("seed = seed, ", "")
 
@@ -196,7 +196,7 @@ def test_files_without_arms_are_arms(tmp_path: Path) -> None:
     for name, shift in (("base", 0.0), ("new", 0.02)):
         rows = [f"{s},{0.9 + shift + 0.001 * s * (1 + shift)}" for s in range(5)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["seed,acc", *rows]) + "\n")
-    judged = judge_files([tmp_path / "base.csv", tmp_path / "new.csv"], Options())
+    judged = judge_files([tmp_path / "base.csv", tmp_path / "new.csv"], JudgeOptions())
     assert [(c.arm, c.baseline, c.paired) for c in judged.comparisons] == [("new", "base", True)]
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from helpers import public_tables as public
 from paribus.study.judge.files import judge_files
-from paribus.study.judge.judged import Judged, Options
+from paribus.study.judge.judged import Judged, JudgeOptions
 from paribus.study.stats import Verdict
 
 
@@ -100,7 +100,7 @@ def check(judged: Judged, expected: Mapping[str, Expected], higher: bool) -> dic
 
 def judge(path: Path, **asked: str) -> Judged:
     given = {key: asked.pop(key) for key in ("against", "margin") if key in asked}
-    return judge_files([path], Options(columns=asked, **given))
+    return judge_files([path], JudgeOptions(columns=asked, **given))
 
 
 def expect_runs(arms: Mapping[str, Sequence[float]], baseline: str, margin: float) -> dict[str, Expected]:
@@ -165,7 +165,7 @@ def test_seeds_of_a_keras_net(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("case", "verdict"), [("A", Verdict.BETTER_WITHIN), ("B", Verdict.UNDECIDED)])
 def test_two_models_on_ten_thousand_examples(case: str, verdict: Verdict, tmp_path: Path) -> None:
     path = public.write_correctness(tmp_path / "right.csv", public.MLXTEND[case])
-    (c,) = judge_files([path], Options(against="model 1", margin="0.2pt"), examples=True).comparisons
+    (c,) = judge_files([path], JudgeOptions(against="model 1", margin="0.2pt"), examples=True).comparisons
     both, second, first, neither = public.MLXTEND[case]
     n = both + second + first + neither
     assert c.estimate.mean == (second - first) / n
