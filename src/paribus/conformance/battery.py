@@ -18,9 +18,9 @@ from paribus.conformance.findings import Check, CheckFailed, NotApplicable, requ
 from paribus.conformance.trainings import Trial, train_subject, workbench
 from paribus.core.batch import Batch
 from paribus.core.build import to_config
+from paribus.core.capabilities import TrainedPart, list_networks, list_parts
 from paribus.core.errors import explain_exception
 from paribus.core.progress import Progress
-from paribus.methods.supervised import SupervisedTraining
 from paribus.recipe.compose import compose_config
 from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.smoke import choose_techniques
@@ -91,20 +91,28 @@ def check_trackers(subject: Trial, scratch: Path) -> str:
 def check_parameters(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
     data, method, _ = workbench(recipe)
-    method = _supervised(method)
-    grouped = [p for group in method.optimizer.param_groups for p in group["params"]]
-    names = {id(p): name for name, p in method.model.named_parameters() if p.requires_grad}
+    parts = _parts(method)
+    named = {
+        f"{part}.{name}" if part else name: parameter
+        for part, trained in parts.items()
+        for name, parameter in trained.network.named_parameters()
+    }
+    grouped = [p for trained in parts.values() for group in trained.optimizer.param_groups for p in group["params"]]
+    names = {id(p): name for name, p in named.items() if p.requires_grad}
     missing = [name for key, name in names.items() if key not in {id(p) for p in grouped}]
     require(not missing, f"in no group of the optimizer: {', '.join(missing)}")
     require(len(grouped) == len({id(p) for p in grouped}), "a tensor is in two groups of the optimizer")
     require(len(grouped) == len(names), f"{len(grouped) - len(names)} tensors of the optimizer are not the model's")
-    touched = {name: torch.zeros((), dtype=torch.bool) for name, _ in method.model.named_parameters()}
+    seen, touched = set[str](), {name: torch.zeros((), dtype=torch.bool) for name in named}
     loader = data.loader(recipe.batch_size, recipe.seed)
-    for step in range(3):  # more than one: some layers start at zero and pass nothing back at first
+    for step in range(3):  # more than one: some layers start at zero, and some networks rest in some steps
         method.train_step(loader.batch(step), Progress(step, 60, 0, loader.steps_per_epoch))
-        for name, parameter in method.model.named_parameters():
-            require(parameter.grad is not None, f"{name} gets no gradient")
-            touched[name] |= (parameter.grad != 0).any()  # type: ignore[operator] — not None, as required above
+        for name, parameter in named.items():
+            if parameter.grad is not None:
+                seen.add(name)
+                touched[name] |= (parameter.grad != 0).any()
+    missing = [name for name in named if name not in seen]
+    require(not missing, f"without a gradient in three steps: {', '.join(missing)}")
     idle = [name for name, yes in touched.items() if not yes]
     require(not idle, f"with a gradient of zero in three steps: {', '.join(idle)}")
     return f"{len(grouped)} tensors, each in one group, each with a gradient"
@@ -175,7 +183,10 @@ def check_pairs(subject: Trial, scratch: Path) -> str:
         require(same, f"step {step} sees other images than in the baseline; draw from a stream of your own name")
     if base.model != arm.model:
         return "the same images in the same order as the baseline; another network"
-    pairs = zip(_supervised(base_method).model.parameters(), _supervised(arm_method).model.parameters(), strict=True)
+    networks = [list_networks(method) for method in (base_method, arm_method)]
+    if any("" not in there for there in networks):
+        raise NotApplicable(f"{type(arm_method).__name__} has no network in the place of the baseline's")
+    pairs = zip(*(there[""].parameters() for there in networks), strict=True)
     require(all(torch.equal(p, q) for p, q in pairs), "the initial weights are not those of the baseline")
     return "the same images, order and initial weights as the baseline"
 
@@ -188,9 +199,10 @@ def check_neutral(subject: Trial, scratch: Path) -> str:
         raise NotApplicable(f"overlays.{name}.check.neutral names no settings with which it does nothing")
     neutral = [f"{key}={'null' if value is None else value}" for key, value in settings[0].items()]
     base = train_subject(subject.baseline, scratch / "a", "steps=20ba")
-    apart = base.first_difference(train_subject(subject, scratch / "b", "steps=20ba", *neutral))
+    apart = base.first_shared_difference(train_subject(subject, scratch / "b", "steps=20ba", *neutral))
     require(not apart, f"with {' '.join(neutral)} it is not the baseline bit for bit, first {apart}")
-    require(not base.same_as(train_subject(subject, scratch / "c", "steps=20ba")), "as it is, it changes nothing")
+    apart = base.first_shared_difference(train_subject(subject, scratch / "c", "steps=20ba"))
+    require(bool(apart), "as it is, it changes nothing")
     return f"with {' '.join(neutral)}: the baseline, bit for bit"
 
 
@@ -238,7 +250,7 @@ def run_battery(subject: Trial) -> Iterator[BatteryResult]:
         yield BatteryResult(name, state, found, time.perf_counter() - began)
 
 
-def _supervised(method: object) -> SupervisedTraining:
-    if not isinstance(method, SupervisedTraining):
-        raise NotApplicable(f"{type(method).__name__} is not paribus's method of one network and one optimizer")
-    return method
+def _parts(method: object) -> Mapping[str, TrainedPart]:
+    if not (parts := list_parts(method)):
+        raise NotApplicable(f"{type(method).__name__} does not say what it trains; give it `parts`")
+    return parts

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from paribus.core.protocols import DataSets, DeviceContext, Method
-from paribus.engine.agreement import collect_values
+from paribus.engine.agreement import LOSS, collect_values
 from paribus.engine.distributed import World
 from paribus.engine.receipt import read
 from paribus.engine.stop import StopRequest
@@ -79,12 +79,38 @@ class TrainingResult:
             return "what is recorded in events.jsonl"
         return ""
 
+    def first_shared_difference(self, other: "TrainingResult") -> str:
+        """Of what both have, in words; "" if there is none. The other one must have all of the weights here, and may
+        have more of them and log more, as a method with a second network does."""
+        if missing := self.weights.keys() - other.weights.keys():
+            return f"weights {min(missing)}, which are not there"
+        told = self.receipt.keys() & other.receipt.keys()
+        if self.weights.keys() != other.weights.keys():  # norms and checksums are over all of them
+            told = {key for key in told if key[1] == LOSS}
+        logged = _values(self.events).keys() & _values(other.events).keys()
+        ours, theirs = (result._restrict(self.weights.keys(), told, logged) for result in (self, other))
+        return ours.first_difference(theirs)
+
+    def _restrict(
+        self, weights: Collection[str], told: Collection[Any], logged: Collection[tuple[int, str]]
+    ) -> "TrainingResult":
+        return replace(
+            self,
+            weights={name: self.weights[name] for name in weights},
+            receipt={key: self.receipt[key] for key in told},
+            events=[{"step": s, "values": {n: v}} for (s, n), v in _values(self.events).items() if (s, n) in logged],
+        )
+
     def _has_same(self, other: "TrainingResult", key: Any) -> bool:
         return key in self.receipt and key in other.receipt and self.receipt[key] == other.receipt[key]
 
 
 def _is_same_tensor(one: TrainingResult, other: TrainingResult, name: str) -> bool:
     return name in one.weights and name in other.weights and torch.equal(one.weights[name], other.weights[name])
+
+
+def _values(events: list[dict[str, Any]]) -> dict[tuple[int, str], Any]:
+    return {(event["step"], name): value for event in events for name, value in event["values"].items()}
 
 
 def timeless(events: list[dict[str, Any]]) -> list[Any]:
@@ -97,7 +123,19 @@ def result_in(folder: Path, code: int = 0, printed: str = "") -> TrainingResult:
     state = torch.load(newest, weights_only=True)
     told = collect_values(read(folder / "receipts.jsonl"))
     told = {key: value for key, value in told.items() if key[2] != "optimizer"}  # whose state has names of its own
-    return TrainingResult(code, folder, events, state["method"]["model"], told, printed)
+    return TrainingResult(code, folder, events, collect_weights(state["method"]), told, printed)
+
+
+def collect_weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights in a method's state: those under "model" by their own names, those of another network, NAME, with
+    "NAME." before theirs (core/capabilities.py, `HasParts`)."""
+    others = {
+        f"{name}.{key}": value
+        for name, part in state.items()
+        if name != "model" and isinstance(part, Mapping) and isinstance(part.get("model"), Mapping)
+        for key, value in part["model"].items()
+    }
+    return {**state.get("model", {}), **others}
 
 
 class StopAfter(StopRequest):

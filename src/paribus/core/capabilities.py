@@ -1,14 +1,16 @@
-"""What an evaluator may ask of a method beyond scores, and of its network."""
+"""What may be asked of a method beyond steps and scores, and of its network."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, cast, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from paribus.core.errors import ConfigError
+from paribus.core.protocols import HasParameters, ParameterGroup
 
 
 @runtime_checkable
@@ -51,6 +53,61 @@ class HasAttention(Protocol):
     all of them may not fit in memory."""
 
     def attention_maps(self, inputs: Tensor) -> Iterator[AttentionMap]: ...
+
+
+class TrainedPart(Protocol):
+    """A network with the optimizer that trains it, and that optimizer's groups; () unknown."""
+
+    @property
+    def network(self) -> nn.Module: ...
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer: ...
+
+    @property
+    def groups(self) -> tuple[ParameterGroup, ...]: ...
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """Capability of a method: what it trains, by name. "" is the network in the place of the supervised method's, whose
+    weights `state_dict` has under "model"; it has those of another, NAME, under NAME and "model"."""
+
+    def parts(self) -> Mapping[str, TrainedPart]: ...
+
+
+@dataclass(frozen=True)
+class _OnlyPart:
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    groups: tuple[ParameterGroup, ...]
+
+
+def list_parts(method: Any) -> dict[str, TrainedPart]:
+    """What a method trains; of one that does not say, its `model` and `optimizer`, if it has both."""
+    if isinstance(method, HasParts):
+        return dict(method.parts())
+    model, optimizer = getattr(method, "model", None), getattr(method, "optimizer", None)
+    if model is None or optimizer is None:
+        return {}
+    return {"": _OnlyPart(model, optimizer, tuple(getattr(method, "groups", ())))}
+
+
+def list_networks(method: Any) -> dict[str, nn.Module]:
+    """The networks that a method trains; of one that does not say, its `model`."""
+    if isinstance(method, HasParts):
+        return {name: part.network for name, part in method.parts().items()}
+    model = getattr(method, "model", None)
+    return {} if model is None else {"": model}
+
+
+def trained_parameters(method: Any) -> Iterable[nn.Parameter] | None:
+    """The parameters whose gradients a step leaves behind; None of a method that does not say."""
+    if isinstance(method, HasParameters):
+        return method.parameters()
+    if isinstance(method, HasParts):
+        return (parameter for part in method.parts().values() for parameter in part.network.parameters())
+    return None
 
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from paribus.engine.receipt import ReceiptLine, iterate_steps
 
 Value = float | str
 Key = tuple[int, int, str]  # step; kind: 0 loss, 1 gradient norm, 2 checksum, 3 events.jsonl, 4 summary.json; name
-EVENT, FINAL = 3, 4
+LOSS, EVENT, FINAL = 0, 3, 4
 _FILES = (RECEIPTS, RECEIPTS, RECEIPTS, EVENTS, SUMMARY)  # by kind
 
 

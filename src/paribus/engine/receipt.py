@@ -29,8 +29,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from paribus.core.capabilities import trained_parameters
 from paribus.core.errors import ConfigError
-from paribus.core.protocols import HasParameters, Method
+from paribus.core.protocols import Method
 from paribus.core.runfolder import RECEIPTS, write_atomically
 from paribus.engine.distributed import World, all_sum
 
@@ -62,7 +63,7 @@ class Receipt:
         """A log point: write the losses since the last one, and the norm of the current gradients."""
         self._fetch()
         if self._world.is_main:
-            norm = gradient_norm(method) if isinstance(method, HasParameters) else None
+            norm = gradient_norm(method)
             line = {"step": step, "losses": _to_columns(self._losses), "gradient_norm": _to_json_number(norm)}
             for at, losses in iterate_steps(line):
                 self._chain = extend_chain(self._chain, at, losses)
@@ -117,9 +118,13 @@ def extend_seal(seal: str, line: ReceiptLine) -> str:
     return hashlib.sha256(bytes.fromhex(seal) + json.dumps(line, sort_keys=True).encode()).hexdigest()
 
 
-def gradient_norm(method: HasParameters) -> float:
-    """The 2-norm over all gradients that the last step left behind."""
-    gradients = [p.grad for p in method.parameters() if p.grad is not None]
+def gradient_norm(method: Any) -> float | None:
+    """The 2-norm over all gradients that the last step left behind; None of a method that does not say what it
+    trains."""
+    parameters = trained_parameters(method)
+    if parameters is None:
+        return None
+    gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:
         return 0.0
     norms = torch._foreach_norm(gradients)  # pyright: ignore[reportPrivateImportUsage] — as get_total_norm, in less time

@@ -18,6 +18,7 @@ last one; `paribus eval` and `paribus export` do not need it.
 import hashlib
 import json
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,7 @@ from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, ParameterGroup, Slots
 from paribus.methods.supervised import PlainNetwork, SupervisedTraining
+from paribus.methods.trained import Trained
 
 
 def hard_distillation(label_loss: Tensor, second: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -100,6 +102,12 @@ class DistilledTraining:
     @property
     def groups(self) -> list[ParameterGroup]:
         return self._student.groups
+
+    def parts(self) -> dict[str, Trained]:
+        return self._student.parts()
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        return self._student.parameters()
 
     @property
     def eval_model(self) -> nn.Module:

@@ -66,7 +66,7 @@ class SupervisedTraining:
         return {**metrics, **diagnostics, "lr": trained.lrs[0] * factor}
 
     def parts(self) -> dict[str, Trained]:
-        """What is trained, under the names that a checkpoint's keys begin with."""
+        """What is trained: one network."""
         return {"": self._trained}
 
     @property

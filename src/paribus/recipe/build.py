@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from paribus.core.capabilities import list_networks
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.evaluation import EvaluatorInContext, NeedsSplits
@@ -153,19 +154,20 @@ def _with_new_verb(method: Method) -> Method:
 def check_normalisation(recipe: Recipe, method: Method, data: DataSets, place: DeviceContext) -> None:
     """Raise ConfigError if BatchNorm would see one value per channel, which has no variance: one image in a part of the
     batch, and one pixel left of it. Only the shapes tell, so such a network runs once without values."""
-    model, parts = getattr(method, "model", None), place.world * getattr(recipe.update, "accumulate", 1)
-    if model is None or recipe.batch_size > parts:
+    parts = place.world * getattr(recipe.update, "accumulate", 1)
+    if recipe.batch_size > parts:
         return
     if recipe.runtime.sync_bn and place.world > 1:  # the variance is over the images of all processes
         return
     spec = data.spec
-    try:
-        with torch.no_grad():
-            image = torch.empty(1, spec.channels, spec.height, spec.width, dtype=place.dtype, device="meta")
-            to_meta(model).train()(image)
-    except Exception as error:  # a network that needs values is left to its first step
-        if (wrong := explain_one_value(error, recipe)) is not None:
-            raise ConfigError(wrong) from error
+    for network in list_networks(method).values():
+        try:
+            with torch.no_grad():
+                image = torch.empty(1, spec.channels, spec.height, spec.width, dtype=place.dtype, device="meta")
+                to_meta(network).train()(image)
+        except Exception as error:  # a network that needs values is left to its first step
+            if (wrong := explain_one_value(error, recipe)) is not None:
+                raise ConfigError(wrong) from error
 
 
 def explain_one_value(error: Exception, recipe: Recipe) -> str | None:

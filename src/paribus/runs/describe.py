@@ -8,6 +8,7 @@ import torch
 from pydantic.fields import FieldInfo
 
 from paribus.core.build import resolve
+from paribus.core.capabilities import list_networks, list_parts
 from paribus.core.protocols import DataSets, Method, Spec
 from paribus.engine.loop import RunSettings
 from paribus.models.macs import count_macs
@@ -44,8 +45,8 @@ def describe_run(
     origin: str = "",
 ) -> RunDescription:
     """rules: `overlays` of the composed config. origin: what the run starts from, in words."""
-    spec, model = data.spec, getattr(method, "model", None)
-    groups = getattr(method, "groups", [])
+    spec, networks = data.spec, list_networks(method).values()
+    groups = [group for part in list_parts(method).values() for group in part.groups]
     return RunDescription(
         title=recipe.title,
         name=recipe.name,
@@ -58,7 +59,8 @@ def describe_run(
         model=format_object(recipe.model),
         parameters=size.parameters,
         macs=size.macs,
-        notes=tuple(getattr(model, "notes", ())),  # what a factory solved for, e.g. a width at matched MACs
+        # what a factory solved for, e.g. a width at matched MACs
+        notes=tuple(note for network in networks for note in getattr(network, "notes", ())),
         decay=tuple((g.decays, len(g.parameters), sum(p.numel() for p in g.parameters)) for g in groups),
         optimizer=format_object(recipe.optimizer),
         schedule=format_object(recipe.schedule),
@@ -77,17 +79,21 @@ def describe_run(
 
 
 def measure_network_size(method: Method, spec: Spec, limit: int = COUNTING_LIMIT) -> NetworkSize:
-    """A network that cannot be counted can still be trained."""
-    model = getattr(method, "model", None)
-    if model is None:
+    """Of all networks that the method trains. One that cannot be counted can still be trained."""
+    networks = list_networks(method)
+    if not networks:
         return NetworkSize(0, "not counted (no single network)")
-    parameters = sum(p.numel() for p in model.parameters())
-    try:
-        return NetworkSize(parameters, count_macs(model, spec, limit))
-    except OverflowError:
-        return NetworkSize(parameters, f"not counted (more than {limit:,} operations)")
-    except Exception as error:  # anything in a network that does not work without values
-        return NetworkSize(parameters, f"not counted ({type(error).__name__})")
+    parameters = sum(p.numel() for network in networks.values() for p in network.parameters())
+    macs = 0
+    for name, network in networks.items():
+        which = f"{name}: " if name else ""
+        try:
+            macs += count_macs(network, spec, limit)
+        except OverflowError:
+            return NetworkSize(parameters, f"not counted ({which}more than {limit:,} operations)")
+        except Exception as error:  # anything in a network that does not work without values, or takes no images
+            return NetworkSize(parameters, f"not counted ({which}{type(error).__name__})")
+    return NetworkSize(parameters, macs)
 
 
 def format_technique(recipe: Recipe, rule: Mapping[str, Any]) -> str:
@@ -177,10 +183,14 @@ def _format_value(value: Any) -> str:
 
 
 def describe_optimizer(method: Method) -> str:
-    """The optimizer and the implementation of its steps, of several that agree to rounding: "AdamP, batched"."""
-    optimizer = getattr(method, "optimizer", None)
-    if optimizer is None:
-        return type(method).__name__
+    """The optimizers and the implementations of their steps, of several that agree to rounding: "AdamP, batched"."""
+    optimizers = [part.optimizer for part in list_parts(method).values()]
+    if not optimizers and (one := getattr(method, "optimizer", None)) is not None:
+        optimizers = [one]
+    return " and ".join(dict.fromkeys(map(_describe_one, optimizers))) or type(method).__name__
+
+
+def _describe_one(optimizer: torch.optim.Optimizer) -> str:
     switches = [key for key in ("fused", "foreach") if any(group.get(key) for group in optimizer.param_groups)]
     form = getattr(optimizer, "form", switches[0] if switches else None)
     return type(optimizer).__name__ + (f", {form}" if form else "")
