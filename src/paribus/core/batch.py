@@ -29,6 +29,11 @@ def select_facts(facts: Mapping[str, Tensor], where: Tensor | slice) -> dict[str
     return {name: values[where] for name, values in facts.items()}
 
 
+def list_known_facts(facts: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of those that are known of any sample: NaN stands for what is not."""
+    return tuple(name for name, values in facts.items() if not (values.is_floating_point() and values.isnan().all()))
+
+
 @dataclass(frozen=True)
 class Batch:
     """inputs (n, c, h, w) float; targets (n,) int64 class ids or (n, classes) weights that sum to 1; ids (n,) sample

@@ -11,7 +11,7 @@ import torch
 
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
-from paribus.core.evaluation import EvaluatorInContext
+from paribus.core.evaluation import ChecksData, EvaluatorInContext
 from paribus.core.meta import to_meta
 from paribus.core.partners import PartnerPlan
 from paribus.core.protocols import (
@@ -176,7 +176,7 @@ def explain_one_value(error: Exception, recipe: Recipe) -> str | None:
 
 
 def build_evaluators(recipe: Recipe, data: DataSets) -> dict[str, Evaluator | EvaluatorInContext]:
-    """The evaluators by name, once their splits are known to exist."""
+    """The evaluators by name, once their splits are known to exist, with all that is asked of them."""
     chosen = {name: e for name, e in recipe.evaluators.items() if e is not None}
     for name, evaluator in chosen.items():
         for split in getattr(evaluator, "splits", ()):
@@ -185,6 +185,8 @@ def build_evaluators(recipe: Recipe, data: DataSets) -> dict[str, Evaluator | Ev
                     f"evaluators.{name}.splits: found {split}; the data has {', '.join(data.splits)} "
                     "(data.minival=N holds out a selection split)"
                 )
+        if isinstance(evaluator, ChecksData):
+            evaluator.check_data(data)
     return chosen
 
 

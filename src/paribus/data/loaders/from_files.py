@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, unique_sample_ids
+from paribus.core.batch import Batch, list_known_facts, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
@@ -307,6 +307,7 @@ def build_decoded_sets(
         key: build_decoded_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
     }
     some = samples.select(choose_train_sample(len(samples)))
+    boxes_of = {TRAIN_SAMPLE: some.boxes, **{key: part.boxes for key, part in parts.items()}}
     splits[TRAIN_SAMPLE] = build_decoded_evaluation(some, settings, classes, place, decode_errors, _OF_TRAINING)
 
     return DataSets(
@@ -321,7 +322,7 @@ def build_decoded_sets(
         class_ids=train.classes if names else (),
         class_counts=count_classes(samples.targets, classes),
         undecodable=lambda: decode_errors.names,
-        facts={key: ("box",) for key in splits if boxes},
+        facts={key: list_known_facts({} if found is None else {"box": found}) for key, found in boxes_of.items()},
     )
 
 

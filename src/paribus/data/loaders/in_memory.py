@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, select_facts, unique_sample_ids
+from paribus.core.batch import Batch, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.storage import StorageChoice, StorageMode, choose_storage, plan_storage
@@ -327,5 +327,5 @@ def build_in_memory_sets(
         names=names,
         class_ids=class_ids,
         class_counts=count_classes(train.targets, classes),
-        facts={key: tuple(part.also) for key, part in evaluated.items()},
+        facts={key: list_known_facts(part.also) for key, part in evaluated.items()},
     )

@@ -45,7 +45,8 @@ def write_packed_boxes(
     if not count:
         raise ConfigError(f"{tree / BOXES_FILE}: none of its {len(boxes):,} lines is of an image of the tree")
     content = io.BytesIO()
-    np.savez_compressed(content, **made, source=np.array(source), pack=np.array(record.checksum))
+    arrays: dict[str, Any] = {**made, "source": np.array(source), "pack": np.array(record.checksum)}
+    np.savez_compressed(content, **arrays)
     write_atomically(path, content.getvalue())
     log(f"{path}: the boxes of {count:,} images")
 
