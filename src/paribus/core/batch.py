@@ -8,8 +8,8 @@ as well.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -24,6 +24,16 @@ def unique_sample_ids(ids: Tensor, copies: Tensor | None) -> Tensor:
     return ids if copies is None else ids + copies * COPY_OFFSET
 
 
+def select_facts(facts: Mapping[str, Tensor], where: Tensor | slice) -> dict[str, Tensor]:
+    """Facts about samples, each (n, …), of those samples that are chosen."""
+    return {name: values[where] for name, values in facts.items()}
+
+
+def list_known_facts(facts: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """The names of those that are known of any sample: NaN stands for what is not."""
+    return tuple(name for name, values in facts.items() if not (values.is_floating_point() and values.isnan().all()))
+
+
 @dataclass(frozen=True)
 class Batch:
     """inputs (n, c, h, w) float; targets (n,) int64 class ids or (n, classes) weights that sum to 1; ids (n,) sample
@@ -33,6 +43,9 @@ class Batch:
     fetch: makes the samples at any positions of the same global batch, transformed as far as this batch is; None when
     all of it is on this rank. It takes positions on the CPU, for which the host need not wait, or on the device.
     known: `positions` and the same on the CPU, from who made this batch; read it by `host_positions`.
+    also: further facts about the stored samples by name, each (n, …), on the inputs' device. A transform leaves them as
+    they are. Of evaluation batches "box", (n, 4): x1, y1, x2, y2 of an object's edges in pixels of the inputs, NaN
+    where there is none (docs/data.md).
     """
 
     inputs: Tensor
@@ -43,6 +56,7 @@ class Batch:
     classes: int
     fetch: Callable[[Tensor], Batch] | None = None
     known: tuple[Tensor, Tensor] | None = None
+    also: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def host_positions(self) -> Tensor | None:
@@ -66,6 +80,7 @@ class Batch:
             targets=self.targets[positions],
             ids=self.ids[positions],
             positions=positions,
+            also=select_facts(self.also, positions),
         )
 
     def apply(self, change: Callable[[Batch], Batch]) -> Batch:
@@ -95,6 +110,7 @@ class Batch:
                 targets=self.targets[here],
                 ids=self.ids[here],
                 positions=self.positions[here],
+                also=select_facts(self.also, here),
             )
 
 

@@ -1,13 +1,20 @@
-"""What may be asked of a method beyond steps and scores, and of its network."""
+"""What may be asked of a method beyond steps and scores, and of its network: its parts, where it looks, its features.
+
+A network that has `attribute` or `embed` is asked. Of any other both are taken from what its forward computes last,
+which is watched while it runs (`watch_ending`), so that networks need not be written for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar, cast, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeVar, cast, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import HasParameters, ParameterGroup
@@ -126,3 +133,117 @@ def ask_for(method: Any, capability: type[T], where: str) -> T:
         wanted = sorted(n for n in dir(capability) if not n.startswith("_"))
         raise ConfigError(f"{where}: needs a method with {', '.join(wanted)}; {type(method).__name__} has none")
     return cast(T, method)
+
+
+class Explained(NamedTuple):
+    """scores: (n, classes). maps: (n, h, w), larger where more speaks for the class in question."""
+
+    scores: Tensor
+    maps: Tensor
+
+
+@torch.no_grad()
+def class_activation_maps(model: nn.Module, inputs: Tensor, classes: Tensor | None = None) -> Explained:
+    """Scores and, of one class of each image, the class activation map (Zhou et al. 2016, arXiv 1512.04150): the last
+    feature maps, each weighted as the classifier weights its average. The bias, which is the same everywhere, is left
+    out.
+
+    classes: (n,) int64; None: of the highest score. A network with `attribute` gives its own maps. Raises ConfigError
+    for one that does not end in a global average pool and a linear layer.
+    """
+    if isinstance(model, Attributes):
+        scores = model(inputs)
+        return Explained(scores, model.attribute(inputs, scores.argmax(1) if classes is None else classes))
+    scores, ending = watch_ending(model, inputs)
+    if ending is None or ending.pooled is None:
+        raise ConfigError(
+            f"{type(model).__name__} does not end in a global average pool and one linear layer, from which class "
+            "activation maps are made; a network with a method attribute(inputs, classes) gives its own"
+        )
+    weights = ending.weight[scores.argmax(1) if classes is None else classes]
+    # an image at a time, so that the order in which products are added does not depend on how many there are
+    maps = torch.bmm(weights[:, None], ending.pooled.flatten(2))[:, 0]
+    return Explained(scores, maps.view(len(inputs), *ending.pooled.shape[2:]))
+
+
+@torch.no_grad()
+def embed(model: nn.Module, inputs: Tensor) -> Tensor:
+    """(n, d) features: a network's own `embed`, else what its last linear layer is given. Raises ConfigError for one
+    that does not end in a linear layer."""
+    if isinstance(model, Embeds):
+        return model.embed(inputs)
+    _, ending = watch_ending(model, inputs)
+    if ending is None:
+        raise ConfigError(
+            f"{type(model).__name__} does not end in a linear layer, whose inputs are the features; a network with a "
+            "method embed(inputs) gives its own"
+        )
+    return ending.features
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a network came to its scores. features, weight: (n, d) and (classes, d), of the linear layer. pooled: the
+    (n, d, h, w) maps of which the features are the averages over all places; None if they are anything else."""
+
+    features: Tensor
+    weight: Tensor
+    pooled: Tensor | None
+
+
+def watch_ending(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Ending | None]:
+    """What the network gives, and how it ended; None if that was not a linear layer. Nothing is compared that the
+    device would be waited for: what lies in the same memory is the same."""
+    with _Watch() as seen:
+        scores = model(inputs)
+    if seen.linear is None or not isinstance(scores, Tensor):
+        return scores, None
+    features, weight, made = seen.linear
+    if not _is_same_memory(made, scores) or made.shape != scores.shape:
+        return scores, None
+    pooled = None
+    if seen.pool is not None and _is_same_memory(seen.pool[1], features):
+        pooled = seen.pool[0]
+    return scores, Ending(features, weight, pooled)
+
+
+@contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """With every module in evaluation mode, and as it was afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+
+
+_AVERAGES = (Tensor.mean, torch.mean, F.adaptive_avg_pool2d, F.avg_pool2d)
+
+
+class _Watch(TorchFunctionMode):
+    """Keeps the last global average over the places of maps, as (maps, average), and the last linear layer, as (its
+    inputs, weight, outputs), of all that is computed meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool: tuple[Tensor, Tensor] | None = None
+        self.linear: tuple[Tensor, Tensor, Tensor] | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        if func is F.linear and args[0].ndim == 2:
+            self.linear = (args[0], args[1] if len(args) > 1 else kwargs["weight"], made)
+        elif func in _AVERAGES and args and _is_global_average(args[0], made):
+            self.pool = (args[0], made)
+        return made
+
+
+def _is_global_average(maps: Any, made: Any) -> bool:
+    return isinstance(maps, Tensor) and maps.ndim == 4 and made.shape in (maps.shape[:2], (*maps.shape[:2], 1, 1))
+
+
+def _is_same_memory(one: Tensor, other: Tensor) -> bool:
+    return one.numel() == other.numel() and one.data_ptr() == other.data_ptr()

@@ -9,6 +9,7 @@ this rank's share (core/sums.py). All else is optional, and asked for by the nam
     needed_splits     splits that its other keys name, which the data must have (`NeedsSplits`); those that `splits`
                       lists need not be told
     check_method      raises ConfigError where a network does not fit, before a step is taken
+    check_data        raises ConfigError where the data has not what is asked for, before a step is taken
     derived           metrics that are no means, from the sums over all ranks (`Derives`)
     details           curves and tables for evaluation.json and reports (`HasDetails`)
 
@@ -109,6 +110,13 @@ class ChecksMethod(Protocol):
     """Capability of an evaluator: raises ConfigError where the method's network does not fit."""
 
     def check_method(self, method: Any, context: EvaluationContext) -> None: ...
+
+
+@runtime_checkable
+class ChecksData(Protocol):
+    """Capability of an evaluator: raises ConfigError where a split, or a fact about its samples, is missing."""
+
+    def check_data(self, data: DataSets) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -60,7 +60,7 @@ class DataSets:
     they are matched with another set's (core/labels.py), if not by `names`. class_counts: training images of each
     class; () unknown. undecodable: gives the names of images that could not be decoded and are done without, as far as
     this process has met them by now: those decoded in every step are known only at the end, and each rank knows its
-    share.
+    share. facts: by split, the names of what is known of its samples in `Batch.also`.
     """
 
     spec: Spec
@@ -74,6 +74,7 @@ class DataSets:
     class_ids: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()
     undecodable: Callable[[], Sequence[str]] = tuple
+    facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))

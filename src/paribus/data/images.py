@@ -6,12 +6,13 @@ pack's size; for other files the packed form crops from what the pack stores, th
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -31,8 +32,10 @@ from paribus.data.packs.format import RECORD_FILE, default_folder
 from paribus.data.packs.open import Pack, open_pack
 from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
 from paribus.data.packs.write import ProgressSink
+from paribus.data.trees.boxes import BOXES_FILE, match_boxes, place_boxes, read_boxes
+from paribus.data.trees.decoding import Placement
 from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
-from paribus.data.trees.source import open_folder_source
+from paribus.data.trees.source import FolderSource, open_folder_source
 from paribus.data.trees.tree import find_tree
 
 
@@ -119,7 +122,10 @@ class ImageSet(ImageDataSettings):
         if pack.partial:
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
         skipped = self._report_skipped(pack)
-        train, val = (Images(s.images, s.targets, s.ids) for s in (pack.splits[k] for k in ("train", "val")))
+        train, val = (
+            Images(s.images, s.targets, s.ids, also=self._place_packed_boxes(s.boxes))
+            for s in (pack.splits[k] for k in ("train", "val"))
+        )
         sets = build_in_memory_sets(
             self.name,
             train,
@@ -137,6 +143,14 @@ class ImageSet(ImageDataSettings):
         )
         names = tuple(line.partition(": ")[0] for line in skipped)  # a pack's lines say why, too
         return replace(sets, undecodable=lambda: names)
+
+    def _place_packed_boxes(self, boxes: Tensor | None) -> dict[str, Tensor]:
+        """Boxes in pixels of the pack as those of evaluation's inputs."""
+        if boxes is None:
+            return {}
+        n, crop = len(boxes), _place_crop(self.size, self.eval_ratio)
+        placed = place_boxes(boxes.numpy(), np.full((n, 2), self.pack_size), np.tile(crop, (n, 1)), self.size)
+        return {"box": torch.from_numpy(placed).float()}
 
     def _prepare_request(self, root: Path, pack: Path | None) -> PrepareRequest:
         skip = self.on_error == "skip"
@@ -177,7 +191,21 @@ class ImageSet(ImageDataSettings):
             for split, source in (("train", train), ("val", val)):
                 if len(source) != (expected := known.count(split)) and expected is not None:
                     _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
-        return build_decoded_sets(self.name, train, val, self, place, _readable_class_names(train.classes, known))
+        names, boxes = _readable_class_names(train.classes, known), _read_boxes(tree, {"train": train, "val": val})
+        return build_decoded_sets(self.name, train, val, self, place, names, boxes)
+
+
+def _read_boxes(tree: Path, sources: Mapping[str, FolderSource]) -> dict[str, Tensor]:
+    """The box of each image of each split, NaN for none; {} if the tree has no boxes."""
+    if not (found := read_boxes(tree)):
+        return {}
+    boxes = {
+        split: torch.from_numpy(match_boxes(found, map(source.image_name, range(len(source)))))
+        for split, source in sources.items()
+    }
+    if all(part.isnan().all() for part in boxes.values()):
+        raise ConfigError(f"{tree / BOXES_FILE}: none of its {len(found):,} lines is of an image of the tree")
+    return boxes
 
 
 def _report_progress(stack: ExitStack) -> ProgressSink:
@@ -204,11 +232,17 @@ def _warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr)
 
 
+def _place_crop(size: int, ratio: float) -> Placement:
+    """Of `build_center_crop`, for squares of any size."""
+    side = round(size / ratio)
+    start = round((side - size) / 2.0)
+    return Placement(side, side, start, start)
+
+
 def build_center_crop(size: int, ratio: float, interpolation: Interpolation) -> Callable[[Tensor], Tensor]:
     """The evaluation transform of stored squares: (b, s, s, 3) uint8 resized to round(size / ratio) a side, then the
     centre size×size crop. Computed anew in each evaluation, with the operations of the training crop."""
-    side = round(size / ratio)
-    start = round((side - size) / 2.0)
+    side, _, _, start = _place_crop(size, ratio)
 
     def transform(images: Tensor) -> Tensor:
         b, height, width, _ = images.shape

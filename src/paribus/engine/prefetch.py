@@ -43,7 +43,7 @@ class PrefetchLoader:
         if ready.event is not None:
             current = torch.cuda.current_stream(self._device)
             current.wait_event(ready.event)
-            for tensor in vars(ready.batch).values():
+            for tensor in (*vars(ready.batch).values(), *ready.batch.also.values()):
                 if isinstance(tensor, Tensor):  # its memory may be reused only after the step
                     tensor.record_stream(current)
         return ready.batch

@@ -14,7 +14,7 @@ import torch
 from paribus.core.capabilities import list_networks
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
-from paribus.core.evaluation import EvaluatorInContext, NeedsSplits
+from paribus.core.evaluation import ChecksData, EvaluatorInContext, NeedsSplits
 from paribus.core.meta import to_meta
 from paribus.core.partners import PartnerPlan
 from paribus.core.protocols import (
@@ -183,7 +183,7 @@ def explain_one_value(error: Exception, recipe: Recipe) -> str | None:
 
 
 def build_evaluators(recipe: Recipe, data: DataSets) -> dict[str, Evaluator | EvaluatorInContext]:
-    """The evaluators by name, once their splits are known to exist."""
+    """The evaluators by name, once their splits are known to exist, with all that is asked of them."""
     chosen = {name: e for name, e in recipe.evaluators.items() if e is not None}
     for name, evaluator in chosen.items():
         wanted = [("splits", split) for split in getattr(evaluator, "splits", ())]
@@ -194,6 +194,8 @@ def build_evaluators(recipe: Recipe, data: DataSets) -> dict[str, Evaluator | Ev
                     f"evaluators.{name}.{key}: found {split}; the data has {', '.join(data.splits)} "
                     f"(data.minival=N holds out a selection split{spared})"
                 )
+        if isinstance(evaluator, ChecksData):
+            evaluator.check_data(data)
     return chosen
 
 

@@ -12,7 +12,7 @@ from paribus.core.streams import stream
 from paribus.data.loaders.in_memory import Images, InMemoryLoader, StorageMode
 from paribus.data.ops.input_spec import InputSpec, PadCrop
 from paribus.engine.distributed import World
-from paribus.engine.prefetch import PrefetchLoader
+from paribus.engine.prefetch import PrefetchLoader, _PrefetchedBatch
 from paribus.recipe.build import build_loader, make_device_context
 
 CPU = torch.device("cpu")
@@ -52,6 +52,24 @@ def test_only_cuda_has_it() -> None:
     recipe = recipe_of("experiment=smoke")
     place = make_device_context(recipe, CPU, World())
     assert not isinstance(build_loader(recipe, recipe.data(place), place), PrefetchLoader)
+
+
+class Ready:
+    """A stream, or what is waited for on one, where there are none."""
+
+    def wait_event(self, event: "Ready") -> None: ...
+
+
+def test_memory_of_all_that_a_batch_has_stays_until_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, recorded = torch.arange(3), list[int]()
+    batch = Batch(here.float(), here + 1, here + 2, here + 3, 3, 9, also={"box": here + 4, "group": here + 5})
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Ready())
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: recorded.append(id(tensor)))
+    ahead = PrefetchLoader(Counted(), CPU, total=1)
+    ahead._ready = _PrefetchedBatch(0, batch, Ready())  # type: ignore[arg-type]
+    assert ahead.batch(0) is batch
+    fields = (batch.inputs, batch.targets, batch.ids, batch.positions, *batch.also.values())
+    assert sorted(recorded) == sorted(map(id, fields))
 
 
 @pytest.mark.cuda

@@ -24,7 +24,8 @@ from paribus.data.ops import native as kernels
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec, Interpolation, ResizedCrop
 from paribus.data.ops.resize import SUPPORT
-from paribus.data.trees.decoding import LOW_BYTES_ONLY, BadImage
+from paribus.data.trees.boxes import place_boxes
+from paribus.data.trees.decoding import LOW_BYTES_ONLY, BadImage, Placement
 from paribus.data.trees.source import Source
 
 _CHUNK = 32  # images decoded before their boxes are drawn together; one by one the drawing would cost more than a crop
@@ -33,10 +34,12 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 @dataclass(frozen=True)
 class Samples:
-    """Some samples of a source. ids: (n,) int64, their indices in its full listing, in increasing order."""
+    """Some samples of a source. ids: (n,) int64, their indices in its full listing, in increasing order. boxes: (n, 4)
+    float64 edges of their objects in pixels of the files, NaN for none; None: of a source without boxes."""
 
     source: Source
     ids: Tensor
+    boxes: Tensor | None = None
 
     @cached_property
     def targets(self) -> Tensor:
@@ -50,7 +53,7 @@ class Samples:
         return self.source.image_name(int(self.ids[row]))
 
     def select(self, index: Tensor) -> "Samples":
-        return Samples(self.source, self.ids[index])
+        return Samples(self.source, self.ids[index], None if self.boxes is None else self.boxes[index])
 
 
 class Undecodable(NamedTuple):
@@ -61,7 +64,8 @@ class Undecodable(NamedTuple):
 
 
 class DecodedBatch(NamedTuple):
-    """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they are.
+    """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they are. boxes: (b, 4) float32, in
+    those pixels; of evaluation alone, and of samples that have boxes.
 
     undecodable: images that did not decode, if that is tolerated. black: the name of a 16-bit image that is black since
     only its low bytes are used, if there is one (trees/decoding.py). error: the line if an image that is not tolerated
@@ -74,6 +78,7 @@ class DecodedBatch(NamedTuple):
     black: str = ""
     error: str | None = None
     trace: str = ""
+    boxes: Tensor | None = None
 
     @staticmethod
     def failure(error: BadImage) -> "DecodedBatch":
@@ -180,6 +185,7 @@ class EvalDecoder:
         start = batch * self.batch_size + piece * share
         stop = min(start + share, (batch + 1) * self.batch_size, len(self.samples))
         rows, bad, black = list[int](), list[Undecodable](), ""
+        sizes, placements = list[tuple[int, int]](), list[Placement]()
         pixels = allocate_buffer(max(0, stop - start), self.size, self.size, self.channels)
         out = pixels.numpy()
         for row in range(start, stop):
@@ -195,7 +201,14 @@ class EvalDecoder:
             black = black or _name_if_black(image, self.samples, row)
             out[len(rows)] = resize_center_crop(image, self.size, self.ratio, self.interpolation)
             rows.append(row)
-        return DecodedBatch(pixels[: len(rows)], torch.tensor(rows, dtype=torch.int64), tuple(bad), black)
+            sizes.append(image.size)
+            placements.append(place_center(*image.size, self.size, self.ratio))
+        chosen = torch.tensor(rows, dtype=torch.int64)
+        boxes = None
+        if self.samples.boxes is not None:
+            placed = place_boxes(self.samples.boxes[chosen].numpy(), np.array(sizes), placements, self.size)
+            boxes = torch.from_numpy(placed).float()
+        return DecodedBatch(pixels[: len(rows)], chosen, tuple(bad), black, boxes=boxes)
 
 
 def _name_if_black(image: Image.Image, samples: Samples, row: int) -> str:
@@ -252,6 +265,15 @@ def _crop_images_natively(
             raise MemoryError("no memory for the rows of an image")
 
 
+def place_center(width: int, height: int, size: int, ratio: float) -> Placement:
+    """Of `resize_center_crop`, for an image of this size."""
+    shorter = round(size / ratio)
+    if min(width, height) != shorter:
+        longer = int(shorter * max(width, height) / min(width, height))
+        width, height = (shorter, longer) if width <= height else (longer, shorter)
+    return Placement(width, height, round((width - size) / 2.0), round((height - size) / 2.0))
+
+
 def resize_center_crop(
     image: Image.Image, size: int, ratio: float, interpolation: Interpolation
 ) -> "np.ndarray[Any, Any]":
@@ -259,13 +281,9 @@ def resize_center_crop(
 
     As torchvision's Resize and CenterCrop for a PIL image: the longer side is rounded down, the margin half to even.
     """
-    shorter = round(size / ratio)
-    width, height = image.size
-    if min(width, height) != shorter:
-        longer = int(shorter * max(width, height) / min(width, height))
-        image = image.resize((shorter, longer) if width <= height else (longer, shorter), FILTERS[interpolation])
-        width, height = image.size
-    top, left = round((height - size) / 2.0), round((width - size) / 2.0)
+    width, height, left, top = place_center(*image.size, size, ratio)
+    if image.size != (width, height):
+        image = image.resize((width, height), FILTERS[interpolation])
     return to_array(image.crop((left, top, left + size, top + size)))
 
 

@@ -8,14 +8,14 @@ device.
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, unique_sample_ids
+from paribus.core.batch import Batch, list_known_facts, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
@@ -250,7 +250,13 @@ def build_decoded_evaluation(
                 rows = torch.cat([part.rows for part in parts])
                 # copied to the device in pieces, from pinned memory, and concatenated there
                 pixels = torch.cat([part.pixels.to(place.device, non_blocking=True) for part in parts])
-                targets, ids = to_device(place.device, own_samples.targets[rows], own_samples.ids[rows])
+                boxes = [part.boxes for part in parts if part.boxes is not None]
+                targets, ids, *also = to_device(
+                    place.device,
+                    own_samples.targets[rows],
+                    own_samples.ids[rows],
+                    *([torch.cat(boxes)] if boxes else []),
+                )
                 yield Batch(
                     inputs=inputs.transform_eval(pixels),
                     targets=targets,
@@ -258,6 +264,7 @@ def build_decoded_evaluation(
                     positions=torch.arange(len(rows), device=place.device),
                     size=len(rows),
                     classes=classes,
+                    also={"box": also[0]} if also else {},
                 )
         finally:
             pool.close()
@@ -266,9 +273,16 @@ def build_decoded_evaluation(
 
 
 def build_decoded_sets(
-    name: str, train: Source, val: Source, settings: ImageDataSettings, place: DeviceContext, names: tuple[str, ...]
+    name: str,
+    train: Source,
+    val: Source,
+    settings: ImageDataSettings,
+    place: DeviceContext,
+    names: tuple[str, ...],
+    boxes: Mapping[str, Tensor] | None = None,
 ) -> DataSets:
-    """Two sources of images, decoded in every step. names: of the classes, () if not known.
+    """Two sources of images, decoded in every step. names: of the classes, () if not known. boxes: of all images of
+    "train" and "val", as in `Samples`; for evaluation batches.
 
     The checksum is of the chosen training samples' names, labels and, where they are files, sizes: reading a large
     dataset at each start would take too long.
@@ -276,10 +290,12 @@ def build_decoded_sets(
     chosen, held_out = split_training_set(train.targets, name, settings.train_size, settings.minival)
     skip, classes = settings.on_error == "skip", len(train.classes)
     decode_errors, input_spec = DecodeErrors(skip), build_input_spec(settings)
-    samples = Samples(train, chosen)
-    parts = {"val": Samples(val, torch.arange(len(val.targets)))}
+    every_box = boxes or {}
+    whole = Samples(train, torch.arange(len(train.targets)), every_box.get("train"))
+    samples = whole.select(chosen)
+    parts = {"val": Samples(val, torch.arange(len(val.targets)), every_box.get("val"))}
     if held_out is not None:
-        parts["minival"] = Samples(train, held_out)
+        parts["minival"] = whole.select(held_out)
     report_empty_classes({"train": samples.targets, **{k: s.targets for k, s in parts.items()}}, classes, names, place)
 
     def loader(batch_size: int, seed: int) -> Loader:
@@ -291,6 +307,7 @@ def build_decoded_sets(
         key: build_decoded_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
     }
     some = samples.select(choose_train_sample(len(samples)))
+    boxes_of = {TRAIN_SAMPLE: some.boxes, **{key: part.boxes for key, part in parts.items()}}
     splits[TRAIN_SAMPLE] = build_decoded_evaluation(some, settings, classes, place, decode_errors, _OF_TRAINING)
 
     return DataSets(
@@ -305,6 +322,7 @@ def build_decoded_sets(
         class_ids=train.classes if names else (),
         class_counts=count_classes(samples.targets, classes),
         undecodable=lambda: decode_errors.names,
+        facts={key: list_known_facts({} if found is None else {"box": found}) for key, found in boxes_of.items()},
     )
 
 

@@ -1,14 +1,14 @@
 """Datasets whose pixels are ready as uint8: on the device, in host memory, or in a memory-mapped file. A batch is a
 pure function of (data, seed, step): no workers, no state."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, unique_sample_ids
+from paribus.core.batch import Batch, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.storage import StorageChoice, StorageMode, choose_storage, plan_storage
@@ -31,18 +31,20 @@ class Images:
     """images (N, h, w, c) uint8, perhaps memory-mapped; targets (n,) int64 class ids; ids (n,) indices in
     the full set of the source.
 
-    rows: (n,) index of each sample in `images`, so that a subset copies no pixels; None: sample i is image i.
+    rows: (n,) index of each sample in `images`, so that a subset copies no pixels; None: sample i is image i. also: as
+    in `Batch`, on the CPU, for evaluation batches: the crops of training batches would move a box.
     """
 
     images: Tensor
     targets: Tensor
     ids: Tensor
     rows: Tensor | None = None
+    also: Mapping[str, Tensor] = field(default_factory=dict)
 
     def select(self, index: Tensor) -> "Images":
         """The samples at these indices, (m,) int64."""
         rows = index if self.rows is None else self.rows[index]
-        return Images(self.images, self.targets[index], self.ids[index], rows)
+        return Images(self.images, self.targets[index], self.ids[index], rows, select_facts(self.also, index))
 
     @property
     def image_rows(self) -> Tensor:
@@ -73,7 +75,7 @@ class Images:
         return self.images if self.rows is None else self.images[self.rows]
 
     def _with_pixels(self, images: Tensor) -> "Images":
-        return Images(images, self.targets, self.ids)
+        return Images(images, self.targets, self.ids, also=self.also)
 
 
 class InMemoryLoader:
@@ -242,16 +244,17 @@ def build_evaluation(
     inputs = InputTransform(input_spec, place)
 
     @cache
-    def store() -> tuple[Images, Tensor, Tensor, Tensor]:
+    def store() -> tuple[Images, Tensor, Tensor, Tensor, dict[str, Tensor]]:
         share = data.select(torch.arange(first, last)).to_storage(keep, place.device)
         rows = share.image_rows.to(share.images.device)
-        return share, rows, share.targets.to(place.device), share.ids.to(place.device)
+        also = {name: values.to(place.device) for name, values in share.also.items()}
+        return share, rows, share.targets.to(place.device), share.ids.to(place.device), also
 
     if not callable(keep):
         store()
 
     def batches(batch_size: int) -> Iterator[Batch]:
-        share, rows, targets, ids = store()
+        share, rows, targets, ids, also = store()
         # an empty share gives an empty batch: ranks sum the same keys
         for start in range(0, max(len(ids), 1), batch_size):
             here = slice(start, start + batch_size)
@@ -266,6 +269,7 @@ def build_evaluation(
                 positions=torch.arange(start, start + len(ids[here]), device=place.device),
                 size=len(ids[here]),
                 classes=classes,
+                also=select_facts(also, here),
             )
 
     return batches
@@ -323,4 +327,5 @@ def build_in_memory_sets(
         names=names,
         class_ids=class_ids,
         class_counts=count_classes(train.targets, classes),
+        facts={key: list_known_facts(part.also) for key, part in evaluated.items()},
     )

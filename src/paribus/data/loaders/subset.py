@@ -110,7 +110,8 @@ def report_empty_classes(
 
 
 def compute_checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:
-    """sha256 over the chosen samples: their indices, labels and pixels.
+    """sha256 over the chosen samples: their indices, labels and pixels, which is what a step is given. Further facts
+    about samples (`Batch.also`) are of evaluation batches alone and not in it.
 
     images: (N, h, w, c), of which `rows` are chosen (None: all), or a checksum that stands for all of them.
     """

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_count
+from paribus.data.packs.boxes import read_packed_boxes
 from paribus.data.packs.format import (
     PackRecord,
     SplitRecord,
@@ -20,18 +21,22 @@ from paribus.data.packs.format import (
     list_file_sizes,
     read_record,
 )
+from paribus.data.trees.manifest import FOLDER, load_manifest
+from paribus.data.trees.tree import find_tree
 
 
 @dataclass(frozen=True)
 class PackedSplit:
     """images (n, size, size, channels) uint8, memory-mapped read-only: writing to them crashes the process. targets
     (n,) int64 class ids. ids (n,) int64: indices in the source's full listing, skipped images included. skipped: names
-    and reasons."""
+    and reasons. boxes (n, 4) float64: of the images' objects in pixels of the pack, NaN for none; None: no image has
+    one (packs/boxes.py)."""
 
     images: Tensor
     targets: Tensor
     ids: Tensor
     skipped: tuple[str, ...]
+    boxes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,17 @@ def open_pack(folder: Path, name: str, size: int, source_root: Path | None, chan
     if why := explain_source_change(folder, record, source_root):
         raise ConfigError(f"{folder} was packed from other files: {why}; make it again with: {rebuild_command(record)}")
     splits = {split: _map_split(folder, s, size, channels) for split, s in record.splits.items()}
+    boxes = read_packed_boxes(folder, record, _find_tree(name, source_root), rebuild_command(record))
+    for split, found in (boxes or {}).items():
+        splits[split] = replace(splits[split], boxes=torch.from_numpy(found))
     return Pack(folder, name, size, record.classes, splits, record.checksum, record.partial, record.rule)
+
+
+def _find_tree(name: str, root: Path | None) -> Path | None:
+    try:
+        return None if root is None else find_tree(root, None if name == FOLDER else load_manifest(name))
+    except ConfigError:
+        return None
 
 
 def _of_channels(channels: int) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_count, format_list
 from paribus.core.lock import locked
+from paribus.data.packs.boxes import write_packed_boxes
 from paribus.data.packs.format import PackRecord, default_folder, find_faults, read_name_list, read_record
 from paribus.data.packs.write import PackJob, PackWriter, ProgressSink
 from paribus.data.trees import decoding
@@ -92,6 +93,7 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
             existing = _read_valid_pack(folder)
             if existing and _is_up_to_date(existing, request, inspection, source):
                 progress.log(f"{folder} is packed already, from these files")
+                write_packed_boxes(folder, existing, inspection.tree, inspection.parts, progress.log)
                 return existing
             if existing and existing.channels != request.channels:
                 had, will = (format_count(n, "channel") for n in (existing.channels, request.channels))
@@ -110,7 +112,9 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
                 source=source,
                 channels=request.channels,
             )
-            return PackWriter(job, progress).run()
+            record = PackWriter(job, progress).run()
+            write_packed_boxes(folder, record, inspection.tree, inspection.parts, progress.log)
+            return record
 
 
 def _check_folder_is_for_packs(folder: Path) -> None:

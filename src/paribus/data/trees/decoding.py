@@ -13,6 +13,7 @@ the colours multiplied by alpha, and the crops of a batch know of no alpha.
 
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image, features
 
@@ -48,6 +49,15 @@ LOW_BYTES_ONLY = (
 
 class BadImage(ConfigError):
     """An image that cannot be read; the message names the file and the reason."""
+
+
+class Placement(NamedTuple):
+    """How an image becomes a square: resized to width × height, of which the crop begins at left, top."""
+
+    width: int
+    height: int
+    left: int
+    top: int
 
 
 def decode_image(path: str | Path, display_name: str = "", channels: int = 3) -> Image.Image:
@@ -130,17 +140,32 @@ def decode_square(path: str | Path, size: int, display_name: str = "", channels:
     return resize_and_center_crop(image, size)
 
 
-def resize_and_center_crop(image: Image.Image, size: int) -> Image.Image:
-    """Resize the shorter side to `size`, then crop the centre; as torchvision's Resize and CenterCrop."""
-    width, height = image.size
-    if (width, height) == (size, size):
-        return image
+def place_square(width: int, height: int, size: int) -> Placement:
+    """Of `resize_and_center_crop`, for an image of this size."""
     short = min(width, height)
     width, height = size * width // short, size * height // short
+    return Placement(width, height, round((width - size) / 2), round((height - size) / 2))
+
+
+def resize_and_center_crop(image: Image.Image, size: int) -> Image.Image:
+    """Resize the shorter side to `size`, then crop the centre; as torchvision's Resize and CenterCrop."""
+    if image.size == (size, size):
+        return image
+    width, height, left, top = place_square(*image.size, size)
     if image.size != (width, height):
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
+
+
+def read_image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height, from the file's head alone. Raises BadImage."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=_FORMATS) as image:
+                return image.size
+    except Exception as error:  # as in decode_image
+        raise BadImage(f"{path}: {_explain_error(error)}") from error
 
 
 def decoder_versions() -> dict[str, str]:
