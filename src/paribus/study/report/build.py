@@ -170,8 +170,8 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
         )
     if a.beside.mixed:
         cautions.append(
-            f"Measured under differing numerics or versions: {format_list(a.beside.mixed, 4)}. A difference between arms "
-            "may hold a trace of it."
+            f"Measured under differing numerics or versions: {format_list(a.beside.mixed, 4)}. A difference between "
+            "arms may hold a trace of it."
         )
     return tuple(cautions)
 
