@@ -7,7 +7,7 @@ say.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -86,7 +86,6 @@ class Localisation:
     batch_size: samples at a time on one rank.
     """
 
-    needs: ClassVar[tuple[type, ...]] = (HasNetwork,)
     of: Literal["predicted", "true"] = "predicted"
     split: str = "val"
     threshold_split: str = "minival"
@@ -105,6 +104,11 @@ class Localisation:
         """The metrics that are measured, against which a study's plan is checked."""
         names = ("box_acc", "box_acc_known_class", "box_threshold", "max_box_acc")
         return tuple(f"{self.split}/{name}" for name in names)
+
+    @property
+    def needs(self) -> tuple[type, ...]:
+        """What a method must have."""
+        return (HasNetwork,)
 
     def check_data(self, data: DataSets) -> None:
         """Raises ConfigError if a split or its boxes are missing."""
