@@ -56,7 +56,22 @@ class Corruptions:
 
     needs: ClassVar[tuple[type, ...]] = (Predicts,)
     splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
-    kinds: Annotated[tuple[str, ...], AfterValidator(_check_kinds)] = PAPER_KINDS
+    kinds: Annotated[tuple[str, ...], AfterValidator(_check_kinds)] = (
+        "gaussian_noise",
+        "shot_noise",
+        "impulse_noise",
+        "defocus_blur",
+        "glass_blur",
+        "motion_blur",
+        "zoom_blur",
+        "snow",
+        "fog",
+        "brightness",
+        "contrast",
+        "elastic_transform",
+        "pixelate",
+        "jpeg_compression",
+    )
     severities: Annotated[tuple[Annotated[int, Field(ge=1, le=5)], ...], AfterValidator(_check_unique)] = (
         1,
         2,

@@ -142,6 +142,7 @@ def test_grey_images() -> None:
     evaluator = Corruptions(severities=(3,))
     found = evaluate(METHOD, {"mine": evaluator}, {"val": lambda size: grey}, context(channels=1))
     assert set(found.metrics) == set(evaluator.keys)
+    assert evaluator.kinds == PAPER_KINDS
     assert len(evaluator.keys) == 1 + len(PAPER_KINDS)
 
 
