@@ -104,16 +104,15 @@ def decide(
         raise ValueError(
             f"look {look} of {len(plan.looks)} with {len(before)} decisions for {len(estimates)} estimates"
         )
+    if not estimates:
+        return ()
     m, k = len(estimates), look - 1
     said = [d.verdict for d in before] or [Verdict.UNDECIDED] * m
-    still_open = np.array([v not in DIFFERENT | NEGLIGIBLE for v in said], dtype=bool)
+    differs, negligible = (np.array([v in claims for v in said]) for claims in (DIFFERENT, NEGLIGIBLE))
+    still_open = ~(differs | negligible)
     zero, beyond = family_levels(plan, m, 2)[:, k], family_levels(plan, m, 1)[:, k]
-    differs = make_claims(
-        np.array([e.p_zero for e in estimates]), zero, np.array([v in DIFFERENT for v in said]), still_open
-    )
-    negligible = make_claims(
-        np.array([e.p_beyond for e in estimates]), beyond, np.array([v in NEGLIGIBLE for v in said]), still_open
-    )
+    differs = make_claims(np.array([e.p_zero for e in estimates]), zero, differs, still_open)
+    negligible = make_claims(np.array([e.p_beyond for e in estimates]), beyond, negligible, still_open)
     at_zero, at_beyond = _level_now(zero, differs), _level_now(beyond, negligible)
     interval_level = plan.levels(plan.alpha, 2)[k]
     return tuple(

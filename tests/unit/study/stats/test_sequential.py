@@ -132,6 +132,7 @@ def test_an_interval_that_cannot_be_given_is_infinite_or_nan() -> None:
 
 
 def test_what_is_refused() -> None:
+    assert decide([], PLAN, RULE, look=1) == ()
     with pytest.raises(ConfigError, match=r"alpha: the rule of the study has 0\.1, its sequential plan 0\.05"):
         decide([estimate(0.5)], PLAN, Rule(alpha=0.1), look=1)
     for look, before in ((0, ()), (7, undecided(1)), (2, ()), (1, undecided(1)), (2, undecided(2))):
