@@ -22,8 +22,8 @@ _TYPED = re.compile(rf"\s*({_NUMBER})\s*(pt|pts|points?|pp|%)?\s*")
 
 
 def is_accuracy(metric: str) -> bool:
-    """acc, acc1, accuracy, on any split."""
-    return re.match(r"acc(uracy)?\d*$", metric.rpartition("/")[2]) is not None
+    """acc, acc1 and accuracy, alone or as a word of a longer name (corrupted_acc_fog), on any split."""
+    return re.search(r"(^|_)acc(uracy)?\d*(_|$)", metric.rpartition("/")[2]) is not None
 
 
 @dataclass(frozen=True)
