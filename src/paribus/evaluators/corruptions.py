@@ -124,7 +124,7 @@ class Corruptions:
                         "y_label": "top-1 accuracy",
                     }
                 }
-        return {**found, "pillow": {"version": PIL.__version__, "jpeg": features.version("jpg") or ""}}
+        return {**found, "jpeg": {"versions": {"Pillow": PIL.__version__, "library": features.version("jpg") or ""}}}
 
     def _measure_batch(self, method: Predicts, split: str, batch: Batch, context: EvaluationContext) -> Sums:
         inputs, n = batch.inputs, len(batch.inputs)

@@ -58,9 +58,10 @@ class PerClass:
         names = list(context.names or map(str, range(classes)))
         made: dict[str, Any] = {}
         for split in self.splits:
-            made[split] = {"matrix": {"classes": names, "accuracy": list_accuracies(sums.tables[split])}}
+            accuracies = list_accuracies(sums.tables[split])
+            made[f"{split}/accuracy"] = {"matrix": {"labels": names, "rows": [accuracies]}}
             if classes <= MOST_IN_MATRIX:
-                made[split]["matrix"]["counts"] = sums.tables[split].tolist()
+                made[f"{split}/confusion"] = {"matrix": {"labels": names, "rows": sums.tables[split].tolist()}}
         return made
 
 

@@ -87,7 +87,7 @@ def test_metrics_and_curves_at_any_batch_size(size: int) -> None:
     }
     assert set(found.metrics) == set(evaluator.keys)
     details = dict(found.details["mine"])
-    assert details.pop("pillow")["version"] == PIL.__version__
+    assert details.pop("jpeg")["versions"]["Pillow"] == PIL.__version__
     assert {kind: curve["curve"]["y"] for kind, curve in details.items()} == curves
     assert details["contrast"]["curve"]["x"] == [1, 4]
     assert 0 < found.metrics["val/corrupted_acc"] < 1

@@ -3,6 +3,7 @@
     {"curve": {"x": [...], "y": [...], "x_label": "…", "y_label": "…"}}          accuracy against a side, a strength
     {"reliability": {"counts": [...], "accuracy": [...], "confidence": [...]}}   a value for each bin
     {"matrix": {"rows": [[...], ...], "labels": [...]}}                          labels may be left out
+    {"versions": {"Pillow": "…"}}                                                of libraries that had a part in it
 
 An evaluator gives name -> one of them (core/evaluation.py, `HasDetails`). null is a value that there is none of.
 """
@@ -45,6 +46,13 @@ class Matrix:
 
 
 @dataclass(frozen=True)
+class Versions:
+    """By library; nothing is drawn of it."""
+
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Panel:
     """What one figure shows. key: evaluator and name. bands: arm -> mean and band over its seeds. diagonal: whether
     equal x and y are what would be right."""
@@ -57,7 +65,7 @@ class Panel:
     diagonal: bool = False
 
 
-def parse_detail(node: Any, where: str) -> Curve | Reliability | Matrix:
+def parse_detail(node: Any, where: str) -> Curve | Reliability | Matrix | Versions:
     """Raises ConfigError for anything that has none of the forms."""
     if not isinstance(node, Mapping) or len(node) != 1 or next(iter(node)) not in _PARSERS:
         found = ", ".join(map(str, node)) if isinstance(node, Mapping) else repr(node)[:60]
@@ -92,7 +100,16 @@ def _parse_matrix(node: Mapping[str, Any], where: str) -> Matrix:
     return Matrix(numbers, tuple(map(str, node.get("labels") or ())))
 
 
-_PARSERS = {"curve": _parse_curve, "reliability": _parse_reliability, "matrix": _parse_matrix}
+def _parse_versions(node: Mapping[str, Any], where: str) -> Versions:
+    return Versions({str(name): str(version) for name, version in node.items()})
+
+
+_PARSERS = {
+    "curve": _parse_curve,
+    "reliability": _parse_reliability,
+    "matrix": _parse_matrix,
+    "versions": _parse_versions,
+}
 
 
 def _numbers(node: Mapping[str, Any], key: str, where: str) -> Numbers:
@@ -113,7 +130,7 @@ def _check_lengths(found: Mapping[str, Numbers], where: str) -> None:
 
 def build_panels(arms: Mapping[str, Mapping[int, Mapping[str, Mapping[str, Any]]]]) -> tuple[Panel, ...]:
     """A panel for each curve and reliability diagram. arms: arm -> seed -> evaluator -> name -> detail. What has no
-    known form, and matrices, have none; `paribus study measure` says so of the former when it records it."""
+    known form, matrices and versions have none; `paribus study measure` says so of the former when it records it."""
     parsed: dict[str, dict[str, dict[int, Curve | Reliability]]] = {}
     for arm, seeds in arms.items():
         for seed, evaluators in seeds.items():
@@ -132,7 +149,7 @@ def _parse_or_none(node: Any) -> Curve | Reliability | None:
         found = parse_detail(node, "")
     except ConfigError:
         return None
-    return None if isinstance(found, Matrix) else found
+    return found if isinstance(found, Curve | Reliability) else None
 
 
 def _build_panel(key: str, arms: Mapping[str, Mapping[int, Curve | Reliability]]) -> Panel:
