@@ -37,7 +37,7 @@ class Request:
 
     def select(self, names: Sequence[str]) -> list[str]:
         """The overrides for these evaluators alone. One that is added by its class has no config file to name."""
-        own = {_parse_name(o) for o in self.settings if o.startswith("+")}
+        own = {_parse_name(o) for o in self.settings if o.partition("=")[0].endswith("._target_")}
         listed = [name for name in names if name not in own]
         return [f"{EVALUATORS}=[{','.join(listed)}]", *(o for o in self.settings if _parse_name(o) in names)]
 
