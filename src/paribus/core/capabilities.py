@@ -202,8 +202,10 @@ def watch_ending(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Ending | Non
     if not _is_same_memory(made, scores) or made.shape != scores.shape:
         return scores, None
     pooled = None
-    if seen.pool is not None and _is_same_memory(seen.pool[1], features):
-        pooled = seen.pool[0]
+    if seen.pool is not None:
+        maps, average, version = seen.pool
+        # another version: something was done to the average in place
+        pooled = maps if _is_same_memory(average, features) and average._version == version else None
     return scores, Ending(features, weight, pooled)
 
 
@@ -223,12 +225,12 @@ _AVERAGES = (Tensor.mean, torch.mean, F.adaptive_avg_pool2d, F.avg_pool2d)
 
 
 class _Watch(TorchFunctionMode):
-    """Keeps the last global average over the places of maps, as (maps, average), and the last linear layer, as (its
-    inputs, weight, outputs), of all that is computed meanwhile."""
+    """Keeps the last global average over the places of maps, as (maps, average, its version), and the last linear
+    layer, as (its inputs, weight, outputs), of all that is computed meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.pool: tuple[Tensor, Tensor] | None = None
+        self.pool: tuple[Tensor, Tensor, int] | None = None
         self.linear: tuple[Tensor, Tensor, Tensor] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -237,7 +239,7 @@ class _Watch(TorchFunctionMode):
         if func is F.linear and args[0].ndim == 2:
             self.linear = (args[0], args[1] if len(args) > 1 else kwargs["weight"], made)
         elif func in _AVERAGES and args and _is_global_average(args[0], made):
-            self.pool = (args[0], made)
+            self.pool = (args[0], made, made._version)
         return made
 
 

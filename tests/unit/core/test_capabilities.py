@@ -40,6 +40,9 @@ OTHERS = {
     "norm between": lambda spec: nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(4), nn.Linear(4, spec.classes)
     ),
+    "changed in place": lambda spec: nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(4, spec.classes)
+    ),
     "part of the places": lambda spec: nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.AvgPool2d(20), nn.Flatten(), nn.Linear(4, spec.classes), nn.Softmax(1)
     ),
