@@ -61,7 +61,7 @@ EXPECTED = {
     "verify --s": ["--span", "--steps", "--study"],
     "study ": ["plan", "run", "status", "cancel", "import", "measure", "report"],
     "study measure study --e": ["--evaluators"],
-    "study measure study evaluators.accuracy.sp": ["evaluators.accuracy.splits="],
+    "study measure study evaluators.acc": ["evaluators.accuracy="],
     "study --": ["--help"],
     "study run study --w": ["--workers"],
     "study run study --cluster ": ["slurm"],
