@@ -66,7 +66,7 @@ class Judged:
         return Gated(
             comparisons=self.comparisons,
             estimate=self.estimate,
-            higher_is_better=self.rule.higher_is_better,
+            higher_is_better=bool(self.rule.higher_is_better),  # judge refuses a metric without a direction
             margin=self.rule.margin,
             unit=self.unit,
             gone=(*self.missing, *(f"{cell} failed" for cell in self.failed)),
