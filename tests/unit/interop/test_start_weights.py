@@ -30,7 +30,9 @@ class Wrapped(nn.Module):
 
 
 def loaded(model: nn.Module, tensors: dict[str, Tensor], classes: int, strict: bool = True, **more: Any) -> str:
-    data: Any = SimpleNamespace(spec=Spec(classes, 3, 8, 8), class_ids=more.pop("data_classes", ()))
+    data: Any = SimpleNamespace(
+        spec=Spec(classes, 3, 8, 8), class_ids=more.pop("data_classes", ()), mean=(0.0,) * 3, std=(1.0,) * 3
+    )
     return load_start_weights(model, Weights(tensors, **more), "w.pt", data, strict)
 
 
