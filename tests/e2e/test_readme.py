@@ -45,7 +45,12 @@ def test_every_command_is_understood(
         shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
         (tmp_path / "README.md").write_text(README)
     of_a_run = command[1] in ("eval", "predict", "export", "verify")
-    if of_a_run or command[1:3] in (["data", "prepare"], ["data", "check"]):
+    if command[1] == "judge":
+        rows = [
+            f"{arm},{seed},{50 + 3 * k + seed / 10}" for k, arm in enumerate(("baseline", "mine")) for seed in range(6)
+        ]
+        (tmp_path / "results.csv").write_text("\n".join(["arm,seed,accuracy", *rows]))
+    if of_a_run or command[1:3] in (["data", "prepare"], ["data", "check"], ["study", "measure"]):
         assert dispatch([c for c in command[1:] if c != "--download"]) == 2  # NAME, DIR are for the reader to fill in
         return
     assert dispatch([*command[1:], *(["steps=2ba"] if "-m" in command else [])]) == 0
