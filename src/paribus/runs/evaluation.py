@@ -14,6 +14,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import Findings, make_context
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext, Predicts
+from paribus.core.spelling import did_you_mean
 from paribus.data.cifar import Cifar
 from paribus.data.images import ImageSet
 from paribus.data.loaders.evaluation_files import build_evaluation_of_files
@@ -149,6 +150,7 @@ def choose_evaluators(
         if key == EVALUATORS:
             chosen = _take_named(config, value, config_dir)
         else:
+            _check_name(key, chosen)
             chosen = _with_new_value(chosen, key.split(".")[1:], value, key)
     return chosen
 
@@ -161,6 +163,18 @@ def _take_named(config: Mapping[str, Any], value: Any, config_dir: Path | None) 
     shipped = [name for name in names if name not in own]
     composed = compose_config([f"{EVALUATORS}=[{','.join(shipped)}]"], config_dir)[EVALUATORS] if shipped else {}
     return {**own, **composed}
+
+
+def _check_name(key: str, chosen: Mapping[str, Any]) -> None:
+    """Raises ConfigError if a setting is of an evaluator that is not chosen. A _target_ adds one."""
+    _, _, rest = key.partition(".")
+    name, _, setting = rest.partition(".")
+    if setting and setting != "_target_" and not chosen.get(name):
+        there = ", ".join(n for n, node in chosen.items() if node) or "none"
+        raise ConfigError(
+            f"{key}: there is no evaluator {name} here{did_you_mean(name, list(chosen))}; chosen are {there}, and "
+            f"{EVALUATORS}=[NAME,...] before it chooses others"
+        )
 
 
 def _with_new_value(node: Any, path: Sequence[str], value: Any, key: str) -> dict[str, Any]:

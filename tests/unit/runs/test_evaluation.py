@@ -212,3 +212,13 @@ def test_every_class_has_a_name_of_its_own() -> None:
     assert name_classes(("a", "a"), (), 2) == ("a (0)", "a (1)")
     assert name_classes((), (), 2) == ("0", "1")
     assert name_classes((), ("x", "y"), 2) == ("x", "y")
+
+
+def test_a_setting_of_an_evaluator_that_is_not_chosen_is_told() -> None:
+    own = {"accuracy": ACCURACY, "unmixed": None}
+    with pytest.raises(
+        ConfigError, match=r"no evaluator acuracy here \(did you mean accuracy\?\); chosen are accuracy"
+    ):
+        choose_evaluators(own, ["evaluators.acuracy.batch_size=3"])
+    added = choose_evaluators(own, ["+evaluators.mine._target_=a.B", "evaluators.mine.x=1"])
+    assert added["mine"] == {"_target_": "a.B", "x": 1}
