@@ -24,6 +24,22 @@ EVALUATORS = {
         "sets": {"others": {"_target_": "paribus.data.synthetic.Synthetic", "size": 8, "noise": 9.0, "val_n": 33}},
         "batch_size": 7,
     },
+    "occlusion": {"_target_": "paribus.evaluators.occlusion.Occlusion", "batch_size": 7},
+    "in_between": {"_target_": "paribus.evaluators.in_between.InBetween", "limit": 40, "batch_size": 7},
+    "attack": {
+        "_target_": "paribus.evaluators.attack.AccuracyUnderAttack",
+        "epsilon": [2.0, 8.0],
+        "steps": 2,
+        "limit": 40,
+        "batch_size": 7,
+    },
+    "corruptions": {
+        "_target_": "paribus.evaluators.corruptions.Corruptions",
+        "kinds": ["gaussian_noise", "glass_blur", "jpeg_compression"],
+        "severities": [1, 5],
+        "limit": 50,
+        "batch_size": 7,
+    },
 }
 
 
