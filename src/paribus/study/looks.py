@@ -37,7 +37,7 @@ class Look:
 
 
 def looks_path(study: Study) -> Path:
-    return study.folder / LOOKS
+    return study.folder / study.stage / LOOKS
 
 
 def read_looks(study: Study) -> list[Look]:

@@ -182,6 +182,14 @@ def _list_known(plan: Plan | None, looks: Sequence[Look], now: Frozen, done: int
     return known
 
 
+def order_cells(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """In the order in which they are run: every arm of the first seed, then of the next. Seeds come as the plan has
+    them."""
+    cells = tuple(cells)
+    place = {seed: i for i, seed in enumerate(dict.fromkeys(cell.seed for cell in cells))}
+    return tuple(sorted(cells, key=lambda cell: place[cell.seed]))
+
+
 def check_cells(plan: Plan) -> None:
     """Raises ConfigError if two cells are the same run."""
     seen: dict[str, Cell] = {}

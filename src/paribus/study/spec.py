@@ -111,23 +111,27 @@ class Study:
     """A study's folder, with what its study.yaml says.
 
     config_dir: the folder of the user's own configs, relative to the study's, so that a plan says it for every machine.
+    stage: the name of a folder in it with a plan and results of their own, for runs beside the study's: tuning, the
+    noise floor; "" for the study itself.
     """
 
     folder: Path
     spec: StudySpec
     config_dir: str | None = None
+    stage: str = ""
 
     @property
     def name(self) -> str:
-        return self.folder.absolute().name
+        folder = self.folder.absolute().name
+        return f"{folder}-{self.stage}" if self.stage else folder
 
     @property
     def plan_path(self) -> Path:
-        return self.folder / PLAN
+        return self.folder / self.stage / PLAN
 
     @property
     def results_path(self) -> Path:
-        return self.folder / RESULTS
+        return self.folder / self.stage / RESULTS
 
     @property
     def config_folder(self) -> Path | None:

@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from paribus.cli.arguments.study import SBATCH
@@ -28,21 +29,22 @@ def check(args: argparse.Namespace) -> None:
         raise ConfigError(f"--{given[0].replace('_', '-')}: needs --cluster slurm")
 
 
-def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int:
-    """Submit what is neither done nor queued nor running. A repeat of which all is done is compared instead."""
+def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path, cells: Sequence[Cell]) -> int:
+    """Submit those of the cells that are neither done nor queued nor running. A repeat of which all is done is compared
+    instead."""
     job = _make_job(args, study, plan)
     if args.dry_run:
-        missing, _ = _sort_out(args, study, plan, runs)
+        missing, _ = _sort_out(args, study, plan, runs, cells)
         if missing:
             print(script.build_script(job, study, runs, missing), end="")
         print(f"{len(missing)} cells would be submitted", file=sys.stderr)
         return OK
     with queue.submission_lock(runs):
         queue.record_missing_rows(study, plan, runs, results_path(study, runs, args.repeat))
-        missing, counts = _sort_out(args, study, plan, runs)
+        missing, counts = _sort_out(args, study, plan, runs, cells)
         ids = queue.submit(study, plan, runs, missing, job) if missing else []
     states = ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "pending", "requeued"))
-    print(f"{len(plan.cells)} cells: {states}, {len(missing)} submitted" + (f" as job {', '.join(ids)}" if ids else ""))
+    print(f"{len(cells)} cells: {states}, {len(missing)} submitted" + (f" as job {', '.join(ids)}" if ids else ""))
     if args.repeat and counts["done"] == len(plan.cells):
         return finish(study, plan, runs)
     print(f"{shlex.join(['paribus', 'study', 'status', str(args.study), *where_options(args)])} reports their state")
@@ -51,13 +53,15 @@ def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> int:
     return OK
 
 
-def _sort_out(args: argparse.Namespace, study: Study, plan: Plan, runs: Path) -> tuple[list[Cell], Counter[str]]:
-    """The cells to submit, and how many are in each state."""
+def _sort_out(
+    args: argparse.Namespace, study: Study, plan: Plan, runs: Path, cells: Sequence[Cell]
+) -> tuple[list[Cell], Counter[str]]:
+    """Which of the cells to submit, in the order in which they are to run, and how many are in each state."""
     rows = rows_file.read_rows(study.results_path)
     recorded = {row.cell for row in rows if row.state == "done" and not args.repeat}
     known = queue.read_cell_states(plan, runs, recorded)
-    missing = [cell for cell in plan.cells if known[cell.name].state in ("waiting", "failed", "cancelled")]
-    return missing, Counter(now.state for now in known.values())
+    missing = [c for c in plans.order_cells(cells) if known[c.name].state in ("waiting", "failed", "cancelled")]
+    return missing, Counter(known[cell.name].state for cell in cells)
 
 
 def _make_job(args: argparse.Namespace, study: Study, plan: Plan) -> JobOptions:

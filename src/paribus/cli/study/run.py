@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from paribus.cli.several_runs import leave_out_wandb_id
@@ -16,11 +17,13 @@ from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
 from paribus.study.load import load_study
+from paribus.study.plan import Cell, Plan
 from paribus.study.runner import cells, devices
 from paribus.study.runner.launcher import Launch, LaunchSettings
 from paribus.study.runner.progress import LaunchProgress
 from paribus.study.runner.repeat import find_next
 from paribus.study.runner.signals import LaunchStop
+from paribus.study.spec import Study
 
 LOG_LINES = 8  # of a failed cell's log that are shown
 
@@ -29,29 +32,40 @@ def run(args: argparse.Namespace) -> int:
     cluster.check(args)
     leave_out_wandb_id()
     study, leave = load_study(args.study), LaunchStop()
-    runs = runs_folder(args, study)
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
-    # a separate process composes, so that this one stays small while the cells run
+    if (code := compose(args)) != OK:
+        return code
+    return run_cells(args, study, plans.require_plan(study), leave)
+
+
+def compose(args: argparse.Namespace) -> int:
+    """Plan the study, in a separate process so that this one stays small while the cells run; its exit code."""
     configs = ["--config-dir", str(args.config_dir)] if args.config_dir else []
     plan = [*("study", "plan", str(args.study)), *configs, "--quiet"]
     code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", *plan])
-    if code != OK:
-        return code if code > 0 else BAD_CONFIG
-    made = plans.require_plan(study)
+    return code if code >= 0 else BAD_CONFIG
+
+
+def run_cells(
+    args: argparse.Namespace, study: Study, plan: Plan, leave: LaunchStop, chosen: Sequence[Cell] | None = None
+) -> int:
+    """Run cells of the plan, all unless some are chosen, here or on the cluster; the exit code."""
+    runs = runs_folder(args, study)
     if args.repeat:
         runs = find_next(runs)
         print(announce(runs), file=sys.stderr if args.dry_run else sys.stdout, flush=True)
+    wanted = plan.cells if chosen is None else tuple(chosen)
     if args.cluster:
-        return cluster.send(args, study, made, runs)
-    gpus = devices.list_gpus() if any(d in ("auto", "cuda") for d in made.devices.values()) else []
-    workers = args.workers or choose_workers(study, made, gpus, args.per_gpu)
+        return cluster.send(args, study, plan, runs, wanted)
+    gpus = devices.list_gpus() if any(d in ("auto", "cuda") for d in plan.devices.values()) else []
+    workers = args.workers or choose_workers(study, plan, gpus, args.per_gpu)
     try:
         runs.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{runs} cannot be created: {error.strerror}; choose another with --runs DIR") from error
     leave.listen(runs / "launch.log")
     board, began = LaunchProgress(), time.monotonic()
-    launch = Launch(study, made, LaunchSettings(runs, workers, gpus, args.per_gpu, args.repeat), board, leave)
+    launch = Launch(study, plan, LaunchSettings(runs, workers, gpus, args.per_gpu, args.repeat), board, leave, wanted)
     try:
         launch.run()
     finally:
@@ -59,10 +73,10 @@ def run(args: argparse.Namespace) -> int:
     if leave.requested:
         _print_left(launch, args)
         return REQUEUE
-    _print_done(launch, made, time.monotonic() - began)
-    code = finish(study, made, runs) if args.repeat else OK
+    _print_done(launch, time.monotonic() - began)
+    code = finish(study, plan, runs) if args.repeat else OK
     if launch.failed:
-        _print_failed(launch.failed, made, runs)
+        _print_failed(launch.failed, plan, runs)
         return STUDY_FAILED
     return code
 
@@ -81,14 +95,14 @@ def _print_left(launch: Launch, args: argparse.Namespace) -> None:
     print(f"detached, {len(running)} still running: {again} finds them; kill {known} stops them with a checkpoint")
 
 
-def _print_done(launch: Launch, made: plans.Plan, seconds: float) -> None:
-    print(f"{len(launch.done)} of {len(made.cells)} done in {format_clock(seconds)}: {launch.results_path}")
+def _print_done(launch: Launch, seconds: float) -> None:
+    print(f"{len(launch.done)} of {len(launch.cells)} done in {format_clock(seconds)}: {launch.results_path}")
 
 
-def _print_failed(failed: dict[str, str], made: plans.Plan, runs: Path) -> None:
+def _print_failed(failed: dict[str, str], plan: Plan, runs: Path) -> None:
     print(f"{len(failed)} failed:", file=sys.stderr)
     for name, why in failed.items():
-        log = cells.log_path(runs, made.by_name()[name])
+        log = cells.log_path(runs, plan.by_name()[name])
         print(f"\n  {name}: {why}", file=sys.stderr)
         for line in cells.read_last_output(log, LOG_LINES):
             print(f"    | {line}", file=sys.stderr)

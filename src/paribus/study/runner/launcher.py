@@ -1,5 +1,8 @@
 """`paribus study run`: a process for every cell that is not done, a limited number at a time, until all have ended.
 
+All arms of one seed start before those of the next: a study that is cut short is a smaller study, and the arms that a
+comparison pairs train beside each other, under the same load, so that their times can be compared.
+
 The launcher keeps no state of its own: what is done, running or failed is in the run folders and logs. So a killed
 launcher resumes when started again, and two side by side share the work; cells notice neither. No torch.
 """
@@ -15,7 +18,7 @@ from pathlib import Path
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, REQUEUE
 from paribus.study import rows
-from paribus.study.plan import Cell, Plan
+from paribus.study.plan import Cell, Plan, order_cells
 from paribus.study.rows import Row
 from paribus.study.runner import cells, devices
 from paribus.study.runner.cells import CellState
@@ -53,13 +56,14 @@ class ChildProcess:
 
 @dataclass
 class Launch:
-    """One `paribus study run`. After `run`: the state of every cell."""
+    """Cells of a study, run here; all of the plan unless `cells` names some. After `run`: the state of each."""
 
     study: Study
     plan: Plan
     settings: LaunchSettings
     progress: LaunchProgress
     stop: LaunchStop
+    cells: tuple[Cell, ...] = ()
     waiting: deque[Cell] = field(default_factory=deque)
     children: dict[str, ChildProcess] = field(default_factory=dict)
     external_cells: dict[str, tuple[Cell, CellState]] = field(default_factory=dict)
@@ -72,7 +76,7 @@ class Launch:
     def __post_init__(self) -> None:
         self.results_path = results_path(self.study, self.settings.runs, self.settings.repeat)
         self.rows = {row.cell: row for row in rows.read_rows(self.results_path)}
-        self.cells = self.plan.by_name()
+        self.cells = order_cells(self.cells or self.plan.cells)
         self.eta = EtaEstimator(rows.read_rows(self.study.results_path))
 
     def run(self) -> None:
@@ -90,19 +94,20 @@ class Launch:
             self._start_waiting()
             self.progress.update(*self.counts(), self._seconds_left())
             time.sleep(POLL_S)
-        for name in [name for name in self.failed if self._read_state(self.cells[name]).state == "done"]:
-            del self.failed[name]  # done by another launcher meanwhile
-            self._mark_done(self.cells[name])
+        for cell in [cell for cell in self.cells if cell.name in self.failed]:
+            if self._read_state(cell).state == "done":  # by another launcher meanwhile
+                del self.failed[cell.name]
+                self._mark_done(cell)
         self._write_rows([])
 
     def counts(self) -> tuple[int, int, int, int]:
         """Done, running, failed, all."""
-        return len(self.done), len(self.children) + len(self.external_cells), len(self.failed), len(self.plan.cells)
+        return len(self.done), len(self.children) + len(self.external_cells), len(self.failed), len(self.cells)
 
     def _read_initial_states(self) -> None:
         """Which cells are done, which already run in other processes, and which are missing."""
         found: list[Row] = []
-        for cell in self.plan.cells:
+        for cell in self.cells:
             now = self._read_state(cell)
             if now.state == "done":
                 self.done.add(cell.name)
