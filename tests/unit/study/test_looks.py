@@ -215,12 +215,14 @@ def test_damaged_or_newer_looks_are_refused_and_stay(study: Study, line: str, sa
 
 @pytest.mark.parametrize("folder", ON_RECORD, ids=[folder.name for folder in ON_RECORD])
 def test_recorded_studies_were_looked_at_as_they_stand(folder: Path) -> None:
-    """So `paribus results --write` leaves the checkout as it is, and their reports tell of no change."""
+    """So `paribus results --write` leaves the checkout as it is. Their reports tell of no change, but for those whose
+    secondary metrics were named when training had begun and none of them was measured."""
     study = load_study(folder)
     looks = read_looks(study)
     assert looks[-1].digest == hash_ids(rows_of(study))
     assert looks[-1].frozen == freeze_spec(study.spec)
-    assert told(study) == []
+    late = folder.name in {"cutmix_robustness", "pit_robustness", "adamp_adversarial", "tiny_imagenet20_boxes"}
+    assert [text.partition(" (")[0] for text in told(study)] == ["Secondary metrics added"] * late
 
 
 def test_a_margin_tried_without_a_plan_and_put_back_is_told(study: Study) -> None:
