@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from paribus.study.spec import StudySpec
+from paribus.study.spec import SequentialSeeds, StudySpec
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,19 @@ class FrozenSecondary:
 
 
 @dataclass(frozen=True)
+class FrozenLooks:
+    """When a study with sequential seeds looks: see SequentialSeeds."""
+
+    first: int
+    more: int
+    most: int
+    spending: str
+
+
+@dataclass(frozen=True)
 class Frozen:
     """comparisons: (arm, what it is compared with). They, the seeds and the secondary metrics are sorted: another order
-    is no change."""
+    is no change. looks: None where the number of seeds is fixed."""
 
     metric: str
     higher_is_better: bool
@@ -30,6 +40,7 @@ class Frozen:
     comparisons: tuple[tuple[str, str], ...]
     seeds: tuple[int, ...]
     also: tuple[FrozenSecondary, ...] = ()
+    looks: FrozenLooks | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,12 @@ def freeze_spec(spec: StudySpec) -> Frozen:
             )
             for one in sorted(spec.also, key=lambda one: one.metric)
         ),
+        looks=_freeze_looks(spec.sequential),
     )
+
+
+def _freeze_looks(seeds: SequentialSeeds | None) -> FrozenLooks | None:
+    return None if seeds is None else FrozenLooks(seeds.first, seeds.more, seeds.most, seeds.spending)
 
 
 def _round_margin(margin: float) -> float:
@@ -79,10 +95,10 @@ def parse_frozen(node: Mapping[str, Any]) -> Frozen:
         comparisons=tuple((arm, against) for arm, against in node["comparisons"]),
         seeds=tuple(node["seeds"]),
         also=tuple(FrozenSecondary(**one) for one in node.get("also", ())),
+        looks=FrozenLooks(**node["looks"]) if node.get("looks") else None,
     )
 
 
 def plain_frozen(frozen: Frozen) -> dict[str, Any]:
-    """For JSON. Without `also` where there is none, as files from before that key have it."""
-    node = asdict(frozen)
-    return node if frozen.also else {key: value for key, value in node.items() if key != "also"}
+    """For JSON. Without `also` and `looks` where there are none, as files from before these keys have it."""
+    return {key: value for key, value in asdict(frozen).items() if key not in ("also", "looks") or value}

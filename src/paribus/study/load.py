@@ -12,7 +12,17 @@ import yaml
 from paribus.core.build import did_you_mean, instantiate
 from paribus.core.errors import ConfigError
 from paribus.study.secondary import parse_secondary
-from paribus.study.spec import SPEC, ComparisonSpec, PaperResult, Study, StudySpec, Tuned, Untuned, parse_key
+from paribus.study.spec import (
+    SPEC,
+    ComparisonSpec,
+    PaperResult,
+    SequentialSeeds,
+    Study,
+    StudySpec,
+    Tuned,
+    Untuned,
+    parse_key,
+)
 from paribus.study.units import read_difference, read_value
 
 
@@ -57,11 +67,7 @@ def _parse_spec(values: Any) -> StudySpec:
     if not isinstance(values, dict):
         raise ConfigError(f"found {values!r}; should be keys and values: question, recipe, arms, seeds, metric, ...")
     values = {key: _to_tuples(value) for key, value in values.items()}
-    seeds = values.get("seeds")
-    if isinstance(seeds, int) and not isinstance(seeds, bool):
-        if seeds < 1:
-            raise ConfigError(f"seeds: found {seeds}; should be at least one seed")
-        values["seeds"] = tuple(range(seeds))
+    values |= _parse_seeds(values)
     arms = values.get("arms")
     if "comparisons" not in values and isinstance(arms, dict) and arms:
         first, *others = arms
@@ -82,6 +88,25 @@ def _parse_spec(values: Any) -> StudySpec:
     _check_secondary(spec)
     _check_factors(spec)
     return spec
+
+
+def _parse_seeds(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys seeds and sequential, from a number of seeds or from {first, more, most}; {} for a list."""
+    if "sequential" in values:
+        raise ConfigError("sequential: is no key of study.yaml; write seeds: {first: 5, more: 5, most: 30}")
+    seeds = values.get("seeds")
+    if isinstance(seeds, int) and not isinstance(seeds, bool):
+        if seeds < 1:
+            raise ConfigError(f"seeds: found {seeds}; should be at least one seed")
+        return {"seeds": tuple(range(seeds))}
+    if not isinstance(seeds, dict):
+        return {}
+    found = instantiate(SequentialSeeds, seeds, "seeds")
+    if found.most < found.first:
+        raise ConfigError(f"seeds.most: found {found.most}; should be {found.first} (seeds.first) or more")
+    if values.get("factors"):
+        raise ConfigError("factors: every arm needs the same seeds for them, and a study that stops arms has not")
+    return {"seeds": tuple(range(found.start, found.start + found.most)), "sequential": found}
 
 
 def _read_numbers(values: dict[str, Any], metric: str) -> dict[str, Any]:

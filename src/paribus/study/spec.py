@@ -73,12 +73,29 @@ class Untuned:
 
 
 @schema
+class SequentialSeeds:
+    """seeds: {first, more, most} of study.yaml: a study that looks at fixed numbers of seeds and stops where it is
+    decided (stats/sequential.py).
+
+    first: seeds of each arm at the first look. more: added from look to look. most: of the last one. start: the first
+    seed's number. spending: how the error is spread over the looks, late or evenly.
+    """
+
+    first: Annotated[int, Field(ge=2)]
+    more: Annotated[int, Field(ge=1)]
+    most: Annotated[int, Field(ge=2)]
+    start: Annotated[int, Field(ge=0, lt=2**62)] = 0
+    spending: Literal["obrien-fleming", "pocock"] = "obrien-fleming"
+
+
+@schema
 class StudySpec:
     """question: in words. setting: data, size, network and length in a few words, for tables. recipe: overrides that
     all arms share; arms: name -> further ones, in the order of display.
 
     comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
-    are all combinations. seeds: a list, or n for 0 to n - 1. metric: split/name, e.g. val/acc1. smallest_effect: the
+    are all combinations. seeds: a list, or n for 0 to n - 1, or {first, more, most}: then `sequential` has that, and
+    seeds are all of them up to the last look. metric: split/name, e.g. val/acc1. smallest_effect: the
     smallest difference that would matter, in the metric's unit: of an accuracy a fraction below 0.05, or in points,
     0.5pt. also: metrics that are estimated beside it and decide nothing. targets: values of the metric; the time to
     reach them is compared. settings: paper, or tuned: the budget, or untuned: where they come from. limits: what this
@@ -93,6 +110,7 @@ class StudySpec:
     comparisons: tuple[ComparisonSpec, ...]
     factors: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...]
+    sequential: SequentialSeeds | None = None
     metric: MetricName
     higher_is_better: bool = True
     smallest_effect: Annotated[float, Field(gt=0)]

@@ -16,6 +16,7 @@ from paribus.study.analysis.costs import (
     summarise_cost,
 )
 from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_gap, select_curves, split_curve
+from paribus.study.analysis.interim import Interims, compare_at_looks, follow_looks
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.question import AnalysisSpec
 from paribus.study.measures import Measure
@@ -55,7 +56,7 @@ class Analysis:
     record -> cells. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each
     step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
-    curves and reliability diagrams.
+    curves and reliability diagrams. interims: the planned looks; None where the number of seeds is fixed.
     """
 
     spec: AnalysisSpec
@@ -77,6 +78,7 @@ class Analysis:
     reported: tuple[tuple[PaperResult, Comparison | None], ...]
     still_learning: tuple[StillLearning, ...]
     beside: Beside
+    interims: Interims | None = None
 
     @property
     def reference(self) -> str:
@@ -98,12 +100,17 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
     values = {arm: _final_values(kept, arm, spec.metric) for arm in spec.arms}
     losses = {arm: _final_values(kept, arm, UNMIXED_LOSS) for arm in spec.arms}
     curves = {arm: select_curves(done, arm) for arm in spec.arms}
-    compared = compare_all(values, spec.pairs, spec.rule)
+    interims = spec.sequential and follow_looks(values, spec.pairs, spec.rule, spec.sequential, spec.seeds)
+    if interims is None:
+        compared = compare_all(values, spec.pairs, spec.rule)
+    else:
+        compared = compare_at_looks(values, spec.pairs, spec.rule, interims)
+    needed = interims.needed if interims else dict.fromkeys(spec.arms, spec.seeds)
     cells = {row.cell for row in kept}
     return Analysis(
         spec=spec,
         rows=kept,
-        missing=tuple(c for arm in spec.arms for seed in spec.seeds if (c := f"{arm}/s{seed}") not in cells),
+        missing=tuple(c for arm in spec.arms for seed in needed[arm] if (c := f"{arm}/s{seed}") not in cells),
         failed={
             row.cell: _explain_failure(row, spec.metric)
             for row in kept
@@ -112,7 +119,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         mixed=tuple(row.cell for row in kept if row.mixed),
         numerics=_find_numeric_differences(done),
         sources=_find_source_differences(done),
-        arms={arm: summarise(values[arm], spec.seeds) for arm in spec.arms},
+        arms={arm: summarise(values[arm], needed[arm]) for arm in spec.arms},
         comparisons=tuple(_add_details(c, values, spec) for c in compared),
         effects=_compute_effects(spec, values),
         targets=tuple(
@@ -134,6 +141,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         ),
         still_learning=tuple(found for pair in spec.pairs if (found := find_still_learning(losses, pair)) is not None),
         beside=analyse_beside(spec, kept, measures),
+        interims=interims,
     )
 
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from paribus.study.spec import PaperResult, SecondaryMetric, Study, Tuned, Untuned
-from paribus.study.stats import Rule
+from paribus.study.spec import PaperResult, SecondaryMetric, Study, StudySpec, Tuned, Untuned
+from paribus.study.stats import Rule, SequentialPlan
 
 ArmPair = tuple[str, str]  # (arm, what it is compared with)
 
@@ -17,7 +17,8 @@ class AnalysisSpec:
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
     words: what a comparison changes, where its author says so. limits: what the setting cannot show. again: commands
-    that reproduce it. also: secondary metrics, a family of their own.
+    that reproduce it. also: secondary metrics, a family of their own. sequential: the looks at which the study decides,
+    None where the number of seeds is fixed.
     """
 
     name: str
@@ -38,6 +39,7 @@ class AnalysisSpec:
     limits: str = ""
     words: Mapping[ArmPair, str] = field(default_factory=dict)
     also: tuple[SecondaryMetric, ...] = ()
+    sequential: SequentialPlan | None = None
 
     @property
     def baseline(self) -> str:
@@ -81,7 +83,13 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
         also=spec.also,
+        sequential=build_sequential_plan(spec),
     )
+
+
+def build_sequential_plan(spec: StudySpec) -> SequentialPlan | None:
+    seeds = spec.sequential
+    return None if seeds is None else SequentialPlan(seeds.first, seeds.more, seeds.most, seeds.spending)
 
 
 def _describe_settings(settings: Literal["paper"] | Tuned | Untuned) -> str:

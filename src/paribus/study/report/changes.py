@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from paribus.core.formatting import format_count, format_list
-from paribus.study.frozen import Frozen, FrozenSecondary, Replaced, pair_with_next
+from paribus.study.frozen import Frozen, FrozenLooks, FrozenSecondary, Replaced, pair_with_next
 from paribus.study.report.wording import choose_unit
 
 
@@ -37,6 +37,8 @@ def _list_differences(before: Frozen, after: Frozen) -> list[str]:
             for name, those in (("Comparisons", pairs), ("Seeds", seeds))
             if those
         ]
+    if before.looks != after.looks:
+        found.append(f"Planned looks changed from {_format_looks(before.looks)} to {_format_looks(after.looks)}")
     return found + _list_secondary_differences(
         {one.metric: one for one in before.also}, {one.metric: one for one in after.also}
     )
@@ -59,6 +61,10 @@ def _list_secondary_differences(
             better = {True: "higher is better", False: "lower is better", None: "neither way is better"}
             found.append(f"Direction of {metric} changed to {better[other.higher_is_better]}")
     return found
+
+
+def _format_looks(looks: FrozenLooks | None) -> str:
+    return f"{looks.first}, then every {looks.more} up to {looks.most} ({looks.spending})" if looks else "none"
 
 
 def _format_margin(frozen: Frozen) -> str:

@@ -141,8 +141,8 @@ def _carry(kept: _Kept, edge: float, n: int, m: int, two_sided: bool) -> _Kept:
     """H at m differences, from that at n and the cotangent from which the look at n makes its claim."""
     weight = math.sqrt((m - n) / m)
     # beyond this angle the look at n has claimed for certain: |shift| > hypot(edge, weight) below
-    least = math.atan2(math.sqrt(n / m), math.hypot(edge, weight)) if edge < math.inf else 1e-9
-    least = max(least, math.pi / 2 - _FAR / math.sqrt(m - 1))
+    least = math.atan2(math.sqrt(n / m), math.hypot(edge, weight))
+    least = max(least, 1e-9, math.pi / 2 - _FAR / math.sqrt(m - 1))  # of two differences the edge may be 1e100
     most = math.pi - least if two_sided else min(math.pi - 1e-9, math.pi / 2 + _FAR / math.sqrt(m - 1))
     angles = (least + most) / 2 - (most - least) / 2 * np.cos(np.linspace(0, math.pi, _GRID))
 
