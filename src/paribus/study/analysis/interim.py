@@ -1,0 +1,113 @@
+"""The planned looks of a study with sequential seeds, made anew from its values: what each decided, and what runs next.
+
+A look is made once every cell that it needs has ended: of the arms of comparisons that are still open, the seeds up to
+that look. So it does not matter when somebody reads the numbers in between, or whether more runs are there already:
+only the planned looks decide, each on its own seeds, one after the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from paribus.study.stats import (
+    Comparison,
+    Decision,
+    Judgement,
+    SequentialPlan,
+    Values,
+    Verdict,
+    arms_to_run,
+    compare_all,
+    decide,
+)
+from paribus.study.stats.estimate import NAN
+from paribus.study.stats.verdict import Rule
+
+ArmPair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Interim:
+    """A look that was made. number: counted from 1. seeds: of each arm, up to this look. decisions: one for each
+    comparison, in their order; those of comparisons that an earlier look closed are of that look."""
+
+    number: int
+    seeds: tuple[int, ...]
+    decisions: tuple[Decision, ...]
+
+
+@dataclass(frozen=True)
+class Interims:
+    """looks: seeds of each arm at every planned look. made: the looks so far. needed: arm -> seeds that the study takes
+    up to the next look, or took up to where the arm was stopped. over: no look is left that could decide anything."""
+
+    looks: tuple[int, ...]
+    made: tuple[Interim, ...]
+    needed: Mapping[str, tuple[int, ...]]
+    over: bool
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """Of the last look; () before the first."""
+        return self.made[-1].decisions if self.made else ()
+
+    @property
+    def all_decided(self) -> bool:
+        return bool(self.made) and all(decision.closed for decision in self.decisions)
+
+
+def follow_looks(
+    values: Mapping[str, Values], pairs: Sequence[ArmPair], rule: Rule, plan: SequentialPlan, seeds: Sequence[int]
+) -> Interims:
+    """Make every look whose cells have ended. values: arm -> seed -> value of cells that have ended, NaN of a failed
+    one. seeds: of the study, in order, as many as the last look has."""
+    made: list[Interim] = []
+    arms = frozenset(arm for pair in pairs for arm in pair)
+    needed = dict.fromkeys(values, ())
+    decisions: tuple[Decision, ...] = ()
+    for number, count in enumerate(plan.looks, start=1):
+        now = tuple(seeds[:count])
+        needed |= dict.fromkeys(arms, now)
+        if any(seed not in values[arm] for arm in arms for seed in now):
+            return Interims(plan.looks, tuple(made), needed, over=False)
+        found = compare_all({arm: cut_to(found, now) for arm, found in values.items()}, pairs, rule)
+        decisions = decide([c.estimate for c in found], plan, rule, look=number, before=decisions)
+        made.append(Interim(number, now, decisions))
+        arms = arms_to_run(pairs, decisions)
+        if not arms:
+            break
+    return Interims(plan.looks, tuple(made), needed, over=True)
+
+
+def cut_to(values: Values, seeds: Sequence[int]) -> dict[int, float]:
+    return {seed: values[seed] for seed in seeds if seed in values}
+
+
+def compare_at_looks(
+    values: Mapping[str, Values], pairs: Sequence[ArmPair], rule: Rule, interims: Interims
+) -> tuple[Comparison, ...]:
+    """The comparisons, each on the seeds of the look that decided it or else of the last one, with its verdict there
+    and its repeated confidence interval. p values are those of the look, to be compared with its level."""
+    if not interims.made:
+        none = Judgement(Verdict.UNDECIDED, NAN, NAN, None, NAN)
+        return tuple(
+            replace(found, judgement=none, estimate=replace(found.estimate, low=NAN, high=NAN))
+            for found in compare_all(values, pairs, rule)
+        )
+    by_look = {
+        made.number: compare_all({arm: cut_to(found, made.seeds) for arm, found in values.items()}, pairs, rule)
+        for made in interims.made
+    }
+    return tuple(
+        replace(
+            found := by_look[decision.look][i],
+            estimate=decision.estimate,
+            judgement=Judgement(
+                decision.verdict,
+                decision.estimate.p_zero,
+                decision.estimate.p_beyond,
+                None,
+                found.judgement.minimum_detectable,
+            ),
+        )
+        for i, decision in enumerate(interims.decisions)
+    )
