@@ -29,7 +29,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, script: dict[str, list[str]]) -> No
 
 
 def _act(runs: Path, script: list[str], cell: Cell) -> int:
-    """done | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it."""
+    """done | done=VALUE | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it."""
     import os
     import signal
     import time
@@ -53,8 +53,9 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
             time.sleep(float(seconds or 0))
             if action == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
+            action, _, value = action.partition("=")
             if action == "done":
-                finished(folder, cell, 0.5 + cell.seed / 100)
+                finished(folder, cell, float(value) if value else 0.5 + cell.seed / 100)
             if action == "fail":
                 print(f"paribus: {folder}: the loss is not finite", file=sys.stderr)
                 finished(folder, cell, state="FAILED", why="the loss is not finite")

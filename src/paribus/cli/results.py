@@ -11,7 +11,7 @@ from pathlib import Path
 from paribus.cli.study.report import find_changes
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
-from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.analysis.analysis import Analysis, analyse, record_interim
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     analyses = {
         name: analyse(build_analysis_spec(study), rows[name], read_measures(study)) for name, study in studies.items()
     }
-    reports = {name: build_report(analyses[name], find_changes(studies[name], rows[name])) for name in studies}
+    reports = {name: build_report(a, find_changes(studies[name], rows[name], a)) for name, a in analyses.items()}
     readmes = {Path(README): _build_main_readme(analyses)}
     for name, folder in folders.items():
         path = folder / README
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         for name, folder in folders.items():
             check_writable(looks_path(studies[name]))
             print(f"report: {publish(folder, analyses[name], reports[name])}")
-            add_look(studies[name], rows[name])
+            add_look(studies[name], rows[name], record_interim(analyses[name]))
         write_file(Path(README), readmes[Path(README)])
         print(f"{len(stale)} of {len(readmes)} README.md files rewritten")
         return OK

@@ -13,7 +13,7 @@ from paribus.core.exit_codes import BAD_CONFIG, OK
 from paribus.core.table import Rows
 from paribus.study import plan as plans
 from paribus.study import rows as rows_file
-from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.analysis.analysis import Analysis, analyse, record_interim
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look
@@ -94,7 +94,7 @@ class StudyResults:
     def _look(self) -> Analysis:
         rows = gather_rows(self.spec, self.runs)
         analysis = analyse(build_analysis_spec(self.spec), rows, read_measures(self.spec))
-        add_look(self.spec, rows)
+        add_look(self.spec, rows, record_interim(analysis))
         return analysis
 
     def __repr__(self) -> str:

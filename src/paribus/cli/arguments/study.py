@@ -51,6 +51,11 @@ def add_run(parser: Parser) -> None:
     _add_configs(parser)
     _add_workers(parser)
     _add_repeat(parser, "train every cell anew, and compare; again to go on with a repeat that was stopped")
+    parser.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="stop at the planned look that decides the last comparison (seeds: {first, more, most} in study.yaml)",
+    )
     parser.add_argument("--per-gpu", type=count, default=1, metavar="M", help="cells at a time on one GPU (default: 1)")
     _add_cluster(parser)
 

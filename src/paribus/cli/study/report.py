@@ -10,11 +10,12 @@ from pathlib import Path
 from paribus.cli.gate import parse_conditions, report_gate, run_gate
 from paribus.cli.study.common import runs_folder
 from paribus.study import plan as plans
-from paribus.study.analysis.analysis import analyse
+from paribus.study.analysis.analysis import Analysis, analyse, record_interim
+from paribus.study.analysis.interim import list_contradictions
 from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
-from paribus.study.looks import add_look, looks_path
+from paribus.study.looks import add_look, looks_path, read_looks
 from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
 from paribus.study.report.changes import list_changes
@@ -31,11 +32,11 @@ def run(args: argparse.Namespace) -> int:
     runs = runs_folder(args, study)
     rows = gather_rows(study, runs)
     analysis = analyse(build_analysis_spec(study), rows, read_measures(study))
-    report = build_report(analysis, find_changes(study, rows))
+    report = build_report(analysis, find_changes(study, rows, analysis))
     found = run_gate(args, analysis, conditions)
     check_writable(looks_path(study))
     path = publish(study.folder, analysis, report)
-    add_look(study, rows)
+    add_look(study, rows, record_interim(analysis))
     _print(report, path)
     if args.wandb:
         from paribus.cli.study.wandb import send
@@ -44,9 +45,13 @@ def run(args: argparse.Namespace) -> int:
     return report_gate(args, analysis, report, found)
 
 
-def find_changes(study: Study, rows: Sequence[Row]) -> tuple[str, ...]:
-    """What was changed after the first row of what should have been frozen, in words."""
-    return list_changes(plans.list_earlier(study, plans.read_plan(study.plan_path), rows), freeze_spec(study.spec))
+def find_changes(study: Study, rows: Sequence[Row], analysis: Analysis) -> tuple[str, ...]:
+    """What was changed after the first row of what should have been frozen, and planned looks that came out otherwise,
+    in words."""
+    changes = list_changes(plans.list_earlier(study, plans.read_plan(study.plan_path), rows), freeze_spec(study.spec))
+    if analysis.interims is None:
+        return changes
+    return (*changes, *list_contradictions(read_looks(study), analysis.interims, analysis.spec.pairs))
 
 
 def _print(report: Report, path: Path) -> None:

@@ -30,12 +30,19 @@ LOG_LINES = 8  # of a failed cell's log that are shown
 
 def run(args: argparse.Namespace) -> int:
     cluster.check(args)
+    if args.until_decided and args.repeat:
+        raise ConfigError("--until-decided: a repeat trains what is on record and decides nothing; leave one out")
     leave_out_wandb_id()
     study, leave = load_study(args.study), LaunchStop()
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
     if (code := compose(args)) != OK:
         return code
-    return run_cells(args, study, plans.require_plan(study), leave)
+    plan = plans.require_plan(study)
+    if not args.until_decided:
+        return run_cells(args, study, plan, leave)
+    from paribus.cli.study.until_decided import run_until_decided  # SciPy comes with it
+
+    return run_until_decided(args, study, plan, lambda cells: run_cells(args, study, plan, leave, cells))
 
 
 def compose(args: argparse.Namespace) -> int:

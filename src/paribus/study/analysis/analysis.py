@@ -19,6 +19,7 @@ from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_g
 from paribus.study.analysis.interim import Interims, compare_at_looks, follow_looks
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.question import AnalysisSpec
+from paribus.study.looks import RecordedInterim
 from paribus.study.measures import Measure
 from paribus.study.rows import Row, package_digests
 from paribus.study.spec import PaperResult
@@ -143,6 +144,11 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         beside=analyse_beside(spec, kept, measures),
         interims=interims,
     )
+
+
+def record_interim(analysis: Analysis) -> RecordedInterim | None:
+    """What looks.jsonl keeps of an analysis that is shown."""
+    return analysis.interims.record(analysis.spec.pairs) if analysis.interims else None
 
 
 def _final_value(row: Row, metric: str) -> float:

@@ -5,9 +5,12 @@ that look. So it does not matter when somebody reads the numbers in between, or 
 only the planned looks decide, each on its own seeds, one after the other.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from paribus.study.analysis.question import ArmPair
+from paribus.study.looks import Look, RecordedInterim
 from paribus.study.stats import (
     Comparison,
     Decision,
@@ -19,10 +22,8 @@ from paribus.study.stats import (
     compare_all,
     decide,
 )
-from paribus.study.stats.estimate import NAN
+from paribus.study.stats.estimate import NAN, Estimate
 from paribus.study.stats.verdict import Rule
-
-ArmPair = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,13 @@ class Interims:
     def decisions(self) -> tuple[Decision, ...]:
         """Of the last look; () before the first."""
         return self.made[-1].decisions if self.made else ()
+
+    def record(self, pairs: Sequence[ArmPair]) -> RecordedInterim | None:
+        """For looks.jsonl: the last look and the verdicts of the comparisons that are closed by then."""
+        if not self.made:
+            return None
+        closed = {_name(p): d.verdict.value for p, d in zip(pairs, self.decisions, strict=True) if d.closed}
+        return RecordedInterim(self.made[-1].number, closed)
 
     @property
     def all_decided(self) -> bool:
@@ -78,6 +86,26 @@ def follow_looks(
     return Interims(plan.looks, tuple(made), needed, over=True)
 
 
+def list_contradictions(looks: Sequence[Look], interims: Interims, pairs: Sequence[ArmPair]) -> list[str]:
+    """Verdicts on record that the same look would not give today, since rows of it were changed: a sentence each."""
+    now = {_name(pair): decision for pair, decision in zip(pairs, interims.decisions, strict=False)}
+    found: dict[str, str] = {}
+    for recorded in (look.interim for look in looks if look.interim is not None):
+        for name, verdict in recorded.verdicts.items():
+            today = now.get(name)
+            if today is None or not today.closed or today.verdict.value != verdict or today.look > recorded.number:
+                told = today.verdict.value if today is not None and today.closed else "undecided"
+                found[name] = (
+                    f"Look {recorded.number} put on record that {name} is “{verdict}”; by the rows that are there now "
+                    f"it is “{told}”. Rows of that look were made anew or taken out."
+                )
+    return list(found.values())
+
+
+def _name(pair: ArmPair) -> str:
+    return f"{pair[0]} against {pair[1]}"
+
+
 def cut_to(values: Values, seeds: Sequence[int]) -> dict[int, float]:
     return {seed: values[seed] for seed in seeds if seed in values}
 
@@ -100,7 +128,7 @@ def compare_at_looks(
     return tuple(
         replace(
             found := by_look[decision.look][i],
-            estimate=decision.estimate,
+            estimate=_drop_infinite(decision.estimate),
             judgement=Judgement(
                 decision.verdict,
                 decision.estimate.p_zero,
@@ -111,3 +139,8 @@ def compare_at_looks(
         )
         for i, decision in enumerate(interims.decisions)
     )
+
+
+def _drop_infinite(estimate: Estimate) -> Estimate:
+    """An interval without ends says nothing, and is shown as none."""
+    return estimate if math.isfinite(estimate.low) else replace(estimate, low=NAN, high=NAN)

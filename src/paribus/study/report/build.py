@@ -7,8 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.analysis.question import ArmPair
-from paribus.study.report import sections, sections_beside, sections_cost, sections_runs, sections_weights
+from paribus.study.report import (
+    sections,
+    sections_beside,
+    sections_cost,
+    sections_differences,
+    sections_runs,
+    sections_weights,
+)
 from paribus.study.report.model import Report, Section, Sentence
 from paribus.study.report.wording import (
     LOOKING_AGAIN,
@@ -24,7 +30,8 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
     """The report of an analysis; empty sections are left out. changes: of the study after its first row, in words."""
     spec, unit = analysis.spec, choose_report_unit(analysis)
     builders: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
-        sections.build_differences,
+        sections_differences.build_differences,
+        sections_differences.build_looks,
         sections_beside.build_secondary,
         sections_beside.build_claims,
         sections.build_arms,
@@ -52,10 +59,10 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
         verdicts=tuple(
             Sentence(
                 VERDICT_KINDS[c.comparison.judgement.verdict],
-                *format_verdict(c.comparison, unit, spec.margin),
-                why=_explain(analysis, (c.comparison.arm, c.comparison.baseline)),
+                *format_verdict(c.comparison, unit, spec.margin, interval=choose_interval_name(analysis)),
+                why=_explain(analysis, i),
             )
-            for c in analysis.comparisons
+            for i, c in enumerate(analysis.comparisons)
         ),
         remarks=_list_remarks(analysis),
         cautions=(*changes, *_list_cautions(analysis)),
@@ -71,27 +78,37 @@ def choose_report_unit(analysis: Analysis) -> Unit:
     )
 
 
-def _explain(a: Analysis, pair: ArmPair) -> str:
-    """Beside a verdict: that the arm was still learning, where its runs show it."""
-    found = next((x for x in a.still_learning if (x.arm, x.baseline) == pair), None)
+def choose_interval_name(a: Analysis) -> str:
+    return "95 % interval" if a.interims is None else "repeated 95 % interval"
+
+
+def _explain(a: Analysis, index: int) -> str:
+    """Beside a verdict: the look it is of, where looks were planned, and that the arm was still learning, where its
+    runs show it."""
+    c = a.comparisons[index].comparison
+    look = sections_differences.explain_look(a, index)
+    found = next((x for x in a.still_learning if (x.arm, x.baseline) == (c.arm, c.baseline)), None)
     if found is None:
-        return ""
+        return look
     losses = [format_number(loss, 2) for loss in (found.loss, found.baseline_loss)]
-    return (
+    learning = (
         f"{found.arm} was still learning: its loss on unmixed training images was {losses[0]}, the baseline's "
         f"{losses[1]}."
     )
+    return f"{look} {learning}".lstrip()
 
 
 def _list_remarks(a: Analysis) -> tuple[str, ...]:
     judged = (*(c.comparison.judgement for c in a.comparisons), *(effect.judgement for effect in a.effects))
     undecided = any(names_more_seeds(judgement) for judgement in judged)
     limits = f"What this setting cannot show: {a.spec.limits}" if a.spec.limits else ""
-    return tuple(text for text in (limits, LOOKING_AGAIN if undecided else "") if text)
+    looks = sections_differences.format_state(a)
+    return tuple(text for text in (limits, LOOKING_AGAIN if undecided else "", looks) if text)
 
 
 def _list_troubles(a: Analysis) -> tuple[str, ...]:
-    planned = len(a.spec.arms) * len(a.spec.seeds)
+    needed = a.interims.needed if a.interims else dict.fromkeys(a.spec.arms, a.spec.seeds)
+    planned = sum(len(seeds) for seeds in needed.values())
     troubles: list[str] = []
     if a.missing:
         troubles.append(f"{len(a.missing)} of {format_count(planned, 'run')} missing")
@@ -115,11 +132,18 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Metric", f"{spec.metric} at the last step, {'higher' if spec.higher_is_better else 'lower'} is better{of}"),
         ("Smallest effect of interest", unit.size(spec.margin) if spec.margin else "none stated"),
         ("Secondary metrics", f"{len(spec.also)}, a family of their own" if spec.also else ""),
-        ("Arms and seeds", f"{len(spec.arms)} × {len(spec.seeds)}" if spec.seeds else f"{len(spec.arms)} arms"),
+        ("Arms and seeds", _format_size(a)),
         ("Steps", format_list(f"{n:,}" for n in steps)),
         ("Settings", spec.settings),
     ]
     return tuple((name, text) for name, text in facts if text)
+
+
+def _format_size(a: Analysis) -> str:
+    spec = a.spec
+    if spec.sequential is not None:
+        return f"{len(spec.arms)} × up to {spec.sequential.most}, stopping where it is decided"
+    return f"{len(spec.arms)} × {len(spec.seeds)}" if spec.seeds else f"{len(spec.arms)} arms"
 
 
 def _list_cautions(a: Analysis) -> tuple[str, ...]:

@@ -50,7 +50,8 @@ class Gated:
 
     comparisons: the whole family. estimate: (bonus, margin) -> the estimate of each comparison with a bonus added to
     every value of its arm, in the metric's unit; then "better" means that it is better than the baseline minus the
-    bonus. gone: runs that are missing or failed, in words. done: how many are there. counted: what n is of.
+    bonus. gone: runs that are missing or failed, in words. done: how many are there. counted: what n is of. decided:
+    the comparisons' verdicts and intervals hold over planned looks, and are taken as they are.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -61,6 +62,7 @@ class Gated:
     gone: tuple[str, ...] = ()
     done: int = 0
     counted: Counted = SEEDS
+    decided: bool = False
 
     def shift(self, bonus: float, margin: float = 0.0) -> Sequence[Estimate]:
         """A bonus makes an arm better, whatever the direction of the metric."""
@@ -82,7 +84,7 @@ def check_conditions(gated: Gated, conditions: Sequence[str], margin: float | No
         m = margin if margin is not None else gated.margin if condition in _NEEDS_MARGIN else 0.0
         if condition in _NEEDS_MARGIN and m == 0:
             raise ConfigError(f"--fail-if {condition}: needs a margin above 0; give --margin, e.g. --margin 0.5pt")
-        found += CONDITIONS[condition](gated, condition, m)
+        found += (_check_decided if gated.decided else CONDITIONS[condition])(gated, condition, m)
     return tuple(found)
 
 
@@ -123,6 +125,27 @@ def _check_undecided(g: Gated, condition: str, m: float) -> list[GateCheck]:
 def _check_incomplete(g: Gated, condition: str, m: float) -> list[GateCheck]:
     why = format_list(g.gone) if g.gone else f"{g.done} done"
     return [GateCheck(condition, "all runs", "incomplete", bool(g.gone), why)]
+
+
+def _check_decided(g: Gated, condition: str, m: float) -> list[GateCheck]:
+    """By the verdicts of a study with planned looks; maybe-worse by the repeated interval."""
+    if condition == "incomplete":
+        return _check_incomplete(g, condition, m)
+    claims = {
+        "worse": ("worse", True, {Verdict.WORSE, Verdict.WORSE_WITHIN}),
+        "not-better": ("not shown to be better", False, {Verdict.BETTER, Verdict.BETTER_WITHIN}),
+        "not-equivalent": (f"not shown to be equivalent within {g.unit.size(m)}", False, _EQUIVALENT_VERDICTS),
+        "undecided": ("undecided", True, {Verdict.UNDECIDED}),
+    }
+    found: list[GateCheck] = []
+    for c in g.comparisons:
+        if condition == "maybe-worse":
+            worst = c.estimate.low if g.higher_is_better else -c.estimate.high
+            found.append(_build_check(g, condition, c, f"maybe worse{_format_margin(g, m)}", not worst > -m))
+        else:
+            what, fails_if, verdicts = claims[condition]
+            found.append(_build_check(g, condition, c, what, (c.judgement.verdict in verdicts) == fails_if))
+    return found
 
 
 CONDITIONS: Mapping[str, Callable[[Gated, str, float], list[GateCheck]]] = {

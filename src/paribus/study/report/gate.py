@@ -1,7 +1,9 @@
 """The gate of a study's report: conditions.py checked on an analysis."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.conditions import CONDITIONS, GateCheck, Gated, check_conditions, format_junit
@@ -12,8 +14,16 @@ __all__ = ["CONDITIONS", "GateCheck", "format_junit", "run_checks"]
 
 
 def run_checks(a: Analysis, conditions: Sequence[str], margin: float | None) -> tuple[GateCheck, ...]:
-    """See `check_conditions`."""
-    return check_conditions(_gate(a), conditions, margin)
+    """See `check_conditions`. A study with planned looks is checked by its own verdicts and repeated intervals."""
+    gated = _gate(a)
+    if a.interims is not None:
+        if margin not in (None, a.spec.margin):
+            raise ConfigError(
+                f"--margin: found {gated.unit.size(margin or 0.0)}; the looks of this study were planned for its own, "
+                f"{gated.unit.size(a.spec.margin)}, so leave it out"
+            )
+        gated = replace(gated, decided=True)
+    return check_conditions(gated, conditions, margin)
 
 
 def _gate(a: Analysis) -> Gated:

@@ -2,7 +2,7 @@
 
 import math
 
-from paribus.core.formatting import DASH, format_count, format_number
+from paribus.core.formatting import DASH, format_number
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.learning import UNMIXED_LOSS
 from paribus.study.report.model import Section, Table
@@ -20,45 +20,8 @@ def with_unit(unit: str, name: str) -> str:
     return f"{name} ({unit})" if unit else name
 
 
-def _better_direction(a: Analysis) -> str:
+def better_direction(a: Analysis) -> str:
     return "to the right is better" if a.spec.higher_is_better else "to the left is better"
-
-
-def build_differences(a: Analysis, unit: Unit) -> Section:
-    """The forest plot, and the table it shows."""
-    d = with_unit(unit.differences, "difference")
-    rows = tuple(
-        (
-            a.spec.label_comparison(c.arm, c.baseline),
-            str(c.judgement),
-            str(c.estimate.n) if c.paired else f"{c.estimate.n}, unpaired",
-            unit.difference(c.estimate.mean),
-            unit.interval(c.estimate.low, c.estimate.high) or DASH,
-            format_p(c.judgement.p_zero),
-            format_p(c.judgement.p_beyond),
-        )
-        for c in (compared.comparison for compared in a.comparisons)
-    )
-    margin = unit.size(a.spec.margin)
-    family = format_count(len(a.comparisons), "comparison")
-    notes = [
-        f"Point and line: mean paired difference over seeds and its 95 % t interval ({_better_direction(a)}). "
-        + (f"Shaded: ± {margin}, the smallest effect of interest. " if a.spec.margin else "")
-        + "Each interval is for its own comparison, not widened for the others, so one without 0 in it may stand "
-        "beside "
-        "“undecided”.",
-        "p (difference) asks whether the true difference is 0"
-        + (f"; p (equivalence) whether it is {margin} or more, up or down (TOST)" if a.spec.margin else "")
-        + f". Both are adjusted by Holm's rule over the study's {family} and decide at 0.05. “Better” means that the "
-        "difference is not 0; how large it is, the interval shows.",
-    ]
-    if any(not c.comparison.paired for c in a.comparisons):
-        notes.append(
-            "Unpaired: the two arms share too few seeds, so Welch's t test takes over with all runs of both. It takes "
-            "them for independent."
-        )
-    head = (a.spec.comparison_header, VERDICT, "seeds", d, "95 % interval", "p (difference)", "p (equivalence)")
-    return Section("differences", "Differences", tuple(notes), (Table(head, rows, frozenset({0, 1})),), ("forest",))
 
 
 def build_arms(a: Analysis, unit: Unit) -> Section:

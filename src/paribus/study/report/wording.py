@@ -101,8 +101,11 @@ def format_p_equals(p: float) -> str:
     return (text if text.startswith("<") else f"= {text}").replace(" ", NBSP)
 
 
-def format_verdict(c: Comparison, unit: Unit, margin: float, counted: Counted = SEEDS) -> tuple[str, str]:
-    """The verdict on one comparison in plain words, and the numbers it rests on. counted: what its n is of."""
+def format_verdict(
+    c: Comparison, unit: Unit, margin: float, counted: Counted = SEEDS, interval: str = "95 % interval"
+) -> tuple[str, str]:
+    """The verdict on one comparison in plain words, and the numbers it rests on. counted: what its n is of. interval:
+    what its interval is called."""
     verdict, n = c.judgement.verdict, c.estimate.n
     if verdict is Verdict.UNTESTABLE:
         have = "Only one seed has" if n == 1 else "No seed has"
@@ -116,14 +119,17 @@ def format_verdict(c: Comparison, unit: Unit, margin: float, counted: Counted = 
     }.get(
         verdict, f"{c.arm} is {direction} than {c.baseline}, but by less than {size}, the smallest effect of interest"
     )
-    return f"{sentence}.", f"{_format_numbers(c, unit, counted)}{_format_more_seeds(c, margin, unit, counted)}"
+    return (
+        f"{sentence}.",
+        f"{_format_numbers(c, unit, counted, interval)}{_format_more_seeds(c, margin, unit, counted)}",
+    )
 
 
-def _format_numbers(c: Comparison, unit: Unit, counted: Counted) -> str:
+def _format_numbers(c: Comparison, unit: Unit, counted: Counted, interval_name: str) -> str:
     e = c.estimate
     name = f" {unit.differences}" if unit.differences else ""
     interval = unit.interval(e.low, e.high)
-    interval = f", 95 % interval {interval}" if interval else ""
+    interval = f", {interval_name} {interval}" if interval else ""
     unpaired = f"unpaired, {format_count(e.n, 'run')} in the smaller arm"
     seeds = format_count(e.n, counted.one, counted.many) if c.paired else unpaired
     equivalent = c.judgement.verdict is Verdict.EQUIVALENT

@@ -49,12 +49,15 @@ class ForestLine:
 
 
 def plot_differences(a: Analysis, unit: Unit) -> list[Plot]:
+    means = [abs(x.comparison.estimate.mean) for x in a.comparisons if x.comparison.estimate.n]
+    # an early look spends so little that its interval would leave no room for anything else
+    reach = math.inf if a.interims is None else 3 * max([a.spec.margin, *means])
     lines = [
         ForestLine(
             a.spec.label_comparison(c.arm, c.baseline),
             e.mean,
-            e.low,
-            e.high,
+            max(e.low, -reach),
+            min(e.high, reach),
             str(c.judgement),
             verdict_colour(c.judgement),
         )
