@@ -54,6 +54,17 @@ def choose_workers(study: Study, made: plans.Plan, gpus: list[str] | None = None
     return len(gpus) * per_gpu if gpus else max(1, count_cores() // study.spec.threads)
 
 
+def describe_looks(study: Study) -> str:
+    """The looks that study.yaml plans, in a line; "" where the number of seeds is fixed."""
+    looks = study.spec.sequential
+    if looks is None:
+        return ""
+    return (
+        f"looks at {looks.first} seeds, then every {looks.more}, up to {looks.most}: paribus study run {study.folder} "
+        "--until-decided stops at the one that decides the last comparison, and may leave cells out"
+    )
+
+
 def print_table(found: Status, study: Study) -> None:
     """How many cells are in each state, by arm."""
     states = found.states()

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterable
 
-from paribus.cli.study.common import choose_workers, print_table, runs_folder, with_configs
+from paribus.cli.study.common import choose_workers, describe_looks, print_table, runs_folder, with_configs
 from paribus.cli.study.repeat import announce
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import OK
@@ -60,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         if found.seconds_left is not None:
             known = f"about {format_clock(found.seconds_left)} with {workers} at a time"
         print(f"\n{missing} to run: {known}")
+    if looks := describe_looks(study):
+        print(looks)
     print(f"plan: {study.plan_path}")
     if args.power:
         from paribus.cli.study.power import power_lines

@@ -5,7 +5,7 @@ import json
 import sys
 import time
 
-from paribus.cli.study.common import newest_repeat, print_table, runs_folder
+from paribus.cli.study.common import describe_looks, newest_repeat, print_table, runs_folder
 from paribus.core.exit_codes import OK
 from paribus.core.formatting import format_clock
 from paribus.study import plan as plans
@@ -31,6 +31,8 @@ def run(args: argparse.Namespace) -> int:
     if args.repeat:
         print(f"{runs.name}: in {runs}")
     print_table(found, study)
+    if looks := describe_looks(study):
+        print(looks)
     running = found.counts()["running"]
     if running and found.seconds_left is not None:
         print(f"\nabout {format_clock(found.seconds_left)} left with {running} at a time")

@@ -18,9 +18,8 @@ _PAIRS = 2  # usable seeds that a comparison needs, or its look could decide not
 
 @dataclass(frozen=True)
 class NextLook:
-    """number: of the look, counted from 1, of `looks`. seeds: of each arm. pairs: the comparisons that are still open, and
-    arms those of them.
-    cells: what to run for it, () where all of it has ended. After the last look pairs is ()."""
+    """number: of the look, counted from 1, of `looks`. seeds: of each arm. pairs: the comparisons that are still open,
+    () after the last look; arms: those of them. cells: what to run for it, () where all of it has ended."""
 
     number: int
     looks: int
