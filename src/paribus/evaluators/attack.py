@@ -18,7 +18,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.sums import Sums, metric_sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
-from paribus.evaluators.some_images import choose_evenly
+from paribus.evaluators.some_images import check_limit, choose_evenly
 from paribus.methods.attacks import Attack, Norm, draw_starts, in_evaluation_mode
 
 
@@ -71,11 +71,7 @@ class AccuracyUnderAttack:
 
     def check_method(self, method: HasNetwork, context: EvaluationContext) -> None:
         """Raises ConfigError for a network that passes no gradient on to its inputs, or a limit of an unknown whole."""
-        if self.limit and (unknown := [split for split in self.splits if split not in context.sizes]):
-            raise ConfigError(
-                f"evaluators.attack.limit: found {self.limit}; how many images {unknown[0]} has is not known; "
-                "limit=null takes all"
-            )
+        check_limit("attack", self.limit, self.splits, context)
         spec, place = context.spec, context.place
         shape = (1, spec.channels, spec.height, spec.width)
         inputs = torch.zeros(shape, dtype=place.dtype, device=place.device, requires_grad=True)

@@ -21,7 +21,7 @@ from paribus.core.protocols import Predicts
 from paribus.core.sums import Sums, metric_sums, table_sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
 from paribus.evaluators.corruption_kinds.corrupt import FURTHER_KINDS, LEFT_OUT, PAPER_KINDS, corrupt
-from paribus.evaluators.some_images import choose_evenly
+from paribus.evaluators.some_images import check_limit, choose_evenly
 
 
 def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
@@ -96,11 +96,7 @@ class Corruptions:
                 f"evaluators.corruptions: found images of {context.spec.channels} channels; the corruptions are known "
                 "for grey (1) and RGB (3)"
             )
-        if self.limit and (unknown := [split for split in self.splits if split not in context.sizes]):
-            raise ConfigError(
-                f"evaluators.corruptions.limit: found {self.limit}; how many images {unknown[0]} has is not known; "
-                "limit=null takes all"
-            )
+        check_limit("corruptions", self.limit, self.splits, context)
 
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()

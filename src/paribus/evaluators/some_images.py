@@ -1,12 +1,22 @@
 """A part of a split, the same for every network and any number of processes, where all of it would take too long."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
 
 from paribus.core.batch import Batch
+from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits
+
+
+def check_limit(name: str, limit: int | None, splits: Sequence[str], context: EvaluationContext) -> None:
+    """Raises ConfigError for a limit on a split whose number of images is not known. name: of the evaluator."""
+    if limit and (unknown := [split for split in splits if split not in context.sizes]):
+        raise ConfigError(
+            f"evaluators.{name}.limit: found {limit}; how many images {unknown[0]} has is not known; limit=null takes "
+            "all"
+        )
 
 
 def choose_evenly(

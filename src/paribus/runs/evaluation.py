@@ -14,7 +14,6 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import Findings, make_context
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets, DeviceContext, Predicts
-from paribus.core.spelling import did_you_mean
 from paribus.data.cifar import Cifar
 from paribus.data.images import ImageSet
 from paribus.data.loaders.evaluation_files import build_evaluation_of_files
@@ -36,9 +35,9 @@ from paribus.recipe.build import (
 from paribus.recipe.compose import compose_config
 from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.among_classes import predict_among
+from paribus.runs.chosen_evaluators import EVALUATORS, choose_evaluators, on_splits
 from paribus.runs.saved_run import SavedRun, load_network, load_saved_run, rebuild_with_overrides, with_labels_of
 
-EVALUATORS = "evaluators"
 # keys of a data set's config that decide what of an image a network sees
 _PREPROCESSING = ("size", "form", "interpolation", "eval_ratio", "channels", "pack_size", "mean", "std")
 
@@ -111,7 +110,7 @@ def open_evaluation(
         recipe = rebuild_with_overrides(recipe.config, kept, allowed)
     if measured or splits:
         chosen = choose_evaluators(recipe.config[EVALUATORS], measured, config_dir)
-        recipe = rebuild_recipe({**recipe.config, EVALUATORS: _on_splits(chosen, splits)})
+        recipe = rebuild_recipe({**recipe.config, EVALUATORS: on_splits(chosen, splits)})
     if (top is not None or _is_for_evaluation(recipe)) and not splits:
         recipe = _with_only_val(recipe)
     if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on
@@ -132,66 +131,6 @@ def open_evaluation(
         if top is not None:
             network = predict_among(find_tree_classes(top, data.class_ids), network, data, place, tree_classes)
     return Evaluation(found, data, network, evaluators, place, tuple(chosen_data))
-
-
-def choose_evaluators(
-    config: Mapping[str, Any], overrides: Sequence[str], config_dir: Path | None = None
-) -> dict[str, Any]:
-    """The evaluators of a run's config as overrides change them: evaluators=[NAME,...] takes those alone, with the
-    run's settings where it has them, else of configs/evaluators/NAME.yaml; evaluators.NAME.KEY=VALUE sets one;
-    +evaluators.NAME._target_=CLASS adds one. Raises ConfigError."""
-    chosen = dict(config)
-    for override in overrides:
-        key, _, text = override.removeprefix("+").partition("=")
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{key}: found {text!r}, which is not YAML: {error}") from error
-        if key == EVALUATORS:
-            chosen = _take_named(config, value, config_dir)
-        else:
-            _check_name(key, chosen)
-            chosen = _with_new_value(chosen, key.split(".")[1:], value, key)
-    return chosen
-
-
-def _take_named(config: Mapping[str, Any], value: Any, config_dir: Path | None) -> dict[str, Any]:
-    names = [value] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ConfigError(f"{EVALUATORS}: found {value!r}; should be a list of names, as in {EVALUATORS}=[accuracy]")
-    own = {name: config[name] for name in names if config.get(name) is not None}
-    shipped = [name for name in names if name not in own]
-    composed = compose_config([f"{EVALUATORS}=[{','.join(shipped)}]"], config_dir)[EVALUATORS] if shipped else {}
-    return {**own, **composed}
-
-
-def _check_name(key: str, chosen: Mapping[str, Any]) -> None:
-    """Raises ConfigError if a setting is of an evaluator that is not chosen. A _target_ adds one."""
-    _, _, rest = key.partition(".")
-    name, _, setting = rest.partition(".")
-    if setting and setting != "_target_" and not chosen.get(name):
-        there = ", ".join(n for n, node in chosen.items() if node) or "none"
-        raise ConfigError(
-            f"{key}: there is no evaluator {name} here{did_you_mean(name, list(chosen))}; chosen are {there}, and "
-            f"{EVALUATORS}=[NAME,...] before it chooses others"
-        )
-
-
-def _with_new_value(node: Any, path: Sequence[str], value: Any, key: str) -> dict[str, Any]:
-    if not path[0] or not isinstance(node or {}, dict):
-        raise ConfigError(f"{key}: no such key; an evaluator's setting is {EVALUATORS}.NAME.KEY=VALUE")
-    below = value if len(path) == 1 else _with_new_value((node or {}).get(path[0], {}), path[1:], value, key)
-    return {**(node or {}), path[0]: below}
-
-
-def _on_splits(evaluators: Mapping[str, Any], splits: Sequence[str]) -> dict[str, Any]:
-    """With these splits in the place of their own, for those that name splits; the first, for those that name one."""
-    changed = dict(evaluators)
-    for name, node in evaluators.items() if splits else ():
-        if isinstance(node, dict):
-            named = {"splits": list(splits), "split": splits[0]}
-            changed[name] = {**node, **{key: value for key, value in named.items() if key in node}}
-    return changed
 
 
 def name_classes(names: Sequence[str], ids: Sequence[str], classes: int) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from paribus.engine.distributed import World
 from paribus.engine.provenance import fingerprint, package_version
 from paribus.engine.receipt import checksums
 from paribus.recipe.recipe import rebuild_recipe
-from paribus.runs.evaluation import EVALUATORS, Evaluation, choose_evaluators, open_evaluation
+from paribus.runs.chosen_evaluators import EVALUATORS, choose_evaluators
+from paribus.runs.evaluation import Evaluation, open_evaluation
 from paribus.runs.saved_run import with_overrides
 from paribus.study.measures import Measure, check_protocol, hash_metrics
 from paribus.study.runner.measurable import Candidate, Skipped

@@ -15,7 +15,8 @@ from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DeviceContext
 from paribus.evaluators.confusion import count_confusion
 from paribus.runs import confusion
-from paribus.runs.evaluation import choose_evaluators, name_classes
+from paribus.runs.chosen_evaluators import choose_evaluators
+from paribus.runs.evaluation import name_classes
 from paribus.runs.export import drop_places
 from paribus.runs.saved_run import load_network, load_saved_run
 

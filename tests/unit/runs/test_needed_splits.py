@@ -8,7 +8,8 @@ from helpers.trainings import recipe_of
 from paribus.evaluators.calibration import Calibration
 from paribus.evaluators.ood import OutOfDistribution
 from paribus.recipe.recipe import Recipe
-from paribus.runs.evaluation import _on_splits, _with_only_val
+from paribus.runs.chosen_evaluators import on_splits
+from paribus.runs.evaluation import _with_only_val
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +40,8 @@ def test_what_cannot_do_without_the_split_is_left_out(recipe: Recipe, capsys: py
 
 def test_splits_of_the_command_line(recipe: Recipe) -> None:
     config: dict[str, Any] = recipe.config["evaluators"]
-    changed = _on_splits(config, ["minival", "val"])
+    changed = on_splits(config, ["minival", "val"])
     assert changed["accuracy"]["splits"] == changed["calibration"]["splits"] == ["minival", "val"]
     assert changed["ood"]["split"] == "minival"
     assert changed["calibration"]["temperature_split"] == "minival"
-    assert _on_splits(config, []) == config
+    assert on_splits(config, []) == config

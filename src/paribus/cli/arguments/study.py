@@ -106,7 +106,7 @@ def add_measure(parser: Parser) -> None:
         + exit_codes(
             {
                 OK: "every cell with a checkpoint is measured",
-                FAILED: "a cell's weights, data or results are not those on record; the others are measured",
+                FAILED: "no cell has its checkpoint, or one has other weights, data or results than those on record",
             }
         )
     )

@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> int:
         _print_skipped(skipped)
         cells = len(args.cell) or len(plan.cells)
         print(f"{cells - len(skipped)} of {format_count(cells, 'cell')} measured: {measures_path(study)}")
-    return FAILED if any(one.is_wrong for one in skipped) else OK
+    nothing = not found and bool(skipped)  # no checkpoint at all: nothing of what was asked for is there
+    return FAILED if nothing or any(one.is_wrong for one in skipped) else OK
 
 
 def _parse_names(text: str) -> list[str]:
