@@ -25,6 +25,8 @@ from paribus.study.report.wording import (
     names_more_seeds,
 )
 
+_OF_ALL_IMAGES = ("acc1", "acc5", "loss")
+
 
 def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
     """The report of an analysis; empty sections are left out. changes: of the study after its first row, in words."""
@@ -124,8 +126,9 @@ def _list_troubles(a: Analysis) -> tuple[str, ...]:
 def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
     spec = a.spec
     steps = sorted({row.steps for row in a.rows})
-    split = spec.metric.partition("/")[0]
-    sizes = sorted({row.sizes[split] for row in a.rows if split in row.sizes})
+    split, _, name = spec.metric.partition("/")
+    # other evaluators may take a part of the split, which rows do not say
+    sizes = sorted({row.sizes[split] for row in a.rows if split in row.sizes and name in _OF_ALL_IMAGES})
     of = f" ({format_list(f'{size:,}' for size in sizes)} images)" if sizes else ""
     facts = [
         ("Setting", spec.setting),
