@@ -139,7 +139,7 @@ def test_a_report_has_the_verdicts_of_the_looks_and_calls_its_intervals_repeated
     assert "Decided at look 2 of 3" in report.verdicts[0].why
     assert all("repeated 95 % interval" in verdict.numbers for verdict in report.verdicts)
     (looks,) = (s for s in report.sections if s.key == "looks")
-    assert [(r[0], r[2]) for r in looks.tables[0].rows] == [
+    assert [(r[0], r[1]) for r in looks.tables[0].rows] == [
         *(("1", "better"), ("1", "same"), ("2", "better"), ("2", "same"), ("3", "same"))
     ]
     assert ("Arms and seeds", "3 × up to 12, stopping where it is decided") in report.facts

@@ -1,6 +1,8 @@
 """The sections of a report about its comparisons: their differences and, where looks were planned, what each of these
 saw and decided (analysis/interim.py)."""
 
+import math
+
 from paribus.core.formatting import DASH, format_count, format_list
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.interim import Interim
@@ -70,16 +72,8 @@ def build_looks(a: Analysis, unit: Unit) -> Section | None:
         return None
     rows = tuple(row for made in a.interims.made for row in _list_rows(a, unit, made))
     head = (
-        "look",
-        "seeds",
-        a.spec.comparison_header,
-        with_unit(unit.differences, "difference"),
-        "repeated 95 % interval",
-        "p (difference)",
-        "needs",
-        "p (equivalence)",
-        "needs",
-        "decision",
+        *("look", a.spec.comparison_header, "decision", "seeds", with_unit(unit.differences, "difference")),
+        *("repeated 95 % interval", "p difference (needed)", "p equivalence (needed)"),
     )
     how = "late (O'Brien–Fleming)" if a.spec.sequential.spending == "obrien-fleming" else "evenly (Pocock)"
     notes = (
@@ -92,7 +86,7 @@ def build_looks(a: Analysis, unit: Unit) -> Section | None:
         "look that stopped early is somewhat too large on average, since the studies that happened to see a large one "
         "stop there.",
     )
-    tables = (Table(head, rows, frozenset({2, 9})),) if rows else ()
+    tables = (Table(head, rows, frozenset({1, 2})),) if rows else ()
     return Section("looks", "Planned looks", notes, tables)
 
 
@@ -101,15 +95,13 @@ def _list_rows(a: Analysis, unit: Unit, made: Interim) -> list[tuple[str, ...]]:
     return [
         (
             str(made.number),
-            str(len(made.seeds)),
             a.spec.label_comparison(*pair),
-            unit.difference(d.estimate.mean),
-            unit.interval(d.estimate.low, d.estimate.high) or DASH,
-            format_p(d.estimate.p_zero),
-            format_level(d.level_zero),
-            format_p(d.estimate.p_beyond),
-            format_level(d.level_beyond),
             d.verdict.value if d.closed else "open",
+            str(len(made.seeds)),
+            unit.difference(d.estimate.mean),
+            unit.interval(d.estimate.low, d.estimate.high) if math.isfinite(d.estimate.low) else DASH,
+            f"{format_p(d.estimate.p_zero)} ({format_level(d.level_zero)})",
+            f"{format_p(d.estimate.p_beyond)} ({format_level(d.level_beyond)})",
         )
         for pair, d in zip(a.spec.pairs, made.decisions, strict=True)
         if d.look == made.number
