@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.question import ArmPair
-from paribus.study.report import sections, sections_beside, sections_cost, sections_runs, sections_weights
+from paribus.study.report import (
+    sections,
+    sections_beside,
+    sections_cost,
+    sections_noise,
+    sections_runs,
+    sections_weights,
+)
 from paribus.study.report.model import Report, Section, Sentence
 from paribus.study.report.wording import (
     LOOKING_AGAIN,
@@ -29,6 +36,7 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
         sections_beside.build_claims,
         sections.build_arms,
         sections.build_sensitivity,
+        sections_noise.build_noise,
         sections.build_robustness,
         sections.build_curves,
         sections_beside.build_panels,
@@ -118,6 +126,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Arms and seeds", f"{len(spec.arms)} × {len(spec.seeds)}" if spec.seeds else f"{len(spec.arms)} arms"),
         ("Steps", format_list(f"{n:,}" for n in steps)),
         ("Settings", spec.settings),
+        ("Noise floor", sections_noise.describe_noise(a.noise, unit) if a.noise else ""),
     ]
     return tuple((name, text) for name, text in facts if text)
 

@@ -96,6 +96,8 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
     }
     numbers = to_plain(a)
     asked = numbers.pop("spec")
+    if a.noise is None:
+        del numbers["noise"]
     if not a.spec.also:  # as it was before there were secondary metrics
         del asked["also"]
         for said in (*asked["paper"], *(said for said, _ in numbers["reported"])):
