@@ -17,8 +17,8 @@ from paribus.study.units import read_difference, read_value
 
 
 def load_study(path: Path, lone: bool = False) -> Study:
-    """The study in a folder (or of a study.yaml). lone: a single arm will do, without smallest_effect, as for
-    `paribus study noise`. Raises ConfigError."""
+    """The study in a folder (or of a study.yaml). lone: a single arm will do, and then needs no
+    smallest_effect, as for `paribus study noise`. Raises ConfigError."""
     path = path.expanduser()
     file = path if path.name == SPEC else path / SPEC
     if not file.is_file():
@@ -72,6 +72,7 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
         values["also"] = parse_secondary(values["also"])
     if isinstance(metric := values.get("metric"), str):
         values |= _read_numbers(values, metric)
+    lone = lone and isinstance(arms, dict) and len(arms) == 1
     _check_effect(values, lone)
     if lone:
         values.setdefault("smallest_effect", 0.0)
@@ -151,8 +152,10 @@ def _check_effect(values: Mapping[str, Any], lone: bool) -> None:
 
 
 def _check_arms(spec: StudySpec, lone: bool) -> None:
-    if len(spec.arms) < (1 if lone else 2):
-        raise ConfigError(f"arms: found {len(spec.arms)}; a comparison needs two" if not lone else "arms: found none")
+    if len(spec.arms) < 2 and not lone:
+        raise ConfigError(
+            f"arms: found {len(spec.arms)}; a comparison needs two (paribus study noise runs one against itself)"
+        )
     for name in spec.arms:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
             raise ConfigError(f"arms: found {name!r}; a name is letters, digits, and _ . + - after the first")

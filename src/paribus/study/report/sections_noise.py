@@ -9,11 +9,6 @@ from paribus.study.stats import ArmSummary, Verdict
 
 FALSE_VERDICTS = "It is one recipe, so “better” or “worse” would be false here; that happens to 5 in 100."
 _PAIRING = "What pairing is worth beyond that shows only with both arms: the pairing correlation in a study's report."
-_WORDS = {
-    Verdict.UNDECIDED: "No difference between the halves is shown, as it should be, nor that they are equivalent",
-    Verdict.EQUIVALENT: "The halves are equivalent, as they should be",
-    Verdict.UNTESTABLE: "The halves cannot be tested: each needs two runs",
-}
 
 
 def choose_noise_unit(noise: NoiseFloor) -> Unit:
@@ -71,15 +66,15 @@ def _list_seeds(noise: NoiseFloor) -> str:
 def describe_halves(noise: NoiseFloor, unit: Unit) -> str:
     """Means, difference, interval and verdict."""
     estimate, judgement = noise.comparison.estimate, noise.comparison.judgement
+    if judgement.verdict is Verdict.UNTESTABLE:
+        return "The halves cannot be tested: each needs two runs."
     first, second = (_describe_half(half, unit) for half in noise.halves)
-    verdict = judgement.verdict
-    said = _WORDS.get(verdict, f"The first half is called {verdict.value}, which is false")
-    if verdict is Verdict.EQUIVALENT or (verdict is Verdict.UNDECIDED and noise.rule.margin > 0):
-        said += f" within {unit.size(noise.rule.margin)}"
-    elif verdict is Verdict.UNDECIDED:
-        said = said.partition(", nor")[0]
-    if verdict is Verdict.UNTESTABLE:
-        return f"{said}."
+    margin = noise.rule.margin
+    nor = f", nor that they are equivalent within {unit.size(margin)}" if margin > 0 else ""
+    said = {
+        Verdict.UNDECIDED: f"No difference between the halves is shown, as it should be{nor}",
+        Verdict.EQUIVALENT: f"The halves are equivalent within {unit.size(margin)}, as they should be",
+    }.get(judgement.verdict, f"The first half is called {judgement.verdict.value}, which is false")
     interval = unit.interval(estimate.low, estimate.high)
     name = f" {unit.differences}".rstrip()
     between = f", 95 % interval {interval}" if interval else ""
