@@ -125,7 +125,7 @@ def measure_noise(
         comparisons=comparisons,
         alpha=alpha,
         power=rule.power,
-        detectable=tuple(_detect(n, sds, alpha, rule.power) for n in sorted({*SEEDS, *([own.n] if own else [])})),
+        detectable=tuple(_detect(n, sds, alpha, rule.power) for n in sorted({*SEEDS, own.n} if own else SEEDS)),
         planned=own,
         needed=_count_needed(rule.margin, sds, alpha, rule.power) if rule.margin > 0 and sds[0] > 0 else None,
         failed=failed,

@@ -150,6 +150,29 @@ def test_the_json_is_as_the_page_of_documentation_says(tmp_path: Path) -> None:
     assert [check["failed"] for check in found[0]["gate"]] == [False, False]
 
 
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "runs": [{"arm": a, "seed": s, "value": 0.5 + (a == "b") / 9 + s % 2 / 99} for a in "ab" for s in range(4)],
+    "summaries": [{"arm": a, "n": 5, "mean": 0.5 + (a == "b") / 9, "sd": 0.01} for a in "ab"],
+    "examples": [
+        {"arm": a, "example": e, "cluster": e // 2, "correct": (e + (a == "b")) % 3 > 0} for a in "ab" for e in range(9)
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_as_the_page_describes_them_need_no_names_of_columns(kind: str, tmp_path: Path) -> None:
+    for one in ROWS[kind]:
+        jsonschema.validate(one, schemas()[0])
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in ROWS[kind]))
+    content = write_json(tmp_path, path, *(["--examples"] if kind == "examples" else ["--higher"]), "--against=a")
+    assert (content["asked"]["kind"], list(content["arms"])) == (kind, ["a", "b"])
+    if kind == "examples":
+        assert content["comparisons"][0]["outcomes"]["clusters"] == 5
+    else:
+        assert dispatch(["judge", str(path), "--against=a"]) == 2, "which direction is better is not known"
+
+
 def list_objects(schema: Any, where: str = "") -> dict[str, dict[str, Any]]:
     """Path -> schema of each object with keys of its own, at any depth."""
     if not isinstance(schema, dict):
