@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,23 @@ def test_the_search_of_the_page_asks_for_more_and_takes_what_is_better(runs: Pat
     assert space["is_better"]("\n".join(close)) not in (True, False)
     with pytest.raises(ValueError, match="is empty"):
         space["is_better"]("")
+
+
+def test_the_lines_for_ci_run_as_written(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "judging.md").read_text()
+    block = re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    assert block is not None
+    training, *lines = re.findall(r"- run: (.*)", block[1])
+    assert "--out new.csv" in training
+    shell = "\n".join(lines).replace("paribus judge", f"{shlex.quote(sys.executable)} -m paribus.cli judge")
+    values = {seed: 0.9 + 0.001 * ((3 * seed) % 7) for seed in range(8)}
+    for arm, shift in (("main", 0.0), ("new", 0.0004)):
+        rows = (f"{arm},{seed},{value + shift * (1 + seed % 2):.4f}\n" for seed, value in values.items())
+        (tmp_path / f"{arm}.csv").write_text("arm,seed,acc\n" + "".join(rows))
+    done = subprocess.run(["bash", "-ec", shell], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'failures="0"' in (tmp_path / "verdict.xml").read_text()
+    lost = (tmp_path / "new.csv").read_text().replace("new,0,0.90", "new,0,0.80")
+    (tmp_path / "new.csv").write_text(lost)
+    done = subprocess.run(["bash", "-ec", shell], cwd=tmp_path, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 1, "one bad seed leaves open whether there is a loss"

@@ -202,6 +202,7 @@ def _paths(word: str, whole: str = "", home: str = "", files: bool = False) -> l
 _KINDS: dict[Kind, Callable[[str, Path | None], list[str]]] = {
     "run": lambda word, own: _paths(word, runfolder.CONFIG, "runs"),
     "run or file": lambda word, own: _paths(word, runfolder.CONFIG, "runs", files=True),
+    "study or override": lambda word, own: [*_paths(word, "study.yaml", "experiments"), *_override(word, own)],
     "study": lambda word, own: _paths(word, "study.yaml", "experiments"),
     "folder": lambda word, own: _paths(word),
     "file": lambda word, own: _paths(word, files=True),

@@ -18,6 +18,7 @@ Kind = Literal[
     "run",
     "run or file",
     "study",
+    "study or override",
     "folder",
     "file",
     "data set",

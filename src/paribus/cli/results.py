@@ -11,17 +11,15 @@ from pathlib import Path
 from paribus.cli.study.report import find_changes
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
-from paribus.study.analysis.analysis import Analysis, analyse, record_interim
-from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.analysis.analysis import Analysis, record_interim
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
-from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
 from paribus.study.report.files import check_writable, write_file
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, publish
 from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
-from paribus.study.results import gather_rows
+from paribus.study.results import analyse_rows, gather_rows
 from paribus.study.rows import Row
 from paribus.study.spec import RESULTS, Study
 
@@ -34,9 +32,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"results: no {STUDIES}/STUDY/{RESULTS} here; run it from the top of a checkout")
     studies = {name: load_study(folder) for name, folder in folders.items()}
     rows = {name: _gather_recorded_rows(study) for name, study in studies.items()}
-    analyses = {
-        name: analyse(build_analysis_spec(study), rows[name], read_measures(study)) for name, study in studies.items()
-    }
+    analyses = {name: analyse_rows(study, rows[name]) for name, study in studies.items()}
     reports = {name: build_report(a, find_changes(studies[name], rows[name], a)) for name, a in analyses.items()}
     readmes = {Path(README): _build_main_readme(analyses)}
     for name, folder in folders.items():
@@ -61,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def analyse_study(folder: Path) -> Analysis:
     """From a study's recorded rows only."""
     study = load_study(folder)
-    return analyse(build_analysis_spec(study), _gather_recorded_rows(study), read_measures(study))
+    return analyse_rows(study, _gather_recorded_rows(study))
 
 
 def _gather_recorded_rows(study: Study) -> list[Row]:

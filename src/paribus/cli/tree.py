@@ -51,6 +51,7 @@ _STUDY = (
     Command("cancel", "cancel the pending and running cells on a cluster", "study:add_cancel", "study.cluster:cancel"),
     Command("import", "import rows of runs from another machine", "study:add_import", "study.import_rows"),
     Command("measure", "evaluators on the kept checkpoints of finished cells", "study:add_measure", "study.measure"),
+    Command("noise", "the baseline against itself: what can n seeds see?", "study:add_noise", "study.noise"),
     Command("report", "verdicts, tables and figures from the recorded rows", "study:add_report", "study.report"),
     Command("cell", "train one cell inside a Slurm job", "study:add_cell", "study.cluster:run_cell", hidden=True),
 )
@@ -119,6 +120,7 @@ COMMANDS = (
         shown="plan|run|status|cancel|import FOLDER",
         more=(
             ("measure FOLDER --evaluators NAMES", "more metrics, on the kept checkpoints of finished cells"),
+            ("noise FOLDER", "the baseline against itself: what can n seeds see?"),
             ("report FOLDER", "verdicts, tables, figures; --fail-if makes it a gate"),
         ),
     ),

@@ -26,8 +26,9 @@ from paribus.study.spec import (
 from paribus.study.units import read_difference, read_value
 
 
-def load_study(path: Path) -> Study:
-    """The study in a folder (or of a study.yaml). Raises ConfigError."""
+def load_study(path: Path, lone: bool = False) -> Study:
+    """The study in a folder (or of a study.yaml). lone: a single arm will do, and then needs no
+    smallest_effect, as for `paribus study noise`. Raises ConfigError."""
     path = path.expanduser()
     file = path if path.name == SPEC else path / SPEC
     if not file.is_file():
@@ -37,7 +38,7 @@ def load_study(path: Path) -> Study:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: is not YAML: {error}") from error
     try:
-        spec = _parse_spec(values)
+        spec = _parse_spec(values, lone)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
     return Study(file.parent, spec, spec.config_dir)
@@ -63,7 +64,7 @@ T = TypeVar("T")
 _STUDY_KEYS = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
 
 
-def _parse_spec(values: Any) -> StudySpec:
+def _parse_spec(values: Any, lone: bool) -> StudySpec:
     if not isinstance(values, dict):
         raise ConfigError(f"found {values!r}; should be keys and values: question, recipe, arms, seeds, metric, ...")
     values = {key: _to_tuples(value) for key, value in values.items()}
@@ -77,13 +78,17 @@ def _parse_spec(values: Any) -> StudySpec:
         values["also"] = parse_secondary(values["also"])
     if isinstance(metric := values.get("metric"), str):
         values |= _read_numbers(values, metric)
+    lone = lone and isinstance(arms, dict) and len(arms) == 1
+    _check_effect(values, lone)
+    if lone:
+        values.setdefault("smallest_effect", 0.0)
     if "paper" in values:
         values["paper"] = _parse_entries(PaperResult, values["paper"], "paper")
     if isinstance(settings := values.get("settings"), dict):
         values["settings"] = instantiate(Untuned if "untuned" in settings else Tuned, settings, "settings")
     spec = instantiate(StudySpec, values)
     _check_texts(spec)
-    _check_arms(spec)
+    _check_arms(spec, lone)
     _check_names(spec)
     _check_secondary(spec)
     _check_factors(spec)
@@ -165,9 +170,17 @@ def _check_texts(spec: StudySpec) -> None:
             raise ConfigError(f"{key}: found {text!r}; write the text itself, since the report prints it")
 
 
-def _check_arms(spec: StudySpec) -> None:
-    if len(spec.arms) < 2:
-        raise ConfigError(f"arms: found {len(spec.arms)}; a comparison needs two")
+def _check_effect(values: Mapping[str, Any], lone: bool) -> None:
+    effect = values.get("smallest_effect")
+    if not lone and isinstance(effect, int | float) and effect <= 0:
+        raise ConfigError(f"smallest_effect: found {effect:g}; should be greater than 0")
+
+
+def _check_arms(spec: StudySpec, lone: bool) -> None:
+    if len(spec.arms) < 2 and not lone:
+        raise ConfigError(
+            f"arms: found {len(spec.arms)}; a comparison needs two (paribus study noise runs one against itself)"
+        )
     for name in spec.arms:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
             raise ConfigError(f"arms: found {name!r}; a name is letters, digits, and _ . + - after the first")
@@ -196,7 +209,7 @@ def _check_names(spec: StudySpec) -> None:
                 raise ConfigError(f"{path}.{i}: {pair.arm} against itself")
     if twice := _find_duplicates((pair.arm, pair.against) for pair in spec.comparisons):
         raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is listed twice")
-    if not spec.comparisons:
+    if not spec.comparisons and len(spec.arms) > 1:
         raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look
 from paribus.study.measures import read_measures
+from paribus.study.noise import read_noise
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.wording import format_verdict
 from paribus.study.rows import Row
@@ -93,7 +95,7 @@ class StudyResults:
 
     def _look(self) -> Analysis:
         rows = gather_rows(self.spec, self.runs)
-        analysis = analyse(build_analysis_spec(self.spec), rows, read_measures(self.spec))
+        analysis = analyse_rows(self.spec, rows)
         add_look(self.spec, rows, record_interim(analysis))
         return analysis
 
@@ -106,6 +108,13 @@ def open_study(folder: str | Path, runs: str | Path | None = None) -> StudyResul
     """See paribus.study."""
     study = load_study(Path(folder))
     return StudyResults(study, Path(runs).expanduser() if runs is not None else Path("runs") / study.name)
+
+
+def analyse_rows(study: Study, rows: Iterable[Row]) -> Analysis:
+    """All numbers of a study's report: of these rows, and of what else is on record in its folder. Raises
+    ConfigError."""
+    found = analyse(build_analysis_spec(study), rows, read_measures(study))
+    return replace(found, noise=read_noise(study))
 
 
 def gather_rows(study: Study, runs: Path) -> list[Row]:

@@ -113,7 +113,7 @@ class StudySpec:
     sequential: SequentialSeeds | None = None
     metric: MetricName
     higher_is_better: bool = True
-    smallest_effect: Annotated[float, Field(gt=0)]
+    smallest_effect: Annotated[float, Field(ge=0)]  # 0, none stated, only of a lone arm (load.py)
     also: tuple[SecondaryMetric, ...] = ()
     targets: tuple[float, ...] = ()
     settings: Literal["paper"] | Tuned | Untuned

@@ -59,7 +59,11 @@ EXPECTED = {
     "export --": ["--help", "--onnx", "--out", "--pt2"],
     "verify ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "verify --s": ["--span", "--steps", "--study"],
-    "study ": ["plan", "run", "status", "cancel", "import", "measure", "report"],
+    "study ": ["plan", "run", "status", "cancel", "import", "measure", "noise", "report"],
+    "study noise exper": ["experiment="],
+    "study noise experiment=smoke_": ["experiment=smoke_mobile", "experiment=smoke_vit"],
+    "study noise study --m": ["--margin", "--metric"],
+    "study noise --json e": ["elsewhere/"],
     "study measure study --e": ["--evaluators"],
     "study measure study evaluators.acc": ["evaluators.accuracy="],
     "study --": ["--help"],
@@ -102,6 +106,7 @@ def test_folders_of_studies_and_cards_are_whole_words(tmp_path: Path) -> None:
     (tmp_path / "docs" / "cards" / "cutmix.yaml").write_text("")
     assert candidates(["study", "status", ""]) == ["experiments/first", "experiments/second"]
     assert candidates(["study", "status", "experiments/s"]) == ["experiments/second"]
+    assert candidates(["study", "noise", "experiments/s"]) == ["experiments/second"]
     assert candidates(["study", "import", "experiments/first", "experiments/second/s"]) == [
         "experiments/second/study.yaml"
     ]

@@ -124,6 +124,54 @@ def add_measure(parser: Parser) -> None:
     parser.add_argument("-q", "--quiet", action="store_true", help="print only the cells that are measured now")
 
 
+def add_noise(parser: Parser) -> None:
+    parser.description = (
+        "Run the baseline of a study against itself, one half of the seeds against the other, and say how far runs "
+        "differ by their seed alone, and which difference between arms n seeds can see. The runs are kept in "
+        "FOLDER/noise/, on seeds that the study does not use, and later reports of the study tell the number. With "
+        "overrides in place of a folder, one recipe is measured before there is a study. The same command again does "
+        "what is missing."
+    )
+    parser.epilog = (
+        "Examples:\n"
+        "  paribus study noise experiments/quickstart --workers 2\n"
+        "  paribus study noise experiment=cifar10_small steps=20ep --margin 0.5pt\n\n"
+        + exit_codes(
+            {
+                OK: "every run is done, whatever was found",
+                STUDY_FAILED: "runs have failed; the others are told",
+                REQUEUE: "stopped, run again to resume",
+            }
+        )
+    )
+    what = parser.add_argument(
+        "what", nargs="+", metavar="FOLDER|KEY=VALUE", help="a study's folder, or the overrides of a recipe"
+    )
+    completes(what, "study or override")
+    parser.add_argument(
+        "--seeds", type=count, metavar="N", help="runs in all, even, at least 4; more later adds runs (default: 10)"
+    )
+    parser.add_argument("--arm", metavar="NAME", help="which arm (default: the one that most are compared with)")
+    action = parser.add_argument("--runs", type=path, metavar="DIR", help="run folders (default: runs/STUDY-noise)")
+    completes(action, "folder")
+    _add_workers(parser)
+    parser.add_argument("--per-gpu", type=count, default=1, metavar="M", help="runs at a time on one GPU (default: 1)")
+    _add_configs(parser)
+    completes(
+        parser.add_argument("--json", type=path, metavar="FILE", help="write all numbers as JSON; - prints them"),
+        "file",
+    )
+    parser.add_argument("--plan", action="store_true", help="only compose, check and freeze the runs")
+    parser.add_argument("--quiet", action="store_true", help="with --plan: print nothing")
+    recipe = parser.add_argument_group("of a recipe")
+    out = recipe.add_argument("--out", type=path, metavar="DIR", help="its folder (default: noise_EXPERIMENT)")
+    completes(out, "folder")
+    recipe.add_argument("--metric", metavar="KEY", help="default: val/acc1")
+    recipe.add_argument("--margin", metavar="M", help="the smallest effect of interest, e.g. 0.5pt (default: none)")
+    recipe.add_argument("--lower-is-better", action="store_true", help="always set for metrics that end in loss")
+    parser.set_defaults(repeat=False, cluster=None, dry_run=False)
+
+
 def add_report(parser: Parser) -> None:
     parser.description = "Write the tables into the study's README.md and make report.html, report.csv and report.json."
     _add_study(parser, "where the run folders are whose rows are not recorded yet")

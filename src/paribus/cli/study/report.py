@@ -10,19 +10,17 @@ from pathlib import Path
 from paribus.cli.gate import parse_conditions, report_gate, run_gate
 from paribus.cli.study.common import runs_folder
 from paribus.study import plan as plans
-from paribus.study.analysis.analysis import Analysis, analyse, record_interim
+from paribus.study.analysis.analysis import Analysis, record_interim
 from paribus.study.analysis.interim import list_contradictions
-from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path, read_looks
-from paribus.study.measures import read_measures
 from paribus.study.report.build import build_report
 from paribus.study.report.changes import list_changes
 from paribus.study.report.files import check_writable
 from paribus.study.report.model import Report
 from paribus.study.report.publish import publish
-from paribus.study.results import gather_rows
+from paribus.study.results import analyse_rows, gather_rows
 from paribus.study.rows import Row
 from paribus.study.spec import Study
 
@@ -31,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
     study, conditions = load_study(args.study), parse_conditions(args)
     runs = runs_folder(args, study)
     rows = gather_rows(study, runs)
-    analysis = analyse(build_analysis_spec(study), rows, read_measures(study))
+    analysis = analyse_rows(study, rows)
     report = build_report(analysis, find_changes(study, rows, analysis))
     found = run_gate(args, analysis, conditions)
     check_writable(looks_path(study))

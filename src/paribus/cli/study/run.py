@@ -90,7 +90,7 @@ def run_cells(
 
 def _print_left(launch: Launch, args: argparse.Namespace) -> None:
     """What is still running after a stop, and how to resume."""
-    again = shlex.join(["paribus", "study", "run", str(args.study), *where_options(args)])
+    again = shlex.join(["paribus", *resume_words(args)])
     running = [
         *(child.process.pid for child in launch.children.values()),
         *(s.process for _, s in launch.external_cells.values()),
@@ -100,6 +100,13 @@ def _print_left(launch: Launch, args: argparse.Namespace) -> None:
         return
     known = " ".join(str(process) for process in running if process)
     print(f"detached, {len(running)} still running: {again} finds them; kill {known} stops them with a checkpoint")
+
+
+def resume_words(args: argparse.Namespace) -> list[str]:
+    """The command that goes on: of a stage the one that was typed."""
+    if args.typed[1] != "run":
+        return list(args.typed)
+    return ["study", "run", str(args.study), *where_options(args)]
 
 
 def _print_done(launch: Launch, seconds: float) -> None:

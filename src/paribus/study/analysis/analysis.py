@@ -18,7 +18,8 @@ from paribus.study.analysis.costs import (
 from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_gap, select_curves, split_curve
 from paribus.study.analysis.interim import Interims, compare_at_looks, follow_looks
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
-from paribus.study.analysis.question import AnalysisSpec
+from paribus.study.analysis.noise import NoiseFloor
+from paribus.study.analysis.question import AnalysisSpec, find_reference
 from paribus.study.looks import RecordedInterim
 from paribus.study.measures import Measure
 from paribus.study.rows import Row, package_digests
@@ -58,6 +59,7 @@ class Analysis:
     step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
     curves and reliability diagrams. interims: the planned looks; None where the number of seeds is fixed.
+    noise: the baseline against itself, None where that was not run.
     """
 
     spec: AnalysisSpec
@@ -80,12 +82,12 @@ class Analysis:
     still_learning: tuple[StillLearning, ...]
     beside: Beside
     interims: Interims | None = None
+    noise: NoiseFloor | None = None
 
     @property
     def reference(self) -> str:
         """The arm that most comparisons are made against."""
-        against = [baseline for _, baseline in self.spec.pairs]
-        return max(self.spec.arms, key=against.count)
+        return find_reference(self.spec.arms, self.spec.pairs)
 
     def values(self, arm: str) -> Values:
         """seed -> value of the metric at the last step; NaN where the cell failed."""

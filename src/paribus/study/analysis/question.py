@@ -1,6 +1,6 @@
 """The question a report answers: a study's, or one from the command line."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -90,6 +90,12 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
 def build_sequential_plan(spec: StudySpec) -> SequentialPlan | None:
     seeds = spec.sequential
     return None if seeds is None else SequentialPlan(seeds.first, seeds.more, seeds.most, seeds.spending)
+
+
+def find_reference(arms: Iterable[str], pairs: Iterable[ArmPair]) -> str:
+    """The arm that most comparisons are made against, the first of several."""
+    against = [baseline for _, baseline in pairs]
+    return max(arms, key=against.count)
 
 
 def _describe_settings(settings: Literal["paper"] | Tuned | Untuned) -> str:

@@ -12,6 +12,7 @@ from paribus.study.report import (
     sections_beside,
     sections_cost,
     sections_differences,
+    sections_noise,
     sections_runs,
     sections_weights,
 )
@@ -38,6 +39,7 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
         sections_beside.build_claims,
         sections.build_arms,
         sections.build_sensitivity,
+        sections_noise.build_noise,
         sections.build_robustness,
         sections.build_curves,
         sections_beside.build_panels,
@@ -138,6 +140,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Arms and seeds", _format_size(a)),
         ("Steps", format_list(f"{n:,}" for n in steps)),
         ("Settings", spec.settings),
+        ("Noise floor", sections_noise.describe_noise(a.noise, unit) if a.noise else ""),
     ]
     return tuple((name, text) for name, text in facts if text)
 

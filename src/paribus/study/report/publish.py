@@ -98,6 +98,8 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
     asked = numbers.pop("spec")
     if a.interims is None:  # as it was before there were planned looks
         del asked["sequential"], numbers["interims"]
+    if a.noise is None:
+        del numbers["noise"]
     if not a.spec.also:  # as it was before there were secondary metrics
         del asked["also"]
         for said in (*asked["paper"], *(said for said, _ in numbers["reported"])):

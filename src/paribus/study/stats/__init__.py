@@ -39,7 +39,14 @@ from paribus.study.stats.paired import (
     selection_bias,
     summarise,
 )
-from paribus.study.stats.power import sd_interval, seeds_for_difference, seeds_for_equivalence, seeds_to_decide
+from paribus.study.stats.power import (
+    minimum_detectable,
+    sd_interval,
+    seeds_for_difference,
+    seeds_for_equivalence,
+    seeds_for_unpaired_difference,
+    seeds_to_decide,
+)
 from paribus.study.stats.resampling import Robustness, robustness
 from paribus.study.stats.sequential import Decision, SequentialPlan, arms_to_run, decide
 from paribus.study.stats.time_to_target import (
@@ -81,11 +88,13 @@ __all__ = [
     "find_arrival",
     "holm",
     "judge",
+    "minimum_detectable",
     "pairing",
     "robustness",
     "sd_interval",
     "seeds_for_difference",
     "seeds_for_equivalence",
+    "seeds_for_unpaired_difference",
     "seeds_to_decide",
     "selection_bias",
     "summarise",

@@ -62,6 +62,16 @@ def seeds_for_difference(effect: float, *, sd: float, alpha: float = 0.05, power
     return _find_smallest(lambda n: power_of_difference(ratio, n, sd=1.0, alpha=alpha) >= power, start)
 
 
+def seeds_for_unpaired_difference(effect: float, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
+    """Runs of each of two independent arms for the unpaired t test to find a true difference of this size with this
+    power; at least 2. sd: of a single run, the same in both arms."""
+    ratio = _effect_ratio(effect, sd, alpha, power)
+    start = 2 * ((_normal_quantile(1 - alpha / 2) + _normal_quantile(power)) / ratio) ** 2 if ratio < math.inf else 0
+    return _find_smallest(
+        lambda n: _detection_probability(ratio * math.sqrt(n / 2), 2 * (n - 1), alpha) >= power, start
+    )
+
+
 def seeds_for_equivalence(margin: float, *, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
     """Seeds for TOST to say "within the margin" with this power when the true difference is 0; at least 2."""
     ratio = _effect_ratio(margin, sd, alpha, power)
@@ -103,7 +113,8 @@ def seeds_without_spread(alpha: float = 0.05) -> int:
 def minimum_detectable(se: float, df: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """The true difference that this standard error finds with this power, in the unit of se.
 
-    For n pairs: se = sd / sqrt(n), df = n - 1.
+    For n pairs: se = sd / sqrt(n), df = n - 1. For two independent arms of n runs with one spread: se = sd sqrt(2 / n),
+    df = 2 (n - 1), with the sd of a single run.
     """
     return se * _detectable_shift(df, alpha, power)
 

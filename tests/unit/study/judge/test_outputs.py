@@ -150,6 +150,69 @@ def test_the_json_is_as_the_page_of_documentation_says(tmp_path: Path) -> None:
     assert [check["failed"] for check in found[0]["gate"]] == [False, False]
 
 
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "runs": [{"arm": a, "seed": s, "value": 0.5 + (a == "b") / 9 + s % 2 / 99} for a in "ab" for s in range(4)],
+    "summaries": [{"arm": a, "n": 5, "mean": 0.5 + (a == "b") / 9, "sd": 0.01} for a in "ab"],
+    "examples": [
+        {"arm": a, "example": e, "cluster": e // 2, "correct": (e + (a == "b")) % 3 > 0} for a in "ab" for e in range(9)
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_as_the_page_describes_them_need_no_names_of_columns(kind: str, tmp_path: Path) -> None:
+    for one in ROWS[kind]:
+        jsonschema.validate(one, schemas()[0])
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in ROWS[kind]))
+    content = write_json(tmp_path, path, *(["--examples"] if kind == "examples" else ["--higher"]), "--against=a")
+    assert (content["asked"]["kind"], list(content["arms"])) == (kind, ["a", "b"])
+    if kind == "examples":
+        assert content["comparisons"][0]["outcomes"]["clusters"] == 5
+    else:
+        assert dispatch(["judge", str(path), "--against=a"]) == 2, "which direction is better is not known"
+
+
+def list_objects(schema: Any, where: str = "") -> dict[str, dict[str, Any]]:
+    """Path -> schema of each object with keys of its own, at any depth."""
+    if not isinstance(schema, dict):
+        return {}
+    found = {where: schema} if "properties" in schema else {}
+    for key, child in (*schema.get("properties", {}).items(), ("*", schema.get("items"))):
+        found |= list_objects(child, f"{where}.{key}")
+    return found | list_objects(schema.get("additionalProperties"), f"{where}.*")
+
+
+def test_every_key_that_is_written_is_described_and_the_other_way_round() -> None:
+    """With this, validation above refuses a key that is undescribed as well as one that is not written."""
+    objects = list_objects(schemas()[1])
+    assert list(objects) == [
+        *("", ".asked", ".arms.*", ".comparisons.*", ".comparisons.*.estimate", ".comparisons.*.outcomes"),
+        *(".comparisons.*.robustness", ".gate.*"),
+    ]
+    for where, one in objects.items():
+        assert set(one["required"]) == one["properties"].keys(), where
+        assert one["additionalProperties"] is False, where
+
+
+@pytest.mark.parametrize("part", ["asked", "estimate", "robustness", "outcomes", "gate"])
+def test_twin_a_key_more_or_less_is_refused(tmp_path: Path, part: str) -> None:
+    verdict = schemas()[1]
+    path = public.write_seeds(tmp_path / "a.csv", RUNS, "acc")
+    if part == "outcomes":
+        path = public.write_correctness(tmp_path / "d.csv", (9, 2, 1, 3))
+    words = ("--examples", "--against=model 1") if part == "outcomes" else ()
+    content = write_json(tmp_path, path, "--margin=1", "--fail-if=worse", *words)
+    jsonschema.validate(content, verdict)
+    node = {"asked": content["asked"], "gate": content["gate"][0]}.get(part) or content["comparisons"][0][part]
+    node["more_than_that"] = 1
+    with pytest.raises(jsonschema.ValidationError, match="more_than_that"):
+        jsonschema.validate(content, verdict)
+    del node["more_than_that"], node[next(iter(node))]
+    with pytest.raises(jsonschema.ValidationError, match="required"):
+        jsonschema.validate(content, verdict)
+
+
 def test_twin_the_schema_refuses_what_is_no_verdict(tmp_path: Path) -> None:
     row, verdict = schemas()
     content = write_json(tmp_path, public.write_seeds(tmp_path / "a.csv", RUNS, "acc"))
