@@ -133,7 +133,7 @@ def test_readmes_on_record_come_out_as_they_are(name: str) -> None:
     rows = read_rows(recorded.results_path)
     a = analyse_rows(recorded, rows)
     before = (folder / "README.md").read_text()
-    assert build_readme(build_report(a, find_changes(recorded, rows)), before, folder / "README.md") == before
+    assert build_readme(build_report(a, find_changes(recorded, rows, a)), before, folder / "README.md") == before
 
 
 def test_twin_a_noise_floor_changes_the_readme(tmp_path: Path) -> None:
