@@ -33,7 +33,7 @@ def run(*words: str, text: str = "", **env: str) -> subprocess.CompletedProcess[
         input=text,
         capture_output=True,
         text=True,
-        env={**os.environ, **env},
+        env={**{key: value for key, value in os.environ.items() if key != "COLUMNS"}, **env},  # xdist sets it
         encoding="utf-8",
     )
 
