@@ -30,8 +30,9 @@ def pretend(monkeypatch: pytest.MonkeyPatch, script: dict[str, list[str]]) -> No
 
 def _act(runs: Path, script: list[str], cell: Cell) -> int:
     """done | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it, or `FILE+` to
-    wait until there is such a file in the folder of runs. `deaf` and `starting` wait as well, then are done: one
-    ignores SIGTERM, the other dies of it, as before Python has started, and holds no run folder yet."""
+    wait until there is such a file in the folder of runs. `deaf` waits as well, ignores SIGTERM, and then is done.
+    `starting` waits before it holds its run folder, where SIGTERM kills it as before Python has started, and then does
+    as `go+done`."""
     import os
     import signal
 
@@ -44,7 +45,7 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
     wait_for, _, action = action.rpartition("+")
     if action == "starting":
         _wait(runs, wait_for)
-        wait_for, action = "", "done"
+        wait_for, action = "go", "done"
     if action == "refuse":
         print("paribus: optimizer.lr: found -1; should be greater than 0", file=sys.stderr)
         return 2

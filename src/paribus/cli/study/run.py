@@ -20,10 +20,11 @@ from paribus.study import plan as plans
 from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.runner import cells, devices
-from paribus.study.runner.launcher import Launch, LaunchSettings
+from paribus.study.runner.launcher import Launch
 from paribus.study.runner.progress import LaunchProgress
 from paribus.study.runner.repeat import find_next
 from paribus.study.runner.signals import LaunchStop
+from paribus.study.runner.slots import LaunchSettings
 from paribus.study.spec import Study
 
 LOG_LINES = 8  # of a failed cell's log that are shown
