@@ -89,6 +89,8 @@ def _wait(runs: Path, what: str) -> None:
 def _leave(folder: Path) -> None:
     import os
 
+    (folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
+    (folder / runfolder.CHECKPOINTS / "last").write_text("step_00000007.pt")
     (folder / "PREEMPTED").touch()
     (folder / "begun").unlink()
     os._exit(75)

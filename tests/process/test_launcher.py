@@ -114,12 +114,15 @@ def test_input_that_is_refused_is_not_tried_again_nor_for_other_seeds(
     assert list(starts(study, plan).values()) == [1, 0, 1, 1]
 
 
-def test_a_cell_that_stopped_with_a_checkpoint_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_stopped_with_a_checkpoint_goes_on(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {"baseline/s0": ["requeue"] * 4})
     made = launched(study, plan)
     assert len(made.done) == 4
     assert starts(study, plan)["baseline/s0"] == 5, "more often than a failure would be retried"
+    assert "retry    baseline/s0: stopped before its first checkpoint" in capsys.readouterr().out
 
 
 def test_a_run_started_by_hand_is_waited_for(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

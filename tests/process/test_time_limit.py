@@ -105,7 +105,7 @@ def test_running_cells_stop_with_a_checkpoint_and_no_other_starts(
     said = capsys.readouterr().out
     for name in FIRST:
         assert last_line(study, plan, name).startswith("== ended with 75 ")
-        assert f"stopped  {name}: stopped with a checkpoint" in said
+        assert f"stopped  {name}: with a checkpoint at step 7\n" in said
     assert list(starts(study, plan).values()) == [1, 0, 1, 0]
     (runs_of(study) / "go").touch()
     again = launched(study, plan)
@@ -151,7 +151,7 @@ def test_one_that_was_still_starting_has_not_failed(
 ) -> None:
     pretend(monkeypatch, {FIRST[0]: ["go+starting"]})
     made = timed(study, plan, lambda: starts(study, plan)[FIRST[0]] == 1, workers=1)
-    assert "stopped  baseline/s0: stopped while it was starting" in capsys.readouterr().out
+    assert "stopped  baseline/s0: before its first checkpoint" in capsys.readouterr().out
     assert last_line(study, plan, FIRST[0]).startswith("== ended with -15 ")
     assert state(study, plan, FIRST[0]) == "waiting"
     assert not made.failed

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, REQUEUE
+from paribus.core.runfolder import newest_checkpoint_step
 from paribus.study import rows
 from paribus.study.plan import Cell, Plan, order_cells
 from paribus.study.rows import Row
@@ -158,8 +159,8 @@ class Launch:
             elif now.state == "running":  # another process was faster, and ours was refused
                 self._adopt(child.cell, now)
             elif code == REQUEUE or (was_asked and code == -signal.SIGTERM):
-                how = "stopped with a checkpoint" if code == REQUEUE else "stopped while it was starting"
-                self.progress.print_line(f"{'stopped ' if was_asked else 'retry   '} {name}: {how}")
+                step = newest_checkpoint_step(self.settings.runs / child.cell.folder)
+                self.progress.stopped(child.cell, step, again=not was_asked)
                 self.waiting.append(child.cell)
             else:
                 why = cells.explain_exit(self.settings.runs, child.cell, now, code)
