@@ -5,6 +5,8 @@ The short versions run always; docs/reliability.md has what `python tests/chaos/
 
 import os
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from helpers.disturbances import (
     killed_ranks,
     killed_study,
 )
+from helpers.launchers import until
+from helpers.processes import Processes, checkpoints_below, processes_with, wait_for_checkpoints
 
 
 def test_a_study_that_is_killed_again_and_again(tmp_path: Path) -> None:
@@ -51,6 +55,58 @@ def test_a_run_on_a_disk_that_fills(tmp_path: Path) -> None:
         raise
     assert account.fills >= 1
     assert account.different == []
+
+
+def test_no_process_outlives_a_test_that_fails(tmp_path: Path) -> None:
+    """Nor does one in a session of its own that it has started, such as a cell or a rank."""
+    code = (
+        "import subprocess, sys, time, pathlib\n"
+        "if len(sys.argv) == 1: subprocess.Popen([sys.executable, __file__, 'again'], start_new_session=True)\n"
+        "else: pathlib.Path('started').touch()\n"
+        "time.sleep(60)\n"
+    )
+    (tmp_path / "sleeps.py").write_text(code)
+
+    def fail() -> None:
+        with Processes(tmp_path) as processes:
+            processes.start(tmp_path, [sys.executable, str(tmp_path / "sleeps.py")])
+            until(lambda: (tmp_path / "started").exists())
+            assert len(processes_with(str(tmp_path))) == 2
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert processes_with(str(tmp_path)) == []
+
+
+def test_a_start_is_disturbed_only_once_it_has_written_checkpoints_of_its_own(tmp_path: Path) -> None:
+    """However long it takes to get there; what an earlier start has left does not count, unless written again."""
+    folder = tmp_path / "runs" / "a-run" / "checkpoints"
+    folder.mkdir(parents=True)
+    for step in (50, 100):
+        (folder / f"step_{step}.pt").touch()
+    code = (
+        "import pathlib, time\n"
+        "def wait(name):\n"
+        "    while not pathlib.Path(name).exists(): time.sleep(0.01)\n"
+        f"for step in (100, 150):\n"
+        f"    wait(f'go-{{step}}'); pathlib.Path(f'{folder}/step_{{step}}.pt').write_text('new')\n"
+        "wait('go-on')\n"
+    )
+    before = checkpoints_below(tmp_path)
+    with Processes(tmp_path) as processes, ThreadPoolExecutor(1) as aside:
+        process = processes.start(tmp_path, [sys.executable, "-c", code])
+        waits = aside.submit(wait_for_checkpoints, tmp_path, before, 2, process)
+        (tmp_path / "go-100").touch()
+        until(lambda: checkpoints_below(tmp_path) != before)
+        with pytest.raises(TimeoutError):
+            waits.result(0.3)
+        (tmp_path / "go-150").touch()
+        waits.result(60)
+        assert process.poll() is None
+        (tmp_path / "go-on").touch()
+        wait_for_checkpoints(tmp_path, before, 99, process)  # which has ended, and will write no more
+    assert process.returncode == 0
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -18,7 +19,12 @@ from typing import Any
 import pytest
 
 from helpers.studies import written
+from paribus.study.plan import require_plan
 from paribus.study.rows import Row, read_rows
+from paribus.study.runner.launcher import Launch
+from paribus.study.runner.progress import LaunchProgress
+from paribus.study.runner.signals import LaunchStop
+from paribus.study.runner.slots import LaunchSettings
 
 Run = Callable[..., CompletedProcess[str]]
 LONG = [
@@ -216,6 +222,34 @@ def test_ctrl_c_and_sigkill_of_the_launcher_lose_nothing(tmp_path: Path) -> None
     assert "2 of 2 done" in out
     assert starts(tmp_path) == [1, 1]
     assert [row.segments for row in rows(tmp_path)] == [1, 1]
+
+
+def test_a_time_limit_stops_training_with_a_checkpoint_and_the_next_launch_goes_on(
+    tmp_path: Path, paribus: Run
+) -> None:
+    study = written(tmp_path / "study", seeds=1, recipe=LONG)
+    told = paribus("study", "plan", "study", cwd=tmp_path)
+    assert told.returncode == 0, told.stderr
+    runs = tmp_path / "runs" / "study"
+
+    def launcher(stop: LaunchStop) -> Launch:
+        return Launch(study, require_plan(study), LaunchSettings(runs, 2), LaunchProgress(), stop)
+
+    stop = LaunchStop()
+    made = launcher(stop)
+    with ThreadPoolExecutor(1) as aside:
+        outcome = aside.submit(made.run)
+        until(lambda: outcome.done() or any(runs.glob("*/checkpoints/step_*.pt")))
+        stop.deadline = time.monotonic()
+        outcome.result(90)
+    assert made.is_unfinished()
+    assert (made.children, made.stopping, made.failed) == ({}, {}, {})
+    assert all("\n== ended with 75 " in text for text in logs(tmp_path).values())
+    again = launcher(LaunchStop())
+    again.run()
+    assert len(again.done) == 2
+    assert starts(tmp_path) == [2, 2]
+    assert max(row.segments for row in rows(tmp_path)) == 2
 
 
 @pytest.mark.slow

@@ -1,9 +1,7 @@
 """Disturb real runs at random and compare what they leave with what undisturbed ones leave, bit for bit."""
 
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from helpers.processes import (
+    PATIENCE_S,
+    Checkpoints,
+    Processes,
+    checkpoints_below,
+    kill,
+    processes_with,
+    wait_for_checkpoints,
+)
 from helpers.trainings import Result, result_in
 from helpers.worlds import torchrun_command
 from paribus.study.rows import read_rows
@@ -28,7 +35,6 @@ RECIPE = [
     ),
     *("every.log=7ba", "every.evaluate=60ba", "every.checkpoint=50ba", "runtime.threads=1", "tracker=events"),
 ]
-PATIENCE_S = 900
 OUTLIVE_S = 30  # how long a rank may live on after the end of another
 
 
@@ -52,19 +58,6 @@ class Account:
         return f"| {self.kind} | {told} | {self.starts} starts{over} | {len(self.different)} | {self.seconds:.0f} s |"
 
 
-def start(folder: Path, command: list[str]) -> subprocess.Popen[bytes]:
-    """A process in a session of its own, so that its whole family can be found and ended."""
-    with open(folder / "stderr.txt", "ab") as errors:
-        return subprocess.Popen(
-            command,
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"},
-            start_new_session=True,
-        )
-
-
 def paribus(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "paribus.cli", *arguments]
 
@@ -78,31 +71,15 @@ def the_run(folder: Path) -> Path | None:
     return found[0] if found else None
 
 
+def told(folder: Path) -> str:
+    """The end of what the processes in a folder said."""
+    return (folder / "stderr.txt").read_text()[-2000:]
+
+
 def result_of(folder: Path) -> Result:
     run = the_run(folder)
-    assert run is not None, (folder / "stderr.txt").read_text()[-2000:]
+    assert run is not None, told(folder)
     return result_in(run)
-
-
-def end(folder: Path, command: list[str]) -> int:
-    return start(folder, command).wait(PATIENCE_S)
-
-
-def processes_with(text: str) -> list[int]:
-    """Processes whose working folder lies under this path."""
-    found: list[int] = []
-    for path in Path("/proc").glob("[0-9]*/cwd"):
-        with suppress(OSError):
-            if os.readlink(path).startswith(text):
-                found.append(int(path.parent.name))
-    return found
-
-
-def kill(process: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(process, signal.SIGKILL)
-        return True
-    return False
 
 
 def killed_study(folder: Path, times: int, dice: random.Random, steps: int = 6000, seeds: int = 4) -> Account:
@@ -122,23 +99,24 @@ def killed_study(folder: Path, times: int, dice: random.Random, steps: int = 600
         )
         (folder / name / "study" / "study.yaml").write_text(text)
     command = paribus("study", "run", "study", "--workers", "2")
-    assert end(folder / "undisturbed", command) == 0, (folder / "undisturbed" / "stderr.txt").read_text()
     disturbed = folder / "disturbed"
-    launcher: subprocess.Popen[bytes] | None = None
-    while account.kills < times:
-        if launcher is None or launcher.poll() is not None:
-            if launcher is not None and launcher.returncode == 0:
-                break  # it got through before we were done with it
-            launcher = start(disturbed, command)
-            account.starts += 1
-        time.sleep(dice.uniform(0, 4))
-        alive = processes_with(str(disturbed))
-        if alive:
-            account.kills += kill(dice.choice(alive))
-    if launcher is not None and launcher.poll() is None:
-        launcher.kill()
-        launcher.wait()
-    assert end(disturbed, command) == 0, (disturbed / "stderr.txt").read_text()[-2000:]
+    with Processes(folder) as processes:
+        assert processes.end(folder / "undisturbed", command) == 0, told(folder / "undisturbed")
+        launcher: subprocess.Popen[bytes] | None = None
+        while account.kills < times:
+            if launcher is None or launcher.poll() is not None:
+                if launcher is not None and launcher.returncode == 0:
+                    break  # it got through before we were done with it
+                launcher = processes.start(disturbed, command)
+                account.starts += 1
+            time.sleep(dice.uniform(0, 4))
+            alive = processes_with(str(disturbed))
+            if alive:
+                account.kills += kill(dice.choice(alive))
+        if launcher is not None and launcher.poll() is None:
+            launcher.kill()
+            launcher.wait()
+        assert processes.end(disturbed, command) == 0, told(disturbed)
     account.starts += sum(path.read_text().count("== start ") for path in (disturbed / "runs" / "study").glob("*.log"))
     account.different = different_rows(folder / "undisturbed", disturbed)
     account.seconds = time.monotonic() - began
@@ -169,25 +147,39 @@ def killed_ranks(folder: Path, times: int, dice: random.Random, steps: int = 300
 
     for name in ("undisturbed", "disturbed"):
         (folder / name).mkdir()
-    assert end(folder / "undisturbed", command()) == 0, (folder / "undisturbed" / "stderr.txt").read_text()[-2000:]
     disturbed = folder / "disturbed"
-    while account.kills < times:
-        process = start(disturbed, command())
+    with Processes(folder) as processes:
+        assert processes.end(folder / "undisturbed", command()) == 0, told(folder / "undisturbed")
+        while account.kills < times:
+            before = checkpoints_below(disturbed)
+            process = processes.start(disturbed, command())
+            account.starts += 1
+            if dice.random() < 0.25:
+                time.sleep(dice.uniform(0, 3))  # while the ranks are starting
+            else:
+                _reach_a_random_moment(disturbed, before, process, dice)
+            alive = processes_with(str(disturbed))
+            if process.poll() is None and alive:
+                account.kills += kill(dice.choice(alive))
+            code = process.wait(PATIENCE_S)
+            _gone(disturbed, OUTLIVE_S)
+            if code == 0:
+                break
         account.starts += 1
-        time.sleep(dice.uniform(3, 12))
-        alive = processes_with(str(disturbed))
-        if process.poll() is None and alive:
-            account.kills += kill(dice.choice(alive))
-        code = process.wait(PATIENCE_S)
-        _gone(disturbed, OUTLIVE_S)
-        if code == 0:
-            break
-    account.starts += 1
-    assert end(disturbed, command()) == 0, (disturbed / "stderr.txt").read_text()[-2000:]
+        assert processes.end(disturbed, command()) == 0, told(disturbed)
     if not result_of(disturbed).same_as(result_of(folder / "undisturbed")):
         account.different.append("the run")
     account.seconds = time.monotonic() - began
     return account
+
+
+def _reach_a_random_moment(
+    folder: Path, before: Checkpoints, process: subprocess.Popen[bytes], dice: random.Random
+) -> None:
+    """Wait for a few new checkpoints, so that every start gets somewhere on any machine, and then a bit longer."""
+    wait_for_checkpoints(folder, before, dice.randint(1, 4), process)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(dice.uniform(0, 0.5))
 
 
 def _gone(folder: Path, seconds: float) -> None:
@@ -203,25 +195,26 @@ def flipped_checkpoints(folder: Path, times: int, dice: random.Random, steps: in
     account, began = Account("a run whose checkpoints rot"), time.monotonic()
     for name in ("undisturbed", "disturbed"):
         (folder / name).mkdir()
-    assert end(folder / "undisturbed", paribus(*training(steps))) == 0
     disturbed, code = folder / "disturbed", -1
-    while account.flips < times and code != 0:
-        process = start(disturbed, paribus(*training(steps)))
-        account.starts += 1
-        with suppress(subprocess.TimeoutExpired):
-            code = process.wait(dice.uniform(3, 9))
-        if process.poll() is None:
-            account.kills += kill(process.pid)
-            process.wait()
-        account.flips += _flip(disturbed, dice)
-        code = process.returncode
-        if code == 2:  # every checkpoint is damaged: it says so and does not start over by itself
-            told = (disturbed / "stderr.txt").read_text().strip().splitlines()[-1]
-            assert "no checkpoint is sound" in told, told
-            shutil.rmtree(disturbed / "runs")
-            account.over += 1
-    if code != 0:
-        _finish_or_start_over(disturbed, steps, account)
+    with Processes(folder) as processes:
+        assert processes.end(folder / "undisturbed", paribus(*training(steps))) == 0
+        while account.flips < times and code != 0:
+            before = checkpoints_below(disturbed)
+            process = processes.start(disturbed, paribus(*training(steps)))
+            account.starts += 1
+            _reach_a_random_moment(disturbed, before, process, dice)
+            if process.poll() is None:
+                account.kills += kill(process.pid)
+                process.wait()
+            account.flips += _flip(disturbed, dice)
+            code = process.returncode
+            if code == 2:  # every checkpoint is damaged: it says so and does not start over by itself
+                said = told(disturbed).strip().splitlines()[-1]
+                assert "no checkpoint is sound" in said, said
+                shutil.rmtree(disturbed / "runs")
+                account.over += 1
+        if code != 0:
+            _finish_or_start_over(processes, disturbed, steps, account)
     if not result_of(disturbed).same_as(result_of(folder / "undisturbed")):
         account.different.append("the run")
     account.seconds = time.monotonic() - began
@@ -241,15 +234,15 @@ def _flip(folder: Path, dice: random.Random) -> int:
     return 1
 
 
-def _finish_or_start_over(folder: Path, steps: int, account: Account) -> None:
+def _finish_or_start_over(processes: Processes, folder: Path, steps: int, account: Account) -> None:
     account.starts += 1
-    code = end(folder, paribus(*training(steps)))
+    code = processes.end(folder, paribus(*training(steps)))
     if code == 2:
         shutil.rmtree(folder / "runs")
         account.over += 1
         account.starts += 1
-        code = end(folder, paribus(*training(steps)))
-    assert code == 0, (folder / "stderr.txt").read_text()[-2000:]
+        code = processes.end(folder, paribus(*training(steps)))
+    assert code == 0, told(folder)
 
 
 def filled_disk(folder: Path, times: int, dice: random.Random, steps: int = 3000) -> Account:
@@ -257,22 +250,22 @@ def filled_disk(folder: Path, times: int, dice: random.Random, steps: int = 3000
     account, began = Account("a run on a disk that fills"), time.monotonic()
     for name in ("undisturbed", "disturbed"):
         (folder / name).mkdir()
-    assert end(folder / "undisturbed", paribus(*training(steps))) == 0
     disturbed = folder / "disturbed"
-    with _small_disk(disturbed / "runs"):
+    with Processes(folder) as processes, _small_disk(disturbed / "runs"):
+        assert processes.end(folder / "undisturbed", paribus(*training(steps))) == 0
         code = -1
         while account.fills < times and code != 0:
-            process = start(disturbed, paribus(*training(steps)))
+            before = checkpoints_below(disturbed)
+            process = processes.start(disturbed, paribus(*training(steps)))
             account.starts += 1
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(dice.uniform(3, 8))
+            _reach_a_random_moment(disturbed, before, process, dice)
             account.fills += _fill(disturbed / "runs" / "filler")
             code = process.wait(PATIENCE_S)
             assert code in (0, 1, 2), f"exit code {code}"
             (disturbed / "runs" / "filler").unlink()
         if code != 0:
             account.starts += 1
-            assert end(disturbed, paribus(*training(steps))) == 0, (disturbed / "stderr.txt").read_text()[-2000:]
+            assert processes.end(disturbed, paribus(*training(steps))) == 0, told(disturbed)
         if "Traceback" in (disturbed / "stderr.txt").read_text():
             account.different.append("a traceback")
         if not result_of(disturbed).same_as(result_of(folder / "undisturbed")):

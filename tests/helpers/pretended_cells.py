@@ -1,7 +1,7 @@
 """Cells of a study that only pretend to train.
 
-A made-up cell takes its run folder's lock, writes what a run would, and marks it, all within a tenth of a second; the
-launcher cannot tell it from training.
+A made-up cell takes its run folder's lock, writes what a run would, and marks it, all within a tenth of a second; asked
+to stop, it leaves with 75. The launcher cannot tell it from training.
 """
 
 import json
@@ -29,10 +29,12 @@ def pretend(monkeypatch: pytest.MonkeyPatch, script: dict[str, list[str]]) -> No
 
 
 def _act(runs: Path, script: list[str], cell: Cell) -> int:
-    """done | done=VALUE | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it."""
+    """done | done=VALUE | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it, or
+    `FILE+` to wait until there is such a file in the folder of runs. `deaf` waits as well, ignores SIGTERM, and then is
+    done. `starting` waits before it holds its run folder, where SIGTERM kills it as before Python has started, and then
+    does as `go+done`."""
     import os
     import signal
-    import time
 
     from paribus.core.errors import ConfigError
     from paribus.core.lock import locked
@@ -40,7 +42,10 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
     log = cells.log_path(runs, cell).read_text()
     starts = log.count("== start ")
     action = script[starts - 1] if starts <= len(script) else "done"
-    seconds, _, action = action.rpartition("+")
+    wait_for, _, action = action.rpartition("+")
+    if action == "starting":
+        _wait(runs, wait_for)
+        wait_for, action = "go", "done"
     if action == "refuse":
         print("paribus: optimizer.lr: found -1; should be greater than 0", file=sys.stderr)
         return 2
@@ -50,7 +55,12 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
         with locked(folder):
             for state in runfolder.STATES:
                 (folder / state).unlink(missing_ok=True)
-            time.sleep(float(seconds or 0))
+            signal.signal(signal.SIGTERM, lambda *_: _leave(folder))
+            if action == "deaf":
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+                action = "done"
+            (folder / "begun").touch()
+            _wait(runs, wait_for)
             if action == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             action, _, value = action.partition("=")
@@ -65,6 +75,26 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
         print(f"paribus: {error}", file=sys.stderr)
         return 2
     return {"fail": 1, "requeue": 75}.get(action, 0)
+
+
+def _wait(runs: Path, what: str) -> None:
+    """Seconds, or the name of a file; at most a minute, so that no cell of a failed test goes on for ever."""
+    import time
+
+    is_file = bool(what) and not what.replace(".", "").isdecimal()
+    deadline = time.monotonic() + (60 if is_file else float(what or 0))
+    while time.monotonic() < deadline and not (is_file and (runs / what).exists()):
+        time.sleep(0.02)
+
+
+def _leave(folder: Path) -> None:
+    import os
+
+    (folder / runfolder.CHECKPOINTS).mkdir(exist_ok=True)
+    (folder / runfolder.CHECKPOINTS / "last").write_text("step_00000007.pt")
+    (folder / "PREEMPTED").touch()
+    (folder / "begun").unlink()
+    os._exit(75)
 
 
 if __name__ == "__main__":

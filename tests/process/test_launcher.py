@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from helpers.launchers import launch, launched, runs_of, starts, until
 from helpers.pretended_cells import pretend
 from helpers.studies import finished, made_up_plan, row, written
 from paribus.core.errors import ConfigError
 from paribus.study import rows as rows_file
-from paribus.study.plan import Plan
+from paribus.study.plan import Cell
 from paribus.study.runner import cells
-from paribus.study.runner.launcher import Launch, LaunchSettings
 from paribus.study.runner.progress import LaunchProgress
 from paribus.study.runner.signals import LaunchStop
 from paribus.study.spec import Study
@@ -28,21 +29,6 @@ from paribus.study.spec import Study
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
     return written(tmp_path / "study")
-
-
-def launched(
-    study: Study, plan: Plan, *, workers: int = 2, leave: LaunchStop | None = None, **settings: object
-) -> Launch:
-    runs = study.folder.parent / "runs"
-    made = Launch(study, plan, LaunchSettings(runs, workers, **settings), LaunchProgress(), leave or LaunchStop())  # type: ignore[arg-type]
-    made.run()
-    return made
-
-
-def starts(study: Study, plan: Plan) -> dict[str, int]:
-    """How often each cell was started, by its log."""
-    logs = {cell.name: cells.log_path(study.folder.parent / "runs", cell) for cell in plan.cells}
-    return {name: log.read_text().count("== start ") if log.exists() else 0 for name, log in logs.items()}
 
 
 def recorded(study: Study) -> dict[str, str]:
@@ -59,6 +45,27 @@ def test_every_cell_runs_once_and_running_again_starts_nothing(study: Study, mon
         assert set(starts(study, plan).values()) == {1}
     assert [r.cell for r in rows_file.read_rows(study.results_path)] == [cell.name for cell in plan.cells]
     assert [r.metrics["val/acc1"] for r in rows_file.read_rows(study.results_path)] == [0.5, 0.51, 0.5, 0.51]
+
+
+def test_all_arms_of_a_seed_start_before_those_of_the_next(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = made_up_plan(study)
+    started: list[str] = []
+
+    def start(runs: Path, cell: Cell, *_: object, **__: object) -> subprocess.Popen[bytes]:
+        finished(runs / cell.folder, cell)
+        started.append(cell.name)
+        return subprocess.Popen(["true"])
+
+    def order() -> list[str]:
+        started.clear()
+        launched(study, plan, workers=1, repeat=True)  # whose rows are not the study's
+        shutil.rmtree(runs_of(study))
+        return [*started]
+
+    monkeypatch.setattr(cells, "start_process", start)
+    assert order() == ["baseline/s0", "cutmix/s0", "baseline/s1", "cutmix/s1"]
+    monkeypatch.setattr("paribus.study.runner.launcher.order_cells", tuple)
+    assert order() == ["baseline/s0", "baseline/s1", "cutmix/s0", "cutmix/s1"], "the plan's own order is another"
 
 
 def test_only_what_is_missing_runs(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,27 +114,15 @@ def test_input_that_is_refused_is_not_tried_again_nor_for_other_seeds(
     assert list(starts(study, plan).values()) == [1, 0, 1, 1]
 
 
-def test_a_cell_that_stopped_with_a_checkpoint_goes_on(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cell_that_stopped_with_a_checkpoint_goes_on(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = made_up_plan(study)
     pretend(monkeypatch, {"baseline/s0": ["requeue"] * 4})
     made = launched(study, plan)
     assert len(made.done) == 4
     assert starts(study, plan)["baseline/s0"] == 5, "more often than a failure would be retried"
-
-
-def test_two_launchers_share_the_work(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = made_up_plan(study)
-    pretend(monkeypatch, {cell.name: ["0.3+done"] for cell in plan.cells})
-    outcomes: list[Launch] = []
-    threads = [threading.Thread(target=lambda: outcomes.append(launched(study, plan))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert [len(made.done) for made in outcomes] == [4, 4, 4]
-    assert not any(made.failed for made in outcomes)
-    assert set(starts(study, plan).values()) == {1}
-    assert len(recorded(study)) == 4
+    assert "retry    baseline/s0: stopped before its first checkpoint" in capsys.readouterr().out
 
 
 def test_a_run_started_by_hand_is_waited_for(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,14 +155,20 @@ def test_a_run_started_by_hand_is_waited_for(study: Study, monkeypatch: pytest.M
 
 def test_leaving_lets_cells_go_on_and_the_next_launch_finds_them(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
-    pretend(monkeypatch, {cell.name: ["2+done"] for cell in plan.cells})
+    pretend(monkeypatch, {cell.name: ["go+done"] for cell in plan.cells})
     leave = LaunchStop()
-    threading.Timer(0.7, lambda: setattr(leave, "requested", True)).start()
+
+    def end() -> None:
+        until(lambda: sum(starts(study, plan).values()) == 2)
+        leave.requested = True
+
+    threading.Thread(target=end).start()
     first = launched(study, plan, leave=leave)
-    assert sorted(first.children) == ["baseline/s0", "baseline/s1"]
+    assert sorted(first.children) == ["baseline/s0", "cutmix/s0"], "both arms of the first seed"
     for child in first.children.values():
         assert os.getpgid(child.process.pid) == child.process.pid, "a group of its own"
         assert os.getsid(child.process.pid) == child.process.pid, "out of reach of the terminal"
+    (runs_of(study) / "go").touch()
     second = launched(study, plan)
     assert len(second.done) == 4
     assert set(starts(study, plan).values()) == {1}
@@ -197,7 +198,7 @@ def test_one_cell_a_gpu(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, {cell.name: ["0.5+done"] for cell in plan.cells})
     launched(study, plan, workers=4, gpus=["4", "7"])
     told = [cells.read_last_lines(cells.log_path(study.folder.parent / "runs", cell), 2)[0] for cell in plan.cells]
-    assert [line.split("CUDA_VISIBLE_DEVICES=")[1][0] for line in told[:2]] == ["4", "7"]
+    assert [line.split("CUDA_VISIBLE_DEVICES=")[1][0] for line in told[::2]] == ["4", "7"], "of the first seed"
     assert all("CUDA_VISIBLE_DEVICES=" in line for line in told)
     assert all("OMP_NUM_THREADS=1 " in line for line in told)
 
@@ -225,7 +226,7 @@ def test_a_disk_that_is_full_is_one_line_and_the_record_stays(study: Study, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("paribus.core.runfolder.write_atomically", full)
-    made = Launch(study, plan, LaunchSettings(study.folder.parent / "runs", 2), LaunchProgress(), LaunchStop())
+    made = launch(study, plan)
     with pytest.raises(ConfigError, match=r"results.jsonl cannot be written: No space left on device; make room"):
         made.run()
     assert study.results_path.read_bytes() == before
@@ -248,7 +249,7 @@ def test_hanging_up_is_no_reason_to_leave(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_is_one_line_too(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made_up_plan(study)
 
-    def full(*arguments: object) -> None:
+    def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cells, "start_process", full)

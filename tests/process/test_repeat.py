@@ -133,10 +133,10 @@ def test_a_stopped_repeat_goes_on_in_its_folder_and_claims_nothing_before(
     pretend(monkeypatch, {f"{arm}/s{seed}": ["2+done"] for arm in ("baseline", "cutmix") for seed in (0, 1)})
     runs = study.folder.parent / "runs" / "study" / "repeat-1"
 
-    def start(*arguments: object) -> object:
+    def start(*arguments: object, **options: object) -> object:
         """The first cell has started: Ctrl-C."""
         threading.Timer(0, os.kill, (os.getpid(), signal.SIGINT)).start()
-        return start_process(*arguments)  # type: ignore[arg-type]
+        return start_process(*arguments, **options)  # type: ignore[arg-type]
 
     start_process = cells.start_process
     monkeypatch.setattr(cells, "start_process", start)

@@ -6,6 +6,7 @@ Imports nothing but argparse, because shell completion waits for it.
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -107,6 +108,20 @@ def amount(text: str) -> float:
     if not 0 <= value < math.inf:
         raise argparse.ArgumentTypeError(f"found {text!r}; should be a number, 0 or more")
     return value
+
+
+def time_span(text: str) -> float:
+    """The type of a time, in seconds.
+
+    >>> time_span("90s"), time_span("150m"), time_span("1h30m")
+    (90.0, 9000.0, 5400.0)
+    """
+    # more than 9 digits is no plausible time
+    found = re.fullmatch(r"(?=.)(?:([0-9]{1,9})h)?(?:([0-9]{1,9})m)?(?:([0-9]{1,9})s)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in found.groups()) if found else (0, 0, 0)
+    if (total := 3600 * hours + 60 * minutes + seconds) == 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}; should be a time such as 90s, 150m, 2h or 1h30m, not 0")
+    return float(total)
 
 
 def completes(action: argparse.Action, what: Kind | tuple[str, ...]) -> None:

@@ -68,6 +68,8 @@ EXPECTED = {
     "study measure study evaluators.acc": ["evaluators.accuracy="],
     "study --": ["--help"],
     "study run study --w": ["--workers"],
+    "study run study --fo": ["--for"],
+    "study run study --for ": [],
     "study run study --cluster ": ["slurm"],
     "study run study --cluster=s": ["--cluster=slurm"],
     "study run study --workers ": [],

@@ -3,7 +3,7 @@
 import argparse
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path, whole_number
+from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path, time_span, whole_number
 from paribus.core.exit_codes import FAILED, MISMATCH, OK, REQUEUE, STUDY_FAILED
 from paribus.study.slurm.templates import list_templates as template_names
 
@@ -37,7 +37,8 @@ def add_plan(parser: Parser) -> None:
 def add_run(parser: Parser) -> None:
     parser.description = (
         "Run every cell that is not done. Completed runs are skipped, so the same command resumes a stopped study. "
-        "With --repeat every cell is trained anew, under RUNS/repeat-N, and compared with the rows on record."
+        "With --repeat every cell is trained anew, under RUNS/repeat-N, and compared with the rows on record. All arms "
+        "of one seed come before the next seed, so a study that is cut short is a smaller study."
     )
     parser.epilog = exit_codes(
         {
@@ -49,7 +50,15 @@ def add_run(parser: Parser) -> None:
     )
     _add_study(parser)
     _add_configs(parser)
-    _add_workers(parser)
+    _add_workers(parser, "cells at a time, beside other launchers' (default: by cores or GPUs, theirs included)")
+    parser.add_argument(
+        "--for",
+        dest="time_limit",
+        type=time_span,
+        metavar="TIME",
+        help="e.g. 90s, 150m, 1h30m: start nothing more after it, stop the running cells with a checkpoint, and exit "
+        "with 75; it counts from the start of this command",
+    )
     _add_repeat(parser, "train every cell anew, and compare; again to go on with a repeat that was stopped")
     parser.add_argument(
         "--until-decided",
@@ -226,8 +235,8 @@ def _add_configs(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_workers(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--workers", type=count, metavar="K", help="cells at a time (default: by cores or GPUs)")
+def _add_workers(parser: argparse.ArgumentParser, help: str = "cells at a time (default: by cores or GPUs)") -> None:
+    parser.add_argument("--workers", type=count, metavar="K", help=help)
 
 
 def _add_repeat(parser: argparse.ArgumentParser, what: str) -> None:

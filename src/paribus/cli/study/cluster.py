@@ -23,10 +23,12 @@ from paribus.study.spec import Study
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raises ConfigError for options of --cluster without it."""
+    """Raises ConfigError for options of --cluster without it, and for --for with it."""
     given = [name for name in (*SBATCH, "template", "dry_run", "sbatch", "gpus", "cpus") if getattr(args, name)]
     if args.cluster is None and given:
         raise ConfigError(f"--{given[0].replace('_', '-')}: needs --cluster slurm")
+    if args.cluster and args.time_limit:
+        raise ConfigError("--for: is for cells on this machine; with --cluster slurm, give each cell a limit by --time")
 
 
 def send(args: argparse.Namespace, study: Study, plan: Plan, runs: Path, cells: Sequence[Cell]) -> int:

@@ -1,6 +1,7 @@
 """`paribus study run`: every cell that is not done, as local processes or as cluster jobs. Needs no torch."""
 
 import argparse
+import math
 import shlex
 import subprocess
 import sys
@@ -14,15 +15,16 @@ from paribus.cli.study.common import choose_workers, runs_folder, where_options
 from paribus.cli.study.repeat import announce, finish
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, OK, REQUEUE, STUDY_FAILED
-from paribus.core.formatting import format_clock
+from paribus.core.formatting import format_clock, format_list
 from paribus.study import plan as plans
 from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.runner import cells, devices
-from paribus.study.runner.launcher import Launch, LaunchSettings
+from paribus.study.runner.launcher import Launch
 from paribus.study.runner.progress import LaunchProgress
 from paribus.study.runner.repeat import find_next
 from paribus.study.runner.signals import LaunchStop
+from paribus.study.runner.slots import LaunchSettings
 from paribus.study.spec import Study
 
 LOG_LINES = 8  # of a failed cell's log that are shown
@@ -33,7 +35,8 @@ def run(args: argparse.Namespace) -> int:
     if args.until_decided and args.repeat:
         raise ConfigError("--until-decided: a repeat trains what is on record and decides nothing; leave one out")
     leave_out_wandb_id()
-    study, leave = load_study(args.study), LaunchStop()
+    leave = LaunchStop(time.monotonic() + (args.time_limit or math.inf))
+    study = load_study(args.study)
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
     if (code := compose(args)) != OK:
         return code
@@ -72,7 +75,8 @@ def run_cells(
         raise ConfigError(f"{runs} cannot be created: {error.strerror}; choose another with --runs DIR") from error
     leave.listen(runs / "launch.log")
     board, began = LaunchProgress(), time.monotonic()
-    launch = Launch(study, plan, LaunchSettings(runs, workers, gpus, args.per_gpu, args.repeat), board, leave, wanted)
+    settings = LaunchSettings(runs, workers, gpus, args.per_gpu, args.repeat, fill=not args.workers)
+    launch = Launch(study, plan, settings, board, leave, wanted)
     try:
         launch.run()
     finally:
@@ -80,12 +84,25 @@ def run_cells(
     if leave.requested:
         _print_left(launch, args)
         return REQUEUE
+    if launch.is_unfinished():
+        _print_time_is_up(launch, args, time.monotonic() - began)
+        return REQUEUE
     _print_done(launch, time.monotonic() - began)
     code = finish(study, plan, runs) if args.repeat else OK
     if launch.failed:
         _print_failed(launch.failed, plan, runs)
         return STUDY_FAILED
     return code
+
+
+def _print_time_is_up(launch: Launch, args: argparse.Namespace, seconds: float) -> None:
+    print("the time is up: ", end="")
+    _print_done(launch, seconds)
+    if launch.failed:
+        _print_failed(launch.failed, launch.plan, launch.settings.runs)
+    if launch.stopping:
+        print(f"still running {launch.settings.grace_s:.0f} s after SIGTERM: {format_list(launch.stopping)}")
+    _print_left(launch, args)
 
 
 def _print_left(launch: Launch, args: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from paribus.study.analysis.curves import Curves, split_curve
 from paribus.study.analysis.question import AnalysisSpec, ArmPair
@@ -21,6 +22,7 @@ from paribus.study.stats import (
     summarise_arrivals,
 )
 
+MIN_NEIGHBOURS = 2  # pairs of runs beside each other from which on a time ratio is from such pairs alone
 COSTS = ("train_s", "eval_s", "samples_per_sec", "peak_gb", "parameters", "macs")
 
 
@@ -37,7 +39,11 @@ class TimeToTarget:
 @dataclass(frozen=True)
 class Overhead:
     """Training time of an arm over that of its baseline on the same seeds: geometric mean and 95 % t interval of the
-    ratio, from logarithms; NaN where unknown."""
+    ratio, from logarithms; NaN where unknown.
+
+    pairs: seeds with the times of both. neighbours: those of them whose two runs ran beside each other; where there are
+    at least MIN_NEIGHBOURS, the ratio is theirs alone. n: what it is from: pairs, or the runs of the smaller arm.
+    """
 
     arm: str
     baseline: str
@@ -46,6 +52,8 @@ class Overhead:
     ratio: float
     low: float
     high: float
+    pairs: int = 0
+    neighbours: int = 0
 
 
 def compute_time_to_target(
@@ -76,14 +84,42 @@ def summarise_cost(rows: Sequence[Row], arm: str, kind: str) -> ArmSummary:
 
 
 def compute_overhead(rows: Sequence[Row], pair: ArmPair) -> Overhead:
+    timed = {name: {row.seed: row for row in rows if row.arm == name and _train_seconds(row) > 0} for name in pair}
+    arm, baseline = (timed[name] for name in pair)
+    shared = arm.keys() & baseline.keys()
+    neighbours = {seed for seed in shared if are_neighbours(arm[seed], baseline[seed])}
+    chosen = neighbours if len(neighbours) >= MIN_NEIGHBOURS else arm.keys() | baseline.keys()
     logs = {
-        name: {
-            row.seed: math.log(seconds)
-            for row in rows
-            if row.arm == name and (seconds := row.cost.get("train_s")) is not None and seconds > 0
-        }
-        for name in pair
+        name: {seed: math.log(_train_seconds(row)) for seed, row in runs.items() if seed in chosen}
+        for name, runs in timed.items()
     }
     found = compare_all(logs, [pair], Rule())[0]
     e = found.estimate
-    return Overhead(*pair, e.n, found.paired, math.exp(e.mean), math.exp(e.low), math.exp(e.high))
+    ratio, low, high = (math.exp(value) for value in (e.mean, e.low, e.high))
+    return Overhead(*pair, e.n, found.paired, ratio, low, high, len(shared), len(neighbours))
+
+
+def are_neighbours(a: Row, b: Row) -> bool:
+    """Whether two runs are known to have run beside each other, under much the same load: on the same hardware, without
+    an interruption, and no further apart in time than the longer of the two took."""
+    one, other = _find_span(a), _find_span(b)
+    if one is None or other is None or a.hardware != b.hardware:
+        return False
+    gap = max(one[0], other[0]) - min(one[1], other[1])  # negative where they overlap
+    return gap <= max(end - begin for begin, end in (one, other))
+
+
+def _find_span(row: Row) -> tuple[float, float] | None:
+    """When a run began and ended, as UNIX time; None where that is not known."""
+    seconds = _train_seconds(row) + (row.cost.get("eval_s") or 0.0)
+    if row.started is None or row.segments != 1 or seconds <= 0:
+        return None
+    try:
+        begin = datetime.fromisoformat(row.started).timestamp()
+    except ValueError:
+        return None
+    return begin, begin + seconds
+
+
+def _train_seconds(row: Row) -> float:
+    return row.cost.get("train_s") or 0.0

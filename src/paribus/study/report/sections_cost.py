@@ -2,9 +2,9 @@
 
 import math
 
-from paribus.core.formatting import DASH, format_count, format_number, format_quantity, format_si
+from paribus.core.formatting import DASH, format_count, format_list, format_number, format_quantity, format_si
 from paribus.study.analysis.analysis import Analysis
-from paribus.study.analysis.costs import TimeToTarget
+from paribus.study.analysis.costs import Overhead, TimeToTarget
 from paribus.study.report.model import Section, Table
 from paribus.study.report.sections import VERDICT
 from paribus.study.report.wording import Unit, format_p
@@ -123,6 +123,32 @@ def build_overheads(a: Analysis, unit: Unit) -> Section | None:
         "interval (on logarithms). 1.05 × means 5 % longer. It holds for this machine and this load: cells that run "
         "side by side take time from each other."
         + (f" {format_count(resumed, 'run')} went on after an interruption." if resumed else ""),
+        *_describe_pairs_apart(a),
     )
     head = (a.spec.comparison_header, "seeds", "training time", "95 % interval")
     return Section("overhead", "Overhead", notes, (Table(head, rows),))
+
+
+def _describe_pairs_apart(a: Analysis) -> tuple[str, ...]:
+    """Which ratios leave pairs out or hold pairs that ran apart. Nothing for a study all of which was run arm after arm
+    on one machine, as `study run` did at first: reports of these stand as they were published."""
+    machines = {str(sorted(row.hardware.items(), key=str)) for row in a.rows}
+    paired = [o for o in a.overheads if o.paired]
+    if len(machines) < 2 and not any(o.neighbours for o in paired):
+        return ()
+    chosen = [o for o in paired if o.n < o.pairs]
+    apart = [o for o in paired if o.n == o.pairs and o.neighbours < o.pairs]
+    if not chosen and not apart:
+        return ()
+
+    def name(o: Overhead, seeds: int) -> str:
+        return f"{seeds} of {format_count(o.pairs, 'seed')} of {a.spec.label_comparison(o.arm, o.baseline)}"
+
+    left_out = [name(o, o.pairs - o.n) for o in chosen]
+    kept = [name(o, o.pairs - o.neighbours) for o in apart]
+    return (
+        "Runs are beside each other if they are on the same hardware, without an interruption, and no further apart in "
+        "time than the longer of the two took."
+        + (f" Left out, as they were not: {format_list(left_out)}." if left_out else "")
+        + (f" Kept although they were not, for want of two pairs that were: {format_list(kept)}." if kept else ""),
+    )

@@ -1,7 +1,8 @@
 """A cell from the outside: its state, read from its run folder and log, and how its process is started.
 
 NAME.log beside the run folder NAME has everything that the cell's processes printed. It begins with `== start` and a
-command to copy and run by hand; a launcher that outlives the cell adds `== ended with CODE`.
+command to copy and run by hand, in which PARIBUS_LAUNCHER names the launcher (launchers.py); a launcher that outlives
+the cell adds `== ended with CODE`.
 
 The kernel's lock on the log shows whether a process of the cell is alive. The launcher takes it and the process
 inherits it with the open file, so it is held from before the process exists until it ends, even if the launcher dies; a
@@ -13,6 +14,7 @@ import fcntl
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,19 +31,23 @@ StateName = Literal[
 ]  # the last three: on Slurm
 _START, _END = "== start ", "== ended with "
 _TAIL_BYTES = 8192  # bytes at the end of a log that are searched for its last lines
-_RESUMABLE_CODES = (0, 75)  # exit codes after which an unfinished cell is simply resumed
+# exit codes after which an unfinished cell is simply resumed; the last: asked to stop, but too early for a checkpoint
+_RESUMABLE_CODES = (0, 75, -signal.SIGTERM)
+LAUNCHER = "PARIBUS_LAUNCHER"  # in the first line of a start
 
 
 @dataclass(frozen=True)
 class CellState:
     """host and process: of the training process, "" and 0 where not known yet. since: UNIX time of the start, 0 where
-    not recorded. device: its CUDA_VISIBLE_DEVICES. why: it failed, or waits. job: Slurm's, if it has one."""
+    not recorded. device: its CUDA_VISIBLE_DEVICES. launcher: the name of the one that started it, "" if none did. why:
+    it failed, or waits. job: Slurm's, if it has one."""
 
     state: StateName
     host: str = ""
     process: int = 0
     since: float = 0.0
     device: str = ""
+    launcher: str = ""
     why: str = ""
     job: str = ""
 
@@ -63,9 +69,11 @@ def read_state(runs: Path, cell: Cell, recorded: bool = False) -> CellState:
     if "DONE" in names:
         return CellState("done")
     held = find_holder(folder) if LOCK in names else None
-    if held or has_live_process(log):
-        since, device = _read_last_start(log)
-        return CellState("running", held.host if held else "", held.process if held else 0, since, device)
+    started_by_launcher = has_live_process(log)
+    if held or started_by_launcher:
+        since, device, launcher = _read_last_start(log)
+        host, process = (held.host, held.process) if held else ("", 0)
+        return CellState("running", host, process, since, device, launcher if started_by_launcher else "")
     if recorded:
         return CellState("done")
     if "FAILED" in names:
@@ -78,7 +86,7 @@ def read_state(runs: Path, cell: Cell, recorded: bool = False) -> CellState:
 
 
 def has_live_process(log: Path) -> bool:
-    """Whether a process of this log's cell is alive on this machine."""
+    """Whether a process of this log's cell is alive: whether one holds the kernel's lock on the file."""
     try:
         with open(log, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -90,13 +98,19 @@ def has_live_process(log: Path) -> bool:
 
 
 def start_process(
-    runs: Path, cell: Cell, threads: int, device: str | None, launcher: Sequence[str] = (), detached: bool = True
+    runs: Path,
+    cell: Cell,
+    threads: int,
+    device: str | None,
+    launcher: Sequence[str] = (),
+    detached: bool = True,
+    started_by: str = "",
 ) -> subprocess.Popen[bytes] | None:
     """Start a cell. detached: in its own session and process group, so that it survives this terminal.
 
     Returns None, and starts nothing, if another process has the cell or it is done by now.
     device: for CUDA_VISIBLE_DEVICES; None leaves it unset. launcher: a command that starts it, e.g. srun and its flags.
-    Raises OSError if the log cannot be written.
+    started_by: the name of our launcher. Raises OSError if the log cannot be written.
     """
     runs.mkdir(parents=True, exist_ok=True)
     with open(log_path(runs, cell), "ab") as log:
@@ -107,9 +121,9 @@ def start_process(
         folder = runs / cell.folder
         if (folder / "DONE").exists() or find_holder(folder):
             return None
-        environment = {"OMP_NUM_THREADS": str(threads)} | (
-            {"CUDA_VISIBLE_DEVICES": device} if device is not None else {}
-        )
+        environment = {"OMP_NUM_THREADS": str(threads)}
+        environment |= {"CUDA_VISIBLE_DEVICES": device} if device is not None else {}
+        environment |= {LAUNCHER: started_by} if started_by else {}
         command = [*launcher, *build_command(runs, cell)]
         _write_line(log, f"{_START}{_now()} {shlex.join([*(f'{k}={v}' for k, v in environment.items()), *command])}")
         return subprocess.Popen(
@@ -145,13 +159,7 @@ def write_end(runs: Path, cell: Cell, code: int) -> None:
 
 def read_last_lines(log: Path, count: int) -> list[str]:
     """The last lines of a log that are not empty; [] if there is none."""
-    try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError:
-        return []
-    return [line for line in text.splitlines() if line.strip()][-count:]
+    return [line for line in _read_tail(log, _TAIL_BYTES)[0].splitlines() if line.strip()][-count:]
 
 
 def read_last_output(log: Path, count: int) -> list[str]:
@@ -170,17 +178,40 @@ def quote_override(text: str) -> str:
     return "'" + re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), text) + "'"
 
 
-def _read_last_start(log: Path) -> tuple[float, str]:
-    """When the last start was and on which device, from the log; (0, "") if it has none."""
-    found = [line for line in read_last_lines(log, 200) if line.startswith(_START)]
-    if not found:
-        return 0.0, ""
-    stamp, *words = found[-1].removeprefix(_START).split(" ")
-    device = next((w.partition("=")[2] for w in words if w.startswith("CUDA_VISIBLE_DEVICES=")), "")
+def explain_exit(runs: Path, cell: Cell, now: CellState, code: int) -> str:
+    """Why a cell that exited with this code has failed. now: its state since."""
+    if code < 0:
+        return f"killed by signal {-code}"
+    if code == 0:
+        return f"exited with 0, but {cell.folder} is not done; its recipe may have changed since it was planned"
+    return now.why or next(iter(read_last_output(log_path(runs, cell), 1)), f"exit code {code}")
+
+
+def _read_last_start(log: Path) -> tuple[float, str, str]:
+    """When the last start was, on which device and by which launcher, from the log; (0, "", "") if it has none."""
+    count, line, is_whole = _TAIL_BYTES, "", False
+    while not line and not is_whole:  # a long run has printed much since
+        text, is_whole = _read_tail(log, count)
+        line = next((line for line in reversed(text.splitlines()) if line.startswith(_START)), "")
+        count *= 16
+    stamp, *words = line.removeprefix(_START).split(" ")
+    environment = dict(word.split("=", 1) for word in words if "=" in word)
     try:
-        return datetime.fromisoformat(stamp).timestamp(), device
+        since = datetime.fromisoformat(stamp).timestamp()
     except ValueError:
-        return 0.0, device
+        since = 0.0
+    return since, environment.get("CUDA_VISIBLE_DEVICES", ""), environment.get(LAUNCHER, "")
+
+
+def _read_tail(log: Path, count: int) -> tuple[str, bool]:
+    """The last so many bytes of a log, as text, and whether that is all of it; nothing if there is none."""
+    try:
+        with open(log, "rb") as file:
+            begin = max(0, os.fstat(file.fileno()).st_size - count)
+            file.seek(begin)
+            return file.read().decode(errors="replace"), begin == 0
+    except OSError:
+        return "", True
 
 
 def _read_first_line(path: Path) -> str:

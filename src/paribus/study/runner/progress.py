@@ -62,6 +62,11 @@ class LaunchProgress:
     def failed(self, cell: Cell, why: str, again: bool) -> None:
         self.print_line(f"{'retry   ' if again else 'FAILED  '} {cell.name}: {why}{self._format_counts()}")
 
+    def stopped(self, cell: Cell, step: int | None, again: bool) -> None:
+        """step: of its newest checkpoint. again: it goes on as soon as there is a place."""
+        where = f"with a checkpoint at step {step}" if step is not None else "before its first checkpoint"
+        self.print_line(f"{'retry   ' if again else 'stopped '} {cell.name}: {'stopped ' if again else ''}{where}")
+
     def _format_counts(self) -> str:
         return f"  ({self._counts})" if self._bar is None and self._counts else ""
 

@@ -1,17 +1,27 @@
-"""Stopping a launcher without touching its cells: Ctrl-C, SIGTERM, and a closed terminal."""
+"""What ends a launch: Ctrl-C and SIGTERM, which touch no cell, and the end of its time, which stops them. A terminal
+that closes does not."""
 
+import math
 import os
 import signal
+import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 
 class LaunchStop:
-    """requested: Ctrl-C or SIGTERM was received. hung_up: the terminal is closed (logout); the launcher continues."""
+    """requested: Ctrl-C or SIGTERM was received. hung_up: the terminal is closed (logout); the launcher continues.
+    deadline: by time.monotonic(); from then on no cell is started, and those of this launch are stopped."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float = math.inf) -> None:
         self.requested = False
         self.hung_up = False
+        self.deadline = deadline
+
+    def seconds_over(self) -> float:
+        """Seconds since the deadline; negative before it."""
+        return time.monotonic() - self.deadline
 
     def listen(self, log: Path) -> None:
         """log: file for the output once the terminal is closed. Its folder must exist."""
@@ -31,3 +41,11 @@ class LaunchStop:
         signal.signal(signal.SIGINT, leave)
         signal.signal(signal.SIGTERM, leave)
         signal.signal(signal.SIGHUP, hang_up)
+
+
+def request_checkpoint(process: int) -> None:
+    """Ask a cell to stop with a checkpoint. Nothing happens if there is no such process, or it is not one that a
+    launcher started, in a session of its own: a run folder's lock may name a process of another container."""
+    with suppress(ProcessLookupError, PermissionError):
+        if os.getsid(process) == process:
+            os.kill(process, signal.SIGTERM)

@@ -30,6 +30,10 @@ def test_the_states_of_a_cell(tmp_path: Path) -> None:
     assert (failed.state, failed.why) == ("failed", "paribus: no good")
     log.write_text("== start\n== ended with 75 now\n")
     assert read_state(tmp_path, cell).state == "waiting"
+    log.write_text("== start\n== ended with -9 now\n")
+    assert read_state(tmp_path, cell).state == "failed"
+    log.write_text("== start\n== ended with -15 now\n")
+    assert read_state(tmp_path, cell).state == "waiting", "it was asked to stop before it could write a checkpoint"
     finished(folder, cell, state="FAILED", why="the loss\n\nTraceback")
     assert read_state(tmp_path, cell).why == "the loss"
     assert read_state(tmp_path, cell, recorded=True).state == "done"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from helpers.studies import made_up_plan, written
-from paribus.cli.study.cluster import check
+from paribus.cli.study.cluster import check, send
 from paribus.cli.tree import find, read
 from paribus.core.errors import ConfigError
 from paribus.study.runner.cells import CellState
@@ -45,6 +45,28 @@ def test_templates_are_filled_in(name: str, tmp_path: Path) -> None:
     assert told.launcher.startswith("srun ") == (name != "one_gpu")
     assert ("#SBATCH --nodes=3" in lines) == (name == "many_nodes")
     assert ("#SBATCH --ntasks-per-node=4" in lines) == (name != "one_gpu")
+
+
+def test_an_array_takes_all_arms_of_a_seed_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = written(tmp_path / "study")
+    plan = made_up_plan(study)
+
+    def order() -> str:
+        send(arguments("run", "study", "--cluster", "slurm", "--dry-run"), study, plan, tmp_path / "runs", plan.cells)
+        return next(line for line in capsys.readouterr().out.splitlines() if line.startswith("cells="))
+
+    assert order() == "cells=(baseline/s0 cutmix/s0 baseline/s1 cutmix/s1)"
+    monkeypatch.setattr("paribus.cli.study.cluster.plans.order_cells", tuple)
+    assert order() == "cells=(baseline/s0 baseline/s1 cutmix/s0 cutmix/s1)", "the plan's own order is another"
+
+
+def test_a_time_limit_is_for_cells_of_this_machine() -> None:
+    check(arguments("run", "study", "--for", "90m"))
+    check(arguments("run", "study", "--cluster", "slurm"))
+    with pytest.raises(ConfigError, match=r"--for: is for cells on this machine; with --cluster slurm, .* --time"):
+        check(arguments("run", "study", "--cluster", "slurm", "--for", "90m"))
 
 
 @pytest.mark.parametrize(
