@@ -86,15 +86,17 @@ def test_an_interrupt_leaves_with_75_and_the_same_command_goes_on(
     started: list[subprocess.Popen[bytes]] = []
     start = cells.start_process
 
-    def keep(*words: Any) -> subprocess.Popen[bytes] | None:
-        process = start(*words)
+    def keep(*words: Any, **named: Any) -> subprocess.Popen[bytes] | None:
+        process = start(*words, **named)
         started.extend([process] if process else [])
         return process
 
     monkeypatch.setattr(cells, "start_process", keep)
 
     def interrupt() -> None:
-        while not starts():
+        for _ in range(3000):  # a minute: a launch that failed starts none
+            if starts():
+                break
             time.sleep(0.02)
         time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
