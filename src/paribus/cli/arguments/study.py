@@ -31,6 +31,9 @@ def add_plan(parser: Parser) -> None:
     parser.add_argument(
         "--power", action="store_true", help="print how many seeds the smallest effect needs, by the recorded rows"
     )
+    parser.add_argument(
+        "--count-failed", action="store_true", help="choose tuned settings although runs failed, which count as worst"
+    )
     parser.add_argument("--quiet", action="store_true", help="only check and freeze")
 
 

@@ -17,7 +17,12 @@ SEED_STEP = 100  # default seeds begin at a multiple of it, so that a study can 
 
 
 def parse_tune(
-    node: Any, arms: Collection[str], seeds: Sequence[int], metric: str, higher_is_better: bool, reserved: Mapping[str, str]
+    node: Any,
+    arms: Collection[str],
+    seeds: Sequence[int],
+    metric: str,
+    higher_is_better: bool,
+    reserved: Mapping[str, str],
 ) -> TuneSpec:
     """node: plain data, lists as tuples. arms, seeds, metric, higher_is_better: the study's. reserved: key that a study
     sets itself -> where instead. Raises ConfigError."""
@@ -158,7 +163,8 @@ def _parse_metric(node: Any, metric: str) -> str:
         raise ConfigError(f"tune.metric: found {found!r}; should be split/name, e.g. minival/{name}")
     if found.partition("/")[0] == split:
         raise ConfigError(
-            f"tune.metric: found {found}; the study is judged on {split}, so choose by another split, e.g. minival/{name}"
+            f"tune.metric: found {found}; the study is judged on {split}, so choose by another split, e.g. "
+            f"minival/{name}"
         )
     return found
 

@@ -1,6 +1,6 @@
 """The `tune:` part of a study.yaml: what is searched, with how many trials and seeds, and by which metric.
 
-An axis is one key's range. Values are rounded to three significant digits, so that a chosen setting can be written down.
+An axis is one key's range. Values are rounded to three significant digits, so that a choice can be written down.
 """
 
 import math
@@ -38,7 +38,7 @@ Space = Mapping[str, Axis]
 
 @schema
 class TuneSpec:
-    """spaces: arm -> key of the config -> axis. trials: of each arm, beside its default settings. seeds: of the tuning's
+    """spaces: arm -> key of the config -> axis. trials: of each arm, beside its default settings. seeds: the tuning's
     own. metric: split/name, not on the split that the study is judged on."""
 
     spaces: dict[str, dict[str, Axis]]

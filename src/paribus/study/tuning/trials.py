@@ -48,7 +48,7 @@ def list_trials(space: Space, trials: int) -> tuple[Trial, ...]:
     return (Trial(DEFAULT, {}), *found.values())
 
 
-def _start_sequence(axes: int):  # noqa: ANN202 — SciPy's class, whose import takes a second
+def _start_sequence(axes: int):
     import numpy as np
     from scipy.stats import qmc
 
