@@ -16,7 +16,7 @@ from paribus.recipe.recipe import Recipe
 from paribus.study.plan import Plan
 from paribus.study.spec import Study, merge_overrides
 from paribus.study.tuned import find_owners, list_arm_trials, open_stage
-from paribus.study.tuning.trials import Trial, name_cell_arm
+from paribus.study.tuning.trials import TuningTrial, name_cell_arm
 
 
 def build_tuning_plan(study: Study) -> Plan:
@@ -65,7 +65,7 @@ def _set_split(evaluator: Any, split: str) -> Any:
     return replace(evaluator, splits=(split,)) if hasattr(evaluator, "splits") else evaluator
 
 
-def _check_differences(plan: Plan, trials: Mapping[str, Sequence[Trial]]) -> None:
+def _check_differences(plan: Plan, trials: Mapping[str, Sequence[TuningTrial]]) -> None:
     """Raises ConfigError for two arms that differ in nothing but what is searched: tuned, they would be one arm."""
     for one, other in combinations(trials, 2):
         names = [trial.name for trial in trials[one][1:]]

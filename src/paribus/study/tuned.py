@@ -18,7 +18,7 @@ from paribus.study.rows import Row
 from paribus.study.spec import PLAN, RESULTS, TUNE, Study, merge_overrides
 from paribus.study.tuning.choice import ChosenSetting, ChosenSettings, find_best, take_median
 from paribus.study.tuning.space import TuneSpec
-from paribus.study.tuning.trials import Trial, list_trials, name_cell_arm, split_cell_arm
+from paribus.study.tuning.trials import TuningTrial, list_trials, name_cell_arm, split_cell_arm
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class TrialResult:
     failed. median: with failed runs as the worst; infinite where they are half or more. failed: cell -> why.
     runs_as: the arm of the stage whose runs these are: its own, or an earlier one that computes the same."""
 
-    trial: Trial
+    trial: TuningTrial
     values: tuple[float, ...]
     median: float
     failed: Mapping[str, str]
@@ -59,7 +59,7 @@ def open_stage(study: Study) -> Study:
     return replace(study, spec=spec, stage=TUNE)
 
 
-def list_arm_trials(study: Study) -> dict[str, tuple[Trial, ...]]:
+def list_arm_trials(study: Study) -> dict[str, tuple[TuningTrial, ...]]:
     """Arm -> its default settings and its trials. SciPy comes with it."""
     tune = require_tune(study)
     return {arm: list_trials(space, tune.trials) for arm, space in tune.spaces.items()}
@@ -89,12 +89,12 @@ def apply_chosen(study: Study, chosen: ChosenSettings) -> Study:
 
 
 def collect_results(
-    tune: TuneSpec, trials: Mapping[str, Sequence[Trial]], plan: Plan, rows: Iterable[Row]
+    tune: TuneSpec, trials: Mapping[str, Sequence[TuningTrial]], plan: Plan, rows: Iterable[Row]
 ) -> dict[str, tuple[TrialResult, ...]]:
     """Arm -> what came of each of its trials, in the order of the list. A run without a row counts as failed."""
     owners, by_cell = find_owners(plan), {row.cell: row for row in rows}
 
-    def gather(arm: str, trial: Trial) -> TrialResult:
+    def gather(arm: str, trial: TuningTrial) -> TrialResult:
         owner = owners[name_cell_arm(arm, trial.name)]
         cells = {seed: by_cell.get(f"{owner}/s{seed}") for seed in tune.seeds}
         values = tuple(_read_value(row, tune.metric) for row in cells.values())
@@ -145,12 +145,12 @@ def find_hopeless(study: Study, plan: Plan, rows: Sequence[Row]) -> list[str]:
     return [arm for arm, those in results.items() if not any(math.isfinite(one.median) for one in those)]
 
 
-def _name_trials(plan: Plan) -> dict[str, list[Trial]]:
+def _name_trials(plan: Plan) -> dict[str, list[TuningTrial]]:
     """The trials of a plan by name alone, which needs no SciPy."""
-    found: dict[str, list[Trial]] = {}
+    found: dict[str, list[TuningTrial]] = {}
     for name in plan.recipes:
         arm, trial = split_cell_arm(name)
-        found.setdefault(arm, []).append(Trial(trial, {}))
+        found.setdefault(arm, []).append(TuningTrial(trial, {}))
     return found
 
 
@@ -180,7 +180,7 @@ def check_stage_rows(study: Study, chosen: ChosenSettings, rows: Iterable[Row]) 
 
 
 def check_stage_plan(study: Study, plan: Plan) -> None:
-    """Raises ConfigError if the stage is planned differently than it was chosen by. plan: by study.yaml as it is now."""
+    """Raises ConfigError if the stage is planned differently than it was chosen by. plan: by today's study.yaml."""
     stage = open_stage(study)
     before = read_plan(stage.plan_path, stage.folder)
     if before is None or before.ids() != plan.ids() or before.recipes != plan.recipes:

@@ -153,6 +153,7 @@ def add_cell(parser: Parser) -> None:
     parser.epilog = exit_codes({FAILED: "the run failed", REQUEUE: "stopped with a checkpoint"})
     _add_study(parser)
     parser.add_argument("--cell", required=True, metavar="ARM/sSEED", help="which cell")
+    parser.add_argument("--stage", choices=("tune",), default="", help="of the tuning, not of the study itself")
     parser.add_argument("--launcher", default="", metavar="COMMAND", help="what starts its processes, e.g. 'srun -n 8'")
     _add_repeat(parser, "DIR is the folder of a repeat, which gets the row")
 

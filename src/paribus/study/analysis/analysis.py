@@ -18,6 +18,7 @@ from paribus.study.analysis.costs import (
 from paribus.study.analysis.curves import Band, Curves, compute_bands, compute_gap, select_curves, split_curve
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.question import AnalysisSpec
+from paribus.study.analysis.tuning import TuningAnalysis
 from paribus.study.measures import Measure
 from paribus.study.rows import Row, package_digests
 from paribus.study.spec import PaperResult
@@ -55,7 +56,7 @@ class Analysis:
     record -> cells. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each
     step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
-    curves and reliability diagrams.
+    curves and reliability diagrams. tuning: how the arms' settings were chosen, None where they were not tuned.
     """
 
     spec: AnalysisSpec
@@ -77,6 +78,7 @@ class Analysis:
     reported: tuple[tuple[PaperResult, Comparison | None], ...]
     still_learning: tuple[StillLearning, ...]
     beside: Beside
+    tuning: TuningAnalysis | None = None
 
     @property
     def reference(self) -> str:
@@ -134,6 +136,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         ),
         still_learning=tuple(found for pair in spec.pairs if (found := find_still_learning(losses, pair)) is not None),
         beside=analyse_beside(spec, kept, measures),
+        tuning=spec.tuning,
     )
 
 

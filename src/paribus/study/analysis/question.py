@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from paribus.study.analysis.tuning import TuningAnalysis, analyse_tuning
 from paribus.study.spec import PaperResult, SecondaryMetric, Study, Tuned, Untuned
 from paribus.study.stats import Rule
+from paribus.study.tuned import apply_chosen, find_chosen
 
 ArmPair = tuple[str, str]  # (arm, what it is compared with)
 
@@ -17,7 +19,7 @@ class AnalysisSpec:
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
     words: what a comparison changes, where its author says so. limits: what the setting cannot show. again: commands
-    that reproduce it. also: secondary metrics, a family of their own.
+    that reproduce it. also: secondary metrics, a family of their own. tuning: how the settings were chosen.
     """
 
     name: str
@@ -38,6 +40,7 @@ class AnalysisSpec:
     limits: str = ""
     words: Mapping[ArmPair, str] = field(default_factory=dict)
     also: tuple[SecondaryMetric, ...] = ()
+    tuning: TuningAnalysis | None = None
 
     @property
     def baseline(self) -> str:
@@ -59,7 +62,11 @@ class AnalysisSpec:
 
 
 def build_analysis_spec(study: Study) -> AnalysisSpec:
-    """A study's own question. Its commands name the folder relative to its grandparent, without this machine's path."""
+    """A study's own question. Its commands name the folder relative to its grandparent, without this machine's path. Of
+    a study that tunes, arms have what was chosen. Raises ConfigError if what it was chosen by has changed since."""
+    tuning = analyse_tuning(study)
+    if (chosen := find_chosen(study)) is not None:
+        study = apply_chosen(study, chosen)
     spec, folder = study.spec, study.folder.absolute()
     place = f"{folder.parent.name}/{folder.name}"
     return AnalysisSpec(
@@ -81,6 +88,7 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
         also=spec.also,
+        tuning=tuning,
     )
 
 

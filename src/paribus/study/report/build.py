@@ -8,7 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.question import ArmPair
-from paribus.study.report import sections, sections_beside, sections_cost, sections_runs, sections_weights
+from paribus.study.report import (
+    sections,
+    sections_beside,
+    sections_cost,
+    sections_runs,
+    sections_tuning,
+    sections_weights,
+)
 from paribus.study.report.model import Report, Section, Sentence
 from paribus.study.report.wording import (
     LOOKING_AGAIN,
@@ -38,6 +45,8 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
         sections.build_factors,
         sections.build_paper,
         sections_cost.build_overheads,
+        sections_tuning.build_tuning,
+        sections_tuning.build_trials,
         sections.build_selection,
         sections_runs.build_runs,
         sections_runs.build_provenance,
@@ -118,6 +127,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Arms and seeds", f"{len(spec.arms)} × {len(spec.seeds)}" if spec.seeds else f"{len(spec.arms)} arms"),
         ("Steps", format_list(f"{n:,}" for n in steps)),
         ("Settings", spec.settings),
+        ("Tuned", sections_tuning.describe_tuned(a.tuning) if a.tuning else ""),
     ]
     return tuple((name, text) for name, text in facts if text)
 

@@ -96,6 +96,9 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
     }
     numbers = to_plain(a)
     asked = numbers.pop("spec")
+    del asked["tuning"]  # it is an answer
+    if a.tuning is None:
+        del numbers["tuning"]
     if not a.spec.also:  # as it was before there were secondary metrics
         del asked["also"]
         for said in (*asked["paper"], *(said for said, _ in numbers["reported"])):

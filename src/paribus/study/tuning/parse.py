@@ -7,7 +7,7 @@ from typing import Any
 
 from paribus.core.errors import ConfigError
 from paribus.core.spelling import did_you_mean
-from paribus.study.tuning.space import Axis, Interval, Options, Space, TuneSpec, Value, count_values
+from paribus.study.tuning.space import Axis, Interval, ListedValues, Space, TuneSpec, Value, count_values
 
 _KEYS = ("space", "arms", "trials", "seeds", "metric", "higher_is_better")
 _KINDS = ("log_uniform", "uniform", "integers", "choices")
@@ -112,7 +112,7 @@ def _to_number(value: Any) -> Any:
         return value
 
 
-def _parse_options(values: Any, path: str) -> Options:
+def _parse_options(values: Any, path: str) -> ListedValues:
     if not isinstance(values, tuple) or len(values) < 2:
         raise ConfigError(f"{path}: found {values!r}; should be a list of two values or more")
     options: list[Value] = []
@@ -125,7 +125,7 @@ def _parse_options(values: Any, path: str) -> Options:
         if any(type(option) is type(other) and option == other for other in options):
             raise ConfigError(f"{path}.{i}: {value!r} is listed twice")
         options.append(option)
-    return Options(options=tuple(options))
+    return ListedValues(options=tuple(options))
 
 
 def _parse_trials(node: Any, spaces: Mapping[str, Space]) -> int:

@@ -26,13 +26,13 @@ class Interval:
 
 
 @schema
-class Options:
+class ListedValues:
     """One of a list: numbers, true, false, null, or text as it stands behind the = of an override."""
 
     options: tuple[Value, ...]
 
 
-Axis = Interval | Options
+Axis = Interval | ListedValues
 Space = Mapping[str, Axis]
 
 
@@ -50,7 +50,7 @@ class TuneSpec:
 
 def pick(axis: Axis, share: float) -> Value:
     """The value at a share of the axis, in [0, 1)."""
-    if isinstance(axis, Options):
+    if isinstance(axis, ListedValues):
         return axis.options[min(int(share * len(axis.options)), len(axis.options) - 1)]
     if axis.kind == "integers":
         return int(axis.low) + min(int(share * (axis.high - axis.low + 1)), int(axis.high - axis.low))
@@ -63,7 +63,7 @@ def pick(axis: Axis, share: float) -> Value:
 
 def count_values(axis: Axis) -> float:
     """How many different values there are; infinite where there are so many that nobody would count them."""
-    if isinstance(axis, Options):
+    if isinstance(axis, ListedValues):
         return len(axis.options)
     return axis.high - axis.low + 1 if axis.kind == "integers" else math.inf
 
@@ -73,7 +73,7 @@ def find_edge(axis: Axis, value: object) -> Literal["smallest", "largest", ""]:
     are not all numbers in ascending or descending order, or only two."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    if isinstance(axis, Options):
+    if isinstance(axis, ListedValues):
         numbers = sorted(as_numbers(axis))
         ordered = as_numbers(axis) in (tuple(numbers), tuple(reversed(numbers)))
         if len(numbers) < 3 or not ordered:
@@ -90,7 +90,7 @@ def find_share(axis: Interval, value: float) -> float:
     return (value - axis.low) / (axis.high - axis.low)
 
 
-def as_numbers(axis: Options) -> tuple[float, ...]:
+def as_numbers(axis: ListedValues) -> tuple[float, ...]:
     """The options as numbers; () if one of them is none."""
     numbers = [o for o in axis.options if isinstance(o, int | float) and not isinstance(o, bool)]
     return tuple(float(o) for o in numbers) if len(numbers) == len(axis.options) else ()
@@ -105,7 +105,7 @@ def format_value(value: object) -> str:
 
 def describe_axis(axis: Axis) -> str:
     """In words: 0.0001 to 0.01 (logarithmic)."""
-    if isinstance(axis, Options):
+    if isinstance(axis, ListedValues):
         return "one of " + ", ".join(format_value(option) for option in axis.options)
     scale = {"uniform": "", "log_uniform": " (logarithmic)", "integers": " (whole numbers)"}[axis.kind]
     return f"{axis.low:g} to {axis.high:g}{scale}"

@@ -18,7 +18,7 @@ _MOST_DRAWS = 100_000  # points of the sequence that are looked at before a spac
 
 
 @dataclass(frozen=True)
-class Trial:
+class TuningTrial:
     """name: t01 and so on, or default. settings: key -> value; none for the default."""
 
     name: str
@@ -29,15 +29,15 @@ class Trial:
         return tuple(f"{key}={format_value(value)}" for key, value in self.settings.items())
 
 
-def list_trials(space: Space, trials: int) -> tuple[Trial, ...]:
+def list_trials(space: Space, trials: int) -> tuple[TuningTrial, ...]:
     """The default settings, and then so many distinct ones of the space. Raises ConfigError if it has fewer."""
-    found: dict[tuple[str, ...], Trial] = {}
+    found: dict[tuple[str, ...], TuningTrial] = {}
     drawn, batch = 0, max(64, 2 * trials)
     sequence = _start_sequence(len(space))
     while len(found) < trials and drawn < _MOST_DRAWS:
         for point in sequence.random(batch):
             settings = {key: pick(axis, float(share)) for (key, axis), share in zip(space.items(), point, strict=True)}
-            trial = Trial(f"t{len(found) + 1:02}", settings)
+            trial = TuningTrial(f"t{len(found) + 1:02}", settings)
             if len(found) < trials:
                 found.setdefault(trial.overrides, trial)
         drawn += batch
@@ -45,7 +45,7 @@ def list_trials(space: Space, trials: int) -> tuple[Trial, ...]:
         limit = math.prod(count_values(axis) for axis in space.values())
         there = f"only {len(found)} distinct settings" if limit == math.inf else f"{limit:.0f} settings"
         raise ConfigError(f"tune.trials: found {trials}; the space has {there} of three digits; widen it, or try fewer")
-    return (Trial(DEFAULT, {}), *found.values())
+    return (TuningTrial(DEFAULT, {}), *found.values())
 
 
 def _start_sequence(axes: int):
