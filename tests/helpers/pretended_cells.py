@@ -29,7 +29,8 @@ def pretend(monkeypatch: pytest.MonkeyPatch, script: dict[str, list[str]]) -> No
 
 
 def _act(runs: Path, script: list[str], cell: Cell) -> int:
-    """done | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it."""
+    """done | done=VALUE | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it. A
+    cell that is planned to measure minival does so."""
     import os
     import signal
     import time
@@ -41,6 +42,8 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
     starts = log.count("== start ")
     action = script[starts - 1] if starts <= len(script) else "done"
     seconds, _, action = action.rpartition("+")
+    action, _, value = action.partition("=")
+    metric = "minival/acc1" if any("splits=[minival]" in override for override in cell.overrides) else "val/acc1"
     if action == "refuse":
         print("paribus: optimizer.lr: found -1; should be greater than 0", file=sys.stderr)
         return 2
@@ -54,7 +57,7 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
             if action == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             if action == "done":
-                finished(folder, cell, 0.5 + cell.seed / 100)
+                finished(folder, cell, float(value or 0.5 + cell.seed / 100), metric=metric)
             if action == "fail":
                 print(f"paribus: {folder}: the loss is not finite", file=sys.stderr)
                 finished(folder, cell, state="FAILED", why="the loss is not finite")

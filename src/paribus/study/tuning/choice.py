@@ -42,15 +42,20 @@ def find_best(medians: Mapping[str, float], higher_is_better: bool) -> str | Non
 def expect_best(values: Sequence[float], higher_is_better: bool) -> tuple[float, ...]:
     """The expected best of 1, 2, ... of these values, drawn without replacement: exact, over all subsets of each size.
 
-    The i-th of N in ascending order is the largest of n drawn in C(i − 1, n − 1) of C(N, n) subsets.
+    The i-th of N in ascending order is the best of n in C(i − 1, n − 1) of C(N, n) subsets: in n / N for the last, and
+    for each one before it in (i − n) / (i − 1) times as many as for the i-th.
     """
     sign = 1.0 if higher_is_better else -1.0
     ordered = sorted(sign * value for value in values)
     total = len(ordered)
-    return tuple(
-        sign * math.fsum(value * (math.comb(i, n - 1) / math.comb(total, n)) for i, value in enumerate(ordered))
-        for n in range(1, total + 1)
-    )
+    found: list[float] = []
+    for n in range(1, total + 1):
+        share, terms = n / total, list[float]()
+        for i in range(total, n - 1, -1):
+            terms.append(share * ordered[i - 1])
+            share *= (i - n) / (i - 1) if i > 1 else 0.0
+        found.append(sign * math.fsum(terms))
+    return tuple(found)
 
 
 def plain_chosen(chosen: ChosenSettings | None) -> dict[str, Any]:
