@@ -92,7 +92,8 @@ def test_the_default_has_the_values_of_its_recipe(tuning: TuningAnalysis) -> Non
 
 
 def test_an_edge_is_told_where_the_peak_lies_beyond_it_alone(tuning: TuningAnalysis) -> None:
-    assert [edge.key for edge in tuning.arms["adamw"].edges] == []
+    assert tuning.arms["adamw"].edges == ()
+    assert [(edge.key, edge.end) for edge in tuning.arms["adamp"].edges] == [("optimizer.lr", "largest")]
     largest = max(float(str(t.settings["optimizer.lr"])) for t in tuning.arms["adamp"].trials)
     chosen = next(t for t in tuning.arms["adamp"].trials if t.name == tuning.arms["adamp"].chosen.trial)
     assert chosen.settings["optimizer.lr"] == largest
@@ -120,8 +121,12 @@ def test_the_report_says_all_of_it(study: Study) -> None:
     section = text.partition("### Tuning\n")[2].partition("\n### ")[0]
     assert "tuned − default (points)" in section
     assert "never the worse, so optimistic" in section
-    assert "counted as the worst value there is: adamp.t02/s100 (the loss is not finite)" not in section
-    assert "adamp.t02/s101 (the loss is not finite), adamp.t02/s102" not in section or "Failed" in section
+    failed = "adamp.t02/s100 (the loss is not finite), adamp.t02/s101 (the loss is not finite)."
+    assert f"Failed, and counted as the worst value there is: {failed}" in section
+    assert section.count("At the edge: ") == 1
+    assert (
+        "At the edge: the best optimizer.lr of adamp (0.0854) is the largest tried, or nearly; a wider space" in section
+    )
     assert "| 2 of 21 |" in " ".join(section.split())
     assert "Expected best median minival/acc1 (%) of so many trials" in section
     assert "Tuned: adamw: optimizer.lr=" in text
