@@ -40,12 +40,13 @@ def add_plan(parser: Parser) -> None:
 def add_run(parser: Parser) -> None:
     parser.description = (
         "Run every cell that is not done. Completed runs are skipped, so the same command resumes a stopped study. "
-        "With --repeat every cell is trained anew, under RUNS/repeat-N, and compared with the rows on record."
+        "With --repeat every cell is trained anew, under RUNS/repeat-N, and compared with the rows on record. "
+        "Where study.yaml has tune:, settings are searched and chosen first."
     )
     parser.epilog = exit_codes(
         {
             OK: "every cell is done",
-            STUDY_FAILED: "the study ended with failed cells",
+            STUDY_FAILED: "the study ended with failed cells, or an arm has nothing to choose from",
             MISMATCH: "none failed, but a repeated cell differs from its row on record",
             REQUEUE: "stopped, run again to resume",
         }

@@ -124,7 +124,7 @@ def run_stage(
     print(f"tuning: {format_count(len(plan.cells), 'run')}, then the study", file=sys.stderr, flush=True)
     if wanted or args.dry_run:
         code = run(stage, plan, wanted)
-        if args.cluster:
+        if args.cluster and not args.dry_run:
             print("the same command again, once they are done, chooses the settings and submits the study")
         if args.cluster or code not in (OK, STUDY_FAILED):
             return code
