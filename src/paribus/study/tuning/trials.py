@@ -53,7 +53,8 @@ def _start_sequence(axes: int):
     from scipy.stats import qmc
 
     seed = int.from_bytes(hashlib.sha256(_SEED_NAME.encode()).digest()[:8], "big")
-    return qmc.Halton(axes, scramble=True, seed=np.random.default_rng(seed))
+    # `seed` since SciPy 1.15 is another name of `rng`, which 1.13 does not know
+    return qmc.Halton(axes, scramble=True, seed=np.random.default_rng(seed))  # pyright: ignore[reportCallIssue]
 
 
 def name_cell_arm(arm: str, trial: str) -> str:
