@@ -32,7 +32,7 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
     """done | done=VALUE | fail | refuse | requeue | die | silent, and before it `SECONDS+` to take a while over it, or
     `FILE+` to wait until there is such a file in the folder of runs. `deaf` waits as well, ignores SIGTERM, and then is
     done. `starting` waits before it holds its run folder, where SIGTERM kills it as before Python has started, and then
-    does as `go+done`."""
+    does as `go+done`. A cell that is planned to measure minival does so."""
     import os
     import signal
 
@@ -46,6 +46,8 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
     if action == "starting":
         _wait(runs, wait_for)
         wait_for, action = "go", "done"
+    action, _, value = action.partition("=")
+    metric = "minival/acc1" if any("splits=[minival]" in override for override in cell.overrides) else "val/acc1"
     if action == "refuse":
         print("paribus: optimizer.lr: found -1; should be greater than 0", file=sys.stderr)
         return 2
@@ -63,9 +65,8 @@ def _act(runs: Path, script: list[str], cell: Cell) -> int:
             _wait(runs, wait_for)
             if action == "die":
                 os.kill(os.getpid(), signal.SIGKILL)
-            action, _, value = action.partition("=")
             if action == "done":
-                finished(folder, cell, float(value) if value else 0.5 + cell.seed / 100)
+                finished(folder, cell, float(value or 0.5 + cell.seed / 100), metric=metric)
             if action == "fail":
                 print(f"paribus: {folder}: the loss is not finite", file=sys.stderr)
                 finished(folder, cell, state="FAILED", why="the loss is not finite")

@@ -71,15 +71,17 @@ def row(cell: Cell, value: float = 0.5, **changes: Any) -> Row:
     return Row(**{**values, **changes})
 
 
-def finished(folder: Path, cell: Cell, value: float = 0.5, state: str = "DONE", why: str = "") -> None:
+def finished(
+    folder: Path, cell: Cell, value: float = 0.5, state: str = "DONE", why: str = "", metric: str = "val/acc1"
+) -> None:
     """What a run leaves behind that ended after 20 steps, with two evaluations."""
     (folder / runfolder.CHECKPOINTS).mkdir(parents=True, exist_ok=True)
     clocks = {"time/train_s": 7.0, "time/eval_s": 1.0, "throughput/samples_per_sec": 300.0, "memory/peak_gb": 0.5}
     events = [
         {"step": 5, "values": {"train/loss": 3.0, "lr": 0.1, **clocks}},
-        {"step": 10, "values": {"val/acc1": value / 2, "time/eval_s": 0.5}},
+        {"step": 10, "values": {metric: value / 2, "time/eval_s": 0.5}},
         {"step": 15, "values": {"train/loss": 2.0, "lr": 0.1, **clocks}},
-        {"step": 20, "values": {"train/loss": 1.0, "lr": 0.0, "val/acc1": value, **clocks}},
+        {"step": 20, "values": {"train/loss": 1.0, "lr": 0.0, metric: value, **clocks}},
     ]
     (folder / runfolder.EVENTS).write_text("".join(json.dumps(event) + "\n" for event in events))
     segments = (

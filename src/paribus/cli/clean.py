@@ -33,7 +33,11 @@ def run(args: argparse.Namespace) -> int:
     top: Path = args.folder
     if not top.is_dir() and top != Path(DEFAULT_RUNS):  # which is not there before the first run
         raise ConfigError(f"{top}: no such folder")
-    others = [path for pattern in ("study.yaml", "plan.jsonl") for path in Path("experiments").glob(f"*/{pattern}")]
+    others = [
+        path
+        for pattern in ("study.yaml", "plan.jsonl", "tune/plan.jsonl")
+        for path in Path("experiments").glob(f"*/{pattern}")
+    ]
     found = list(find_leftovers(top, others))
     chosen = [one for one in found if args.packs or one.kind != NEEDS_ITS_OWN_FLAG]
     if args.json:

@@ -54,6 +54,11 @@ def _relative_config_dir(study: Study) -> str | None:
     return Path(os.path.relpath(study.config_folder, study.plan_path.parent)).as_posix()
 
 
+def compose_arm(study: Study, name: str) -> Recipe:
+    """The recipe of an arm at the study's first seed. Raises ConfigError."""
+    return _Arm(study, name, {}).recipe
+
+
 class _Arm:
     """An arm, composed once: Hydra takes some 85 ms for that, and setting the seed afterwards gives the same."""
 

@@ -4,6 +4,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ from paribus.study.spec import (
     Untuned,
     parse_key,
 )
+from paribus.study.tuning.parse import parse_tune
+from paribus.study.tuning.space import describe_budget
 from paribus.study.units import read_difference, read_value
 
 
@@ -86,13 +89,28 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
         values["paper"] = _parse_entries(PaperResult, values["paper"], "paper")
     if isinstance(settings := values.get("settings"), dict):
         values["settings"] = instantiate(Untuned if "untuned" in settings else Tuned, settings, "settings")
+    tunes, tune = "tune" in values, values.pop("tune", None)
+    worded = tunes and "settings" not in values
+    if worded:
+        values["settings"] = Tuned(tuned="by tune")  # worded below, once that is known to be valid
     spec = instantiate(StudySpec, values)
     _check_texts(spec)
     _check_arms(spec, lone)
     _check_names(spec)
     _check_secondary(spec)
     _check_factors(spec)
-    return spec
+    return _add_tune(spec, tune, worded) if tunes else spec
+
+
+def _add_tune(spec: StudySpec, node: Any, worded: bool) -> StudySpec:
+    if not isinstance(spec.settings, Tuned):
+        raise ConfigError(
+            f"settings: found {spec.settings if spec.settings == 'paper' else 'untuned'}; a study with tune: leaves "
+            "settings out, or says tuned: and how"
+        )
+    tune = parse_tune(node, spec.arms, spec.seeds, spec.metric, spec.higher_is_better, _STUDY_KEYS)
+    settings = Tuned(tuned=describe_budget(tune)) if worded else spec.settings
+    return replace(spec, tune=tune, settings=settings)
 
 
 def _parse_seeds(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from paribus.study.plan import Plan, diff_recipes
 from paribus.study.rows import read_rows
 from paribus.study.spec import PLAN, RESULTS, SPEC, Study, StudySpec
 from paribus.study.stats import Rule
+from paribus.study.tuned import apply_chosen, find_chosen
 from paribus.study.units import is_accuracy
 
 STAGE = "noise"
@@ -32,6 +33,8 @@ def open_stage(study: Study, arm: str | None = None, seeds: int | None = None) -
     """The stage of a study in which one arm runs against itself. arm: by default the one that is planned, else the one
     that most comparisons are made against. seeds: how many; by default those planned, else 10. Raises ConfigError."""
     plan = plans.read_plan(_stage_path(study, PLAN))
+    if (chosen := find_chosen(study)) is not None:  # it was tuned: the arm that is compared has these settings
+        study = apply_chosen(study, chosen)
     name = _choose_arm(study, plan, arm)
     spec = study.spec
     alone = StudySpec(

@@ -2,7 +2,9 @@
 
 The first line is the head: {"schema", "study", "frozen", "earlier", "arms": {arm: {"device", "recipe"}}}, where recipe
 is what an arm computes, without the seed; and "config_dir", the user's own configs relative to the study's folder, if
-there are any (of a stage, relative to its own folder): each cell is composed with them.
+there are any (of a stage, relative to its own folder): each cell is composed with them. Of a study with `tune:`,
+"tuned" and "tuning_digest": the settings that were chosen for each arm, which its cells have, and a hash of the rows of
+tune/results.jsonl that they were chosen by.
 frozen: metric, direction, margin, comparisons, seeds and secondary metrics; earlier: what they
 were before they were changed with rows on record, [{"rows", "looked", "frozen"}] (frozen.py). A line for each cell
 follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides", "title"}. `overrides` is what `paribus train` is
@@ -25,6 +27,7 @@ from paribus.study.jsonl import read_lines
 from paribus.study.looks import LOOKS, Look, read_looks
 from paribus.study.rows import Row
 from paribus.study.spec import PLAN, RESULTS, Study, find_config_folder
+from paribus.study.tuning.choice import ChosenSettings, parse_chosen, plain_chosen
 
 SCHEMA = 2
 
@@ -51,7 +54,8 @@ class Cell:
 class Plan:
     """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device. frozen: None in a plan of
     schema 1. earlier: oldest first. config_dir: of the user's own configs, relative to the study's folder. to_measure:
-    secondary metrics that no evaluator of some arm declares, which composing alone shows; it is not written."""
+    secondary metrics that no evaluator of some arm declares, which composing alone shows; it is not written. tuned: the
+    settings that were chosen, None where nothing is tuned, and in the plan of the tuning itself."""
 
     study: str
     recipes: Mapping[str, Mapping[str, Any]]
@@ -61,6 +65,7 @@ class Plan:
     earlier: tuple[Replaced, ...] = ()
     config_dir: str | None = None
     to_measure: tuple[str, ...] = field(default=(), compare=False)
+    tuned: ChosenSettings | None = None
 
     def by_name(self) -> dict[str, Cell]:
         return {cell.name: cell for cell in self.cells}
@@ -73,15 +78,17 @@ class Plan:
         return {cell.id: cell for cell in self.cells}
 
 
-def read_plan(path: Path) -> Plan | None:
-    """The plan in a file, None if there is no file. Raises ConfigError if it is damaged or of a newer schema."""
+def read_plan(path: Path, folder: Path | None = None) -> Plan | None:
+    """The plan in a file, None if there is no file. folder: the study's, if the file is not in it but in a stage's.
+    Raises ConfigError if it is damaged or of a newer schema."""
     if not path.is_file():
         return None
-    again = f"restore it from git or a copy, else delete it; paribus study plan {path.parent} recreates it"
+    folder = folder or path.parent
+    again = f"restore it from git or a copy, else delete it; paribus study plan {folder} recreates it"
     head, *lines = read_lines(path, SCHEMA, again) or [{}]
     try:
         config_dir = head.get("config_dir")
-        own = "" if config_dir is None else str(find_config_folder(path.parent, config_dir))
+        own = "" if config_dir is None else str(find_config_folder(folder, config_dir))
         cells = tuple(
             Cell(line["arm"], line["seed"], line["id"], line["folder"], tuple(line["overrides"]), line["title"], own)
             for line in lines
@@ -90,14 +97,15 @@ def read_plan(path: Path) -> Plan | None:
         recipes, devices = ({arm: arms[arm][key] for arm in arms} for key in ("recipe", "device"))
         frozen = parse_frozen(head["frozen"]) if head.get("frozen") else None
         earlier = tuple(Replaced(parse_frozen(e["frozen"]), e["rows"], e["looked"]) for e in head.get("earlier", ()))
-        return Plan(head["study"], recipes, devices, cells, frozen, earlier, config_dir)
+        tuned = parse_chosen(head)
+        return Plan(head["study"], recipes, devices, cells, frozen, earlier, config_dir, tuned=tuned)
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error!r}; {again}") from error
 
 
 def require_plan(study: Study) -> Plan:
     """The frozen plan. Raises ConfigError if there is none yet."""
-    found = read_plan(study.plan_path)
+    found = read_plan(study.plan_path, study.folder)
     if found is None:
         raise ConfigError(f"{study.folder} has no {PLAN} yet; run paribus study plan {study.folder} first")
     return found
@@ -126,6 +134,7 @@ def format_plan(plan: Plan) -> str:
             {"frozen": plain_frozen(one.frozen), "rows": one.rows, "looked": one.looked} for one in plan.earlier
         ],
         **({"config_dir": plan.config_dir} if plan.config_dir is not None else {}),
+        **plain_chosen(plan.tuned),
         "arms": arms,
     }
     return "".join(json.dumps(line) + "\n" for line in (head, *cells))
@@ -136,7 +145,7 @@ def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> tuple[Replaced, ...
 
     Raises ConfigError, and writes nothing, where rows were recorded of other recipes, or the disk is full.
     """
-    rows, before = list(rows), read_plan(study.plan_path)
+    rows, before = list(rows), read_plan(study.plan_path, study.folder)
     check_cells(plan)
     check_rows(study, plan, before, rows)
     earlier = list_earlier(study, before, rows)

@@ -13,8 +13,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from paribus.core.build import schema
+from paribus.study.tuning.space import TuneSpec
 
 SPEC, PLAN, RESULTS = "study.yaml", "plan.jsonl", "results.jsonl"
+TUNE = "tune"  # the stage in which settings are chosen
 
 
 MetricName = Annotated[str, Field(pattern=r"^[\w.-]+/[\w./-]+$")]
@@ -100,7 +102,8 @@ class StudySpec:
     0.5pt. also: metrics that are estimated beside it and decide nothing. targets: values of the metric; the time to
     reach them is compared. settings: paper, or tuned: the budget, or untuned: where they come from. limits: what this
     setting cannot show, in a sentence. threads: of each cell. retries: of a cell that fails. config_dir: a folder of
-    your own configs, technique/mine.yaml and so on, relative to the study's folder.
+    your own configs, technique/mine.yaml and so on, relative to the study's folder. tune: settings that are searched,
+    with equal budgets, before the study; then `settings` is worded from it.
     """
 
     question: Text
@@ -122,6 +125,7 @@ class StudySpec:
     threads: Annotated[int, Field(ge=1)] = 1
     retries: Annotated[int, Field(ge=0)] = 1
     config_dir: Text | None = None
+    tune: TuneSpec | None = None
 
 
 @dataclass(frozen=True)

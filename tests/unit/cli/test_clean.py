@@ -130,6 +130,9 @@ PROTECTED: dict[str, Callable[[Path], object]] = {
         "experiments/x#/study.yaml", "recipe: [model.weights=runs/a-s0-00/checkpoints/step_000000#.pt]\n"
     ),
     "a plan has them": _named_in("experiments/x#/plan.jsonl", '"model.weights=a-s0-00/checkpoints/step_000000#.pt"'),
+    "the plan of a tuning has them": _named_in(
+        "experiments/x#/tune/plan.jsonl", '"model.weights=a-s0-00/checkpoints/step_000000#.pt"'
+    ),
     "exported": _exported,
 }
 

@@ -31,6 +31,9 @@ def add_plan(parser: Parser) -> None:
     parser.add_argument(
         "--power", action="store_true", help="print how many seeds the smallest effect needs, by the recorded rows"
     )
+    parser.add_argument(
+        "--count-failed", action="store_true", help="choose tuned settings although runs failed, which count as worst"
+    )
     parser.add_argument("--quiet", action="store_true", help="only check and freeze")
 
 
@@ -38,12 +41,13 @@ def add_run(parser: Parser) -> None:
     parser.description = (
         "Run every cell that is not done. Completed runs are skipped, so the same command resumes a stopped study. "
         "With --repeat every cell is trained anew, under RUNS/repeat-N, and compared with the rows on record. All arms "
-        "of one seed come before the next seed, so a study that is cut short is a smaller study."
+        "of one seed come before the next seed, so a study that is cut short is a smaller study. Where study.yaml has "
+        "tune:, settings are searched and chosen first."
     )
     parser.epilog = exit_codes(
         {
             OK: "every cell is done",
-            STUDY_FAILED: "the study ended with failed cells",
+            STUDY_FAILED: "the study ended with failed cells, or an arm has nothing to choose from",
             MISMATCH: "none failed, but a repeated cell differs from its row on record",
             REQUEUE: "stopped, run again to resume",
         }
@@ -212,6 +216,7 @@ def add_cell(parser: Parser) -> None:
     parser.epilog = exit_codes({FAILED: "the run failed", REQUEUE: "stopped with a checkpoint"})
     _add_study(parser)
     parser.add_argument("--cell", required=True, metavar="ARM/sSEED", help="which cell")
+    parser.add_argument("--stage", choices=("tune",), default="", help="of the tuning, not of the study itself")
     parser.add_argument("--launcher", default="", metavar="COMMAND", help="what starts its processes, e.g. 'srun -n 8'")
     _add_repeat(parser, "DIR is the folder of a repeat, which gets the row")
 

@@ -20,6 +20,7 @@ from paribus.study.runner.repeat import results_path
 from paribus.study.slurm import queue, script
 from paribus.study.slurm.script import JobOptions
 from paribus.study.spec import Study
+from paribus.study.tuned import find_chosen, open_stage
 
 
 def check(args: argparse.Namespace) -> None:
@@ -88,6 +89,7 @@ def run_cell(args: argparse.Namespace) -> int:
     from paribus.study.slurm import array_task
 
     study = load_study(args.study)
+    study = open_stage(study) if args.stage else study
     made = plans.require_plan(study)
     found = made.by_name().get(args.cell)
     if found is None:
@@ -97,6 +99,8 @@ def run_cell(args: argparse.Namespace) -> int:
 
 def cancel(args: argparse.Namespace) -> int:
     study = load_study(args.study)
+    if study.spec.tune is not None and not args.repeat and find_chosen(study) is None:
+        study = open_stage(study)
     made = plans.require_plan(study)
     runs = newest_repeat(args, study) if args.repeat else runs_folder(args, study)
     known = queue.read_cell_states(made, runs, ())

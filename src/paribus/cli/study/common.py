@@ -10,7 +10,7 @@ from paribus.core.cores import count_cores
 from paribus.core.errors import ConfigError
 from paribus.study import plan as plans
 from paribus.study.runner import devices, repeat
-from paribus.study.spec import SPEC, Study
+from paribus.study.spec import SPEC, TUNE, Study
 from paribus.study.status import Status
 
 
@@ -24,13 +24,19 @@ def with_configs(study: Study, config_dir: Path | None) -> Study:
     given = None if config_dir is None else Path(os.path.relpath(config_dir, study.folder)).as_posix()
     stated = study.config_dir
     if stated is None:
-        planned = plans.read_plan(study.plan_path) if given is None else None
+        planned = _read_any_plan(study) if given is None else None
         return replace(study, config_dir=planned.config_dir if planned else given)
     if given is not None and config_dir is not None and study.config_folder != Path(os.path.abspath(config_dir)):
         raise ConfigError(
             f"--config-dir {config_dir}: {study.folder / SPEC} says config_dir: {stated}; leave one of the two out"
         )
     return study
+
+
+def _read_any_plan(study: Study) -> plans.Plan | None:
+    """The study's plan, or before there is one that of its tuning."""
+    stages = (study, replace(study, stage=TUNE))
+    return next((found for one in stages if (found := plans.read_plan(one.plan_path, study.folder))), None)
 
 
 def where_options(args: argparse.Namespace) -> list[str]:

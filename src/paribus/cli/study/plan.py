@@ -4,7 +4,9 @@ import argparse
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 
+from paribus.cli.study import tuning
 from paribus.cli.study.common import choose_workers, describe_looks, print_table, runs_folder, with_configs
 from paribus.cli.study.repeat import announce
 from paribus.core.errors import ConfigError
@@ -18,6 +20,7 @@ from paribus.study.load import load_study
 from paribus.study.measures import read_measures
 from paribus.study.runner.repeat import find_next
 from paribus.study.status import build_status
+from paribus.study.tuned import apply_chosen
 
 
 def run(args: argparse.Namespace) -> int:
@@ -25,8 +28,13 @@ def run(args: argparse.Namespace) -> int:
     rows = rows_file.read_rows(study.results_path)
     from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be valid
 
+    chosen = None
     try:
-        made = build_plan(study)
+        if study.spec.tune is not None:
+            if (chosen := tuning.plan_stage(args, study)) is None:
+                return OK
+            study = apply_chosen(study, chosen)
+        made = replace(build_plan(study), tuned=chosen)
     except ConfigError as error:
         raise ConfigError(f"{study.folder}: {error}") from error
     new = plans.freeze(study, made, rows)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from paribus.cli.several_runs import leave_out_wandb_id
-from paribus.cli.study import cluster
+from paribus.cli.study import cluster, tuning
 from paribus.cli.study.common import choose_workers, runs_folder, where_options
 from paribus.cli.study.repeat import announce, finish
 from paribus.core.errors import ConfigError
@@ -40,6 +40,15 @@ def run(args: argparse.Namespace) -> int:
     print(f"{study.name}: {study.spec.question}", file=sys.stderr if args.dry_run else sys.stdout, flush=True)
     if (code := compose(args)) != OK:
         return code
+    if study.spec.tune is not None:
+        stage_code = tuning.run_stage(
+            args,
+            study,
+            lambda stage, plan, wanted: run_cells(args, stage, plan, leave, wanted),
+            lambda: compose(args, ["--count-failed"]),
+        )
+        if stage_code is not None:
+            return stage_code
     plan = plans.require_plan(study)
     if not args.until_decided:
         return run_cells(args, study, plan, leave)
@@ -48,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     return run_until_decided(args, study, plan, lambda cells: run_cells(args, study, plan, leave, cells))
 
 
-def compose(args: argparse.Namespace) -> int:
+def compose(args: argparse.Namespace, options: Sequence[str] = ()) -> int:
     """Plan the study, in a separate process so that this one stays small while the cells run; its exit code."""
     configs = ["--config-dir", str(args.config_dir)] if args.config_dir else []
-    plan = [*("study", "plan", str(args.study)), *configs, "--quiet"]
+    plan = [*("study", "plan", str(args.study)), *configs, *options, "--quiet"]
     code = subprocess.call([sys.executable, "-P", "-m", "paribus.cli", *plan])
     return code if code >= 0 else BAD_CONFIG
 

@@ -20,6 +20,7 @@ from paribus.study.analysis.interim import Interims, compare_at_looks, follow_lo
 from paribus.study.analysis.learning import UNMIXED_LOSS, StillLearning, find_still_learning
 from paribus.study.analysis.noise import NoiseFloor
 from paribus.study.analysis.question import AnalysisSpec, find_reference
+from paribus.study.analysis.tuning import TuningAnalysis
 from paribus.study.looks import RecordedInterim
 from paribus.study.measures import Measure
 from paribus.study.rows import Row, package_digests
@@ -59,7 +60,8 @@ class Analysis:
     step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
     still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
     curves and reliability diagrams. interims: the planned looks; None where the number of seeds is fixed.
-    noise: the baseline against itself, None where that was not run.
+    noise: the baseline against itself, None where that was not run. tuning: how the arms' settings were chosen, None
+    where they were not tuned.
     """
 
     spec: AnalysisSpec
@@ -83,6 +85,7 @@ class Analysis:
     beside: Beside
     interims: Interims | None = None
     noise: NoiseFloor | None = None
+    tuning: TuningAnalysis | None = None
 
     @property
     def reference(self) -> str:
@@ -145,6 +148,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         still_learning=tuple(found for pair in spec.pairs if (found := find_still_learning(losses, pair)) is not None),
         beside=analyse_beside(spec, kept, measures),
         interims=interims,
+        tuning=spec.tuning,
     )
 
 

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from paribus.study.analysis.tuning import TuningAnalysis, analyse_tuning
 from paribus.study.spec import PaperResult, SecondaryMetric, Study, StudySpec, Tuned, Untuned
 from paribus.study.stats import Rule, SequentialPlan
+from paribus.study.tuned import apply_chosen, find_chosen
 
 ArmPair = tuple[str, str]  # (arm, what it is compared with)
 
@@ -18,7 +20,7 @@ class AnalysisSpec:
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
     words: what a comparison changes, where its author says so. limits: what the setting cannot show. again: commands
     that reproduce it. also: secondary metrics, a family of their own. sequential: the looks at which the study decides,
-    None where the number of seeds is fixed.
+    None where the number of seeds is fixed. tuning: how the settings were chosen.
     """
 
     name: str
@@ -40,6 +42,7 @@ class AnalysisSpec:
     words: Mapping[ArmPair, str] = field(default_factory=dict)
     also: tuple[SecondaryMetric, ...] = ()
     sequential: SequentialPlan | None = None
+    tuning: TuningAnalysis | None = None
 
     @property
     def baseline(self) -> str:
@@ -61,7 +64,11 @@ class AnalysisSpec:
 
 
 def build_analysis_spec(study: Study) -> AnalysisSpec:
-    """A study's own question. Its commands name the folder relative to its grandparent, without this machine's path."""
+    """A study's own question. Its commands name the folder relative to its grandparent, without this machine's path. Of
+    a study that tunes, arms have what was chosen. Raises ConfigError if what it was chosen by has changed since."""
+    tuning = analyse_tuning(study)
+    if (chosen := find_chosen(study)) is not None:
+        study = apply_chosen(study, chosen)
     spec, folder = study.spec, study.folder.absolute()
     place = f"{folder.parent.name}/{folder.name}"
     return AnalysisSpec(
@@ -84,6 +91,7 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
         also=spec.also,
         sequential=build_sequential_plan(spec),
+        tuning=tuning,
     )
 
 

@@ -14,6 +14,7 @@ from paribus.study.report import (
     sections_differences,
     sections_noise,
     sections_runs,
+    sections_tuning,
     sections_weights,
 )
 from paribus.study.report.model import Report, Section, Sentence
@@ -49,6 +50,8 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
         sections.build_factors,
         sections.build_paper,
         sections_cost.build_overheads,
+        sections_tuning.build_tuning,
+        sections_tuning.build_trials,
         sections.build_selection,
         sections_runs.build_runs,
         sections_runs.build_provenance,
@@ -141,6 +144,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Steps", format_list(f"{n:,}" for n in steps)),
         ("Settings", spec.settings),
         ("Noise floor", sections_noise.describe_noise(a.noise, unit) if a.noise else ""),
+        ("Tuned", sections_tuning.describe_tuned(a.tuning) if a.tuning else ""),
     ]
     return tuple((name, text) for name, text in facts if text)
 

@@ -100,6 +100,9 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
         del asked["sequential"], numbers["interims"]
     if a.noise is None:
         del numbers["noise"]
+    del asked["tuning"]  # it is an answer
+    if a.tuning is None:
+        del numbers["tuning"]
     if not a.spec.also:  # as it was before there were secondary metrics
         del asked["also"]
         for said in (*asked["paper"], *(said for said, _ in numbers["reported"])):

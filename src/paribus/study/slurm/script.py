@@ -54,6 +54,7 @@ def _template_values(job_options: JobOptions, study: Study, runs: Path, cells: S
     options = [*job_options.options, *([("gpus-per-node", str(job_options.gpus))] if job_options.gpus else [])]
     command = [*(sys.executable, "-P", "-m", "paribus.cli", "study", "cell", str(study.folder.absolute()))]
     command += ["--runs", str(runs.absolute()), *(["--repeat"] if job_options.repeat else [])]
+    command += ["--stage", study.stage] if study.stage else []
     return {
         "name": f"paribus-{study.name}",
         "array": f"0-{len(cells) - 1}{limit}",

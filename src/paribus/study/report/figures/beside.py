@@ -65,12 +65,12 @@ def _plot_one(a: Analysis, one: SecondaryResult) -> Plot:
 def plot_panels(a: Analysis) -> list[Plot]:
     style = build_style(a)
     return [
-        Plot(f"panel {panel.key}", f"{panel.title}: {panel.y_label} against {panel.x_label}", _draw_panel(panel, style))
+        Plot(f"panel {panel.key}", f"{panel.title}: {panel.y_label} against {panel.x_label}", draw_panel(panel, style))
         for panel in a.beside.panels
     ]
 
 
-def _draw_panel(panel: Panel, style: PlotStyle) -> Figure:
+def draw_panel(panel: Panel, style: PlotStyle) -> Figure:
     figure = drawing.new_figure(PANEL, _HEIGHT)
     arms = {arm: band for arm, band in panel.bands.items() if band.steps}
     names = 6 + max(text_width(shorten(arm, 18), bold=True) for arm in arms)

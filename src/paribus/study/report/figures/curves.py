@@ -26,6 +26,7 @@ from paribus.study.report.figures.style import (
     text_width,
     write_title,
 )
+from paribus.study.report.figures.tuning import plot_tuning
 from paribus.study.report.wording import Unit
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def build_plots(analysis: Analysis, unit: Unit) -> tuple[Plot, ...]:
         found = [*plot_differences(analysis, unit), *_plot_curves(analysis, unit), *plot_costs(analysis, unit)]
         found += [plot_target(analysis, target, unit) for target in analysis.targets]
         found += [*plot_effects(analysis, unit), *plot_paper(analysis, unit)]
-        found += [*plot_secondary(analysis), *plot_panels(analysis)]
+        found += [*plot_secondary(analysis), *plot_panels(analysis), *plot_tuning(analysis)]
     return tuple(found)
 
 

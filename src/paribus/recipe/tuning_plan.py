@@ -1,0 +1,76 @@
+"""From a study's `tune:` to the plan of its tuning stage: each trial of each arm composed and checked like any arm.
+
+The stage's runs measure the tuning metric alone: every evaluator is set to its split, and those that do not measure it
+are left out, so that no run of the stage reads the split that the study is judged on.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+from paribus.core.errors import ConfigError
+from paribus.engine.evaluate import WITHOUT_EMA
+from paribus.recipe.arms import build_plan, compose_arm
+from paribus.recipe.recipe import Recipe
+from paribus.study.plan import Plan
+from paribus.study.spec import Study, merge_overrides
+from paribus.study.tuned import find_owners, list_arm_trials, open_stage
+from paribus.study.tuning.trials import TuningTrial, name_cell_arm
+
+
+def build_tuning_plan(study: Study) -> Plan:
+    """The plan of the tuning stage. Raises ConfigError that names the arm and the trial."""
+    stage, trials = open_stage(study), list_arm_trials(study)
+    measuring: dict[str, tuple[str, ...]] = {}
+    for arm in study.spec.arms:
+        try:
+            measuring[arm] = _measure_alone(compose_arm(study, arm), stage.spec.metric)
+        except ConfigError as error:
+            raise ConfigError(f"arms.{arm}: {error}") from error
+    arms = {
+        name_cell_arm(arm, trial.name): merge_overrides(own, (*trial.overrides, *measuring[arm]))
+        for arm, own in study.spec.arms.items()
+        for trial in trials[arm]
+    }
+    plan = build_plan(replace(stage, spec=replace(stage.spec, arms=arms)))
+    _check_differences(plan, trials)
+    owners = find_owners(plan)
+    return replace(plan, cells=tuple(cell for cell in plan.cells if owners[cell.arm] == cell.arm))
+
+
+def _measure_alone(recipe: Recipe, metric: str) -> tuple[str, ...]:
+    """Overrides with which a run measures this metric and, as far as evaluators declare it, nothing else."""
+    split = metric.partition("/")[0]
+    if split == "minival" and getattr(recipe.data, "minival", None) == 0:
+        raise ConfigError(
+            f"tune.metric: found {metric}, but data.minival is 0, so no images are held out to tune on; add "
+            "data.minival=N to recipe, e.g. a tenth of the training images"
+        )
+    on_split = {name: _set_split(one, split) for name, one in recipe.evaluators.items() if one is not None}
+    wanted = {metric, metric.removesuffix(WITHOUT_EMA)}
+    kept = [name for name, one in on_split.items() if wanted & set(getattr(one, "keys", ()))]
+    kept = kept or [name for name, one in on_split.items() if not hasattr(one, "keys")]
+    if not kept:
+        there = [key for one in on_split.values() for key in getattr(one, "keys", ())]
+        raise ConfigError(f"tune.metric: found {metric}; the evaluators measure {', '.join(there) or 'nothing'}")
+    return tuple(
+        f"evaluators.{name}=null" if name not in kept else f"evaluators.{name}.splits=[{split}]"
+        for name, one in on_split.items()
+        if name not in kept or hasattr(one, "splits")
+    )
+
+
+def _set_split(evaluator: Any, split: str) -> Any:
+    return replace(evaluator, splits=(split,)) if hasattr(evaluator, "splits") else evaluator
+
+
+def _check_differences(plan: Plan, trials: Mapping[str, Sequence[TuningTrial]]) -> None:
+    """Raises ConfigError for two arms that differ in nothing but what is searched: tuned, they would be one arm."""
+    for one, other in combinations(trials, 2):
+        names = [trial.name for trial in trials[one][1:]]
+        if all(plan.recipes[name_cell_arm(one, name)] == plan.recipes[name_cell_arm(other, name)] for name in names):
+            raise ConfigError(
+                f"tune: {one} and {other} differ only in keys that are searched for both, so tuning makes them the "
+                "same arm; take those keys out of the space, or leave one of the arms out"
+            )
