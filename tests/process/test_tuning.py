@@ -259,8 +259,10 @@ def test_a_repeat_is_of_the_study_alone_and_comes_after_the_choice(
     study: Study, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     pretend(monkeypatch, {})
-    assert dispatch(["study", "plan", str(study.folder), "--repeat"]) == 2
-    assert "--repeat: repeats the study's cells" in capfd.readouterr().err
+    for command in ("plan", "run"):
+        assert dispatch(["study", command, str(study.folder), "--repeat"]) == 2
+        assert "--repeat: repeats the study's cells" in capfd.readouterr().err
+    assert not tuned.read_stage_rows(study)
     assert run(study, "--workers", "4") == 0
     capfd.readouterr()
     assert run(study, "--repeat", "--workers", "4") == 0

@@ -18,7 +18,9 @@ from paribus.study import rows as rows_file
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
 from paribus.study.measures import read_measures
+from paribus.study.plan import Plan
 from paribus.study.runner.repeat import find_next
+from paribus.study.spec import Study
 from paribus.study.status import build_status
 from paribus.study.tuned import apply_chosen
 
@@ -26,17 +28,10 @@ from paribus.study.tuned import apply_chosen
 def run(args: argparse.Namespace) -> int:
     study = with_configs(load_study(args.study), args.config_dir)
     rows = rows_file.read_rows(study.results_path)
-    from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be valid
-
-    chosen = None
-    try:
-        if study.spec.tune is not None:
-            if (chosen := tuning.plan_stage(args, study)) is None:
-                return OK
-            study = apply_chosen(study, chosen)
-        made = replace(build_plan(study), tuned=chosen)
-    except ConfigError as error:
-        raise ConfigError(f"{study.folder}: {error}") from error
+    composed = _compose(args, study)
+    if composed is None:
+        return OK
+    study, made = composed
     new = plans.freeze(study, made, rows)
     if new:
         from paribus.study.report.changes import list_changes  # SciPy comes with it
@@ -76,6 +71,22 @@ def run(args: argparse.Namespace) -> int:
 
         print("\n" + "\n".join(power_lines(study, rows)))
     return OK
+
+
+def _compose(args: argparse.Namespace, study: Study) -> tuple[Study, Plan] | None:
+    """The study, with what was chosen for it if it tunes, and its plan; None while its tuning is open."""
+    from paribus.recipe.arms import build_plan  # torch comes with it, and only once study.yaml is known to be valid
+
+    try:
+        if study.spec.tune is None:
+            return study, build_plan(study)
+        chosen = tuning.plan_stage(args, study)
+        if chosen is None:
+            return None
+        study = apply_chosen(study, chosen)
+        return study, replace(build_plan(study), tuned=chosen)
+    except ConfigError as error:
+        raise ConfigError(f"{study.folder}: {error}") from error
 
 
 def warn_of_edits(rows: Iterable[rows_file.Row]) -> None:

@@ -37,10 +37,7 @@ def plan_stage(args: argparse.Namespace, study: Study) -> ChosenSettings | None:
         tuned.check_stage_rows(study, chosen, rows)
         tuned.check_stage_plan(study, made)
         return chosen
-    if args.repeat:
-        raise ConfigError(
-            "--repeat: repeats the study's cells, whose settings are not chosen yet; run it without first"
-        )
+    _refuse_repeat(args)
     _check_first(study)
     _freeze(stage, made, rows)
     missing, failed = tuned.find_missing(made, rows)
@@ -49,6 +46,14 @@ def plan_stage(args: argparse.Namespace, study: Study) -> ChosenSettings | None:
     if not args.quiet:
         _print_open(args, study, made, failed if not missing else [])
     return None
+
+
+def _refuse_repeat(args: argparse.Namespace) -> None:
+    """Raises ConfigError for --repeat before there is a choice."""
+    if args.repeat:
+        raise ConfigError(
+            "--repeat: repeats the study's cells, whose settings are not chosen yet; run it without first"
+        )
 
 
 def _check_first(study: Study) -> None:
@@ -117,6 +122,7 @@ def run_stage(
     """
     if tuned.find_chosen(study) is not None:
         return None
+    _refuse_repeat(args)
     stage = tuned.open_stage(study)
     plan = plans.require_plan(stage)
     runs = runs_folder(args, stage)
