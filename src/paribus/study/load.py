@@ -1,9 +1,6 @@
 """From a folder with a study.yaml to a checked study. Every mistake in the file is one line that names the key."""
 
-import itertools
-import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,8 +19,8 @@ from paribus.study.spec import (
     StudySpec,
     Tuned,
     Untuned,
-    parse_key,
 )
+from paribus.study.spec_checks import STUDY_KEYS, check_effect, check_spec, find_duplicates
 from paribus.study.tuning.parse import parse_tune
 from paribus.study.tuning.space import describe_budget
 from paribus.study.units import read_difference, read_value
@@ -57,14 +54,12 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None, None, f"a key should be text, found {key!r}", node.start_mark
                 )
-        if twice := _find_duplicates(keys):
+        if twice := find_duplicates(keys):
             raise yaml.constructor.ConstructorError(None, None, f"duplicate key {twice[0]}", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
 T = TypeVar("T")
-# overrides that a study sets itself, and where its author gives them instead
-_STUDY_KEYS = {"seed": "seeds", "runtime.threads": "threads", "paths.runs": "the option --runs"}
 
 
 def _parse_spec(values: Any, lone: bool) -> StudySpec:
@@ -82,7 +77,7 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
     if isinstance(metric := values.get("metric"), str):
         values |= _read_numbers(values, metric)
     lone = lone and isinstance(arms, dict) and len(arms) == 1
-    _check_effect(values, lone)
+    check_effect(values, lone)
     if lone:
         values.setdefault("smallest_effect", 0.0)
     if "paper" in values:
@@ -94,11 +89,7 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
     if worded:
         values["settings"] = Tuned(tuned="by tune")  # worded below, once that is known to be valid
     spec = instantiate(StudySpec, values)
-    _check_texts(spec)
-    _check_arms(spec, lone)
-    _check_names(spec)
-    _check_secondary(spec)
-    _check_factors(spec)
+    check_spec(spec, lone)
     return _add_tune(spec, tune, worded) if tunes else spec
 
 
@@ -108,7 +99,7 @@ def _add_tune(spec: StudySpec, node: Any, worded: bool) -> StudySpec:
             f"settings: found {spec.settings if spec.settings == 'paper' else 'untuned'}; a study with tune: leaves "
             "settings out, or says tuned: and how"
         )
-    tune = parse_tune(node, spec.arms, spec.seeds, spec.metric, spec.higher_is_better, _STUDY_KEYS)
+    tune = parse_tune(node, spec.arms, spec.seeds, spec.metric, spec.higher_is_better, STUDY_KEYS)
     settings = Tuned(tuned=describe_budget(tune)) if worded else spec.settings
     return replace(spec, tune=tune, settings=settings)
 
@@ -172,99 +163,3 @@ def _to_tuples(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(_to_tuples(item) for item in value)
     return {key: _to_tuples(item) for key, item in value.items()} if isinstance(value, dict) else value
-
-
-def _check_texts(spec: StudySpec) -> None:
-    """Refuse a text that is still to be written: a report would print it as what was found."""
-    texts = {"question": spec.question, "setting": spec.setting, "limits": spec.limits}
-    if isinstance(spec.settings, Tuned):
-        texts["settings.tuned"] = spec.settings.tuned
-    if isinstance(spec.settings, Untuned):
-        texts["settings.untuned"] = spec.settings.untuned
-    texts |= {f"comparisons.{i}.what": pair.what for i, pair in enumerate(spec.comparisons)}
-    texts |= {f"paper.{i}.source": result.source for i, result in enumerate(spec.paper)}
-    for key, text in texts.items():
-        if re.match(r"\s*TODO\b", text, re.IGNORECASE):
-            raise ConfigError(f"{key}: found {text!r}; write the text itself, since the report prints it")
-
-
-def _check_effect(values: Mapping[str, Any], lone: bool) -> None:
-    effect = values.get("smallest_effect")
-    if not lone and isinstance(effect, int | float) and effect <= 0:
-        raise ConfigError(f"smallest_effect: found {effect:g}; should be greater than 0")
-
-
-def _check_arms(spec: StudySpec, lone: bool) -> None:
-    if len(spec.arms) < 2 and not lone:
-        raise ConfigError(
-            f"arms: found {len(spec.arms)}; a comparison needs two (paribus study noise runs one against itself)"
-        )
-    for name in spec.arms:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", name):
-            raise ConfigError(f"arms: found {name!r}; a name is letters, digits, and _ . + - after the first")
-    if not spec.seeds:
-        raise ConfigError("seeds: found none; should be at least one seed")
-    if twice := _find_duplicates(spec.seeds):
-        raise ConfigError(f"seeds: {twice[0]} is listed twice; a seed is one run of every arm")
-    for where, overrides in {"recipe": spec.recipe, **{f"arms.{a}": o for a, o in spec.arms.items()}}.items():
-        for override in overrides:
-            if "=" not in override and not override.startswith("~"):
-                raise ConfigError(f"{where}: found {override!r}; an override is key=value")
-            if instead := _STUDY_KEYS.get(parse_key(override)):
-                raise ConfigError(f"{where}: found {override!r}; a study sets this by {instead}")
-        if twice := _find_duplicates(parse_key(override) for override in overrides):
-            both = [override for override in overrides if parse_key(override) == twice[0]]
-            raise ConfigError(f"{where}: {twice[0]} is set twice, by {' and by '.join(both)}; only one would count")
-
-
-def _check_names(spec: StudySpec) -> None:
-    """Arms that are named in other places exist, and no comparison is listed twice."""
-    for path, pairs in (("comparisons", spec.comparisons), ("paper", spec.paper)):
-        for i, pair in enumerate(pairs):
-            for key in ("arm", "against"):
-                _check_arm(getattr(pair, key), spec.arms, f"{path}.{i}.{key}")
-            if pair.arm == pair.against:
-                raise ConfigError(f"{path}.{i}: {pair.arm} against itself")
-    if twice := _find_duplicates((pair.arm, pair.against) for pair in spec.comparisons):
-        raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is listed twice")
-    if not spec.comparisons and len(spec.arms) > 1:
-        raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
-
-
-def _check_secondary(spec: StudySpec) -> None:
-    names = [one.metric for one in spec.also]
-    if twice := _find_duplicates([spec.metric, *names]):
-        also = "is the study's metric, which decides already" if twice[0] == spec.metric else "is listed twice"
-        raise ConfigError(f"also: {twice[0]} {also}")
-
-
-def _check_factors(spec: StudySpec) -> None:
-    """The arms are all combinations of the factors, each once."""
-    for factor, arms in spec.factors.items():
-        for arm in arms:
-            _check_arm(arm, spec.arms, f"factors.{factor}")
-        if twice := _find_duplicates(arms):
-            raise ConfigError(f"factors.{factor}: {twice[0]} is listed twice")
-    if not spec.factors:
-        return
-    by_combination: dict[frozenset[str], str] = {}
-    for arm in spec.arms:
-        combination = frozenset(factor for factor, arms in spec.factors.items() if arm in arms)
-        if combination in by_combination:
-            names = " and ".join(sorted(combination)) or "no factor"
-            raise ConfigError(f"factors: {by_combination[combination]} and {arm} are both the arm with {names}")
-        by_combination[combination] = arm
-    for r in range(len(spec.factors) + 1):
-        for combination in itertools.combinations(spec.factors, r):
-            if frozenset(combination) not in by_combination:
-                raise ConfigError(f"factors: there is no arm with {' and '.join(combination) or 'no factor'} alone")
-
-
-def _check_arm(arm: str, arms: Mapping[str, Any], path: str) -> None:
-    if arm not in arms:
-        raise ConfigError(f"{path}: found {arm}{did_you_mean(arm, list(arms))}; the arms are {', '.join(arms)}")
-
-
-def _find_duplicates(items: Iterable[Any]) -> list[Any]:
-    """The items that occur more than once."""
-    return [item for item, n in Counter(items).items() if n > 1]
