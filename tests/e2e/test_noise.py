@@ -28,9 +28,9 @@ def test_a_recipe_of_the_users_own_against_itself_and_then_a_study(paribus: Run,
     assert [row.seed for row in rows] == [10, 11, 12, 13]
     found = json.loads((tmp_path / "n.json").read_text())
     assert found["runs"]["mean"] == sum(row.metrics["val/acc1"] for row in rows) / 4
-    plan = read_plan(folder / "noise" / "plan.jsonl")
+    plan = read_plan(folder / "noise" / "plan.jsonl", folder)
     assert plan is not None
-    assert all(cell.config_dir == str(configs) for cell in plan.cells), "the plan finds them from its own folder"
+    assert all(cell.config_dir == str(configs) for cell in plan.cells), "the plan finds them from the study's folder"
 
     alone = (folder / "study.yaml").read_text()
     two = alone.replace("  baseline: []", "  baseline: []\n  longer: [steps=12ba]") + "smallest_effect: 1pt\n"

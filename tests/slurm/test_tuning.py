@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
 
+import pytest
+
 from helpers.studies import written
 from paribus.study import tuned
 from paribus.study.rows import read_rows
@@ -19,6 +21,7 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_the_same_command_tunes_then_runs(cluster: Path, paribus: Run, tmp_path: Path) -> None:
     """One of the trials fails in training: its rate is no number that training survives."""
     study = written(

@@ -4,7 +4,6 @@ This is the one part of a study that needs Hydra and torch. Any error in an arm,
 a metric that nothing measures, is found here, for all arms, before anything runs.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +39,11 @@ def build_plan(study: Study) -> Plan:
         devices={name: arm.recipe.runtime.device for name, arm in arms.items()},
         cells=tuple(arm.cell(seed) for arm in arms.values() for seed in study.spec.seeds),
         frozen=freeze_spec(study.spec),
-        config_dir=_relative_config_dir(study),
+        config_dir=study.config_dir,
         to_measure=tuple(
             one.metric for one in study.spec.also if any(one.metric not in arm.measured for arm in arms.values())
         ),
     )
-
-
-def _relative_config_dir(study: Study) -> str | None:
-    """The user's own configs as a plan names them, relative to the folder that it is in."""
-    if study.config_folder is None or not study.stage:
-        return study.config_dir
-    return Path(os.path.relpath(study.config_folder, study.plan_path.parent)).as_posix()
 
 
 def compose_arm(study: Study, name: str) -> Recipe:

@@ -32,7 +32,7 @@ _HEAD = """\
 def open_stage(study: Study, arm: str | None = None, seeds: int | None = None) -> Study:
     """The stage of a study in which one arm runs against itself. arm: by default the one that is planned, else the one
     that most comparisons are made against. seeds: how many; by default those planned, else 10. Raises ConfigError."""
-    plan = plans.read_plan(_stage_path(study, PLAN))
+    plan = plans.read_plan(_stage_path(study, PLAN), study.folder)
     if (chosen := find_chosen(study)) is not None:  # it was tuned: the arm that is compared has these settings
         study = apply_chosen(study, chosen)
     name = _choose_arm(study, plan, arm)
@@ -83,7 +83,9 @@ def choose_seeds(study: Study, plan: Plan | None, asked: int | None) -> tuple[in
             f"--seeds: found {wanted}; {_stage_path(study, PLAN)} has {len(planned)}, and leaving some out now would "
             f"be a choice by their results; move {study.folder / STAGE} away to begin anew"
         )
-    others = [plans.read_plan(path) for path in (study.plan_path, *sorted(study.folder.glob(f"*/{PLAN}")))]
+    others = [
+        plans.read_plan(path, study.folder) for path in (study.plan_path, *sorted(study.folder.glob(f"*/{PLAN}")))
+    ]
     used = {cell.seed for other in others if other is not None for cell in other.cells} | {*study.spec.seeds, *planned}
     first = max(used) + 1
     if first + wanted > 2**63:
@@ -96,7 +98,7 @@ def read_noise(study: Study) -> NoiseFloor | None:
     rows = read_rows(_stage_path(study, RESULTS))
     if not rows:
         return None
-    plan = plans.read_plan(_stage_path(study, PLAN))
+    plan = plans.read_plan(_stage_path(study, PLAN), study.folder)
     if plan is None or len(plan.recipes) != 1:
         raise ConfigError(
             f"{_stage_path(study, PLAN)}: is missing or has not one arm; restore it from git or a copy, or move "

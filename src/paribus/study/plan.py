@@ -2,9 +2,8 @@
 
 The first line is the head: {"schema", "study", "frozen", "earlier", "arms": {arm: {"device", "recipe"}}}, where recipe
 is what an arm computes, without the seed; and "config_dir", the user's own configs relative to the study's folder, if
-there are any (of a stage, relative to its own folder): each cell is composed with them. Of a study with `tune:`,
-"tuned" and "tuning_digest": the settings that were chosen for each arm, which its cells have, and a hash of the rows of
-tune/results.jsonl that they were chosen by.
+there are any: each cell is composed with them. Of a study with `tune:`, "tuned" and "tuning_digest": the settings that
+were chosen for each arm, which its cells have, and a hash of the rows of tune/results.jsonl that they were chosen by.
 frozen: metric, direction, margin, comparisons, seeds and secondary metrics; earlier: what they
 were before they were changed with rows on record, [{"rows", "looked", "frozen"}] (frozen.py). A line for each cell
 follows: {"schema", "cell", "arm", "seed", "id", "folder", "overrides", "title"}. `overrides` is what `paribus train` is
