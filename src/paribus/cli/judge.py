@@ -24,6 +24,7 @@ _COLUMNS = ("arm", "seed", "n", "mean", "sd", "example", "cluster")
 
 def run(args: argparse.Namespace) -> int:
     conditions = parse_conditions(args)
+    _check_outputs(args)
     judged = judge_files(args.files, _read_options(args), args.examples)
     command = shlex.join(["paribus", *args.typed])
     report = build_judge_report(judged, (command,), robust=args.html is not None)
@@ -46,6 +47,17 @@ def run(args: argparse.Namespace) -> int:
         width = shutil.get_terminal_size((WIDTH, 24)).columns
         print(_format(judged, report, found, width, sys.stdout.encoding or "ascii"))
     return code
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Refuse to write what is judged, and to send a page to a file called -."""
+    if args.html is not None and args.html == STDIN:
+        raise ConfigError("--html: found -; should be a file, as standard output has the text")
+    inputs = {file.resolve() for file in args.files if file != STDIN}
+    for option in ("out", "html", "json", "junit"):
+        path = getattr(args, option)
+        if path is not None and path != STDIN and path.resolve() in inputs:
+            raise ConfigError(f"--{option}: found {path}, which is what is judged; name another file")
 
 
 def _read_options(args: argparse.Namespace) -> JudgeOptions:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from paribus.core.errors import ConfigError
 from paribus.study import rows as rows_file
+from paribus.study.looks import LOOKS
 from paribus.study.plan import Plan, diff_recipes, read_plan
 from paribus.study.rows import Row
 from paribus.study.spec import PLAN, RESULTS, TUNE, Study, merge_overrides
@@ -167,7 +168,7 @@ def digest_rows(rows: Iterable[Row]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-_ADVICE = f"put it back, or move {TUNE}, {PLAN} and {RESULTS} away to restart the study"
+_ADVICE = f"put it back, or move {TUNE}, {PLAN}, {RESULTS} and {LOOKS} away to restart the study"
 
 
 def check_stage_rows(study: Study, chosen: ChosenSettings, rows: Iterable[Row]) -> None:

@@ -211,13 +211,15 @@ def test_looks_are_recorded_and_a_look_that_comes_out_otherwise_is_told(tmp_path
     assert look.interim is not None
     assert (look.interim.number, look.interim.verdicts) == (2, {"better against base": "better"})
     assert a.interims is not None
-    assert list_contradictions([look], a.interims, a.spec.pairs) == []
+    assert list_contradictions([look], a.interims, a.spec.pairs, look.frozen) == []
     swapped = [replace(r, arm={"base": "better", "better": "base"}[r.arm]) for r in rows(8, same=0)]
     worse = analyse(replace(asked(), pairs=PAIRS[:1]), swapped)
     assert worse.interims is not None
-    (told,) = list_contradictions([look], worse.interims, worse.spec.pairs)
+    (told,) = list_contradictions([look], worse.interims, worse.spec.pairs, look.frozen)
     assert told.startswith("Look 2 put on record that better against base is “better”; by the rows that are there now")
     assert "it is “worse”" in told
+    other = replace(look.frozen, smallest_effect=0.02)
+    assert list_contradictions([look], worse.interims, worse.spec.pairs, other) == []
 
 
 def test_frozen_without_looks_is_as_before(tmp_path: Path) -> None:

@@ -46,10 +46,11 @@ def run(args: argparse.Namespace) -> int:
 def find_changes(study: Study, rows: Sequence[Row], analysis: Analysis) -> tuple[str, ...]:
     """What was changed after the first row of what should have been frozen, and planned looks that came out otherwise,
     in words."""
-    changes = list_changes(plans.list_earlier(study, plans.read_plan(study.plan_path), rows), freeze_spec(study.spec))
+    now = freeze_spec(study.spec)
+    changes = list_changes(plans.list_earlier(study, plans.read_plan(study.plan_path), rows), now)
     if analysis.interims is None:
         return changes
-    return (*changes, *list_contradictions(read_looks(study), analysis.interims, analysis.spec.pairs))
+    return (*changes, *list_contradictions(read_looks(study), analysis.interims, analysis.spec.pairs, now))
 
 
 def _print(report: Report, path: Path) -> None:

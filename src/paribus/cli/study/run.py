@@ -21,6 +21,7 @@ from paribus.study.load import load_study
 from paribus.study.plan import Cell, Plan
 from paribus.study.runner import cells, devices
 from paribus.study.runner.launcher import Launch
+from paribus.study.runner.launchers import is_anothers
 from paribus.study.runner.progress import LaunchProgress
 from paribus.study.runner.repeat import find_next
 from paribus.study.runner.signals import LaunchStop
@@ -117,22 +118,24 @@ def _print_time_is_up(launch: Launch, args: argparse.Namespace, seconds: float) 
 def _print_left(launch: Launch, args: argparse.Namespace) -> None:
     """What is still running after a stop, and how to resume."""
     again = shlex.join(["paribus", *resume_words(args)])
+    external = (now for _, now in launch.external_cells.values())
     running = [
         *(child.process.pid for child in launch.children.values()),
-        *(s.process for _, s in launch.external_cells.values()),
+        *(now.process for now in external if not is_anothers(launch.settings.runs, now, launch.name)),
     ]
     if not running:
         print(f"stopped, nothing is running: {again} resumes")
         return
     known = " ".join(str(process) for process in running if process)
-    print(f"detached, {len(running)} still running: {again} finds them; kill {known} stops them with a checkpoint")
+    stop = f"; kill {known} stops them with a checkpoint" if known else ""
+    print(f"detached, {len(running)} still running: {again} finds them{stop}")
 
 
 def resume_words(args: argparse.Namespace) -> list[str]:
     """The command that goes on: of a stage the one that was typed."""
     if args.typed[1] != "run":
         return list(args.typed)
-    return ["study", "run", str(args.study), *where_options(args)]
+    return ["study", "run", str(args.study), *where_options(args), *(["--until-decided"] if args.until_decided else [])]
 
 
 def _print_done(launch: Launch, seconds: float) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from paribus.study.analysis.question import ArmPair
+from paribus.study.frozen import Frozen
 from paribus.study.looks import Look, RecordedInterim
 from paribus.study.stats import (
     Comparison,
@@ -86,18 +87,22 @@ def follow_looks(
     return Interims(plan.looks, tuple(made), needed, over=True)
 
 
-def list_contradictions(looks: Sequence[Look], interims: Interims, pairs: Sequence[ArmPair]) -> list[str]:
-    """Verdicts on record that the same look would not give today, since rows of it were changed: a sentence each."""
+def list_contradictions(
+    looks: Sequence[Look], interims: Interims, pairs: Sequence[ArmPair], frozen: Frozen
+) -> list[str]:
+    """Verdicts on record that the same look would not give today, since rows of it were changed: a sentence each.
+    frozen: what is in force; looks under another margin, metric or plan of looks are told of elsewhere."""
     now = {_name(pair): decision for pair, decision in zip(pairs, interims.decisions, strict=False)}
     found: dict[str, str] = {}
-    for recorded in (look.interim for look in looks if look.interim is not None):
+    for recorded in (look.interim for look in looks if look.interim is not None and look.frozen == frozen):
         for name, verdict in recorded.verdicts.items():
             today = now.get(name)
             if today is None or not today.closed or today.verdict.value != verdict or today.look > recorded.number:
                 told = today.verdict.value if today is not None and today.closed else "undecided"
-                found[name] = (
+                found.setdefault(
+                    name,
                     f"Look {recorded.number} put on record that {name} is “{verdict}”; by the rows that are there now "
-                    f"it is “{told}”. Rows of that look were made anew or taken out."
+                    f"it is “{told}”. Rows of that look were made anew or taken out.",
                 )
     return list(found.values())
 

@@ -1,6 +1,6 @@
 """How the numbers of a column are read: which direction is better, and their unit. Both from its name unless given."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,13 +18,15 @@ _LOWER |= {"time", "seconds", "latency", "bpb", "regret"}
 
 @dataclass(frozen=True)
 class Metric:
-    """in_percent: an accuracy whose numbers are per cent already. why: from what its direction follows."""
+    """in_percent: an accuracy whose numbers are per cent already. why: from what its direction follows. caution: what
+    is odd about the numbers, "" if nothing is."""
 
     name: str
     accuracy: bool
     in_percent: bool
     higher_is_better: bool
     why: str
+    caution: str = ""
 
     def choose_unit(self, sizes: Iterable[float]) -> Unit:
         if self.in_percent:
@@ -43,6 +45,7 @@ def choose_metric(name: str, values: Iterable[float], higher: bool | None) -> Me
     """name: of the column, or what the user calls it. higher: as given. Raises ConfigError where the direction is not
     given and the name does not tell it."""
     word = last_word(name)
+    values = list(values)
     known = is_accuracy(word) or normalise(name) in _ACCURACIES
     highest, lowest = max(values, default=0.0), min(values, default=0.0)
     accuracy = known and lowest >= 0 and highest <= 100
@@ -50,4 +53,20 @@ def choose_metric(name: str, values: Iterable[float], higher: bool | None) -> Me
         raise ConfigError(f"is more or less of {name} better? Give --higher or --lower")
     up = higher if higher is not None else known or word in _HIGHER
     why = "as given" if higher is not None else "by its name"
-    return Metric(name, accuracy, accuracy and highest > 1, up, why)
+    return Metric(name, accuracy, accuracy and highest > 1, up, why, _find_odd(name, known, values))
+
+
+def _find_odd(name: str, known: bool, values: Sequence[float]) -> str:
+    """Numbers of an accuracy that are not all fractions or all per cent."""
+    if not known or not values:
+        return ""
+    if min(values) < 0 or max(values) > 100:
+        worst = max(values, key=lambda value: abs(value - 50))
+        return f"{name} is {worst:g} in a row, which is no accuracy; the numbers are taken as they are, in no unit."
+    fractions = [value for value in values if 0 < value < 1]
+    if max(values) > 1 and fractions:
+        return (
+            f"{name} is {max(values):g} in one row and {min(fractions):g} in another; all are taken for per cent. Are "
+            "some of them fractions?"
+        )
+    return ""

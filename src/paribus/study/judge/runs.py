@@ -85,7 +85,7 @@ def _judge_rows(table: SourceTable, roles: Roles, options: JudgeOptions) -> Judg
         counted=SEEDS if seeded else RUNS,
         missing=_list_missing(values, labels),
         failed=tuple(f"{r.arm}/{r.seed or table.where(r.row)}" for r in runs if math.isnan(r.value)),
-        cautions=_list_cautions(comparisons, seeded),
+        cautions=(*filter(None, [metric.caution]), *_list_cautions(comparisons, seeded)),
     )
 
 

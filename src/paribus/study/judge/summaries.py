@@ -79,7 +79,7 @@ def judge_summaries(table: SourceTable, roles: Roles, options: JudgeOptions) -> 
         test="Welch's t from n, mean and sd",
         columns=f"{roles.describe()}; against {baseline}, {how}",
         counted=RUNS,
-        cautions=(SUMMARIES,),
+        cautions=(*filter(None, [metric.caution]), SUMMARIES),
     )
 
 

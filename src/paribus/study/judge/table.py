@@ -19,6 +19,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_list
 
 STDIN = Path("-")
+_TOO_DEEP = "is JSON nested too deeply to be read"
 _ROWS = "rows are CSV with a head, or one JSON object a line"
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
@@ -153,6 +154,8 @@ def _parse_lines(name: str, text: str) -> list[tuple[int, Any]]:
         if line.strip():
             try:
                 found.append((number, json.loads(line)))
+            except RecursionError as error:
+                raise ConfigError(f"{name}: line {number} {_TOO_DEEP}; {_ROWS}") from error
             except ValueError as error:
                 raise ConfigError(f"{name}: line {number} is not JSON ({error}); {_ROWS}") from error
     return found
@@ -162,6 +165,8 @@ def _parse_list(name: str, text: str) -> list[tuple[int, Any]]:
     """Of a list the place in it stands for the line."""
     try:
         return list(enumerate(json.loads(text), start=1))
+    except RecursionError as error:
+        raise ConfigError(f"{name}: {_TOO_DEEP}; {_ROWS}") from error
     except ValueError as error:
         raise ConfigError(f"{name}: is not JSON ({error}); {_ROWS}") from error
 

@@ -78,7 +78,8 @@ class Decision:
     of such intervals hold the true difference at every look, so also at the one that stopped. For this comparison
     alone, as in a study with fixed seeds. Infinite where a look may spend next to nothing, NaN below two seeds and
     without spread.
-    level_zero, level_beyond: what p_zero and p_beyond had to reach here, Holm's rule included.
+    level_zero, level_beyond: what p_zero and p_beyond were compared with here: with the level that the comparison had
+    when its claim was made, or else the one that claims of this look left it, by Holm's rule.
     """
 
     verdict: Verdict
@@ -111,9 +112,8 @@ def decide(
     differs, negligible = (np.array([v in claims for v in said]) for claims in (DIFFERENT, NEGLIGIBLE))
     still_open = ~(differs | negligible)
     zero, beyond = family_levels(plan, m, 2)[:, k], family_levels(plan, m, 1)[:, k]
-    differs = make_claims(np.array([e.p_zero for e in estimates]), zero, differs, still_open)
-    negligible = make_claims(np.array([e.p_beyond for e in estimates]), beyond, negligible, still_open)
-    at_zero, at_beyond = _level_now(zero, differs), _level_now(beyond, negligible)
+    differs, at_zero = _test_family([e.p_zero for e in estimates], zero, differs, still_open)
+    negligible, at_beyond = _test_family([e.p_beyond for e in estimates], beyond, negligible, still_open)
     interval_level = plan.levels(plan.alpha, 2)[k]
     return tuple(
         Decision(
@@ -121,8 +121,8 @@ def decide(
             look,
             bool(differs[i] or negligible[i]),
             with_repeated_interval(estimate, interval_level),
-            at_zero,
-            at_beyond,
+            at_zero[i],
+            at_beyond[i],
         )
         if still_open[i]
         else before[i]
@@ -153,9 +153,17 @@ def make_claims(p: NDArray, levels: NDArray, claimed: NDArray, may: NDArray) -> 
         claimed = claimed | added
 
 
-def _level_now(levels: NDArray, claimed: NDArray) -> float:
-    """The level that applies once a look is done; that of the last claim where all of them are made."""
-    return float(levels[max(1, int((~claimed).sum()))])
+def _test_family(
+    p: Sequence[float], levels: NDArray, before: NDArray, may: NDArray
+) -> tuple[NDArray, tuple[float, ...]]:
+    """The claims after a look, as `make_claims` has them, and the level that each comparison was compared with."""
+    claimed = make_claims(np.array(p), levels, before, may)
+    at = [float(levels[max(1, int((~claimed).sum()))])] * len(p)
+    left = int((~before).sum())
+    # Holm's steps one at a time: a claim that is made here frees level for those with larger p values
+    for step, i in enumerate(sorted(np.flatnonzero(claimed & ~before), key=lambda i: p[i])):
+        at[i] = float(levels[left - step])
+    return claimed, tuple(at)
 
 
 def with_repeated_interval(estimate: Estimate, level: float) -> Estimate:

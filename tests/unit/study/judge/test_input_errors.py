@@ -157,3 +157,43 @@ def test_models_with_unlike_examples(tmp_path: Path, capfd: pytest.CaptureFixtur
     other.write_text("right\n1\n0\n")
     assert dispatch(["judge", str(one), str(other), "--against", "a"]) == 2
     assert "have different columns (correct, right)" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 50_000])
+def test_json_nested_too_deeply_is_one_line(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "deep.json").write_text(text)
+    assert dispatch(["judge", str(tmp_path / "deep.json"), "--metric", "accuracy"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("option", ["--out", "--html", "--json"])
+def test_what_is_judged_is_not_written_over(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = "arm,seed,acc\nbase,0,0.5\nbase,1,0.6\nnew,0,0.7\nnew,1,0.75\n"
+    Path("runs.csv").write_text(table)
+    assert dispatch(["judge", "runs.csv", option, f"{tmp_path}/./runs.csv"]) == 2
+    assert f"{option}: found" in capsys.readouterr().err
+    assert Path("runs.csv").read_text() == table
+    assert dispatch(["judge", "runs.csv", "--html", "-"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((50, 0.5, 60, 0.6), "Are some of them fractions?"),
+        ((150, 160, 170, 155), "which is no accuracy"),
+        ((50, 51, 60, 62), ""),
+        ((0.5, 0.51, 0.6, 1.0), ""),
+        ((0, 51, 60, 1), ""),
+    ],
+)
+def test_odd_accuracies_are_told(
+    values: tuple[float, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = zip(("base", "base", "new", "new"), (0, 1, 0, 1), values, strict=True)
+    (tmp_path / "runs.csv").write_text("arm,seed,acc\n" + "".join(f"{a},{s},{v}\n" for a, s, v in rows))
+    assert dispatch(["judge", str(tmp_path / "runs.csv")]) == 0
+    out = capsys.readouterr().out
+    assert (said in out) if said else ("fractions?" not in out and "no accuracy" not in out)

@@ -70,7 +70,7 @@ def test_a_claim_hands_its_level_to_the_others_at_the_same_look() -> None:
         [estimate(between), estimate(0.9 * levels[3]), estimate(NAN)], PLAN, RULE, look=3, before=undecided(3)
     )
     assert [d.verdict for d in helped] == [Verdict.BETTER, Verdict.BETTER, Verdict.UNDECIDED]
-    assert helped[2].level_zero == pytest.approx(levels[1])
+    assert [d.level_zero for d in helped] == pytest.approx([levels[2], levels[3], levels[1]]), "what each was held to"
 
 
 def undecided(m: int) -> tuple[Decision, ...]:
