@@ -161,7 +161,8 @@ def _test_family(
     at = [float(levels[max(1, int((~claimed).sum()))])] * len(p)
     left = int((~before).sum())
     # Holm's steps one at a time: a claim that is made here frees level for those with larger p values
-    for step, i in enumerate(sorted(np.flatnonzero(claimed & ~before), key=lambda i: p[i])):
+    new: list[int] = np.flatnonzero(claimed & ~before).tolist()
+    for step, i in enumerate(sorted(new, key=lambda i: p[i])):
         at[i] = float(levels[left - step])
     return claimed, tuple(at)
 
