@@ -11,23 +11,40 @@ from paribus.core import class_paths
 from paribus.core.build import resolve
 from paribus.recipe import identity
 from paribus.recipe.arms import build_plan
+from paribus.recipe.tuning_plan import build_tuning_plan
 from paribus.study.load import load_study
 from paribus.study.plan import read_plan
 from paribus.study.rows import read_rows
+from paribus.study.tuned import apply_chosen, find_chosen, open_stage
 
 ROOT = Path(__file__).parents[2]
 RECORDED = sorted(path.parent for path in (ROOT / "experiments").glob("*/plan.jsonl"))
+TUNED = sorted(path.parents[1] for path in (ROOT / "experiments").glob("*/tune/plan.jsonl"))
 
 
 @pytest.mark.parametrize("folder", RECORDED, ids=[folder.name for folder in RECORDED])
 def test_every_cell_of_a_committed_plan_has_the_id_on_record(folder: Path) -> None:
     study = load_study(folder)
-    made, recorded = build_plan(study), read_plan(study.plan_path)
+    chosen = find_chosen(study)
+    made = build_plan(study if chosen is None else apply_chosen(study, chosen))
+    recorded = read_plan(study.plan_path)
     assert recorded is not None
     assert {cell.name: cell.id for cell in made.cells} == {cell.name: cell.id for cell in recorded.cells}
     assert made.recipes == recorded.recipes
     ids = {cell.name: cell.id for cell in made.cells}
     assert all(ids[row.cell] == row.id for row in read_rows(study.results_path))
+
+
+@pytest.mark.parametrize("folder", TUNED, ids=[folder.name for folder in TUNED])
+def test_every_trial_of_a_committed_tuning_has_the_id_on_record(folder: Path) -> None:
+    study = load_study(folder)
+    stage = open_stage(study)
+    ids, rows = build_tuning_plan(study).ids(), read_rows(stage.results_path)
+    recorded = read_plan(stage.plan_path, folder)
+    assert recorded is not None
+    assert ids == recorded.ids()
+    assert rows
+    assert all(ids[row.cell] == row.id for row in rows)
 
 
 def test_every_old_class_path_is_that_class_today() -> None:

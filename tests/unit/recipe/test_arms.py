@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -17,6 +18,7 @@ from paribus.study import plan as plans
 from paribus.study import rows
 from paribus.study.load import load_study
 from paribus.study.stats import seeds_to_decide
+from paribus.study.tuned import apply_chosen, find_chosen
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = sorted(path.parent for path in (ROOT / "experiments").glob("*/study.yaml"))
@@ -25,13 +27,16 @@ SHIPPED = sorted(path.parent for path in (ROOT / "experiments").glob("*/study.ya
 @pytest.mark.parametrize("folder", SHIPPED, ids=[folder.name for folder in SHIPPED])
 def test_a_shipped_study_can_be_planned_and_is_what_its_rows_were_recorded_of(folder: Path, tmp_path: Path) -> None:
     study = load_study(folder)
-    made = build_plan(study)
+    chosen = find_chosen(study)
+    made = build_plan(study) if chosen is None else replace(build_plan(apply_chosen(study, chosen)), tuned=chosen)
     plans.check_cells(made)
     plans.check_rows(study, made, plans.read_plan(study.plan_path), rows.read_rows(study.results_path))
     if study.results_path.exists():
         before = study.plan_path.read_bytes()
         shutil.copytree(folder, tmp_path / folder.name)
         copied = load_study(tmp_path / folder.name)
+        if chosen is not None:
+            copied = apply_chosen(copied, chosen)
         assert plans.freeze(copied, made, rows.read_rows(copied.results_path)) == ()
         assert copied.plan_path.read_bytes() == before, "a plan of schema 1 stays as it is"
 
