@@ -44,6 +44,9 @@ def test_every_command_is_understood(
     if command[1] in ("study", "results"):  # all rows are on record, so nothing trains
         shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
         (tmp_path / "README.md").write_text(README)
+        (tmp_path / "docs").mkdir()
+        for name in ("results.md", "results.svg"):
+            shutil.copy(ROOT / "docs" / name, tmp_path / "docs")
     of_a_run = command[1] in ("eval", "predict", "export", "verify")
     if command[1] == "judge":
         rows = [

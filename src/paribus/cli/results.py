@@ -1,7 +1,8 @@
 """`paribus results`: regenerate every table and report of a checkout from the recorded rows; nothing is trained.
 
-That is the table of results in README.md and, for each study under experiments/, what `paribus study report` makes,
-its line in looks.jsonl included.
+That is the table of all results (docs/results.md, or README.md where that has its markers), a few of them in README.md
+(its other markers) with a picture (docs/results.svg) and, for each study under experiments/, what `paribus study
+report` makes, its line in looks.jsonl included.
 """
 
 import argparse
@@ -16,6 +17,13 @@ from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
 from paribus.study.report.build import build_report
 from paribus.study.report.files import check_writable, write_file
+from paribus.study.report.highlights import (
+    draw_highlights,
+    find_highlights,
+    format_highlights,
+    insert_highlights,
+    parse_highlights,
+)
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, publish
 from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
@@ -24,6 +32,7 @@ from paribus.study.rows import Row
 from paribus.study.spec import RESULTS, Study
 
 STUDIES = Path("experiments")
+PAGE, PICTURE = Path("docs/results.md"), Path("docs/results.svg")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,23 +43,26 @@ def run(args: argparse.Namespace) -> int:
     rows = {name: _gather_recorded_rows(study) for name, study in studies.items()}
     analyses = {name: analyse_rows(study, rows[name]) for name, study in studies.items()}
     reports = {name: build_report(a, find_changes(studies[name], rows[name], a)) for name, a in analyses.items()}
-    readmes = {Path(README): _build_main_readme(analyses)}
+    readmes = _build_pages(analyses)
+    pages = list(readmes)
     for name, folder in folders.items():
         path = folder / README
         readmes[path] = build_readme(reports[name], _read_text(path) if path.exists() else None, path)
     stale = [path for path, text in readmes.items() if not path.is_file() or _read_text(path) != text]
     if args.write:
-        check_writable(Path(README))
+        for path in pages:
+            check_writable(path)
         for name, folder in folders.items():
             check_writable(looks_path(studies[name]))
             print(f"report: {publish(folder, analyses[name], reports[name])}")
             add_look(studies[name], rows[name], record_interim(analyses[name]))
-        write_file(Path(README), readmes[Path(README)])
-        print(f"{len(stale)} of {len(readmes)} README.md files rewritten")
+        for path in pages:
+            write_file(path, readmes[path])
+        print(f"{len(stale)} of {len(readmes)} files rewritten")
         return OK
     if stale:
         raise RunFailed(f"not up to date: {', '.join(map(str, stale))}; paribus results --write")
-    print(f"{len(readmes)} README.md files agree with the recorded rows of {len(folders)} studies")
+    print(f"{len(readmes)} files agree with the recorded rows of {len(folders)} studies")
     return OK
 
 
@@ -65,17 +77,27 @@ def _gather_recorded_rows(study: Study) -> list[Row]:
     return gather_rows(study, study.folder / "no runs")
 
 
-def _build_main_readme(analyses: Mapping[str, Analysis]) -> str:
-    """README.md, up to date. Raises ConfigError unless its marker names every recorded study once."""
-    path = Path(README)
-    readme = _read_text(path)
+def _build_pages(analyses: Mapping[str, Analysis]) -> dict[Path, str]:
+    """The pages that are about all studies, up to date. Raises ConfigError where markers are damaged."""
+    readme, page = Path(README), PAGE if PAGE.is_file() else Path(README)
+    pages = {page: _fill_table(page, _read_text(page), analyses)}
+    text = pages.get(readme) or _read_text(readme)
+    if names := parse_highlights(text, readme):
+        found = find_highlights(analyses, names, readme)
+        pages |= {readme: insert_highlights(format_highlights(found), text), PICTURE: draw_highlights(found)}
+    return pages
+
+
+def _fill_table(path: Path, readme: str, analyses: Mapping[str, Analysis]) -> str:
+    """The page with the table of all results. Raises ConfigError unless its marker names every recorded study once."""
     names = parse_study_names(readme, path)
     if sorted(names) != sorted(analyses):
         raise ConfigError(
             f"{path}: the table of results should name every recorded study once, {', '.join(analyses)}; "
             f"its marker names {', '.join(names)}"
         )
-    return insert_table(format_results_table(analyses[name] for name in names), readme)
+    experiments = "/".join([*[".."] * (len(path.parts) - 1), str(STUDIES)])
+    return insert_table(format_results_table((analyses[name] for name in names), experiments), readme)
 
 
 def _read_text(path: Path) -> str:

@@ -191,9 +191,7 @@ COMMANDS = (
         "others:add_cards",
         shown="[NAME] [--write]",
     ),
-    Command(
-        "results", "README's table and all reports, from the recorded rows", "others:add_results", shown="[--write]"
-    ),
+    Command("results", "the tables and all reports, from the recorded rows", "others:add_results", shown="[--write]"),
     Command("completion", "a shell script for tab completion", "others:add_completion", shown="|".join(SHELLS)),
     Command(
         "_complete",

@@ -1,4 +1,4 @@
-"""The table of results: every claim that a study under experiments/ has tested, one row each, for the README.
+"""The table of results: every claim that a study under experiments/ has tested, one row each, for a page of results.
 
 It is between two markers, the first of which names the studies in order. Made from the recorded rows only, like the
 studies' own reports. Each technique's card has the rows about it.
@@ -47,7 +47,7 @@ HEAD = (
 
 
 def parse_study_names(readme: str, path: Path) -> tuple[str, ...]:
-    """The studies that the README's marker names. Raises ConfigError unless it has one begin and then one end."""
+    """The studies that the file's marker names. Raises ConfigError unless it has one begin and then one end."""
     begins = list(BEGIN.finditer(readme))
     if len(begins) != 1 or readme.count(END) != 1 or readme.index(END) < begins[0].end():
         raise ConfigError(
@@ -75,9 +75,10 @@ class Claim:
     learning: bool = False
 
 
-def format_results_table(analyses: Iterable[Analysis]) -> str:
+def format_results_table(analyses: Iterable[Analysis], experiments: str = "experiments") -> str:
     """Markdown: a table of all comparisons, or of all effects where the study is a factorial one; a second one of their
-    secondary metrics, where there are any; then the studies' settings and cost."""
+    secondary metrics, where there are any; then the studies' settings and cost. experiments: where that folder is, from
+    the file that has the table."""
     analyses = list(analyses)
     found = [claim for analysis in analyses for claim in build_claims(analysis)]
     against = "; ".join(f"{claim.cells[0]} ({claim.cells[6]})" for claim in found if claim.against)
@@ -85,9 +86,9 @@ def format_results_table(analyses: Iterable[Analysis]) -> str:
     learning = "; ".join(claim.cells[0] for claim in found if claim.learning)
     if learning:
         below += f"Still learning at the end, by the loss on unmixed training images: {escape_markdown(learning)}.\n\n"
-    below += format_beside_table(analyses)
-    links = "\n".join(_format_study(analysis) for analysis in analyses)
-    return f"{format_claims_table(found, 'experiments')}\n\n{below}{links}"
+    below += format_beside_table(analyses, experiments)
+    links = "\n".join(_format_study(analysis, experiments) for analysis in analyses)
+    return f"{format_claims_table(found, experiments)}\n\n{below}{links}"
 
 
 def format_claims_table(found: Sequence[Claim], experiments: str) -> str:
@@ -112,7 +113,7 @@ def _format_linked(
     return table
 
 
-def format_beside_table(analyses: Iterable[Analysis]) -> str:
+def format_beside_table(analyses: Iterable[Analysis], experiments: str = "experiments") -> str:
     """A line for each comparison on each secondary metric that has a value, with a sentence above; "" if there are
     none."""
     analyses = list(analyses)
@@ -123,7 +124,7 @@ def format_beside_table(analyses: Iterable[Analysis]) -> str:
         _BESIDE_HEAD,
         rows,
         frozenset({0, 1, 2, 6, 7}),
-        lambda name: f"[{escape_markdown(name)}](experiments/{name})",
+        lambda name: f"[{escape_markdown(name)}]({experiments}/{name})",
     )
     return (
         "Secondary metrics, which decide nothing and are a family of their own in each study (↑: higher is better, ↓: "
@@ -211,14 +212,14 @@ def _format_effect(effect: Effect) -> str:
     return f"{name}, interaction" if len(effect.factors) > 1 else f"{name}, averaged over the other off and on"
 
 
-def _format_study(a: Analysis) -> str:
+def _format_study(a: Analysis, experiments: str) -> str:
     minutes = sum(_core_seconds(a)) / 60
     setting = f"{escape_markdown(a.spec.setting)}; " if a.spec.setting else ""
     machine = ", ".join(sorted({str(row.hardware.get("gpu") or row.hardware.get("cpu")) for row in a.rows}))
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
     limits = f" Cannot show: {escape_markdown(a.spec.limits)}" if a.spec.limits else ""
     return (
-        f"* [{escape_markdown(a.spec.name)}](experiments/{a.spec.name}): {setting}{len(a.rows)} runs, "
+        f"* [{escape_markdown(a.spec.name)}]({experiments}/{a.spec.name}): {setting}{len(a.rows)} runs, "
         f"{format_count(round(minutes), 'core-minute')} on {escape_markdown(machine)}.{trouble}{limits}"
     )
 

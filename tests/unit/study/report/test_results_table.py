@@ -136,4 +136,5 @@ def test_this_checkout_says_what_its_rows_say(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(ROOT)
     assert dispatch(["results"]) == 0
     on_record = {path.parent.name for path in Path("experiments").glob("*/results.jsonl")}
-    assert set(parse_study_names(Path("README.md").read_text(), Path("README.md"))) == on_record
+    page = Path("docs/results.md")
+    assert set(parse_study_names(page.read_text(), page)) == on_record

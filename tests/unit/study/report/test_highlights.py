@@ -1,0 +1,110 @@
+"""The few results of a front page: found by name, put between markers, drawn beside the papers' figures."""
+
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from helpers.reports import question, rows_for
+from paribus.cli.main import dispatch
+from paribus.core.errors import ConfigError
+from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.report.highlights import (
+    END,
+    Highlight,
+    draw_highlights,
+    find_highlights,
+    format_highlights,
+    insert_highlights,
+    parse_highlights,
+)
+from paribus.study.spec import PaperResult
+
+ROOT = Path(__file__).parents[4]
+README = Path("README.md")
+MARKED = f"# top\n\n<!-- paribus highlights: begin one/b two/c. Written. -->\n{END}\n\nrest\n"
+
+
+def compared(name: str, **changes: object) -> Analysis:
+    rows = rows_for({"a": 0.8, "b": 0.9, "c": 0.7}, range(6))
+    return analyse(question(["a", "b", "c"], range(6), name=name, **changes), rows)
+
+
+@pytest.fixture
+def analyses() -> dict[str, Analysis]:
+    claim = PaperResult(arm="b", against="a", difference=0.02, source="a paper")
+    words = {("b", "a"): "B & friends for A, which is a long account of a change"}
+    return {
+        "one": compared("one", words=words, paper=(claim,), setting="ten images", limits="anything at scale"),
+        "two": compared("two"),
+    }
+
+
+def test_markers_name_comparisons_and_the_text_goes_between_them() -> None:
+    assert parse_highlights(MARKED, README) == ("one/b", "two/c")
+    assert parse_highlights("# no markers", README) == ()
+    once = insert_highlights("text", MARKED)
+    assert once.startswith("# top\n\n<!-- paribus highlights: begin one/b")
+    assert once.endswith(f"text\n\n{END}\n\nrest\n")
+    assert insert_highlights("text", once) == once
+    for damaged in (END, MARKED + MARKED, MARKED.replace(END, "")):
+        with pytest.raises(ConfigError, match="should have one line"):
+            parse_highlights(damaged, README)
+
+
+def test_a_row_has_the_change_its_interval_and_what_it_cannot_show(analyses: dict[str, Analysis]) -> None:
+    found = find_highlights(analyses, ("one/b", "two/c"), README)
+    assert [(h.study, h.verdict, h.published) for h in found] == [("one", "better", 0.02), ("two", "worse", None)]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in format_highlights(found).splitlines()[2:]]
+    e = analyses["one"].comparisons[0].comparison.estimate
+    assert rows[0][1] == "ten images"
+    assert rows[0][2].startswith(f"{100 * e.mean:+.2f} (")
+    assert rows[0][2].endswith("; 6 seeds)")
+    assert rows[0][3:] == ["+2.00", "better", "anything at scale", "[one](experiments/one)"]
+    assert rows[1][0] == "c against a"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("on/b", "did you mean one"), ("one/x", "compared are b, c"), ("loss/b", "no accuracy")]
+)
+def test_what_is_not_there_is_told(analyses: dict[str, Analysis], name: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        find_highlights({**analyses, "loss": compared("loss", metric="val/loss")}, (name,), README)
+
+
+def drawn(found: list[Highlight]) -> tuple[list[float], int]:
+    """Where the points are, and how many strokes of crosses there are."""
+    root = ElementTree.fromstring(draw_highlights(found))
+    centres = [float(element.get("cx", "nan")) for element in root.iter() if element.tag.endswith("circle")]
+    strokes = [e for e in root.iter() if e.tag.endswith("line") and e.get("stroke") == "var(--ink)"]
+    return centres, len(strokes)
+
+
+def test_the_picture_is_svg_with_a_place_for_each_and_a_cross_for_the_paper(analyses: dict[str, Analysis]) -> None:
+    one, two = find_highlights(analyses, ("one/b", "two/c"), README)
+    centres, strokes = drawn([one, two])
+    assert centres[0] > centres[1], "better is to the right"
+    assert strokes == 2
+    centres, strokes = drawn([two])
+    assert (len(centres), strokes) == (1, 0)
+    text = draw_highlights([one, two])
+    assert "prefers-color-scheme: dark" in text
+    assert "B &amp; friends" in text
+
+
+def test_the_front_page_of_this_checkout_is_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(ROOT / "experiments", tmp_path / "experiments")
+    (tmp_path / "docs").mkdir()
+    for name in ("README.md", "docs/results.md", "docs/results.svg"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert dispatch(["results"]) == 0
+    assert (tmp_path / "docs/results.svg").stat().st_size < 60 * 1024
+    assert len(parse_highlights((tmp_path / README).read_text(), README)) <= 8
+    (tmp_path / "docs/results.svg").write_text("<svg/>")
+    capsys.readouterr()
+    assert dispatch(["results"]) == 1
+    assert "docs/results.svg" in capsys.readouterr().err
