@@ -231,7 +231,6 @@ def history(w_and_b: Service) -> list[int]:
     return [line["step"] for line in w_and_b.history]
 
 
-@pytest.mark.slow
 def test_online_a_killed_run_goes_on_without_a_step_twice(tmp_path: Path) -> None:
     with service() as w_and_b:
         variables = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": w_and_b.url, "WANDB_PROJECT": "mine"}

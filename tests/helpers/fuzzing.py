@@ -112,5 +112,5 @@ def told(arguments: list[str], folder: Path) -> tuple[int, str]:
     return code, err.getvalue()
 
 
-FUZZ = int(os.environ.get("PARIBUS_FUZZ", "50"))  # PARIBUS_FUZZ=2000 for a long campaign
+FUZZ = int(os.environ.get("PARIBUS_FUZZ", "100"))  # PARIBUS_FUZZ=2000 for a long campaign
 QUICK = settings(max_examples=FUZZ, deadline=None, suppress_health_check=list(HealthCheck))
