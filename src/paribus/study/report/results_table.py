@@ -127,6 +127,7 @@ def format_beside_table(analyses: Iterable[Analysis], experiments: str = "experi
         lambda name: f"[{escape_markdown(name)}]({experiments}/{name})",
     )
     return (
+        "## Beyond accuracy\n\n"
         "Secondary metrics, which decide nothing and are a family of their own in each study (↑: higher is better, ↓: "
         f"lower, –: neither):\n\n{table}\n\n{_name_contradictions(analyses)}"
     )

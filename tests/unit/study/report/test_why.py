@@ -131,7 +131,7 @@ def test_the_figure_is_the_measured_one() -> None:
     """Measured by tests/unit/study/stats/test_simulation.py, and the same in every place that quotes it."""
     assert f"said in {100 * FALSE_AFTER_EIGHT_LOOKS:.0f} % of studies" in LOOKING_AGAIN
     root = Path(__file__).parents[4]
-    for page in ("README.md", "docs/statistics.md"):
+    for page in ("docs/results.md", "docs/statistics.md"):
         text = " ".join((root / page).read_text().split())
         assert re.search(rf"every seed from 3 to 10.{{1,120}} {100 * FALSE_AFTER_EIGHT_LOOKS:.0f} %", text), page
 
