@@ -11,7 +11,7 @@ from helpers.studies import made_up_plan, row, written
 from paribus.cli.main import dispatch
 from paribus.cli.study.until_decided import run_until_decided
 from paribus.core.exit_codes import OK, REQUEUE, STUDY_FAILED
-from paribus.study.looks import read_looks
+from paribus.study.looks import RecordedInterim, read_looks
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import read_rows, update_rows
 from paribus.study.runner.launcher import Launch, LaunchSettings
@@ -118,6 +118,16 @@ def test_a_look_without_two_pairs_waits_and_failures_are_run_again(
     assert read_looks(study) == []
     assert run(study, plan, calls := []) == OK, "they fail no more"
     assert calls[0] == ["same/s0", "same/s1"]
+
+
+def test_looks_of_an_earlier_plan_settle_nothing(study: Study) -> None:
+    """With fewer looks now than were made then."""
+    assert run(study, made_up_plan(study), [], stop_at=2) == REQUEUE
+    assert [look.interim.number for look in read_looks(study) if look.interim] == [1, 2]
+    study = written(study.folder, arms=study.spec.arms, seeds={"first": 7, "more": 1, "most": 7}, retries=0)
+    assert run(study, made_up_plan(study), calls := []) == OK
+    assert len(calls[0]) == 6
+    assert read_looks(study)[-1].interim == RecordedInterim(1, {"better against base": "better"})
 
 
 @pytest.mark.parametrize(

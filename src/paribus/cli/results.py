@@ -17,16 +17,10 @@ from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
 from paribus.study.report.build import build_report
 from paribus.study.report.files import check_writable, write_file
-from paribus.study.report.highlights import (
-    draw_highlights,
-    find_highlights,
-    format_highlights,
-    insert_highlights,
-    parse_highlights,
-)
+from paribus.study.report.highlights import HIGHLIGHTS, draw_highlights, find_highlights, format_highlights
 from paribus.study.report.markdown import build_readme
 from paribus.study.report.publish import README, publish
-from paribus.study.report.results_table import format_results_table, insert_table, parse_study_names
+from paribus.study.report.results_table import RESULTS_TABLE, format_results_table
 from paribus.study.results import analyse_rows, gather_rows
 from paribus.study.rows import Row
 from paribus.study.spec import RESULTS, Study
@@ -82,22 +76,22 @@ def _build_pages(analyses: Mapping[str, Analysis]) -> dict[Path, str]:
     readme, page = Path(README), PAGE if PAGE.is_file() else Path(README)
     pages = {page: _fill_table(page, _read_text(page), analyses)}
     text = pages.get(readme) or _read_text(readme)
-    if names := parse_highlights(text, readme):
-        found = find_highlights(analyses, names, readme)
-        pages |= {readme: insert_highlights(format_highlights(found), text), PICTURE: draw_highlights(found)}
+    if HIGHLIGHTS.stand_in(text):
+        found = find_highlights(analyses, HIGHLIGHTS.parse_names(text, readme), readme)
+        pages |= {readme: HIGHLIGHTS.insert(format_highlights(found), text), PICTURE: draw_highlights(found)}
     return pages
 
 
 def _fill_table(path: Path, readme: str, analyses: Mapping[str, Analysis]) -> str:
     """The page with the table of all results. Raises ConfigError unless its marker names every recorded study once."""
-    names = parse_study_names(readme, path)
+    names = RESULTS_TABLE.parse_names(readme, path)
     if sorted(names) != sorted(analyses):
         raise ConfigError(
             f"{path}: the table of results should name every recorded study once, {', '.join(analyses)}; "
             f"its marker names {', '.join(names)}"
         )
     experiments = "/".join([*[".."] * (len(path.parts) - 1), str(STUDIES)])
-    return insert_table(format_results_table((analyses[name] for name in names), experiments), readme)
+    return RESULTS_TABLE.insert(format_results_table((analyses[name] for name in names), experiments), readme)
 
 
 def _read_text(path: Path) -> str:

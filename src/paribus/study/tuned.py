@@ -48,6 +48,7 @@ def open_stage(study: Study) -> Study:
     spec = replace(
         study.spec,
         seeds=tune.seeds,
+        sequential=None,
         metric=tune.metric,
         higher_is_better=tune.higher_is_better,
         comparisons=(),

@@ -19,6 +19,7 @@ from paribus.study.report.gate import run_checks
 from paribus.study.report.publish import build_json
 from paribus.study.rows import Row
 from paribus.study.stats import Rule, SequentialPlan, compare_all, decide
+from paribus.study.tuned import open_stage
 
 PLAN = SequentialPlan(4, 4, 12)
 RULE = Rule(margin=0.01)
@@ -226,3 +227,13 @@ def test_frozen_without_looks_is_as_before(tmp_path: Path) -> None:
     frozen = freeze_spec(written(tmp_path).spec)
     assert isinstance(frozen, Frozen)
     assert "looks" not in plain_frozen(frozen)
+
+
+def test_a_tuning_stage_has_no_looks(tmp_path: Path) -> None:
+    """Else a larger `most` would change what its plan has frozen."""
+    tune = {"space": {"optimizer.lr": {"log_uniform": [1e-3, 1e-1]}}, "trials": 2, "seeds": 2}
+    study = written(tmp_path, seeds={"first": 3, "more": 1, "most": 6}, tune=tune, settings=None)
+    stage = open_stage(study)
+    assert study.spec.sequential is not None
+    assert freeze_spec(stage.spec).looks is None
+    assert stage.spec.seeds == (100, 101)

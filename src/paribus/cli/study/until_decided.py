@@ -5,10 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 
 from paribus.core.exit_codes import OK, STUDY_FAILED
-from paribus.study.analysis.analysis import analyse
-from paribus.study.analysis.question import build_analysis_spec
 from paribus.study.plan import Cell, Plan
 from paribus.study.report.build import build_report
+from paribus.study.results import analyse_rows
 from paribus.study.rows import read_rows
 from paribus.study.runner.looks import find_next_look, make_look
 from paribus.study.spec import Study
@@ -48,5 +47,5 @@ def _have_ended(study: Study, cells: Sequence[Cell]) -> bool:
 
 def _list_verdicts(study: Study) -> list[str]:
     """By the rows on record, in words, and how far the looks have come."""
-    report = build_report(analyse(build_analysis_spec(study), read_rows(study.results_path)))
+    report = build_report(analyse_rows(study, read_rows(study.results_path)))
     return [*(f"* {v.said} {v.why}\n  {v.numbers}" for v in report.verdicts), *report.remarks]

@@ -17,13 +17,17 @@ from paribus.core.spelling import did_you_mean
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.markdown import escape_markdown, format_table
+from paribus.study.report.markers import Markers
 from paribus.study.report.model import Table
 from paribus.study.report.svg import draw_line, draw_rectangle, draw_text, list_ticks
 from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Comparison
 
-BEGIN = re.compile(r"^<!-- paribus highlights: begin((?: [\w-]+/[\w.+-]+)+)\. [^\n]*-->$", re.MULTILINE)
-END = "<!-- paribus highlights: end -->"
+HIGHLIGHTS = Markers(
+    re.compile(r"^<!-- paribus highlights: begin((?: [\w-]+/[\w.+-]+)+)\. [^\n]*-->$", re.MULTILINE),
+    "<!-- paribus highlights: end -->",
+    "<!-- paribus highlights: begin STUDY/ARM ... . (any words) -->",
+)
 _WIDTH, _NAMES, _VERDICTS, _ROW, _TOP = 920, 330, 200, 28, 6
 _STYLE = """\
 <style>
@@ -53,25 +57,6 @@ class Highlight:
     @property
     def verdict(self) -> str:
         return self.comparison.judgement.verdict.value
-
-
-def parse_highlights(readme: str, path: Path) -> tuple[str, ...]:
-    """The comparisons that a file's marker names; () without markers. Raises ConfigError if they are damaged."""
-    begins = list(BEGIN.finditer(readme))
-    if not begins and END not in readme:
-        return ()
-    if len(begins) != 1 or readme.count(END) != 1 or readme.index(END) < begins[0].end():
-        raise ConfigError(
-            f"{path}: should have one line <!-- paribus highlights: begin STUDY/ARM ... . (any words) --> and after it "
-            f"one line {END}; found {len(begins)} and {readme.count(END)}"
-        )
-    return tuple(begins[0][1].split())
-
-
-def insert_highlights(text: str, readme: str) -> str:
-    """The file with this text between its markers."""
-    before, after = readme[: next(BEGIN.finditer(readme)).end()], readme[readme.index(END) :]
-    return f"{before}\n\n{text}\n\n{after}"
 
 
 def find_highlights(analyses: Mapping[str, Analysis], names: Sequence[str], path: Path) -> list[Highlight]:

@@ -8,21 +8,23 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from paribus.core.errors import ConfigError
 from paribus.core.formatting import DASH, format_count
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.markdown import escape_markdown, format_table
+from paribus.study.report.markers import Markers
 from paribus.study.report.model import Table
 from paribus.study.report.sections_beside import choose_secondary_unit, name_metric
 from paribus.study.report.wording import Unit
 from paribus.study.stats.factorial import Effect
 from paribus.study.stats.paired import Comparison
 
-BEGIN = re.compile(r"^<!-- paribus results: begin((?: [\w-]+)+)\. [^\n]*-->$", re.MULTILINE)
-END = "<!-- paribus results: end -->"
+RESULTS_TABLE = Markers(
+    re.compile(r"^<!-- paribus results: begin((?: [\w-]+)+)\. [^\n]*-->$", re.MULTILINE),
+    "<!-- paribus results: end -->",
+    "<!-- paribus results: begin STUDY ... . (any words) -->",
+)
 _TECHNIQUE_KEY = "technique"
 _BESIDE_HEAD = (
     "what was changed",
@@ -44,23 +46,6 @@ HEAD = (
     "verdict",
     "study",
 )
-
-
-def parse_study_names(readme: str, path: Path) -> tuple[str, ...]:
-    """The studies that the file's marker names. Raises ConfigError unless it has one begin and then one end."""
-    begins = list(BEGIN.finditer(readme))
-    if len(begins) != 1 or readme.count(END) != 1 or readme.index(END) < begins[0].end():
-        raise ConfigError(
-            f"{path}: should have one line <!-- paribus results: begin STUDY ... . (any words) --> and after it one "
-            f"line {END}; found {len(begins)} and {readme.count(END)}"
-        )
-    return tuple(begins[0][1].split())
-
-
-def insert_table(table: str, readme: str) -> str:
-    """The README with this table between its markers."""
-    before, after = readme[: next(BEGIN.finditer(readme)).end()], readme[readme.index(END) :]
-    return f"{before}\n\n{table}\n\n{after}"
 
 
 @dataclass(frozen=True)

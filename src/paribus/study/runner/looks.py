@@ -8,6 +8,7 @@ from paribus.core.formatting import format_count, format_list
 from paribus.study.analysis.analysis import Analysis, analyse, record_interim
 from paribus.study.analysis.interim import Interims
 from paribus.study.analysis.question import ArmPair, build_analysis_spec
+from paribus.study.frozen import freeze_spec
 from paribus.study.looks import add_look, read_looks
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import Row, read_rows
@@ -48,7 +49,9 @@ def find_next_look(study: Study, plan: Plan) -> NextLook:
             f"--until-decided: {study.folder / SPEC} fixes the number of seeds; plan looks before the first run with "
             "seeds: {first: 5, more: 5, most: 30}"
         )
-    recorded = max((look.interim.number for look in read_looks(study) if look.interim is not None), default=0)
+    planned = freeze_spec(study.spec).looks
+    made = [look.interim for look in read_looks(study) if look.frozen.looks == planned]  # not those of an earlier plan
+    recorded = max((one.number for one in made if one is not None), default=0)
     analysis, interims = _analyse(study, read_rows(study.results_path))
     counted = interims.looks[recorded - 1] if recorded else 0
     settled = set(study.spec.seeds[:counted])

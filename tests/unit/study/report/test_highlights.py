@@ -11,19 +11,17 @@ from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.report.highlights import (
-    END,
+    HIGHLIGHTS,
     Highlight,
     draw_highlights,
     find_highlights,
     format_highlights,
-    insert_highlights,
-    parse_highlights,
 )
 from paribus.study.spec import PaperResult
 
 ROOT = Path(__file__).parents[4]
 README = Path("README.md")
-MARKED = f"# top\n\n<!-- paribus highlights: begin one/b two/c. Written. -->\n{END}\n\nrest\n"
+MARKED = f"# top\n\n<!-- paribus highlights: begin one/b two/c. Written. -->\n{HIGHLIGHTS.end}\n\nrest\n"
 
 
 def compared(name: str, **changes: object) -> Analysis:
@@ -42,15 +40,15 @@ def analyses() -> dict[str, Analysis]:
 
 
 def test_markers_name_comparisons_and_the_text_goes_between_them() -> None:
-    assert parse_highlights(MARKED, README) == ("one/b", "two/c")
-    assert parse_highlights("# no markers", README) == ()
-    once = insert_highlights("text", MARKED)
+    assert HIGHLIGHTS.parse_names(MARKED, README) == ("one/b", "two/c")
+    assert (HIGHLIGHTS.stand_in(MARKED), HIGHLIGHTS.stand_in("# no markers")) == (True, False)
+    once = HIGHLIGHTS.insert("text", MARKED)
     assert once.startswith("# top\n\n<!-- paribus highlights: begin one/b")
-    assert once.endswith(f"text\n\n{END}\n\nrest\n")
-    assert insert_highlights("text", once) == once
-    for damaged in (END, MARKED + MARKED, MARKED.replace(END, "")):
+    assert once.endswith(f"text\n\n{HIGHLIGHTS.end}\n\nrest\n")
+    assert HIGHLIGHTS.insert("text", once) == once
+    for damaged in (HIGHLIGHTS.end, MARKED + MARKED, MARKED.replace(HIGHLIGHTS.end, "")):
         with pytest.raises(ConfigError, match="should have one line"):
-            parse_highlights(damaged, README)
+            HIGHLIGHTS.parse_names(damaged, README)
 
 
 def test_a_row_has_the_change_its_interval_and_what_it_cannot_show(analyses: dict[str, Analysis]) -> None:
@@ -103,7 +101,7 @@ def test_the_front_page_of_this_checkout_is_up_to_date(
     monkeypatch.chdir(tmp_path)
     assert dispatch(["results"]) == 0
     assert (tmp_path / "docs/results.svg").stat().st_size < 60 * 1024
-    assert len(parse_highlights((tmp_path / README).read_text(), README)) <= 8
+    assert len(HIGHLIGHTS.parse_names((tmp_path / README).read_text(), README)) <= 8
     (tmp_path / "docs/results.svg").write_text("<svg/>")
     capsys.readouterr()
     assert dispatch(["results"]) == 1

@@ -10,11 +10,11 @@ from helpers.reports import invented, question, rows_for
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis, analyse
-from paribus.study.report.results_table import END, build_claims, format_results_table, insert_table, parse_study_names
+from paribus.study.report.results_table import RESULTS_TABLE, build_claims, format_results_table
 from paribus.study.spec import PaperResult
 
 ROOT = Path(__file__).parents[4]
-MARKED = f"# top\n\n<!-- paribus results: begin quickstart. Written. -->\n{END}\n\nrest\n"
+MARKED = f"# top\n\n<!-- paribus results: begin quickstart. Written. -->\n{RESULTS_TABLE.end}\n\nrest\n"
 
 
 def cells(table: str) -> list[list[str]]:
@@ -87,17 +87,19 @@ def test_a_claim_knows_which_techniques_it_is_about() -> None:
     assert found == [{"cutmix"}, {"adamp"}, {"cutmix", "adamp"}]
 
 
-@pytest.mark.parametrize("damage", ["", END, MARKED + MARKED, f"{END}\n<!-- paribus results: begin a. W. -->"])
+@pytest.mark.parametrize(
+    "damage", ["", RESULTS_TABLE.end, MARKED + MARKED, f"{RESULTS_TABLE.end}\n<!-- paribus results: begin a. W. -->"]
+)
 def test_damaged_markers_are_refused(damage: str) -> None:
     with pytest.raises(ConfigError, match="should have one line"):
-        parse_study_names(damage, Path("README.md"))
+        RESULTS_TABLE.parse_names(damage, Path("README.md"))
 
 
 def test_only_what_stands_between_the_markers_is_written() -> None:
-    once = insert_table("table", MARKED)
+    once = RESULTS_TABLE.insert("table", MARKED)
     assert once.startswith(MARKED.partition("\n<!--")[0])
-    assert once.endswith(f"table\n\n{END}\n\nrest\n")
-    assert insert_table("table", once) == once
+    assert once.endswith(f"table\n\n{RESULTS_TABLE.end}\n\nrest\n")
+    assert RESULTS_TABLE.insert("table", once) == once
 
 
 def test_the_command_notices_and_writes(
@@ -137,4 +139,4 @@ def test_this_checkout_says_what_its_rows_say(monkeypatch: pytest.MonkeyPatch) -
     assert dispatch(["results"]) == 0
     on_record = {path.parent.name for path in Path("experiments").glob("*/results.jsonl")}
     page = Path("docs/results.md")
-    assert set(parse_study_names(page.read_text(), page)) == on_record
+    assert set(RESULTS_TABLE.parse_names(page.read_text(), page)) == on_record
