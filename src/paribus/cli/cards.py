@@ -26,7 +26,7 @@ BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, NAME.yaml 
 CARDS, TIMES = Path("docs/cards"), Path("experiments/bench")
 
 _MEASURED = (
-    "Means over seeds at the last step, on test images that chose nothing; the whole account of each study, with its "
+    "Means over seeds at the last step, on held-out test images; the whole account of each study, with its "
     "setting, stands behind its name. *Undecided* names the seeds with which, at that scale, a difference of the "
     "margin is found in four studies of five and one of 0 called equivalent; it says nothing about another scale."
 )

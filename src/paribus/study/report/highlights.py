@@ -16,15 +16,14 @@ from paribus.core.formatting import DASH, MINUS
 from paribus.core.spelling import did_you_mean
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
-from paribus.study.report.markdown import escape_markdown, format_table
+from paribus.study.report.markdown import escape_markdown
 from paribus.study.report.markers import Markers
-from paribus.study.report.model import Table
 from paribus.study.report.svg import draw_line, draw_rectangle, draw_text, list_ticks
 from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Comparison
 
 HIGHLIGHTS = Markers(
-    re.compile(r"^<!-- paribus highlights: begin((?: [\w-]+/[\w.+-]+)+)\. [^\n]*-->$", re.MULTILINE),
+    re.compile(r"^<!-- paribus highlights: begin((?:\s+[\w-]+/[\w.+-]+)+)\.\s[^\n]*-->$", re.MULTILINE),
     "<!-- paribus highlights: end -->",
     "<!-- paribus highlights: begin STUDY/ARM ... . (any words) -->",
 )
@@ -82,24 +81,26 @@ def _find_one(analyses: Mapping[str, Analysis], name: str, path: Path) -> Highli
 
 
 def format_highlights(found: Sequence[Highlight]) -> str:
-    """Markdown: what was changed, where, by how much, what that means, and what it cannot show."""
-    rows = tuple(
-        (
-            h.what,
-            h.setting or DASH,
-            f"{h.unit.difference(h.comparison.estimate.mean)} ({_format_interval(h)})",
-            h.unit.difference(h.published) if h.published is not None else DASH,
-            h.verdict,
-            h.limits or DASH,
-            f"@{h.study}@",
-        )
-        for h in found
+    """Markdown: what was changed, where, by how much, what that means, and what it cannot show. Its cells are not
+    padded: the longest of them would make lines of 400 characters for who reads the file as text."""
+    head = ("change", "setting", "difference (95 % interval; seeds), points", "verdict; what this cannot show", "study")
+    return "\n".join(_format_row(cells) for cells in (head, ("---",) * len(head), *map(_list_cells, found)))
+
+
+def _format_row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _list_cells(h: Highlight) -> tuple[str, ...]:
+    paper = f"; paper {h.unit.difference(h.published)}" if h.published is not None else ""
+    limits = h.limits.partition(";")[0].rstrip(". ")  # what follows the first semicolon gives reasons
+    return (
+        escape_markdown(h.what),
+        escape_markdown(h.setting) or DASH,
+        f"{h.unit.difference(h.comparison.estimate.mean)} ({_format_interval(h)}){paper}",
+        f"**{h.verdict}**" + (f"; not shown: {escape_markdown(limits)}" if limits else ""),
+        f"[{escape_markdown(h.study)}](experiments/{h.study})",
     )
-    head = ("change", "setting", "difference, points", "paper's", "verdict", "what this cannot show", "study")
-    table = format_table(Table(head, rows, frozenset({0, 1, 4, 5, 6})))
-    for name in dict.fromkeys(h.study for h in found):  # after format_table, which would escape the link
-        table = table.replace(f"@{escape_markdown(name)}@", f"[{escape_markdown(name)}](experiments/{name})")
-    return table
 
 
 def _format_interval(h: Highlight) -> str:

@@ -67,7 +67,7 @@ def format_results_table(analyses: Iterable[Analysis], experiments: str = "exper
     analyses = list(analyses)
     found = [claim for analysis in analyses for claim in build_claims(analysis)]
     against = "; ".join(f"{claim.cells[0]} ({claim.cells[6]})" for claim in found if claim.against)
-    below = f"Of the other sign than in the paper: {escape_markdown(against)}.\n\n" if against else ""
+    below = f"Opposite sign to the paper: {escape_markdown(against)}.\n\n" if against else ""
     learning = "; ".join(claim.cells[0] for claim in found if claim.learning)
     if learning:
         below += f"Still learning at the end, by the loss on unmixed training images: {escape_markdown(learning)}.\n\n"

@@ -94,7 +94,7 @@ def _list_notes(tuning: TuningAnalysis) -> list[str]:
         f"verdicts are about. All of it took {minutes} core-minutes (training and evaluation × {tuning.threads} "
         f"{'thread' if tuning.threads == 1 else 'threads'}).",
         f"Tuned − default is the best of {tuning.trials + 1} minus one of them, on the images that chose it: never the "
-        "worse, so optimistic, and no estimate of what tuning is worth elsewhere.",
+        "worse, so optimistic, and no estimate of what tuning gains elsewhere.",
         f"Expected best of n trials: the mean over all ways to draw n of the {tuning.trials}, the default left out. "
         "Where it still rises at the end, more trials would find better. In the figures hollow is the default, ringed "
         "the choice, small the single seeds.",

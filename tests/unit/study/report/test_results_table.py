@@ -46,7 +46,7 @@ def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     assert "missing" not in table
     assert "other sign" not in table
     lower = replace(claim, difference=-0.02)
-    assert "Of the other sign than in the paper: B for A (better)." in format_results_table(
+    assert "Opposite sign to the paper: B for A (better)." in format_results_table(
         [compared(words={("b", "a"): "B for A"}, paper=(lower,))]
     )
 
