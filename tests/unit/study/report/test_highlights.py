@@ -34,7 +34,7 @@ def analyses() -> dict[str, Analysis]:
     claim = PaperResult(arm="b", against="a", difference=0.02, source="a paper")
     words = {("b", "a"): "B & friends for A, which is a long account of a change"}
     return {
-        "one": compared("one", words=words, paper=(claim,), setting="ten images", limits="anything at scale"),
+        "one": compared("one", words=words, paper=(claim,), setting="ten images", limits="anything at scale; for a reason."),
         "two": compared("two"),
     }
 
@@ -58,8 +58,8 @@ def test_a_row_has_the_change_its_interval_and_what_it_cannot_show(analyses: dic
     e = analyses["one"].comparisons[0].comparison.estimate
     assert rows[0][1] == "ten images"
     assert rows[0][2].startswith(f"{100 * e.mean:+.2f} (")
-    assert rows[0][2].endswith("; 6 seeds)")
-    assert rows[0][3:] == ["+2.00", "better", "anything at scale", "[one](experiments/one)"]
+    assert rows[0][2].endswith("; 6 seeds); paper +2.00")
+    assert rows[0][3:] == ["**better**; not shown: anything at scale", "[one](experiments/one)"]
     assert rows[1][0] == "c against a"
 
 
