@@ -8,6 +8,7 @@ same bytes.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from paribus.core.formatting import MINUS
 from paribus.study.analysis.analysis import Analysis
@@ -31,8 +32,9 @@ from paribus.study.report.svg import (
 from paribus.study.report.wording import Unit
 
 TRAIN_LOSS = "train/loss"
-_WIDTH, _PANEL, _HEIGHT, _TEXT = 760, 380, 262, 13  # legible where a page shows it 600 pixels wide
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 92, 48, 34  # of a panel, around its axes
+_WIDTH, _PANEL, _HEIGHT, _TEXT = 760, 380, 278, 13  # legible where a page shows it 600 pixels wide
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 104, 66, 34  # of a panel, around its axes
+_LINE = 44  # characters of a title that fit
 _BASE, _ARM = "var(--base)", "var(--arm)"
 
 
@@ -107,8 +109,11 @@ def _draw_panel(panel: Panel) -> list[str]:
     def y(value: float) -> float:
         return _HEIGHT - _BOTTOM - (value * panel.unit.scale - low) / (high - low) * (_HEIGHT - _BOTTOM - _TOP)
 
-    parts = [draw_bold(4, 16, shorten(panel.title, 50), "start", "var(--ink)")]
-    parts.append(draw_text(4, 34, shorten(panel.subtitle, 54), "start", "var(--faint)"))
+    first, *more = wrap(panel.title, _LINE)
+    parts = [draw_bold(4, 16, first, "start", "var(--ink)")]
+    if more:
+        parts.append(draw_bold(4, 33, shorten(" ".join(more), _LINE), "start", "var(--ink)"))
+    parts.append(draw_text(4, 50 if more else 33, shorten(panel.subtitle, 50), "start", "var(--faint)"))
     for tick in list_ticks(low, high):
         at = round(y(tick / panel.unit.scale), 1)
         parts.append(draw_line(_LEFT, _PANEL - _RIGHT, at, at, "var(--grid)", 0.8))
@@ -127,22 +132,23 @@ def _shown_values(panel: Panel) -> Iterator[float]:
 
 
 def _draw_bands(panel: Panel, bands: tuple[Band, Band], y: Callable[[float], float]) -> list[str]:
-    """Means with bands, from where both are inside the axes; names at the ends."""
+    """Means with bands; names at the ends."""
     last = max(band.steps[-1] for band in bands)
     right = _PANEL - _RIGHT
 
     def x(step: float) -> float:
         return _LEFT + step / last * (right - _LEFT)
 
-    def inside(value: float) -> float:
-        return min(max(y(value), _TOP), _HEIGHT - _BOTTOM)
-
-    parts: list[str] = []
+    parts = [  # cut off at the ends of the axis
+        f'<svg y="{_TOP}" width="{right + 2}" height="{_HEIGHT - _BOTTOM - _TOP}" '
+        f'viewBox="0 {_TOP} {right + 2} {_HEIGHT - _BOTTOM - _TOP}">'
+    ]
     for band, colour in zip(bands, (_BASE, _ARM), strict=True):
         xs = [x(step) for step in band.steps]
-        parts.append(draw_band(xs, [inside(v) for v in band.low], [inside(v) for v in band.high], colour))
-        parts.append(draw_curve(xs, [inside(v) for v in band.mean], colour, 2))
-    ends = spread_apart([inside(band.mean[-1]) for band in bands], 16)
+        parts.append(draw_band(xs, [y(v) for v in band.low], [y(v) for v in band.high], colour))
+        parts.append(draw_curve(xs, [y(v) for v in band.mean], colour, 2))
+    parts.append("</svg>")
+    ends = spread_apart([y(band.mean[-1]) for band in bands], 16)
     for name, end, colour in zip(panel.names, ends, (_BASE, _ARM), strict=True):
         parts.append(draw_bold(right + 6, round(end + 4.5, 1), shorten(name, 13), "start", colour))
     for step in [tick for tick in list_ticks(0, last) if tick == int(tick)][::2]:
@@ -153,17 +159,18 @@ def _draw_bands(panel: Panel, bands: tuple[Band, Band], y: Callable[[float], flo
 
 def _draw_pairs(panel: Panel, y: Callable[[float], float]) -> list[str]:
     """A line for each seed from the baseline's value to the arm's; a bar at each mean."""
-    xs = (_LEFT + 84, _PANEL - _RIGHT - 20)
+    xs = (_LEFT + 84.0, _PANEL - _RIGHT - 12.0)
     parts: list[str] = []
     for both in panel.values:
         ys = [y(value) for value in both]
         parts.append(draw_curve(xs, ys, "var(--faint)", 0.9))
-        parts += [draw_dot(*at, colour) for *at, colour in zip(xs, ys, (_BASE, _ARM), strict=True)]
-    for i, (name, colour) in enumerate(zip(panel.names, (_BASE, _ARM), strict=True)):
+        parts += [draw_dot(xs[0], ys[0], _BASE), draw_dot(xs[1], ys[1], _ARM)]
+    for i, (name, colour, side, anchor) in enumerate(
+        zip(panel.names, (_BASE, _ARM), (-1, 1), ("end", "start"), strict=True)
+    ):
         mean = sum(both[i] for both in panel.values) / len(panel.values)
-        at, end = round(y(mean), 1), (xs[i] - 10, xs[i] - 34) if i == 0 else (xs[i] + 10, xs[i] + 34)
-        parts.append(draw_line(*sorted(end), at, at, colour, 3.5))
-        x, anchor = (end[1] - 6, "end") if i == 0 else (end[1] + 6, "start")
-        parts.append(draw_bold(x, round(at + 4.5, 1), panel.unit.value(mean), anchor, colour))
+        at = round(y(mean), 1)
+        parts.append(draw_line(xs[i] + 10 * side, xs[i] + 34 * side, at, at, colour, 3.5))
+        parts.append(draw_bold(xs[i] + 40 * side, round(at + 4.5, 1), panel.unit.value(mean), anchor, colour))
         parts.append(draw_bold(xs[i], _HEIGHT - _BOTTOM + 18, shorten(name, 22), "middle", colour))
     return parts
