@@ -7,8 +7,8 @@ what `lint-imports` holds. What each package is for stands here, and one that ha
 import tomllib
 from pathlib import Path
 
-from paribus.study.report.svg import ARM_STYLE, STYLE, build_svg
-from pictures.drawing import ARM, FAINT, GRID, INK, MARGIN, draw_arrow, draw_bold, draw_box, draw_text
+from paribus.study.report.svg import ARM_STYLE, STYLE, build_svg, draw_bold, draw_text
+from pictures.drawing import ARM, FAINT, INK, MARGIN, draw_arrow, draw_box
 
 ROOT = Path(__file__).parents[2]
 FILE = "architecture.svg"
@@ -44,8 +44,8 @@ def draw(pyproject: str) -> str:
     layers = read_layers(pyproject)
     named = {name for layer in layers for name in layer}
     if named != set(ABOUT):
-        raise ValueError(f"scripts/pictures/architecture.py: ABOUT should have a line for each package and no other; "
-                         f"{', '.join(sorted(named ^ set(ABOUT)))} differ")  # fmt: skip
+        differ = ", ".join(sorted(named ^ set(ABOUT)))
+        raise ValueError(f"architecture.py: ABOUT should have a line for each package and no other; {differ} differ")
     parts, top = list[str](), 4
     for layer in layers:
         height = _LINE * len(layer) + 2 * _PAD
@@ -56,14 +56,21 @@ def draw(pyproject: str) -> str:
             parts.append(draw_text(_LEFT + 14 + _NAME, y, ABOUT[name], "start", INK))
         top += height + _GAP
     parts.append(draw_arrow(18, 8, 18, top - _GAP - 4))
-    parts.append(f'<g transform="translate(13 {top / 2:g}) rotate(-90)">{draw_text(0, 0, "imports", "middle", FAINT)}</g>')
-    parts.append(draw_text(_LEFT, top + 8, "A package imports what stands below it. Those in one box do not import each other.", "start", FAINT))
+    parts.append(
+        f'<g transform="translate(13 {top / 2:g}) rotate(-90)">{draw_text(0, 0, "imports", "middle", FAINT)}</g>'
+    )
+    parts.append(
+        draw_text(
+            _LEFT,
+            top + 8,
+            "A package imports what stands below it. Those in one box do not import each other.",
+            "start",
+            FAINT,
+        )
+    )
     title = "Packages of paribus from the command line down to core; imports run one way, downwards"
     return build_svg(_WIDTH, top + 16, 14, title, parts, f"{STYLE}\n{ARM_STYLE}")
 
 
 def make() -> dict[str, bytes]:
     return {FILE: draw((ROOT / "pyproject.toml").read_text(encoding="utf-8")).encode()}
-
-
-__all__ = ["ABOUT", "FILE", "GRID", "draw", "make", "read_layers"]

@@ -1,8 +1,8 @@
-"""Boxes, arrows and code for the drawn pictures, beside what a report's pictures are drawn with."""
+"""Boxes, arrows and code for the drawn pictures, beside what paribus.study.report.svg has."""
 
 from html import escape
 
-from paribus.study.report.svg import draw_bold, draw_text
+from paribus.study.report.svg import draw_text
 
 MONO = "ui-monospace, Menlo, Consolas, monospace"
 INK, FAINT, GRID, MARGIN = "var(--ink)", "var(--faint)", "var(--grid)", "var(--margin)"
@@ -39,8 +39,3 @@ def draw_code(x: float, y: float, text: str, colour: str = INK, size: float = 12
 def draw_lines(x: float, y: float, lines: tuple[str, ...], colour: str = INK, anchor: str = "start") -> list[str]:
     """Text, line under line."""
     return [draw_text(x, round(y + 18 * i, 1), line, anchor, colour) for i, line in enumerate(lines)]
-
-
-__all__ = [
-    "ARM", "BASE", "FAINT", "GRID", "INK", "MARGIN", "draw_arrow", "draw_bold", "draw_box", "draw_code", "draw_lines", "draw_text",
-]  # fmt: skip

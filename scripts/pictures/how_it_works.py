@@ -19,7 +19,10 @@ STEPS = {  # name -> what it is, line by line; commands
     "recipe": (("configs, checked;", "the hash of what is", "computed is its id"), ("paribus list",)),
     "run": (("repeats bit for bit;", "events, checkpoints", "and receipts"), ("paribus train", "paribus verify")),
     "study": (("arms × seeds, by a", "plan frozen before", "the first run"), ("paribus study run",)),
-    "report": (("differences, verdicts", "and their limits;", "a gate for CI"), ("paribus study report", "paribus gate")),
+    "report": (
+        ("differences, verdicts", "and their limits;", "a gate for CI"),
+        ("paribus study report", "paribus gate"),
+    ),
 }
 _WIDTH, _BOX, _GAP, _HEIGHT, _IN = 760, 170, 26, 230, 12
 
@@ -55,7 +58,10 @@ def _draw_run(left: float, top: float) -> list[str]:
     """A loss that falls, with checkpoints."""
     xs = [left + 8 + 12.2 * i for i in range(11)]
     ys = [top + 18 + 84 * (1 - 0.72**i) for i in range(11)]
-    axes = [draw_line(left, left + 140, top + 114, top + 114, FAINT, 1), draw_line(left, left, top + 6, top + 114, FAINT, 1)]
+    axes = [
+        draw_line(left, left + 140, top + 114, top + 114, FAINT, 1),
+        draw_line(left, left, top + 6, top + 114, FAINT, 1),
+    ]
     return [*axes, draw_curve(xs, ys, ARM, 2.4), *(draw_dot(xs[i], ys[i], ARM, 4) for i in (2, 6, 10))]
 
 

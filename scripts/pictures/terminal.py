@@ -31,11 +31,20 @@ from paribus.tracking.console import RunProgress, build_bar
 PANEL, BAR = "terminal_panel.svg", "terminal_bar.svg"
 WORDS = ("experiment=quickstart", "technique=cutmix")
 COLUMNS, AFTER = 80, 440  # AFTER: the step whose log entry the bar shows
-_THEME = TerminalTheme(
+_THEME = TerminalTheme(  # of the report's dark page
     (27, 32, 38),
     (225, 229, 234),
-    [(27, 32, 38), (245, 160, 106), (92, 207, 169), (243, 200, 15), (92, 177, 238), (191, 96, 159), (134, 219, 251), (225, 229, 234)],
-)  # fmt: skip
+    [
+        (27, 32, 38),
+        (245, 160, 106),
+        (92, 207, 169),
+        (243, 200, 15),
+        (92, 177, 238),
+        (191, 96, 159),
+        (134, 219, 251),
+        (225, 229, 234),
+    ],
+)
 # rich's own template names a font on a server; a picture in a page loads nothing
 _TEMPLATE = """\
 <svg xmlns="http://www.w3.org/2000/svg" role="img" width="760" viewBox="0 0 {width} {height}">
