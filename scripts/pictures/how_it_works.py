@@ -21,7 +21,7 @@ STEPS = {  # name -> what it is, line by line; commands
     "study": (("arms × seeds, by a", "plan frozen before", "the first run"), ("paribus study run",)),
     "report": (
         ("differences, verdicts", "and their limits;", "a gate for CI"),
-        ("paribus study report", "paribus gate"),
+        ("paribus study report", "paribus judge"),
     ),
 }
 _WIDTH, _BOX, _GAP, _HEIGHT, _IN = 760, 170, 26, 230, 12

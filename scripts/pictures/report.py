@@ -1,10 +1,11 @@
 """docs/pictures/report.png and report_dark.png: the top of a study's report.html as Chromium shows it.
 
-The page is 1400 pixels wide; its empty sides are cut off, so that it can be read where it is shown 600 wide. Needs
-Chromium, which is no dependency of paribus or of its tests: after a change of the report's words, layout or rows, a test
-says that the pictures are stale, by a digest of the page without its figures that stands in each file, and somebody who
-has Chromium runs `python scripts/pictures report`. A change of how figures are drawn goes unnoticed, since their bytes
-depend on matplotlib's version.
+The page is 1400 pixels wide; its empty sides are cut off, so that it can be read where it is shown 600 wide.
+
+Needs Chromium, which is no dependency of paribus or of its tests. A digest of the page without its figures stands in
+each file: after a change of the report's words, layout or rows, a test says that the pictures are stale, and somebody
+who has Chromium runs `python scripts/pictures report`. A change of how figures are drawn goes unnoticed, since their
+bytes depend on matplotlib's version.
 """
 
 import hashlib

@@ -23,6 +23,7 @@ from rich.text import Text
 
 from paribus.engine.stop import StopRequest
 from paribus.runs.from_python import compose_run
+from paribus.runs.process_state import keep_process_state
 from paribus.runs.screen import Screen, build_panel
 from paribus.runs.screen_text import RunDescription
 from paribus.runs.train import train
@@ -100,7 +101,8 @@ def record() -> tuple[RunDescription, list[dict[str, Any]]]:
 
 
 def _run(ends: bool) -> tuple[RunDescription, list[dict[str, Any]]]:
-    with tempfile.TemporaryDirectory() as folder, _inside(folder):
+    state = keep_process_state(["paribus train", *WORDS])
+    with tempfile.TemporaryDirectory() as folder, _inside(folder), state:
         config, techniques = compose_run([*WORDS, "tracker=events"])
         screen = _KeepingScreen(quiet=True, ends=ends)
         try:
