@@ -39,7 +39,7 @@ _BASE, _ARM = "var(--base)", "var(--arm)"
 
 
 @dataclass(frozen=True)
-class Panel:
+class CardPanel:
     """One comparison. bands: baseline and arm over steps, or None. values: seed by seed, baseline and arm, in the order
     of seeds, where there are no bands."""
 
@@ -75,7 +75,7 @@ def _changes_only(a: Analysis, pair: ArmPair, name: str) -> bool:
     return bool(made) and all(t == name or t.startswith(f"{name}_") for t in made)
 
 
-def _build_panels(a: Analysis, name: str) -> Iterator[Panel]:
+def _build_panels(a: Analysis, name: str) -> Iterator[CardPanel]:
     unit = choose_report_unit(a)
     scale = f", {unit.values}" if unit.values else ""
     for arm, baseline in a.spec.pairs:
@@ -86,13 +86,13 @@ def _build_panels(a: Analysis, name: str) -> Iterator[Panel]:
         seeds = sorted(before.keys() & after.keys())
         about = f"{a.spec.name}: %s, {len(seeds)} seeds"
         if (bands := _find_bands(a, a.spec.metric, names)) is not None:
-            yield Panel(title, about % f"{a.spec.metric}{scale}", names, unit, bands)
+            yield CardPanel(title, about % f"{a.spec.metric}{scale}", names, unit, bands)
             continue
         if seeds:
             values = tuple((before[seed], after[seed]) for seed in seeds)
-            yield Panel(title, about % f"{a.spec.metric}{scale}", names, unit, values=values)
+            yield CardPanel(title, about % f"{a.spec.metric}{scale}", names, unit, values=values)
         if (bands := _find_bands(a, TRAIN_LOSS, names)) is not None:
-            yield Panel(title, about % TRAIN_LOSS, names, Unit(1.0, "", "", 3), bands)
+            yield CardPanel(title, about % TRAIN_LOSS, names, Unit(1.0, "", "", 3), bands)
 
 
 def _find_bands(a: Analysis, key: str, names: tuple[str, str]) -> tuple[Band, Band] | None:
@@ -101,7 +101,7 @@ def _find_bands(a: Analysis, key: str, names: tuple[str, str]) -> tuple[Band, Ba
     return (found[0], found[1]) if len(found) == 2 else None
 
 
-def _draw_panel(panel: Panel) -> list[str]:
+def _draw_panel(panel: CardPanel) -> list[str]:
     shown = [*_shown_values(panel)]
     room = (max(shown) - min(shown) or abs(shown[0]) or 1.0) * 0.06
     low, high = min(shown) - room, max(shown) + room
@@ -121,7 +121,7 @@ def _draw_panel(panel: Panel) -> list[str]:
     return parts + (_draw_bands(panel, panel.bands, y) if panel.bands else _draw_pairs(panel, y))
 
 
-def _shown_values(panel: Panel) -> Iterator[float]:
+def _shown_values(panel: CardPanel) -> Iterator[float]:
     """All that must be inside the axes: of bands what comes after the first third of training, so that the late
     difference can be seen."""
     for band in panel.bands or ():
@@ -131,7 +131,7 @@ def _shown_values(panel: Panel) -> Iterator[float]:
         yield from (v * panel.unit.scale for v in both)
 
 
-def _draw_bands(panel: Panel, bands: tuple[Band, Band], y: Callable[[float], float]) -> list[str]:
+def _draw_bands(panel: CardPanel, bands: tuple[Band, Band], y: Callable[[float], float]) -> list[str]:
     """Means with bands; names at the ends."""
     last = max(band.steps[-1] for band in bands)
     right = _PANEL - _RIGHT
@@ -157,7 +157,7 @@ def _draw_bands(panel: Panel, bands: tuple[Band, Band], y: Callable[[float], flo
     return parts
 
 
-def _draw_pairs(panel: Panel, y: Callable[[float], float]) -> list[str]:
+def _draw_pairs(panel: CardPanel, y: Callable[[float], float]) -> list[str]:
     """A line for each seed from the baseline's value to the arm's; a bar at each mean."""
     xs = (_LEFT + 84.0, _PANEL - _RIGHT - 12.0)
     parts: list[str] = []

@@ -1,4 +1,4 @@
-"""The picture of a card: which comparisons are in it, curves where there are any, else a pair of values for each seed."""
+"""The picture of a card: which comparisons are in it, curves where there are any, else two values of each seed."""
 
 from dataclasses import replace
 from xml.etree import ElementTree
