@@ -112,7 +112,7 @@ def build_card(
     found = [claim for study in studies for claim in build_claims(study)]
     if about := [claim for claim in found if any(t == name or t.startswith(f"{name}_") for t in claim.techniques)]:
         parts += ["## What was measured here", format_claims_table(about, f"../../{STUDIES.as_posix()}"), _MEASURED]
-    parts += ["## Curves", *_format_curves(name, studies)]
+    parts += ["## Curves and seeds", *_format_curves(name, studies)]
     parts += ["## What was published, and what was found here", _format_figures(paper["figures"])]
     parts += ["## To cite", f"```bibtex\n{paper['bibtex'].strip()}\n```"]
     return "\n\n".join(parts)
