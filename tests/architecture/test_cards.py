@@ -1,6 +1,7 @@
 """The cards agree with the code, name a source for every figure, and there is one for every technique."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,57 @@ def test_negative_control_a_changed_account_makes_a_card_stale(monkeypatch: pyte
     monkeypatch.setattr(cutmix, "__doc__", f"{cutmix.__doc__}\nOne more deviation.")
     stale = [n for n, text in cards.build_cards(ROOT).items() if (FOLDER / f"{n}.md").read_text() != text]
     assert stale == ["cutmix"]
+
+
+def test_every_picture_of_a_card_is_of_the_recorded_rows_and_small() -> None:
+    drawn = cards.build_pictures(ROOT)
+    assert {path.stem for path in FOLDER.glob("*.svg")} == set(drawn)
+    for name, svg in drawn.items():
+        assert (FOLDER / f"{name}.svg").read_text() == svg, f"docs/cards/{name}.svg is stale: paribus cards --write"
+        assert len(svg.encode()) < 60 * 1024
+        assert f"({name}.svg)" in (FOLDER / f"{name}.md").read_text()
+
+
+def test_negative_control_another_row_makes_a_picture_stale() -> None:
+    studies = cards.STUDIES / "channels_cifar10"
+    as_recorded = cards.draw_card_curves("rexnet", [analysis := cards.analyse_study(ROOT / studies)])
+    first, *others = analysis.rows
+    better = replace(first, metrics={**first.metrics, "val/acc1": first.metrics["val/acc1"] + 0.01})
+    assert as_recorded == (FOLDER / "rexnet.svg").read_text()
+    assert cards.draw_card_curves("rexnet", [replace(analysis, rows=(better, *others))]) != as_recorded
+    assert cards.draw_card_curves("cutout", [analysis]) == ""
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_bibtex_is_complete_and_of_the_paper_that_the_code_names(name: str) -> None:
+    import importlib
+
+    account = importlib.import_module(f"paribus.techniques.{PAPERS[name]['module']}").__doc__ or ""
+    fields = read_bibtex(PAPERS[name]["bibtex"])
+    assert {"title", "author", "year", "eprint", "archiveprefix"} <= fields.keys()
+    assert {"booktitle", "journal"} & fields.keys()
+    assert f"arXiv {fields['eprint']}" in account
+    paper = " ".join(account.split())
+    assert fields["year"] in paper
+    assert fields["title"].replace("{", "").replace("}", "") in paper
+    for author in re.split(r"\s+and\s+", fields["author"]):
+        assert author.partition(",")[0] in paper, author
+    assert PAPERS[name]["bibtex"].strip() in (FOLDER / f"{name}.md").read_text()
+
+
+def read_bibtex(entry: str) -> dict[str, str]:
+    """The fields of one entry. Raises ValueError where its braces do not close."""
+    if not re.match(r"@\w+\{\w+,\n", entry) or entry.count("{") != entry.count("}") or "},\n}" in entry:
+        raise ValueError(f"no BibTeX entry: {entry[:60]}")
+    return {key: value for key, value in re.findall(r"^\s*(\w+)\s*=\s*\{(.*?)\},?$", entry, flags=re.M | re.S)}
+
+
+def test_negative_control_a_damaged_entry_is_noticed() -> None:
+    good = PAPERS["cutmix"]["bibtex"]
+    assert len(read_bibtex(good)) == 7
+    for damaged in (good.replace("},", "}", 1).replace("{Cut", "Cut"), good.rstrip()[:-1], f"paper: {good}"):
+        with pytest.raises(ValueError, match="no BibTeX"):
+            read_bibtex(damaged)
 
 
 def test_every_overlay_has_a_card_or_is_told_in_one() -> None:

@@ -1,9 +1,9 @@
 """`paribus cards`: the technique cards in docs/cards, checked against the code, or rewritten.
 
 A card has two parts. Above the marker a person writes what to expect of the technique. The part below is generated from
-single sources: the technique's own docstring, its settings from the dataclass, the paper's values and figures from
-docs/cards/NAME.yaml, times from the last `paribus bench techniques --json` under experiments/bench, and what the
-studies under experiments/ measured.
+single sources: the technique's own docstring, its settings from the dataclass, the paper's values, figures and BibTeX
+from docs/cards/NAME.yaml, times from the last `paribus bench techniques --json` under experiments/bench, and what the
+studies under experiments/ measured, with a picture of their rows, docs/cards/NAME.svg.
 """
 
 import argparse
@@ -19,12 +19,23 @@ import yaml
 from paribus.cli.results import STUDIES, analyse_study
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
-from paribus.study.report.results_table import Claim, build_claims, format_claims_table
+from paribus.study.analysis.analysis import Analysis
+from paribus.study.report.card_curves import draw_card_curves, find_studies
+from paribus.study.report.results_table import build_claims, format_claims_table
 from paribus.study.spec import RESULTS
 
 BEGIN = "<!-- Below, `paribus cards --write` writes; change the code, NAME.yaml or experiments/bench instead. -->"
 CARDS, TIMES = Path("docs/cards"), Path("experiments/bench")
 
+_CURVES = (
+    "Lines are means over seeds, shaded is one standard deviation to either side. Most studies read their test images "
+    "once, after the last step: there, a thin line joins the two values of a seed, and bars are means. Training losses "
+    "are of images as the arm trains on them. The rows were made by:"
+)
+_NO_STUDY = (
+    "No study of this technique alone was made here, so there are no curves. `paribus new study` writes one to start "
+    "from."
+)
 _MEASURED = (
     "Means over seeds at the last step, on held-out test images; the whole account of each study, with its "
     "setting, stands behind its name. *Undecided* names the seeds with which, at that scale, a difference of the "
@@ -40,11 +51,13 @@ def run(args: argparse.Namespace) -> int:
     if args.name is not None:
         print(cards[args.name], end="")
         return OK
-    stale = [name for name, text in cards.items() if (CARDS / f"{name}.md").read_text() != text]
+    files = {f"{name}.md": text for name, text in cards.items()}
+    files |= {f"{name}.svg": picture for name, picture in build_pictures(Path.cwd()).items()}
+    stale = [name for name, text in files.items() if _read_if_there(CARDS / name) != text]
     if args.write:
         for name in stale:
-            (CARDS / f"{name}.md").write_text(cards[name])
-        print(f"{len(stale)} of {len(cards)} cards written")
+            (CARDS / name).write_text(files[name])
+        print(f"{len(stale)} of {len(files)} files of {len(cards)} cards written")
         return OK
     if stale:
         raise RunFailed(f"cards not up to date: {', '.join(stale)}; paribus cards --write")
@@ -63,21 +76,28 @@ def read_papers(root: Path) -> dict[str, Any]:
 def build_cards(root: Path) -> dict[str, str]:
     """Every card of the checkout at `root`, up to date: what a person wrote, then what is generated."""
     papers = read_papers(root)
-    measured, found = list(_read_bench_files(root / TIMES)), _collect_claims(root / STUDIES)
+    measured, studies = list(_read_bench_files(root / TIMES)), _analyse_studies(root / STUDIES)
     cards: dict[str, str] = {}
     for name, paper in papers.items():
         path = root / CARDS / f"{name}.md"
         if not path.is_file() or BEGIN not in path.read_text():
             raise ConfigError(f"cards: {path.relative_to(root)} should have a part written by hand, then {BEGIN}")
         by_hand = path.read_text().partition(BEGIN)[0]
-        cards[name] = f"{by_hand}{BEGIN}\n\n{build_card(name, paper, measured, found)}\n"
+        cards[name] = f"{by_hand}{BEGIN}\n\n{build_card(name, paper, measured, studies)}\n"
     return cards
 
 
+def build_pictures(root: Path) -> dict[str, str]:
+    """The SVG of every card that has a study of its own."""
+    studies = _analyse_studies(root / STUDIES)
+    drawn = {name: draw_card_curves(name, studies) for name in read_papers(root)}
+    return {name: picture for name, picture in drawn.items() if picture}
+
+
 def build_card(
-    name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]], found: Sequence[Claim]
+    name: str, paper: Mapping[str, Any], measured: list[tuple[str, dict[str, Any]]], studies: Sequence[Analysis]
 ) -> str:
-    """The part below the marker. measured: (file, its data) of each saved bench. found: by all studies."""
+    """The part below the marker. measured: (file, its data) of each saved bench. studies: all with recorded rows."""
     module = importlib.import_module(f"paribus.techniques.{paper['module']}")
     path = module.__name__.replace(".", "/") + ("/__init__.py" if hasattr(module, "__path__") else ".py")
     source = f"[`{module.__name__}`](../../src/{path})"
@@ -89,16 +109,34 @@ def build_card(
     parts.append("## Settings")
     parts += [_format_settings(getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
     parts += ["## Time", *_format_times(name, measured)]
+    found = [claim for study in studies for claim in build_claims(study)]
     if about := [claim for claim in found if any(t == name or t.startswith(f"{name}_") for t in claim.techniques)]:
         parts += ["## What was measured here", format_claims_table(about, f"../../{STUDIES.as_posix()}"), _MEASURED]
+    parts += ["## Curves and seeds", *_format_curves(name, studies)]
     parts += ["## What was published, and what was found here", _format_figures(paper["figures"])]
+    parts += ["## To cite", f"```bibtex\n{paper['bibtex'].strip()}\n```"]
     return "\n\n".join(parts)
 
 
-def _collect_claims(studies: Path) -> list[Claim]:
-    """The claims of all studies with recorded rows."""
-    folders = [path.parent for path in sorted(studies.glob(f"*/{RESULTS}"))]
-    return [claim for folder in folders for claim in build_claims(analyse_study(folder))]
+def _analyse_studies(studies: Path) -> list[Analysis]:
+    """All with recorded rows."""
+    return [analyse_study(path.parent) for path in sorted(studies.glob(f"*/{RESULTS}"))]
+
+
+def _read_if_there(path: Path) -> str | None:
+    return path.read_text() if path.is_file() else None
+
+
+def _format_curves(name: str, studies: Sequence[Analysis]) -> Iterator[str]:
+    """The picture, how to read it, and the command of each study whose rows are in it."""
+    own = [study.spec.name for study in find_studies(name, studies)]
+    if not own:
+        yield _NO_STUDY
+        return
+    yield f"![{name}: each study's arm beside its baseline]({name}.svg)"
+    yield _CURVES
+    folder = STUDIES.as_posix()
+    yield "\n".join(f"* [{s}](../../{folder}/{s}): `paribus study run {folder}/{s} --repeat`" for s in own)
 
 
 def _format_settings(cls: Any, published: Mapping[str, str]) -> str:

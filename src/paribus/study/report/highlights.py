@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
@@ -18,7 +17,7 @@ from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.markdown import escape_markdown
 from paribus.study.report.markers import Markers
-from paribus.study.report.svg import draw_line, draw_rectangle, draw_text, list_ticks
+from paribus.study.report.svg import build_svg, draw_line, draw_rectangle, draw_text, list_ticks
 from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Comparison
 
@@ -28,15 +27,6 @@ HIGHLIGHTS = Markers(
     "<!-- paribus highlights: begin STUDY/ARM ... . (any words) -->",
 )
 _WIDTH, _NAMES, _VERDICTS, _ROW, _TOP = 920, 330, 200, 28, 6
-_STYLE = """\
-<style>
-:root { --ink: #1b2026; --faint: #5f6873; --grid: #d9dde2; --margin: #e8ebef;
-  --better: #0a6b50; --worse: #a63c00; --same: #1b2026; --open: #5f6873; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ed; --faint: #a7b0bb; --grid: #39414a; --margin: #262c33;
-    --better: #5ccfa9; --worse: #f5a06a; --same: #e6e9ed; --open: #a7b0bb; }
-}
-</style>"""
 
 
 @dataclass(frozen=True)
@@ -136,12 +126,8 @@ def draw_highlights(found: Sequence[Highlight]) -> str:
     parts.append(draw_text(_WIDTH / 2, bottom + 36, axis, "middle", "var(--faint)"))
     for i, h in enumerate(found):
         parts += _draw_row(h, _TOP + _ROW * i + _ROW / 2, x)
-    said = escape("; ".join(f"{h.what} {h.unit.difference(h.comparison.estimate.mean)}: {h.verdict}" for h in found))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{_WIDTH}" height="{bottom + 46}" '
-        f'viewBox="0 0 {_WIDTH} {bottom + 46}" font-family="system-ui, sans-serif" font-size="12">\n'
-        f"<title>{said}</title>\n{_STYLE}\n" + "\n".join(parts) + "\n</svg>\n"
-    )
+    said = "; ".join(f"{h.what} {h.unit.difference(h.comparison.estimate.mean)}: {h.verdict}" for h in found)
+    return build_svg(_WIDTH, bottom + 46, 12, said, parts)
 
 
 def _draw_row(h: Highlight, y: float, x: Callable[[float], float]) -> list[str]:

@@ -163,11 +163,16 @@ def build_claims(a: Analysis) -> Iterator[Claim]:
         what = a.spec.words.get(pair) or f"{c.arm} against {c.baseline}"
         ratio = ratios.get(pair, math.nan)
         time = DASH if math.isnan(ratio) else f"× {ratio:.2f}"
-        made = _find_techniques(a, c.arm) ^ _find_techniques(a, c.baseline)
+        made = find_changed_techniques(a, *pair)
         against = pair in published and published[pair].difference * c.estimate.mean < 0
         learning = any((x.arm, x.baseline) == pair for x in a.still_learning)
         cells = (what, claim, *_format_estimate(c, unit), time, str(c.judgement), a.spec.name)
         yield Claim(made, cells, against, learning)
+
+
+def find_changed_techniques(a: Analysis, arm: str, baseline: str) -> frozenset[str]:
+    """The overlays that one of two arms has and the other has not."""
+    return _find_techniques(a, arm) ^ _find_techniques(a, baseline)
 
 
 def _find_techniques(a: Analysis, arm: str) -> frozenset[str]:
