@@ -32,9 +32,10 @@ def compared(name: str, **changes: object) -> Analysis:
 @pytest.fixture
 def analyses() -> dict[str, Analysis]:
     claim = PaperResult(arm="b", against="a", difference=0.02, source="a paper")
+    limits = "anything at scale; for a reason."
     words = {("b", "a"): "B & friends for A, which is a long account of a change"}
     return {
-        "one": compared("one", words=words, paper=(claim,), setting="ten images", limits="anything at scale; for a reason."),
+        "one": compared("one", words=words, paper=(claim,), setting="ten images", limits=limits),
         "two": compared("two"),
     }
 
