@@ -39,8 +39,8 @@ def build_arms(a: Analysis, unit: Unit) -> Section:
     )
     notes = (
         "Value at the last step, on a held-out split, not used for selection. The population is seeds: sd is the "
-        "spread between runs that differ in their seed alone (divisor n − 1), se = sd / √n. Other images or better tuned "
-        "settings are not in it.",
+        "spread between runs that differ in their seed alone (divisor n − 1), se = sd / √n. Other images or better "
+        "tuned settings are not in it.",
     )
     head = ("arm", "n", of, "sd", "se", "seeds without a result")
     return Section("arms", "Arms", notes, (Table(head, rows),))
