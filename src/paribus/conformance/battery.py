@@ -21,6 +21,7 @@ from paribus.core.build import to_config
 from paribus.core.capabilities import TrainedPart, list_networks, list_parts
 from paribus.core.errors import explain_exception
 from paribus.core.progress import Progress
+from paribus.recipe.build import couples_samples
 from paribus.recipe.compose import compose_config
 from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.smoke import choose_techniques
@@ -152,6 +153,9 @@ def check_soft_targets(subject: Trial, scratch: Path) -> str:
 
 
 def check_accumulation(subject: Trial, scratch: Path) -> str:
+    recipe = subject.recipe()
+    if couples_samples(recipe.method) or couples_samples(recipe.objective):
+        raise NotApplicable("its loss couples the samples of a batch, so a batch in parts is refused")
     more = ("steps=8ba", "update.precision=fp64")
     whole = train_subject(subject, scratch / "a", *more)
     parts = train_subject(subject, scratch / "b", *more, "update.accumulate=4")

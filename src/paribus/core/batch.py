@@ -29,6 +29,16 @@ def select_facts(facts: Mapping[str, Tensor], where: Tensor | slice) -> dict[str
     return {name: values[where] for name, values in facts.items()}
 
 
+# Facts that say where in the stored pixels something lies: the crop of a training batch would move it, so they are of
+# evaluation batches alone.
+PLACES_IN_PIXELS = ("box",)
+
+
+def drop_places(facts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The facts that hold of a sample however it is cropped, which training batches have too."""
+    return {name: values for name, values in facts.items() if name not in PLACES_IN_PIXELS}
+
+
 def list_known_facts(facts: Mapping[str, Tensor]) -> tuple[str, ...]:
     """The names of those that are known of any sample: NaN stands for what is not."""
     return tuple(name for name, values in facts.items() if not (values.is_floating_point() and values.isnan().all()))
@@ -43,9 +53,9 @@ class Batch:
     fetch: makes the samples at any positions of the same global batch, transformed as far as this batch is; None when
     all of it is on this rank. It takes positions on the CPU, for which the host need not wait, or on the device.
     known: `positions` and the same on the CPU, from who made this batch; read it by `host_positions`.
-    also: further facts about the stored samples by name, each (n, …), on the inputs' device. A transform leaves them as
-    they are. Of evaluation batches "box", (n, 4): x1, y1, x2, y2 of an object's edges in pixels of the inputs, NaN
-    where there is none (docs/data.md).
+    also: further facts about the stored samples by name, each (n, …), on the inputs' device: a group, a bias, tokens of
+    a caption. A transform leaves them as they are. Of evaluation batches "box", (n, 4): x1, y1, x2, y2 of an object's
+    edges in pixels of the inputs, NaN where there is none (docs/data.md).
     """
 
     inputs: Tensor

@@ -230,6 +230,9 @@ class BuildContext:
     class_ids: of the data, in the order of its labels; () unknown.
     trains: whether steps will be taken; if not, what only a step needs (a teacher) is left out.
     mean, std: inputs are normalised with them, a channel each, in units of the 0–1 range; () unknown.
+    total, gathered: for losses that couple the samples of a global batch, which the ranks share: the sum of a tensor
+    over ranks, and its rows on all ranks, in the order of the global batch, both with gradients. A loss of the global
+    batch that every rank computes in this way has the right gradient once DDP has averaged.
     """
 
     spec: Spec
@@ -242,6 +245,17 @@ class BuildContext:
     trains: bool = True
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    total: Callable[[Tensor], Tensor] = lambda value: value
+    gathered: Callable[[Tensor], Tensor] = lambda value: value
+
+
+@runtime_checkable
+class CouplesSamples(Protocol):
+    """Capability of a method's or objective's factory: whether the loss of a batch is more than the mean over its
+    samples (pairs of them, counts of groups), so that gradients of its parts do not add up to the whole's."""
+
+    @property
+    def couples_samples(self) -> bool: ...
 
 
 @runtime_checkable

@@ -23,7 +23,9 @@ __all__ = [
     "destroy_process_group",
     "from_environment",
     "gather_rows",
+    "gather_with_gradient",
     "init_process_group",
+    "sum_with_gradient",
     "sync_buffers",
     "wrap_ddp",
 ]
@@ -102,6 +104,35 @@ def gather_rows(value: Tensor) -> Tensor:
     padded = value.new_zeros(max(sizes), *value.shape[1:])
     padded[: len(value)] = value
     return torch.cat([part[:n] for part, n in zip(all_gather(padded), sizes, strict=True)])
+
+
+class _SumOverRanks(torch.autograd.Function):
+    """Written here since torch's own (torch.distributed.nn.functional) is deprecated from 2.15 on, and what is to come
+    in its place is not in 2.11."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        return all_sum(value.contiguous())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return all_sum(gradients[0].contiguous())
+
+
+def sum_with_gradient(value: Tensor) -> Tensor:
+    """The sum of a tensor over ranks, through which gradients flow to every rank's share, summed over ranks too."""
+    return _SumOverRanks.apply(value) if dist.is_initialized() else value  # pyright: ignore[reportReturnType]
+
+
+def gather_with_gradient(value: Tensor) -> Tensor:
+    """(n, …) on each rank, n the same on all, to (n · world, …) on all, in the order of ranks, which is that of the
+    global batch. Gradients flow back to the rank that each row comes from, summed over ranks."""
+    if not dist.is_initialized():
+        return value
+    n, rank = len(value), dist.get_rank()
+    # the sum over ranks of rows that are zero elsewhere: exact, and its gradient is the sum's
+    before, after = (value.new_zeros(k * n, *value.shape[1:]) for k in (rank, dist.get_world_size() - rank - 1))
+    return sum_with_gradient(torch.cat((before, value, after)))
 
 
 def wrap_ddp(model: nn.Module, device: torch.device) -> nn.Module:

@@ -20,6 +20,7 @@ from paribus.core.partners import PartnerPlan
 from paribus.core.protocols import (
     BuildContext,
     Checks,
+    CouplesSamples,
     DataSets,
     DeviceContext,
     Evaluator,
@@ -92,6 +93,12 @@ def build_method(
             f"update.accumulate: found {accumulate}; {local_batch_size} images a process do not divide into that many "
             "parts"
         )
+    couples = [part for part in (recipe.method, recipe.objective) if couples_samples(part)]
+    if couples and accumulate > 1:
+        raise ConfigError(
+            f"update.accumulate: found {accumulate}; {type(couples[0]).__name__} couples the samples of a batch, so its "
+            "loss is no sum over parts; use update.accumulate=1, and several processes for a larger batch"
+        )
     if trains:
         check_graphs(recipe.runtime.compile, accumulate, place.device)
 
@@ -131,7 +138,18 @@ def build_method(
     )
     sync = distributed.sync_buffers
     context = BuildContext(
-        data.spec, place, make, wrap, decay_groups, sync, data.class_ids, trains, data.mean, data.std
+        data.spec,
+        place,
+        make,
+        wrap,
+        decay_groups,
+        sync,
+        data.class_ids,
+        trains,
+        data.mean,
+        data.std,
+        distributed.sum_with_gradient,
+        distributed.gather_with_gradient,
     )
     method = _with_new_verb(recipe.method(slots, context))
     if start is not None and not loaded:
@@ -139,6 +157,10 @@ def build_method(
     for line in loaded[:1]:
         say(line)
     return method
+
+
+def couples_samples(part: object) -> bool:
+    return isinstance(part, CouplesSamples) and part.couples_samples
 
 
 def _with_new_verb(method: Method) -> Method:

@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, list_known_facts, select_facts, unique_sample_ids
+from paribus.core.batch import Batch, drop_places, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.storage import StorageChoice, StorageMode, choose_storage, plan_storage
@@ -32,7 +32,7 @@ class Images:
     the full set of the source.
 
     rows: (n,) index of each sample in `images`, so that a subset copies no pixels; None: sample i is image i. also: as
-    in `Batch`, on the CPU, for evaluation batches: the crops of training batches would move a box.
+    in `Batch`, on the CPU; training batches have what a crop does not move.
     """
 
     images: Tensor
@@ -106,7 +106,7 @@ class InMemoryLoader:
         self._share = self._index.share(place.rank)
         self._host_positions = torch.arange(batch_size)[self._share]
         self._positions = self._host_positions.to(place.device)
-        self._epoch = _EpochSamples(-1, data.ids, data.ids, data.ids, None, (data.ids, None))
+        self._epoch = _EpochSamples(-1, data.ids, data.ids, data.ids, None, (data.ids, None), {})
         self._batches_per_block = _count_batches_per_block(batch_size, input_spec, data.images, place)
         self._block: tuple[int, int] = (-1, -1)
         self._batches: list[Batch] = []
@@ -132,7 +132,11 @@ class InMemoryLoader:
         size = self._batch_size
         whole = self._make_batch(step, self._positions, slice(0, count * size))
         parts = (whole.inputs.split(size), whole.targets.split(size), whole.ids.split(size))
-        return [replace(whole, inputs=x, targets=y, ids=ids) for x, y, ids in zip(*parts, strict=True)]
+        batches = [replace(whole, inputs=x, targets=y, ids=ids) for x, y, ids in zip(*parts, strict=True)]
+        if not whole.also:
+            return batches
+        facts = [select_facts(whole.also, slice(k * size, (k + 1) * size)) for k in range(count)]
+        return [replace(batch, also=also) for batch, also in zip(batches, facts, strict=True)]
 
     def _make_batch(
         self, step: int, positions: Tensor, where: slice | Tensor, host_positions: Tensor | None = None
@@ -153,6 +157,7 @@ class InMemoryLoader:
             classes=self._classes,
             fetch=(lambda places: self._fetch(step, places)) if self._place.world > 1 else None,
             known=None if host_positions is None else (positions, host_positions),
+            also=here.also,
         )
 
     def _fetch(self, step: int, positions: Tensor) -> Batch:
@@ -169,7 +174,9 @@ class InMemoryLoader:
             (there,) = to_device(data.images.device, data.image_rows[rows])
             keys, labels = data.ids[rows], data.targets[rows]
             ids, targets, *again = to_device(device, keys, labels, *([] if copies is None else [copies]))
-            self._epoch = _EpochSamples(epoch, there, ids, targets, again[0] if again else None, (keys, copies))
+            facts = drop_places(data.also)
+            also = dict(zip(facts, to_device(device, *(values[rows] for values in facts.values())), strict=True))
+            self._epoch = _EpochSamples(epoch, there, ids, targets, again[0] if again else None, (keys, copies), also)
         return self._epoch
 
 
@@ -188,7 +195,8 @@ def _count_batches_per_block(batch_size: int, input_spec: InputSpec, images: Ten
 @dataclass(frozen=True)
 class _EpochSamples:
     """Samples in the order of an epoch: their rows (on the pixels' device), ids, targets and copies (on the training
-    device). keys: ids and copies again, for the random numbers, on the host where it knows which samples these are."""
+    device). keys: ids and copies again, for the random numbers, on the host where it knows which samples these are.
+    also: as in `Batch`, on the training device."""
 
     epoch: int
     rows: Tensor
@@ -196,6 +204,7 @@ class _EpochSamples:
     targets: Tensor
     copies: Tensor | None
     keys: tuple[Tensor, Tensor | None]
+    also: Mapping[str, Tensor]
 
     def select(self, where: slice | Tensor, start: int) -> "_EpochSamples":
         """The samples at these positions of the batch that begins at `start`."""
@@ -209,7 +218,8 @@ class _EpochSamples:
         ids, copies = _select(there, self.ids, self.copies)
         # positions that only the device knows (another rank's samples, for a transform that mixes) leave the keys there
         keys = _select(where, *self.keys) if isinstance(where, slice) or where.is_cpu else (ids, copies)
-        return _EpochSamples(self.epoch, self.rows[beside], ids, self.targets[there], copies, keys)
+        also = select_facts(self.also, there)
+        return _EpochSamples(self.epoch, self.rows[beside], ids, self.targets[there], copies, keys, also)
 
 
 def _select(where: slice | Tensor, ids: Tensor, copies: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -289,15 +299,18 @@ def build_in_memory_sets(
     eval_transform: EvalTransform | None = None,
     pixels: str | None = None,
     class_ids: tuple[str, ...] = (),
+    further: Mapping[str, Images] | None = None,
+    strata: Tensor | None = None,
 ) -> DataSets:
     """Hold out `minival` images for selection from the training set, then keep `train_size` of the rest.
 
     eval_transform: applied to stored images in evaluation (see build_evaluation), for every split. pixels: a checksum
     that stands for the training pixels (a pack has one), so that they need not be read for the subset's checksum.
-    class_ids: by which classes are matched with another set's, if not by `names`.
+    class_ids: by which classes are matched with another set's, if not by `names`. further: evaluation splits beside
+    `val`, by name. strata: (n,) int64 of the training samples, which subsets keep in proportion; None: the classes.
     """
-    used, held_out = split_training_set(train.targets, name, train_size, minival)
-    splits = {"val": val}
+    used, held_out = split_training_set(train.targets if strata is None else strata, name, train_size, minival)
+    splits = {"val": val, **(further or {})}
     if held_out is not None:
         splits["minival"] = train.select(held_out)
     if len(used) < len(train.ids):
@@ -321,11 +334,14 @@ def build_in_memory_sets(
             for key, part in evaluated.items()
         },
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
-        checksum=compute_checksum(pixels or train.images, train.targets, train.ids, train.rows),
+        checksum=compute_checksum(pixels or train.images, train.targets, train.ids, train.rows, drop_places(train.also)),
         mean=input_spec.mean,
         std=input_spec.std,
         names=names,
         class_ids=class_ids,
         class_counts=count_classes(train.targets, classes),
-        facts={key: list_known_facts(part.also) for key, part in evaluated.items()},
+        facts={
+            "train": list_known_facts(drop_places(train.also)),
+            **{key: list_known_facts(part.also) for key, part in evaluated.items()},
+        },
     )

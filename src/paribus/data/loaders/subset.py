@@ -42,12 +42,19 @@ def _allocate(sizes: list[int], n: int, name: str, last: bool, key: str) -> list
     return keep_within(_allocate_per_class(sizes, n), least, most)
 
 
+def combine_strata(targets: Tensor, *further: Tensor) -> Tensor:
+    """One stratum for each combination of labels that there is, in order, (n,) int64: what `split_training_set` takes in
+    the place of classes, so that a subset has the groups of each class in proportion too."""
+    cells = torch.stack((targets, *further), 1)
+    return cells.unique(dim=0, return_inverse=True)[1]
+
+
 def split_training_set(
     targets: Tensor, name: str, train_size: int | None, minival: int
 ) -> tuple[Tensor, Tensor | None]:
     """The training samples that are used, and those held out for selection, as indices in increasing order: `minival`
     are held out first, then `train_size` of the rest are kept; None keeps all, 0 holds out none. Every class keeps a
-    training image."""
+    training image. targets: the classes, or finer strata."""
     used, held_out = torch.arange(len(targets)), None
     if minival >= len(targets):
         raise ConfigError(f"data.minival: found {minival}; there are {len(targets)} training images to share")
@@ -109,15 +116,24 @@ def report_empty_classes(
             print(f"warning: data: {split} has no image of {count}: {listed}", file=sys.stderr)
 
 
-def compute_checksum(images: Tensor | str, targets: Tensor, ids: Tensor, rows: Tensor | None = None) -> str:
-    """sha256 over the chosen samples: their indices, labels and pixels, which is what a step is given. Further facts
-    about samples (`Batch.also`) are of evaluation batches alone and not in it.
+def compute_checksum(
+    images: Tensor | str,
+    targets: Tensor,
+    ids: Tensor,
+    rows: Tensor | None = None,
+    facts: Mapping[str, Tensor] | None = None,
+) -> str:
+    """sha256 over the chosen samples: their indices, labels, facts and pixels, which is what a step is given.
 
-    images: (N, h, w, c), of which `rows` are chosen (None: all), or a checksum that stands for all of them.
+    images: (N, h, w, c), of which `rows` are chosen (None: all), or a checksum that stands for all of them. facts: as
+    in `Batch.also`, of training batches; without any the checksum is the one of before there were facts.
     """
     digest = hashlib.sha256()
     for part in (ids, targets):
         digest.update(part.contiguous().cpu().numpy().data)
+    for name, values in sorted((facts or {}).items()):
+        digest.update(f"{name}\0{values.dtype}\0{tuple(values.shape)}\n".encode())
+        digest.update(values.contiguous().cpu().numpy().data)
     if isinstance(images, str):
         digest.update(images.encode())
         return digest.hexdigest()
