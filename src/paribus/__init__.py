@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from paribus.techniques.pit import pit
     from paribus.techniques.rexnet import rexnet
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {  # name -> the module that defines it
     "AdamP": "paribus.techniques.adamp",
