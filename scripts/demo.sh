@@ -21,4 +21,4 @@ echo "the report:     open $study/report.html in a browser: intervals, learning 
 echo "the time:       $((installed / 60)) min $((installed % 60)) s installation, \
 $(((SECONDS - installed) / 60)) min $(((SECONDS - installed) % 60)) s study"
 echo "next, one run:  ${made_venv:+.venv/bin/}paribus train experiment=quickstart technique=cutmix seed=1"
-echo "on CIFAR-10:    ${made_venv:+.venv/bin/}paribus train experiment=cifar10_small technique=cutmix data.root=data data.download=true"
+echo "on CIFAR-10:    ${made_venv:+.venv/bin/}paribus train experiment=cifar10_small technique=cutmix data.download=true"
