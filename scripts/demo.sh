@@ -14,8 +14,8 @@ paribus study run "$study" --workers 2 --runs "$study/runs"
 report=$(paribus study report "$study" --runs "$study/runs")
 echo
 echo "What the study found:"
-# of each comparison the verdict, and below it the difference up to its p value
-sed -n '/^\* /{p;n;s/; p .*//p}; /^What this setting cannot show/p' <<<"$report"
+# of each comparison the verdict, and below it the difference, its interval and the seeds
+sed -n -e '/^\* /{p;n;s/ seeds;.*/ seeds/;p;}' -e '/^What this setting cannot show/p' <<<"$report"
 echo
 echo "the report:     open $study/report.html in a browser: intervals, learning curves, cost, every run"
 echo "the time:       $((installed / 60)) min $((installed % 60)) s installation, \
