@@ -65,12 +65,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _PACKAGES:
-        return importlib.import_module(f"paribus.{name}")
-    raise AttributeError(f"module 'paribus' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        if name in _PACKAGES:
+            return importlib.import_module(f"paribus.{name}")
+        raise AttributeError(f"module 'paribus' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
