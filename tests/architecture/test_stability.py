@@ -14,11 +14,48 @@ from paribus.core import exit_codes
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "stability.md").read_text()
-NAMES = """AdamP CutMix Cutout Mixup Run SGDP cutmix cutout load load_timm_weights mixup pit register_with_timm rexnet runs
-study to_timm_state_dict train""".split()
-LEAVES = """bench check clean compare completion data doctor eval export judge list new plot predict results study train
-verify wandb""".split()
-OF_STUDY = "import measure noise plan report run status".split()
+NAMES = [
+    "AdamP",
+    "CutMix",
+    "Cutout",
+    "Mixup",
+    "Run",
+    "SGDP",
+    "cutmix",
+    "cutout",
+    "load",
+    "load_timm_weights",
+    "mixup",
+    "pit",
+    "register_with_timm",
+    "rexnet",
+    "runs",
+    "study",
+    "to_timm_state_dict",
+    "train",
+]
+LEAVES = [
+    "bench",
+    "check",
+    "clean",
+    "compare",
+    "completion",
+    "data",
+    "doctor",
+    "eval",
+    "export",
+    "judge",
+    "list",
+    "new",
+    "plot",
+    "predict",
+    "results",
+    "study",
+    "train",
+    "verify",
+    "wandb",
+]
+OF_STUDY = ["import", "measure", "noise", "plan", "report", "run", "status"]
 CODES = {"OK": 0, "FAILED": 1, "BAD_CONFIG": 2, "STUDY_FAILED": 3, "MISMATCH": 4, "REQUEUE": 75, "INTERRUPTED": 130}
 
 
