@@ -15,10 +15,10 @@ from typing import Any
 
 import torch
 
-from paribus import __version__
 from paribus.core.cores import count_cores
 from paribus.core.runfolder import PROVENANCE, read_segments, write_atomically, write_json
 from paribus.core.sources import hash_folder, hash_package
+from paribus.core.version import __version__
 from paribus.engine.distributed import World
 from paribus.engine.runtime import Runtime
 
