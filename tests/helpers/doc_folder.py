@@ -11,6 +11,7 @@ there under that very name.
     experiments/quickstart, docs         of this checkout, with the studies that the page names
 """
 
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -28,11 +29,12 @@ from paribus.study.load import load_study
 from paribus.study.runner.cells import build_command
 
 _RUN = (
-    *("name=placeholder", "data=folder", "data.form=folder", "data.size=16", "data.workers=0", "data.minival=4"),
+    *("name=placeholder", "data=folder", "data.form=folder", "data.size=32", "data.workers=0", "data.minival=4"),
     *("model=convnet_tiny", "optimizer=adamw", "batch_size=4", "steps=4ba", "every.log=2ba", "every.evaluate=4ba"),
     *("every.checkpoint=4ba", "runtime.threads=1"),
 )
-_README = "# A checkout\n\n<!-- paribus highlights: begin quickstart/cutmix. -->\n\n<!-- paribus highlights: end -->\n"
+_README = "<!-- paribus highlights: begin quickstart/cutmix. -->\n\n<!-- paribus highlights: end -->\n"
+_RESULTS = "<!-- paribus results: begin {}. -->\n\n<!-- paribus results: end -->\n"
 _EVALUATOR = '''"""An evaluator of one's own: the number of images."""
 from paribus.core.build import schema
 from paribus.core.sums import Sums, metric_sums
@@ -59,11 +61,14 @@ def make_stock(where: Path, monkeypatch) -> Path:  # type: ignore[no-untyped-def
     monkeypatch.chdir(where)
     pets(where / "TREE", train=6, val=4)
     (where / "TREE" / "boxes.csv").write_text("path,x0,y0,x1,y1\nval/cat/cat_0.png,2,3,20,25\n")
-    with printed_to(where / "printed"):
+    with printed_to(where / "printed"):  # an assertion shows what was printed
         assert dispatch(["train", *_RUN, "data.root=TREE"]) == 0, (where / "printed").read_text()
         (run,) = (where / "runs").iterdir()
         run.rename(where / "runs" / "NAME")
-        study = written(where / "STUDY", recipe=["experiment=smoke", "steps=4ba", "every.evaluate=2ba", "every.log=2ba"])
+        study = written(
+            where / "STUDY",
+            recipe=["experiment=smoke", "data.minival=16", "steps=4ba", "every.evaluate=2ba", "every.log=2ba"],
+        )
         assert dispatch(["study", "plan", "STUDY"]) == 0
         for cell in plans.require_plan(load_study(study.folder)).cells:
             words = build_command(Path("runs/STUDY"), cell)
@@ -80,7 +85,8 @@ def lay_out(here: Path, stock: Path, text: str) -> Path:
     picture("one", 40, 50).save(here / "one.jpg")
     for name in ("NAME", "quickstart-baseline-s0-000000000000"):
         shutil.copytree(stock / "runs" / "NAME", here / "runs" / name)
-    (here / "RUN").symlink_to("runs/NAME")
+    for name, target in {"RUN": "runs/NAME", "runs/NAME-HASH": "NAME"}.items():
+        (here / name).symlink_to(target)
     for name in ("STUDY", "FOLDER", "experiments/STUDY"):
         shutil.copytree(stock / "STUDY", here / name)
     shutil.copytree(stock / "runs" / "STUDY", here / "runs" / "STUDY")
@@ -88,17 +94,25 @@ def lay_out(here: Path, stock: Path, text: str) -> Path:
     _write_files(here)
     shutil.copytree(ROOT / "docs", here / "docs")
     (here / "README.md").write_text(_README)
-    for name in ("scripts", "tests", "examples", "pyproject.toml"):
-        (here / name).symlink_to(ROOT / name)
-    for name in {"quickstart", *_studies_in(text)}:
+    studies = {"quickstart", *_studies_in(text)}
+    (here / "docs" / "results.md").write_text(_RESULTS.format(" ".join(sorted(studies))))
+    for name in studies:
         shutil.copytree(ROOT / "experiments" / name, here / "experiments" / name)
+    for name in ("scripts", "examples", *(["tests"] if "pytest" in text else [])):
+        _link_files(ROOT / name, here / name)
+    (here / "pyproject.toml").symlink_to(ROOT / "pyproject.toml")
     return here
 
 
+def _link_files(source: Path, target: Path) -> None:
+    """Folders of its own with links to files: what a command adds does not land in this checkout."""
+    shutil.copytree(source, target, copy_function=os.symlink, ignore=shutil.ignore_patterns("__pycache__", "golden"))
+
+
 def _write_files(here: Path) -> None:
-    for name, target in {"model.pt2": "DIR/net.pt2", **dict.fromkeys(("model.json", "model.safetensors"), "")}.items():
-        (here / name).symlink_to(target or f"RUN/{name}")
-    (here / "model.onnx").symlink_to("RUN/model.onnx")
+    for name in ("model.json", "model.safetensors", "model.onnx"):
+        (here / name).symlink_to(f"RUN/{name}")
+    (here / "model.pt2").symlink_to("DIR/net.pt2")
     (here / "my.py").write_text(_EVALUATOR)
     arms: Sequence[str] = ("baseline", "mine")
     rows = [f"{arm},{seed},{50 + 3 * k + seed / 10}" for k, arm in enumerate(arms) for seed in range(6)]
@@ -109,5 +123,5 @@ def _write_files(here: Path) -> None:
 
 
 def _studies_in(text: str) -> set[str]:
-    named = set(re.findall(r"experiments/(\w+)", text))
+    named = set(re.findall(r"paribus [^\n`]*experiments/(\w+)", text))
     return {name for name in named if (ROOT / "experiments" / name / "study.yaml").is_file()}

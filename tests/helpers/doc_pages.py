@@ -21,7 +21,7 @@ REASONS = {
     "needs data": "a data set that is too large to make up here",
     "needs Slurm": "or another launcher of processes: srun, torchrun",
     "needs a login": "to Weights & Biases or another service",
-    "takes minutes": "of training or timing",
+    "takes long": "ten seconds or more of training or timing",
     "changes the machine": "installs something, or sets up a shell",
     "is a part of a program": "code with names that the reader has; not for commands",
 }
@@ -30,7 +30,7 @@ _FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*(\w*)\s*(.*?)\s*$")
 _MARK = re.compile(r"<!--\s*not run\b(?: where (.+?))?: (.*?)\s*-->")
 _BY_TEST = re.compile(r"(tests/\S+\.py) runs it")
 _INLINE = re.compile(r"(?<!`)`((?:paribus|python -m|python [\w/]+\.py|pytest|bash|sh|torchrun|srun)\s[^`]+)`(?!`)")
-_LOOKS_LIKE_COMMAND = re.compile(r"\s*(?:\$ )?(?:paribus [a-z]|python -m |pip install |pytest )")
+_LOOKS_LIKE_COMMAND = re.compile(r"\s*(?:\$ )?(?:paribus [a-z]|python -m |pip install |pytest |bash scripts/)")
 
 
 class Mark(NamedTuple):
@@ -100,7 +100,7 @@ def parse_page(name: str, text: str, root: Path) -> Page:
         fence = _FENCE.match(lines[number])
         if fence is None:
             line = lines[number]
-            found = [Mark(where or "", reason) for where, reason in _MARK.findall(line)]
+            found = [Mark(one[1] or "", one[2])] if (one := _MARK.fullmatch(line.strip())) else []
             if line.strip() and not found and waiting:
                 faults.append(f"{number + 1}: a mark is not followed by a block")
                 waiting = []
@@ -135,9 +135,11 @@ def _named_before(lines: Sequence[str]) -> str:
 
 
 def _faults_of(block: Block, root: Path) -> Iterator[str]:
-    if block.kind not in SHELL and not block.name and block.kind in ("", "text"):
-        if any(_LOOKS_LIKE_COMMAND.match(line) for line in block.text.splitlines()):
-            yield f"{block.line}: a block with commands that does not say bash or console"
+    shows_commands = any(_LOOKS_LIKE_COMMAND.match(line) for line in block.text.splitlines())
+    if shows_commands and block.kind in ("", "text") and not block.name:
+        yield f"{block.line}: a block with commands that does not say bash or console"
+    if block.kind == "console" and not block.text.startswith("$ "):
+        yield f"{block.line}: a block of kind console begins with a command: $ paribus ..."
     for where, reason in block.marks:
         by_test = _BY_TEST.fullmatch(reason)
         if by_test and not (root / by_test[1]).is_file():
@@ -168,9 +170,8 @@ def _in_console(block: Block) -> Iterator[Command]:
     command: Command | None = None
     for number, line in enumerate(block.text.splitlines()):
         if not line.startswith("$ "):
-            if command is None:
-                raise ValueError(f"line {block.line + number}: a block of kind console begins with a command, $ ...")
-            command = command._replace(shown=(command.shown or "") + line + "\n")
+            if command is not None:
+                command = command._replace(shown=(command.shown or "") + line + "\n")
             continue
         text, comment = _without_comment(line[2:])
         if text.strip() == "echo $?" and command is not None:
@@ -187,8 +188,8 @@ def _in_console(block: Block) -> Iterator[Command]:
 
 def _without_comment(line: str) -> tuple[str, str]:
     """A comment begins with # between blanks."""
-    text, mark, comment = re.match(r"(.*?)(?:(^|\s)#(\s.*)?)?$", line).groups()  # type: ignore[union-attr]
-    return text.rstrip(), (comment or "").strip()
+    found = re.search(r"(?:^|\s)#(?=\s|$)", line)
+    return (line[: found.start()].rstrip(), line[found.end() :].strip()) if found else (line.rstrip(), "")
 
 
 def _inline(prose: Sequence[str]) -> Iterator[Command]:

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from helpers.doc_pages import SHELL, Block, Command, Page
 from helpers.doc_usage import count_steps, expand, find_faults, first_of_sweep, reads_files
@@ -41,12 +42,15 @@ class Run:
     def __init__(self, page: Page, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.page, self.here, self.monkeypatch = page, here, monkeypatch
         self.faults: list[str] = []
-        self.scope: dict[str, object] = {"__name__": "__main__"}
+        images = torch.zeros(4, 3, 32, 32)
+        self.scope: dict[str, object] = {"__name__": "__main__", "inputs": images, "images": images.numpy()}
         self.trained = 0
+        self.read_only = False
 
-    def all(self, *, python: bool = True) -> list[str]:
-        """Run everything; the faults."""
+    def run(self, read_only: bool = False) -> None:
+        """All blocks, then the commands in running text. read_only: nothing runs, parsers read all."""
         self.faults += [f"{self.page.name}:{fault}" for fault in self.page.faults]
+        self.read_only = read_only
         self._prepare()
         try:
             for block in self.page.blocks:
@@ -56,7 +60,7 @@ class Run:
                 elif block.name:
                     (self.here / block.name).parent.mkdir(parents=True, exist_ok=True)
                     (self.here / block.name).write_text(block.text)
-                elif block.kind == "python" and python and not block.reason():
+                elif block.kind == "python":
                     self._execute(block)
             for command in self.page.inline:
                 self._note(command, find_faults(command.text, ROOT, self._composed, whole=False))
@@ -64,7 +68,6 @@ class Run:
             for name, module in list(sys.modules.items()):  # another page may have another `mine`
                 if str(getattr(module, "__file__", None) or "").startswith(str(self.here)):
                     del sys.modules[name]
-        return self.faults
 
     def _prepare(self) -> None:
         patch = self.monkeypatch
@@ -87,14 +90,16 @@ class Run:
     def _execute(self, block: Block) -> None:
         try:
             with printed_to(self.here / ".printed"):
-                exec(compile("\n" * (block.line - 1) + block.text, self.page.name, "exec"), self.scope)
+                code = compile("\n" * (block.line - 1) + block.text, self.page.name, "exec")
+                if not block.reason():
+                    exec(code, self.scope)
         except Exception as error:  # whatever it is, the page is wrong
             self.faults.append(f"{self.page.name}:{block.line}: {type(error).__name__}: {error}")
 
     def _faults_of(self, command: Command) -> list[str]:
         text = re.sub(r"(\b[A-Z]+)\.\.\.", r"\1", command.text)
-        words = _split(text)
-        if command.reason or {"--repeat"} < set(words):
+        words = shlex.split(text)
+        if command.reason or self.read_only or "--repeat" in words:
             return find_faults(text, ROOT, self._composed)
         if words[:1] == ["export"] or words[:1] == ["cd"]:
             self._shell_state(words)
@@ -104,6 +109,7 @@ class Run:
             if words[0] == "train" and not {"--help", "-h", "--cfg"} & set(words):
                 words = self._affordable(words, command)
             code, said = self._say(lambda: dispatch(words))
+            self._link_last_run()
         elif words[0] in (*_HARMLESS, "paribus"):
             code, said = self._say(lambda: subprocess.run(["bash", "-ec", text], check=False).returncode)
         else:
@@ -131,15 +137,19 @@ class Run:
             code = call()
         return code, where.read_text(errors="replace")
 
+    def _link_last_run(self) -> None:
+        """runs/NAME-HASH is the run that the page trained last."""
+        link = self.here / "runs" / "NAME-HASH"
+        done = [path.parent for path in self.here.glob("runs/*/DONE") if not path.parent.is_symlink()]
+        if done:
+            link.unlink(missing_ok=True)
+            link.symlink_to(max(done, key=lambda folder: (folder / "DONE").stat().st_mtime_ns).name)
+
     def _shell_state(self, words: list[str]) -> None:
         if words[0] == "cd":
             self.monkeypatch.chdir(words[1])
         for word in words[1:] if words[0] == "export" else []:
             self.monkeypatch.setenv(*word.split("=", 1))
-
-
-def _split(text: str) -> list[str]:
-    return shlex.split(text)
 
 
 def _plan(args: object, options: tuple[str, ...] = ()) -> int:
