@@ -165,7 +165,7 @@ def _judge(command: Command, code: int, said: str) -> list[str]:
     if "Traceback" in said:
         return [f"a traceback: {tail}"]
     if command.shown is not None and not matches(command.shown, said):
-        return ["it does not print what the page shows, but:", *said.splitlines()]
+        return [f"it does not print what the page shows, but:\n{said}"]
     return []
 
 
