@@ -177,6 +177,7 @@ def test_what_is_shown_may_leave_out_parts() -> None:
     assert matches(said, said)
     assert matches("one …\n…\nthree\n", said)
     assert matches("…\n", said)
+    assert matches("p = 1\n", "p\xa0=\xa01  \n\n")
     assert not matches("one …\nthree\n", said)
     assert not matches("one 1.25\n", said)
     assert not matches("one ….25 two\n…\n", said)

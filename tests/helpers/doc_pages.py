@@ -19,9 +19,9 @@ REASONS = {
     "needs a GPU": "or several",
     "needs a download": "of data, weights or packages",
     "needs data": "a data set that is too large to make up here",
-    "needs Slurm": "or another launcher of processes: srun, torchrun",
+    "needs a Slurm cluster": "or several machines",
     "needs a login": "to Weights & Biases or another service",
-    "takes long": "ten seconds or more of training or timing",
+    "takes minutes": "or ten seconds and more: training, timing",
     "changes the machine": "installs something, or sets up a shell",
     "is a part of a program": "code with names that the reader has; not for commands",
 }
@@ -128,9 +128,9 @@ def parse_page(name: str, text: str, root: Path) -> Page:
 
 
 def _named_before(lines: Sequence[str]) -> str:
-    """The file that the line before a block names: `configs/model/mlp.yaml`:"""
+    """The file that the line before a block ends with: `configs/model/mlp.yaml`:"""
     last = next((line for line in reversed(lines) if line.strip()), "")
-    named = re.fullmatch(r"\s*`([\w./-]+\.\w+)`:", last)
+    named = re.search(r"`([\w./-]+\.\w+)`:\s*$", last)
     return named[1] if named else ""
 
 

@@ -171,7 +171,9 @@ def _judge(command: Command, code: int, said: str) -> list[str]:
 
 def matches(shown: str, said: str) -> bool:
     """Whether what was printed is what the page shows, in which … stands for anything within a line, and as a line of
-    its own for any lines. Blanks at ends of lines and blank lines at the end do not count."""
+    its own for any lines. Blanks at ends of lines, blank lines at the end, and whether a blank breaks
+    do not count."""
+    shown, said = (text.replace("\xa0", " ") for text in (shown, said))
     pattern = ""
     for line in shown.rstrip().splitlines():
         anything = line.strip() in ("…", "...")

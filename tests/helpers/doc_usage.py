@@ -20,7 +20,7 @@ _VALUES = {
     **{"evaluators=[NAME]": "evaluators=[accuracy]", "data=NAME": "data=folder", "experiment=NAME": "experiment=smoke"},
 }
 _OVERRIDE = re.compile(r"[+~]{0,2}[\w./@]+=")
-_FILES = re.compile(r"(?:tests|scripts|docs|examples|experiments)/[\w./-]+")
+_FILES = re.compile(r"(?:tests|scripts|docs|examples)/[\w./-]+")
 Compose = Callable[[Sequence[str]], tuple[int, str]]  # of `paribus train`: words -> exit code, what it said
 
 
