@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Build the documentation site into site/: open site/index.html. Every warning is an error: a link, a section or a file that
+# does not exist, a page that no table of contents has. It needs no network, and the site needs none.
+# usage: bash scripts/docs.sh [FOLDER]
+set -euo pipefail
+out=$(realpath -m "${1:-site}")
+cd "$(dirname "$0")/.."
+python -c 'import furo, myst_parser, paribus, sphinx' 2>/dev/null || . scripts/environment.sh "[docs]"
+CUDA_VISIBLE_DEVICES="" python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky -b html \
+  -d "${DOCTREES:-docs/_build/doctrees}" docs "$out"
+echo "$out/index.html"
