@@ -3,9 +3,10 @@ and the recorded rows, all written to docs/generated/, which git ignores."""
 
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 
-from sitebuild import docstrings, pages, source_pages
+from sitebuild import docstrings, navigation, pages, source_pages
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +18,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", docstrings.process)
     app.connect("html-page-context", add_sorting)
     app.connect("html-collect-pages", lambda app: source_pages.collect(app, ROOT))
+    navigation.connect(app)
+    app.add_lexer("csv", TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
