@@ -1,5 +1,5 @@
-"""How Sphinx builds the documentation site: `bash scripts/docs.sh`. What is made of the code and of the recorded rows is
-in sitebuild/; how a page is added stands at the top of index.md."""
+"""How Sphinx builds the documentation site: `bash scripts/docs.sh`. What is made of the code and of the recorded rows
+is in sitebuild/; how a page is added stands at the top of index.md."""
 
 import sys
 from pathlib import Path
@@ -16,14 +16,17 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures, most of them to
 myst_heading_anchors = 4
 suppress_warnings = ["myst.header"]  # the cards' text from docstrings may skip a level
 
+smartquotes = False  # it would make one dash of the two of an option
+
 html_theme = "furo"
 html_title = "paribus"
 html_static_path = ["_static", "generated/_static"]
 html_css_files = ["colours.css", "site.css"]
-html_copy_source = html_show_sphinx = False
+html_copy_source = html_show_copyright = False
 html_theme_options = {"navigation_with_keys": False}
 
 autodoc_typehints_format = "short"
+autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True

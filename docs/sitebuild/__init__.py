@@ -1,5 +1,5 @@
-"""The parts of the documentation site that are made when it is built: pages from the parser, the configs, the docstrings
-and the recorded rows, all written to docs/generated/, which git ignores."""
+"""The parts of the documentation site that are made when it is built: pages from the parser, the configs, the
+docstrings and the recorded rows, all written to docs/generated/, which git ignores."""
 
 from pathlib import Path
 
@@ -27,3 +27,5 @@ def add_sorting(app: Sphinx, page: str, template: str, context: object, doctree:
     """Tables of results can be sorted and filtered."""
     if page == "results" or page.startswith("generated/results/"):
         app.add_js_file("sortable.js", loading_method="defer")
+    if page == "generated/results/index":
+        app.add_css_file("wide.css", priority=900)

@@ -1,5 +1,5 @@
-"""Reference pages of the Python API, which autodoc fills: what `paribus` exports, and the modules that a package of one's
-own builds on."""
+"""Reference pages of the Python API, which autodoc fills: what `paribus` exports, and the modules that a package of
+one's own builds on."""
 
 import importlib
 from collections.abc import Iterable, Iterator
@@ -80,7 +80,9 @@ def _build_exported() -> Iterator[tuple[str, str]]:
     for packages, (name, title, about) in _GROUPS.items():
         found = {key: home for key, home in homes.items() if home.split(".")[1] in packages}
         placed |= set(found)
-        parts = [part for key, home in sorted(found.items(), key=lambda one: one[0].lower()) for part in _show(key, home)]
+        parts = [
+            part for key, home in sorted(found.items(), key=lambda one: one[0].lower()) for part in _show(key, home)
+        ]
         also = [_automatic(home) for home in _ALSO.get(name, ())]
         yield name, page(title, about, *parts, *(["## Also"] if also else []), *also)
     if left := homes.keys() - placed:

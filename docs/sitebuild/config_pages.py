@@ -41,7 +41,11 @@ def build_pages() -> dict[str, str]:
     above = "Keys that belong to no group: [a recipe's own keys](recipe.md)."
     names = ["recipe", *groups]
     index = page(
-        "Config keys", _INTRODUCTION, above, table(("group", "what it is", "options"), rows), toctree(names, hidden=True)
+        "Config keys",
+        _INTRODUCTION,
+        above,
+        table(("group", "what it is", "options"), rows),
+        toctree(names, hidden=True),
     )
     return pages | {f"{FOLDER}/index.md": index, f"{FOLDER}/recipe.md": _build_recipe(groups)}
 
@@ -49,7 +53,8 @@ def build_pages() -> dict[str, str]:
 def _describe(group: str) -> str:
     recipe = read_class(RECIPE)
     assert recipe is not None, "our own source"
-    return CHOSEN.get(group) or (key.text if (key := recipe.key(group)) else "")
+    text = CHOSEN.get(group) or (key.text if (key := recipe.key(group)) else "")
+    return text[:1].upper() + text[1:]
 
 
 def _build_group(group: str, options: list[Option]) -> str:

@@ -1,42 +1,65 @@
-"""Docstrings here are plain prose with formulas. Sphinx reads reStructuredText, so they are escaped: a paragraph with an
-indented line is kept as it stands, an example is Python, `code` is code, and the rest is text."""
+"""Docstrings here are plain prose with formulas. Sphinx reads reStructuredText, so they are escaped: a paragraph with
+an indented line is kept as it stands, an example is Python, `code` is code, parameters make a list."""
 
+import inspect
 import re
 import textwrap
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+from paribus.recipe.key_docs import parse_docstring
 
 
 def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Sphinx's event autodoc-process-docstring, which wants the lines changed in place."""
-    lines[:] = to_rest("\n".join(lines)).split("\n")
+    lines[:] = to_rest("\n".join(lines), _list_names(obj)).split("\n")
 
 
-def to_rest(doc: str) -> str:
-    """
-    >>> print(to_rest("Mixes *two*: `a`.\\n\\n    x = a_\\n\\n>>> 1\\n1"))
-    Mixes \\*two\\*: ``a``.
+def _list_names(thing: Any) -> list[str]:
+    """What a docstring may describe as `NAME: text.`: parameters and fields."""
+    names = list(getattr(thing, "__annotations__", ()))
+    with suppress(TypeError, ValueError):  # a property, a constant
+        names += inspect.signature(thing).parameters
+    return [name for name in dict.fromkeys(names) if name not in ("self", "return")]
+
+
+def to_rest(doc: str, names: Sequence[str] = ()) -> str:
+    """names: of parameters, whose descriptions make a list.
+
+    >>> print(to_rest("A net. width: channels, at least 1. depth: of a stage.", ["width", "depth"]))
+    A net.
     <BLANKLINE>
-    .. code-block:: text
+    * **width**: channels, at least 1.
+    * **depth**: of a stage.
     <BLANKLINE>
-        x = a_
-    <BLANKLINE>
-    .. code-block:: pycon
-    <BLANKLINE>
-       >>> 1
-       1
-    <BLANKLINE>
+    >>> print(to_rest("Mixes *two* of `a`."), end="")
+    Mixes \\*two\\* of ``a``.
     """
     parts = [part for part in re.split(r"\n[ \t]*\n", doc.strip("\n")) if part.strip()]
-    return "\n\n".join(map(_convert, parts)) + "\n"
+    return "\n\n".join(_convert(part, names) for part in parts) + "\n"
 
 
-def _convert(part: str) -> str:
+def _convert(part: str, names: Sequence[str]) -> str:
     if part.lstrip().startswith(">>>"):
         return f".. code-block:: pycon\n\n{textwrap.indent(textwrap.dedent(part), '   ')}"
     if part.startswith(" ") or re.search(r"\n ", part):
         before, indented = _split(part)
         return f"{before}.. code-block:: text\n\n{textwrap.indent(indented, '   ')}"
-    return _escape(part)
+    return _list_parameters(part, names)
+
+
+def _list_parameters(part: str, names: Sequence[str]) -> str:
+    summary, texts = parse_docstring(part, names)
+    if not names or not texts:
+        return _escape(part)
+    together: dict[str, list[str]] = {}  # text -> the names that share it
+    for name, text in texts.items():
+        together.setdefault(text, []).append(name)
+    items = [
+        f"* {', '.join(f'**{_escape(name)}**' for name in found)}: {_escape(text)}" for text, found in together.items()
+    ]
+    return "\n\n".join([*([_escape(summary)] if summary else []), "\n".join(items)])
 
 
 def _split(part: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """Pieces of Markdown that the generated pages are made of."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from paribus.study.report.markdown import escape_markdown
 
@@ -32,9 +32,9 @@ def block(text: str, language: str = "text") -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are Markdown already."""
-    lines = [head, ["---"] * len(head), *rows]
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], numbers: Collection[str] = ()) -> str:
+    """Cells are Markdown already. numbers: the columns that are set to the right."""
+    lines = [head, ["---:" if name in numbers else "---" for name in head], *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
@@ -51,5 +51,7 @@ def toctree(names: Iterable[str], caption: str = "", hidden: bool = False) -> st
     return "\n".join(["```{toctree}", *options, "", *names, "```"])
 
 
-def page(title: str, *parts: str) -> str:
-    return "\n\n".join([f"# {title}", *(part for part in parts if part)]) + "\n"
+def page(title: str, *parts: str, top: str = "") -> str:
+    """top: options of the page, as `key: value`."""
+    above = [f"---\n{top}\n---"] if top else []
+    return "\n\n".join([*above, f"# {title}", *(part for part in parts if part)]) + "\n"

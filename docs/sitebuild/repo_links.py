@@ -33,7 +33,9 @@ class RepoLinks(SphinxTransform):
         name = self.env.docname
         docs = Path(self.env.srcdir)
         folder = posixpath.dirname(origins.get(name, f"{docs.name}/{name}"))
-        for node in list(self.document.findall(lambda n: isinstance(n, addnodes.pending_xref | addnodes.download_reference))):
+        for node in list(
+            self.document.findall(lambda n: isinstance(n, addnodes.pending_xref | addnodes.download_reference))
+        ):
             if node.get("reftype") != "myst" or not (target := _find_target(node, docs)):
                 continue
             if isinstance(target, Path):  # absolute

@@ -1,5 +1,5 @@
-"""Pages of results, one for each study under experiments/ and one table of all comparisons, from the recorded rows alone
-by the functions that make the reports. Nothing is trained."""
+"""Pages of results, one for each study under experiments/ and one table of all comparisons, from the recorded rows
+alone by the functions that make the reports. Nothing is trained."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -43,19 +43,22 @@ def build_page(a: Analysis) -> str:
     parts = [f"*{escape_markdown(report.question)}*", _format_verdicts(report)]
     parts += [escape_markdown(text) for text in report.remarks]
     parts += [f"```{{warning}}\n{escape_markdown(text)}\n```" for text in report.cautions]
-    facts = [*report.facts, ("Cost", f"{len(a.rows)} runs, {_format_minutes(a)} core-minutes of training and evaluation")]
+    facts = [
+        *report.facts,
+        ("Cost", f"{len(a.rows)} runs, {_format_minutes(a)} core-minutes of training and evaluation"),
+    ]
     parts.append("\n".join(f"* {escape_markdown(name)}: {escape_markdown(text)}" for name, text in facts))
     parts += [
         "## Rows and commands",
         f"Each run's row: {_format_downloads(a)}; the study: "
-        f"[`study.yaml`]({UP}/experiments/{a.spec.name}/study.yaml). Train it again beside the runs on record, or write its "
-        "report from them:",
+        f"[`study.yaml`]({UP}/experiments/{a.spec.name}/study.yaml). Train it again beside the runs on record, or write "
+        "its report from them:",
         block("\n".join(report.again), "bash"),
         "One run of each arm:",
         block("\n".join(f"paribus train {' '.join(map(_quote, words))}" for words in _list_runs(a)), "bash"),
     ]
     parts += [text for section in report.sections for text in _format_section(section, figures)]
-    parts.append(f"What each number means: [statistics](../../statistics.md); all studies: [the table](index.md).")
+    parts.append("What each number means: [statistics](../../statistics.md); all studies: [the table](index.md).")
     return page(escape_markdown(report.title), *parts)
 
 
@@ -90,7 +93,7 @@ def _format_section(section: Section, figures: Svgs) -> Iterator[str]:
         for fits, svg in figures.get(key, [])
     ]
     if drawn:
-        pair = ' class="pair"' if len(drawn) > 1 and 'fits-' not in "".join(drawn) else ""
+        pair = ' class="pair"' if len(drawn) > 1 and "fits-" not in "".join(drawn) else ""
         lines = "\n".join([f"<div{pair}>", *drawn, "</div>"])
         yield f"```{{raw}} html\n{lines}\n```"
     for one in section.tables:
@@ -100,25 +103,35 @@ def _format_section(section: Section, figures: Svgs) -> Iterator[str]:
     yield from (escape_markdown(note) for note in section.notes)
 
 
+_HEAD = ("what was changed", "study", "metric", "difference", "95 % interval", "paper", "seeds", "verdict")
+_HEAD = (*_HEAD, "core-minutes", "rows", "command")
+_NUMBERS = ("difference", "95 % interval", "paper", "seeds", "core-minutes")
+
+
 def _build_table(analyses: Mapping[str, Analysis]) -> str:
-    head = ("what was changed", "metric", "measured here", "95 % interval", "the paper says", "seeds", "verdict")
-    head = (*head, "core-minutes", "study", "its rows", "command")
     rows = [row for a in analyses.values() for row in _list_rows(a)]
     intro = (
-        "Every comparison on record, each against the same recipe without the change, on the same seeds. A heading sorts "
-        "by its column. Core-minutes are those of the whole study, which the command trains again, beside the runs on "
-        "record. The same by study, with settings and limits, and how to read it: [all results](../../results.md)."
+        "Every comparison on record, each against the same recipe without the change, on the same seeds; of "
+        "accuracies, differences are in points. A heading sorts by its column. Core-minutes are those of the whole "
+        "study, which the command trains again, beside the runs on record. What the papers' figures are of, each "
+        "setting and its limits, and how to read it: [all results](../../results.md)."
     )
-    return page("Table of all comparisons", intro, table(head, rows), toctree(analyses, hidden=True))
+    body = table(_HEAD, rows, _NUMBERS)
+    return page("Table of all comparisons", intro, body, toctree(analyses, hidden=True), top="hide-toc: true")
 
 
 def _list_rows(a: Analysis) -> Iterator[tuple[str, ...]]:
     name = a.spec.name
-    rest = (_format_minutes(a), f"[{escape_markdown(name)}]({name}.md)", _format_downloads(a))
-    rest = (*rest, code(f"paribus study run experiments/{name} --repeat"))
+    link = f"[{escape_markdown(name)}]({name}.md)"
+    rest = (_format_minutes(a), _format_downloads(a), code(f"paribus study run experiments/{name} --repeat"))
     for claim in build_claims(a):
-        what, paper, measured, interval, seeds, _, verdict, _ = map(escape_markdown, claim.cells)
-        yield (what, escape_markdown(a.spec.metric), measured, interval, paper, seeds, verdict, *rest)
-    for cells in build_beside_claims(a):
-        what, metric, paper, measured, interval, seeds, verdict, _ = map(escape_markdown, cells)
-        yield (what, metric, measured, interval, paper, seeds, verdict, *rest)
+        what, paper, measured, interval, seeds, _, verdict, _ = claim.cells
+        yield (*_format_row(what, link, a.spec.metric, measured, interval, paper, seeds, verdict), *rest)
+    for what, metric, paper, measured, interval, seeds, verdict, _ in build_beside_claims(a):
+        yield (*_format_row(what, link, metric, measured, interval, paper, seeds, verdict), *rest)
+
+
+def _format_row(what: str, link: str, metric: str, measured: str, interval: str, paper: str, *rest: str) -> list[str]:
+    """Numbers alone where words follow them: the points of a difference, the source of a paper's figure."""
+    numbers = [measured.removesuffix(" points"), interval, paper.partition(":")[0]]
+    return [escape_markdown(what), link, *map(escape_markdown, [metric, *numbers, *rest])]

@@ -25,8 +25,14 @@ def collect(app: Sphinx, root: Path) -> Iterator[Page]:
     for folder in sorted(folders):
         inside = list_files(root, folder)
         files |= set(inside)
-        items = "".join(f'<li><a href="{escape(p.removeprefix(folder + "/"))}.html">{escape(p)}</a></li>' for p in inside)
-        yield name_source(folder, True), {"title": folder, "body": f"<h1>{escape(folder)}</h1><ul>{items}</ul>"}, "page.html"
+        items = "".join(
+            f'<li><a href="{escape(p.removeprefix(folder + "/"))}.html">{escape(p)}</a></li>' for p in inside
+        )
+        yield (
+            name_source(folder, True),
+            {"title": folder, "body": f"<h1>{escape(folder)}</h1><ul>{items}</ul>"},
+            "page.html",
+        )
     for file in sorted(files):
         yield name_source(file, False), {"title": file, "body": _show(app, root, file)}, "page.html"
 
@@ -34,7 +40,9 @@ def collect(app: Sphinx, root: Path) -> Iterator[Page]:
 def list_files(root: Path, folder: str) -> list[str]:
     """Those that git knows; outside a checkout, all."""
     done = subprocess.run(["git", "ls-files", folder], cwd=root, capture_output=True, text=True, check=False)
-    found = done.stdout.splitlines() or [p.relative_to(root).as_posix() for p in sorted((root / folder).rglob("*")) if p.is_file()]
+    found = done.stdout.splitlines() or [
+        p.relative_to(root).as_posix() for p in sorted((root / folder).rglob("*")) if p.is_file()
+    ]
     return [path for path in found if "__pycache__" not in path]
 
 
