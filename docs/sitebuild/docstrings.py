@@ -53,13 +53,17 @@ def _list_parameters(part: str, names: Sequence[str]) -> str:
     summary, texts = parse_docstring(part, names)
     if not names or not texts:
         return _escape(part)
+    last, _, after = texts[list(texts)[-1]].partition(". Raises ")  # it is about the whole
+    if after:
+        texts[list(texts)[-1]] = f"{last}."
     together: dict[str, list[str]] = {}  # text -> the names that share it
     for name, text in texts.items():
         together.setdefault(text, []).append(name)
     items = [
         f"* {', '.join(f'**{_escape(name)}**' for name in found)}: {_escape(text)}" for text, found in together.items()
     ]
-    return "\n\n".join([*([_escape(summary)] if summary else []), "\n".join(items)])
+    parts = [_escape(summary), "\n".join(items), _escape(f"Raises {after}") if after else ""]
+    return "\n\n".join(filter(None, parts))
 
 
 def _split(part: str) -> tuple[str, str]:

@@ -51,8 +51,8 @@ def build_page(a: Analysis) -> str:
     parts += [
         "## Rows and commands",
         f"Each run's row: {_format_downloads(a)}; the study: "
-        f"[`study.yaml`]({UP}/experiments/{a.spec.name}/study.yaml). Train it again beside the runs on record, or write "
-        "its report from them:",
+        f"[`study.yaml`]({UP}/experiments/{a.spec.name}/study.yaml). Train it again beside the runs on record, or "
+        "write its report from them:",
         block("\n".join(report.again), "bash"),
         "One run of each arm:",
         block("\n".join(f"paribus train {' '.join(map(_quote, words))}" for words in _list_runs(a)), "bash"),
