@@ -22,11 +22,12 @@ html_theme = "furo"
 html_title = "paribus"
 html_static_path = ["_static", "generated/_static"]
 html_css_files = ["colours.css", "site.css"]
-html_copy_source = html_show_copyright = False
+html_copy_source = html_show_copyright = html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": False}
 
 autodoc_typehints_format = "short"
 autodoc_inherit_docstrings = False
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True

@@ -16,6 +16,8 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", lambda app: pages.write_pages(ROOT, Path(app.srcdir) / "generated"), priority=100)
     app.connect("env-before-read-docs", pages.mark_changed)
     app.connect("autodoc-process-docstring", docstrings.process)
+    app.connect("autodoc-process-signature", docstrings.process_signature)
+    app.connect("autodoc-skip-member", docstrings.choose_member)
     app.connect("html-page-context", add_sorting)
     app.connect("html-collect-pages", lambda app: source_pages.collect(app, ROOT))
     navigation.connect(app)
@@ -27,5 +29,5 @@ def add_sorting(app: Sphinx, page: str, template: str, context: object, doctree:
     """Tables of results can be sorted and filtered."""
     if page == "results" or page.startswith("generated/results/"):
         app.add_js_file("sortable.js", loading_method="defer")
-    if page == "generated/results/index":
+    if page in ("results", "generated/results/index"):
         app.add_css_file("wide.css", priority=900)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 from sitebuild.markdown import block
 
@@ -33,14 +34,20 @@ def _read(path: Path) -> str:
     return text if path.suffix == ".md" else format_notebook(json.loads(text))
 
 
-def format_notebook(notebook: dict) -> str:
-    """Its texts, its code and what it printed. Pictures are left out."""
+def format_notebook(notebook: dict[str, Any]) -> str:
+    """Its texts, its code, what it printed and drew."""
     parts: list[str] = []
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         parts.append(source if cell["cell_type"] == "markdown" else block(source, "python"))
-        for output in cell.get("outputs", ()):
-            printed = "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
-            if printed.strip():
-                parts.append(block(printed))
+        parts += filter(None, map(_format_output, cell.get("outputs", ())))
     return "\n\n".join(parts) + "\n"
+
+
+def _format_output(output: dict[str, Any]) -> str:
+    data = output.get("data", {})
+    if "image/png" in data:
+        picture = "".join("".join(data["image/png"]).split())
+        return f"![What the cell above draws](data:image/png;base64,{picture})"
+    printed = "".join(output.get("text") or data.get("text/plain", ""))
+    return block(printed) if printed.strip() else ""

@@ -16,6 +16,27 @@ def process(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[
     lines[:] = to_rest("\n".join(lines), _list_names(obj)).split("\n")
 
 
+def process_signature(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returned: str | None
+) -> tuple[str | None, str | None] | None:
+    """Sphinx's event autodoc-process-signature. A protocol has none: nobody makes one, and its `__call__` is shown.
+    Defaults are made readable for Sphinx, which else sets the whole as plain text."""
+    if what == "class" and getattr(obj, "_is_protocol", False):
+        return "", ""
+    if signature is None or "<" not in signature:
+        return None
+    return re.sub(r"<(?:function|factory)[^>]*>", "...", re.sub(r"<class '([\w.]+)'>", r"\1", signature)), returned
+
+
+def choose_member(app: Any, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Whether a member is left out; None: as Sphinx has it, which leaves out those without a docstring. A protocol's
+    verbs often have none: their signature says it."""
+    if (isinstance(obj, type) or inspect.isfunction(obj)) and obj.__name__ != name:
+        return True  # a field's default
+    ours = inspect.isfunction(obj) and obj.__module__.startswith("paribus.")
+    return False if ours and (name == "__call__" or not name.startswith("_")) else None
+
+
 def _list_names(thing: Any) -> list[str]:
     """What a docstring may describe as `NAME: text.`: parameters and fields."""
     names = list(getattr(thing, "__annotations__", ()))
@@ -77,7 +98,13 @@ def _split(part: str) -> tuple[str, str]:
 
 
 def _escape(text: str) -> str:
+    """
+    >>> _escape("the `a`s of *b*, `c`")
+    'the ``a``\\\\ s of \\\\*b\\\\*, ``c``'
+    """
     pieces = re.split(r"`([^`]+)`", " ".join(text.split()))
     shown = [f"``{p.strip()}``" if i % 2 else re.sub(r"([\\*`|_])", r"\\\1", p) for i, p in enumerate(pieces)]
-    # a role or a literal needs space or punctuation around it
-    return re.sub(r"(``[^`]+``)(?=\w)", r"\1\\ ", "".join(shown))
+    for i in range(2, len(shown), 2):  # a literal needs space or punctuation behind it
+        if re.match(r"\w", shown[i]):
+            shown[i] = f"\\ {shown[i]}"
+    return "".join(shown)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from paribus.study.report.html import _make_environment
+from paribus.study.report.html import make_environment
 from sitebuild import api_pages, cli_pages, config_pages, copied_pages, result_pages
 
 
@@ -30,7 +30,7 @@ def mark_changed(app: Any, env: Any, names: list[str]) -> None:
 
 def _colours() -> str:
     """The reports' colours, for the theme's light and dark, whether the reader's system or its switch says so."""
-    template = _make_environment().get_template("colours.css.j2").render()
+    template = make_environment().get_template("colours.css.j2").render()
     light, dark = template.split("@media (prefers-color-scheme: dark)")
     bodies = [part[part.index("{", part.index(":root")) + 1 : part.rindex("}")] for part in (light, dark)]
     light, dark = bodies[0].strip(), bodies[1].partition("}")[0].strip()

@@ -103,7 +103,7 @@ def _format_section(section: Section, figures: Svgs) -> Iterator[str]:
     yield from (escape_markdown(note) for note in section.notes)
 
 
-_HEAD = ("what was changed", "study", "metric", "difference", "95 % interval", "paper", "seeds", "verdict")
+_HEAD = ("what was changed", "verdict", "difference", "95 % interval", "paper", "seeds", "metric", "study")
 _HEAD = (*_HEAD, "core-minutes", "rows", "command")
 _NUMBERS = ("difference", "95 % interval", "paper", "seeds", "core-minutes")
 
@@ -122,16 +122,15 @@ def _build_table(analyses: Mapping[str, Analysis]) -> str:
 
 def _list_rows(a: Analysis) -> Iterator[tuple[str, ...]]:
     name = a.spec.name
-    link = f"[{escape_markdown(name)}]({name}.md)"
-    rest = (_format_minutes(a), _format_downloads(a), code(f"paribus study run experiments/{name} --repeat"))
-    for claim in build_claims(a):
-        what, paper, measured, interval, seeds, _, verdict, _ = claim.cells
-        yield (*_format_row(what, link, a.spec.metric, measured, interval, paper, seeds, verdict), *rest)
+    rest = (f"[{escape_markdown(name)}]({name}.md)", _format_minutes(a), _format_downloads(a))
+    rest = (*rest, code(f"paribus study run experiments/{name} --repeat"))
+    for what, paper, measured, interval, seeds, _, verdict, _ in (claim.cells for claim in build_claims(a)):
+        yield (*_format_row(what, verdict, measured, interval, paper, seeds, a.spec.metric), *rest)
     for what, metric, paper, measured, interval, seeds, verdict, _ in build_beside_claims(a):
-        yield (*_format_row(what, link, metric, measured, interval, paper, seeds, verdict), *rest)
+        yield (*_format_row(what, verdict, measured, interval, paper, seeds, metric), *rest)
 
 
-def _format_row(what: str, link: str, metric: str, measured: str, interval: str, paper: str, *rest: str) -> list[str]:
+def _format_row(what: str, verdict: str, measured: str, interval: str, paper: str, *rest: str) -> list[str]:
     """Numbers alone where words follow them: the points of a difference, the source of a paper's figure."""
     numbers = [measured.removesuffix(" points"), interval, paper.partition(":")[0]]
-    return [escape_markdown(what), link, *map(escape_markdown, [metric, *numbers, *rest])]
+    return list(map(escape_markdown, [what, verdict, *numbers, *rest]))

@@ -2,6 +2,8 @@
 nothing of the network. The same settings refuse a wrong link, section, source file, and a page that nothing names."""
 
 import csv
+import doctest
+import importlib
 import json
 import os
 import re
@@ -54,6 +56,7 @@ def test_the_site_builds_strictly_and_is_whole(tmp_path: Path) -> None:
     assert find_broken(site, pages) == []
     assert find_external(site, pages) == []
     assert set(find_unreachable(pages)) - OF_THEME == set()
+    assert [name for name in list_wanted_pages() if pages[name].current.count("#") != 1] == [], "not in the side bar"
     exported = {f"paribus.{name}" for name in paribus.__all__} - {"paribus.__version__"}
     called = {"paribus.runs": "paribus.runs.run.find_runs", "paribus.study": "paribus.study.results.open_study"}
     places = set[str]().union(*(page.ids for name, page in pages.items() if name.startswith("generated/api/")))
@@ -126,6 +129,14 @@ def test_negative_control_a_fault_fails_the_build(fault: str, small_builds: dict
     code, told = small_builds[fault]
     assert code != 0
     assert FAULTS[fault][1] in told
+
+
+@pytest.mark.parametrize("name", ["cli_pages", "docstrings", "markdown", "navigation"])
+def test_the_examples_in_docs_sitebuild_hold(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    done = doctest.testmod(importlib.import_module(f"sitebuild.{name}"))
+    assert done.attempted > 0
+    assert done.failed == 0
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,11 @@ _LOADED = {  # what a browser fetches to show a page
 
 @dataclass
 class Page(HTMLParser):
-    """links: of <a>. loaded: of what is fetched with the page. ids: what a # may name."""
+    """links: of <a>. current: those of them that the side bar marks as the page itself. loaded: of what is fetched with
+    the page. ids: what a # may name."""
 
     links: list[str] = field(default_factory=list)
+    current: list[str] = field(default_factory=list)
     loaded: list[str] = field(default_factory=list)
     ids: set[str] = field(default_factory=set)
 
@@ -34,6 +36,8 @@ class Page(HTMLParser):
         self.ids |= {found[key] for key in ("id", "name") if key in found}
         if tag == "a" and "href" in found:
             self.links.append(found["href"])
+            if "current" in found.get("class", "").split():
+                self.current.append(found["href"])
         if tag == "link" and found.get("rel") not in ("next", "prev", "index", "search", "canonical"):
             self.loaded.append(found.get("href", ""))
         if tag in _LOADED and _LOADED[tag] in found:
