@@ -14,7 +14,6 @@ exclude_patterns = ["_build", "sitebuild"]
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures, most of them torch's
 myst_heading_anchors = 4
-suppress_warnings = ["myst.header"]  # the cards' text from docstrings may skip a level
 
 smartquotes = False  # it would make one dash of the two of an option
 

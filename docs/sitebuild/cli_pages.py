@@ -5,7 +5,7 @@ import argparse
 from collections.abc import Iterator
 
 from paribus.cli import train_help, tree
-from paribus.cli.options import Parser
+from paribus.cli.options import Parser, exit_codes
 from paribus.cli.tree import Command
 from sitebuild.markdown import block, code, page, paragraphs, prose, table, toctree
 
@@ -49,7 +49,7 @@ def _type(found: tuple[Command, ...]) -> str:
 def _build_page(found: tuple[Command, ...]) -> str:
     command, parser = found[-1], tree.parser_of(found)
     if command.name == "train":
-        return page(_type(found), *_describe_train(parser))
+        return page(_type(found), *_describe_train())
     if command.commands:
         subs = [(*found, sub) for sub in command.commands if not sub.hidden]
         rows = [(f"[{code(_type(sub))}]({name_page(sub)}.md)", prose(sub[-1].help)) for sub in subs]
@@ -76,7 +76,7 @@ def _describe(parser: Parser) -> Iterator[str]:
         actions = [a for a in group._group_actions if a.help != argparse.SUPPRESS]
         if not actions:
             continue
-        title = usual.get(group.title or "", f"Options {group.title}")
+        title = usual.get(group.title or "", f"Options: {group.title}")
         yield f"## {title}"
         yield paragraphs(group.description or "")
         yield table(("argument", "meaning", "default"), [_describe_action(parser, action) for action in actions])
@@ -96,7 +96,7 @@ def _describe_action(parser: Parser, action: argparse.Action) -> tuple[str, str,
     return code(names), text, code(" ".join(default) if isinstance(default, list) else str(default)) if shown else ""
 
 
-def _describe_train(parser: Parser) -> Iterator[str]:
+def _describe_train() -> Iterator[str]:
     yield "Trains one run; the same command again resumes it. A finished run is not run again."
     yield block("paribus train [experiment=NAME] [technique=NAME | technique=[A,B]] [KEY=VALUE ...]")
     yield "What can be chosen and set is in the [config reference](../config/index.md)."
@@ -104,4 +104,4 @@ def _describe_train(parser: Parser) -> Iterator[str]:
     yield table(("command", "what it is"), [(code(typed), prose(text)) for typed, text in train_help.EXAMPLES])
     yield "## Options"
     yield table(("argument", "meaning"), [(code(typed), prose(text)) for typed, text in train_help.FLAGS])
-    yield paragraphs(parser.epilog or "")
+    yield exit_codes(train_help.CODES)

@@ -2,7 +2,6 @@
 files that `paribus train --help GROUP` reads."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from paribus.cli.train_help import CHOSEN, drop_sources, format_assignment, list_groups
 from paribus.recipe.compose import compose_config
@@ -92,6 +91,5 @@ def format_keys(keys: Iterable[DescribedKey]) -> str:
 def _build_recipe(groups: Iterable[str]) -> str:
     """The keys of a recipe outside the groups, with the values of the default recipe."""
     keys = [key for key in describe_keys(compose_config([])) if key.path.partition(".")[0] not in groups]
-    keys = [key for key in keys if not Path(key.path).is_absolute()]
     intro = "With the values that they have by default. Lengths are in epochs (`5ep`) or batches (`500ba`)."
     return page("A recipe's own keys", intro, format_keys(keys))

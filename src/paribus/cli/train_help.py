@@ -44,6 +44,12 @@ EXAMPLES = (
     ("paribus train experiment=cifar10_small data.root=DIR optimizer.lr=0.01", "any key can be set"),
     ("paribus train -m experiment=smoke technique=baseline,cutmix seed=0,1", "every combination, then a table"),
 )
+CODES = {
+    OK: "done, or done before",
+    FAILED: "failed",
+    BAD_CONFIG: "the input is wrong",
+    REQUEUE: "stopped, run again to resume",
+}
 FLAGS = (
     ("-m", "train every combination of comma-separated values"),
     ("-q, --quiet", "print the result alone; of a sweep, a line a job and the table"),
@@ -106,8 +112,7 @@ def format_overview(
         lines += [""] if group else []
         lines += _wrap(f"{group}: {about}", width) if group else []
         lines += [line for key in found for line in _key_line(key, width)]
-    codes = {OK: "done, or done before", FAILED: "failed", BAD_CONFIG: "the input is wrong"}
-    return [*lines, "", *_wrap(exit_codes({**codes, REQUEUE: "stopped, run again to resume"}), min(width, 110))]
+    return [*lines, "", *_wrap(exit_codes(CODES), min(width, 110))]
 
 
 def format_group(word: str, folders: Sequence[Path], width: int) -> list[str]:
