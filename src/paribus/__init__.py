@@ -6,6 +6,8 @@ The library's names are loaded when first used, so that `import paribus` stays i
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from paribus.core.version import __version__
+
 if TYPE_CHECKING:
     from paribus.interop.timm_models import register_with_timm
     from paribus.interop.timm_weights import load_timm_weights, to_timm_state_dict
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from paribus.techniques.mixup import Mixup, mixup
     from paribus.techniques.pit import pit
     from paribus.techniques.rexnet import rexnet
-
-__version__ = "0.1.0"
 
 _HOMES = {  # name -> the module that defines it
     "AdamP": "paribus.techniques.adamp",
@@ -65,12 +65,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in _PACKAGES:
-        return importlib.import_module(f"paribus.{name}")
-    raise AttributeError(f"module 'paribus' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker that saw it would accept any name
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            return getattr(importlib.import_module(_HOMES[name]), name)
+        if name in _PACKAGES:
+            return importlib.import_module(f"paribus.{name}")
+        raise AttributeError(f"module 'paribus' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

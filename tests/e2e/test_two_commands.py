@@ -1,12 +1,15 @@
 """The README's two commands, one after the other in one clone: the demo leaves git clean, and the tests then pass."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from paribus.recipe.compose import compose_config
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\
@@ -91,12 +94,26 @@ def run_both(clone: Path, tmp_path: Path, *arguments: str) -> str:
     return demo.stdout
 
 
+def check_last_lines(said: str, clone: Path) -> None:
+    """After its training the demo says what was found, where the report is, how long it took, and two commands."""
+    found = said.partition("What the study found:\n")[2]
+    assert re.search(r"^\* .*baseline.*\n  .+ seeds$", found, flags=re.MULTILINE)
+    (report,) = re.findall(r"open (\S+/report\.html)", found)
+    assert (clone / report).is_file()
+    assert re.search(r"\d+ min \d+ s installation, \d+ min \d+ s study\n", found)
+    commands = re.findall(r": +paribus train (.+)", found)
+    assert len(commands) == 2
+    for command in commands:
+        compose_config(command.split())  # raises what `paribus train` would refuse
+
+
 def test_the_demo_leaves_git_clean_and_then_the_tests_pass(clone: Path, tmp_path: Path) -> None:
     """With a study of four short runs; 30 s, since each run is a process of its own."""
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "study.yaml").write_text(STUDY)
     said = run_both(clone, tmp_path, str(tmp_path / "tiny"))
     assert "4 of 4 done" in said
+    check_last_lines(said, clone)
     assert (clone / "runs" / "demo" / "tiny" / "results.jsonl").is_file()
 
 
@@ -109,6 +126,7 @@ def test_negative_control_a_demo_that_writes_where_the_record_is_would_be_seen(c
 def test_the_whole_demo(clone: Path, tmp_path: Path) -> None:
     said = run_both(clone, tmp_path)
     assert "24 of 24 done" in said
+    check_last_lines(said, clone)
     ours, recorded = (
         sorted((clone / where / "quickstart" / "results.jsonl").read_text().splitlines())
         for where in ("runs/demo", "experiments")

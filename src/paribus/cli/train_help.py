@@ -21,11 +21,10 @@ from paribus.recipe.configs import find_config_folder
 from paribus.recipe.describe_keys import (
     RECIPE,
     DescribedKey,
-    Option,
     apply_swaps,
+    describe_group,
+    describe_headline,
     describe_keys,
-    describe_option,
-    find_class,
     list_options,
 )
 from paribus.recipe.key_docs import REQUIRED, first_sentence, read_class
@@ -36,17 +35,22 @@ _WHOLE = 10_000  # columns of a pipe
 _NARROW = 60  # columns below which a description goes on its own line
 _KEY = 34  # columns of key and value
 _MAX_CHOICES = 6  # that a line names
-_CHOSEN = {  # groups that are no keys of a recipe
+CHOSEN = {  # groups that are no keys of a recipe
     "experiment": "a whole recipe: data, network, length and settings",
     "technique": "what is changed and measured; several as [a,b]",
 }
-_AUGMENTATIONS = ("paribus.data.colour.ColorJitter", "paribus.data.randaugment.RandAugment")
-_EXAMPLES = (
+EXAMPLES = (
     ("paribus train experiment=quickstart technique=cutmix", "seconds on a CPU, no download"),
     ("paribus train experiment=cifar10_small data.root=DIR optimizer.lr=0.01", "any key can be set"),
     ("paribus train -m experiment=smoke technique=baseline,cutmix seed=0,1", "every combination, then a table"),
 )
-_FLAGS = (
+CODES = {
+    OK: "done, or done before",
+    FAILED: "failed",
+    BAD_CONFIG: "the input is wrong",
+    REQUEUE: "stopped, run again to resume",
+}
+FLAGS = (
     ("-m", "train every combination of comma-separated values"),
     ("-q, --quiet", "print the result alone; of a sweep, a line a job and the table"),
     ("--config-dir DIR", "your own configs, laid out as the shipped ones"),
@@ -76,7 +80,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def list_groups(folders: Sequence[Path]) -> list[str]:
     found = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()}
-    return [*_CHOSEN, *sorted(found - set(_CHOSEN))]
+    return [*CHOSEN, *sorted(found - set(CHOSEN))]
 
 
 def format_overview(
@@ -94,13 +98,13 @@ def format_overview(
     usage = "paribus train [experiment=NAME] [technique=NAME | technique=[A,B]] [KEY=VALUE ...]"
     lines = [*_wrap(usage, width), ""]
     lines += _wrap("Trains one run; the same command again resumes it. A finished run is not run again.", width)
-    lines += ["", *_in_columns(_EXAMPLES, width, 71), "", "flags", *_in_columns(_FLAGS, width, 20)]
+    lines += ["", *_in_columns(EXAMPLES, width, 71), "", "flags", *_in_columns(FLAGS, width, 20)]
     lines += ["", *_wrap("groups: GROUP=NAME chooses; paribus train --help GROUP says more", width)]
     for group in list_groups(folders):
-        about = _CHOSEN.get(group) or first_sentence(key.text if (key := recipe.key(group)) else "")
+        about = CHOSEN.get(group) or first_sentence(key.text if (key := recipe.key(group)) else "")
         names = ", ".join(option.name for option in list_options(folders, group))
         lines += _in_columns([(f"{group}=", f"{about}: {names}" if about else names)], width, 13)
-    which = " ".join(f"{key}={chosen[key]}" for key in _CHOSEN if key in chosen)
+    which = " ".join(f"{key}={chosen[key]}" for key in CHOSEN if key in chosen)
     lines += ["", *_wrap(f"keys, with their values {f'under {which}' if which else 'by default'}", width)]
     order = [key.name for key in recipe.keys]
     for group, found in sorted(parts.items(), key=lambda part: order.index(part[0]) if part[0] in order else -1):
@@ -108,8 +112,7 @@ def format_overview(
         lines += [""] if group else []
         lines += _wrap(f"{group}: {about}", width) if group else []
         lines += [line for key in found for line in _key_line(key, width)]
-    codes = {OK: "done, or done before", FAILED: "failed", BAD_CONFIG: "the input is wrong"}
-    return [*lines, "", *_wrap(exit_codes({**codes, REQUEUE: "stopped, run again to resume"}), min(width, 110))]
+    return [*lines, "", *_wrap(exit_codes(CODES), min(width, 110))]
 
 
 def format_group(word: str, folders: Sequence[Path], width: int) -> list[str]:
@@ -122,7 +125,7 @@ def format_group(word: str, folders: Sequence[Path], width: int) -> list[str]:
         known = [*groups, *(key.name for key in recipe.keys if key.name not in groups and key.name != "techniques")]
         near = did_you_mean(word, known) or explain_unknown_key(word, list_keys(compose_config([])))
         raise ConfigError(f"train --help: no group {word}{near}; there are {', '.join(known)}")
-    about = _CHOSEN.get(group) or (key.text if (key := recipe.key(group)) else "")
+    about = CHOSEN.get(group) or (key.text if (key := recipe.key(group)) else "")
     lines = _wrap(f"{group}: {about}", width)
     if group in groups:
         return [*lines, *_format_options(group, only, folders, width)]
@@ -134,37 +137,18 @@ def format_group(word: str, folders: Sequence[Path], width: int) -> list[str]:
 def _format_options(group: str, only: str, folders: Sequence[Path], width: int) -> list[str]:
     options = list_options(folders, group)
     column = min(24, max(len(option.name) for option in options) + 2)
-    lines = ["", *_in_columns([(option.name, _headline(option)) for option in options], width, column)]
+    lines = ["", *_in_columns([(option.name, describe_headline(option)) for option in options], width, column)]
     if group == "experiment":
         return [*lines, "", *_wrap("paribus train experiment=NAME --help shows every key that one sets", width)]
-    shown: dict[str, list[str]] = {}  # class -> the options that are of it; the first one's values are given
-    for option in options:
-        cls = option.content.get("_target_") if group != "technique" else option.name
-        shown.setdefault(str(cls or option.name), []).append(option.name)
-    by_name = {option.name: option for option in options}
-    for names in shown.values():
-        base = min(names, key=lambda name: (len(name), name)) if len(names) > 1 else names[0]
-        found = _only(describe_option(group, by_name[base].content), group, only)
+    for part in describe_group(group, options):
+        found = _only(part.keys, group, only)
         if not found:
             continue
-        doc = find_class(by_name[base].content)
-        values = f" (values of {base})" if len(names) > 1 else ""
-        lines += ["", *_wrap(f"{group}={'|'.join(sorted(names))}{values}", width)]
-        lines += _wrap(doc.summary, width, "  ") if doc is not None and doc.summary else []
+        values = f" (values of {part.base})" if len(part.options) > 1 else ""
+        lines += ["", *_wrap(f"{part.title}{values}", width)]
+        lines += _wrap(part.summary, width, "  ") if part.summary else []
         lines += _format_keys(found, width)
-    if group == "data" and only in ("", "augment"):
-        for target in _AUGMENTATIONS:
-            doc = read_class(target)
-            assert doc is not None, "our own source"
-            keys = [DescribedKey(f"data.augment.NAME.{key.name}", key.default, True, key) for key in doc.keys]
-            lines += ["", f"+data.augment.NAME._target_={target}", *_wrap(doc.summary, width, "  ")]
-            lines += _format_keys(keys, width)
     return lines
-
-
-def _headline(option: Option) -> str:
-    doc = None if option.headline else find_class(option.content)
-    return option.headline or (first_sentence(doc.summary) if doc is not None else "")
 
 
 def _only(keys: Iterable[DescribedKey], group: str, name: str) -> list[DescribedKey]:
@@ -177,15 +161,15 @@ def _format_keys(keys: Iterable[DescribedKey], width: int) -> list[str]:
     lines: list[str] = []
     for key in keys:
         kind = key.doc.kind if key.doc is not None else ""
-        lines += _in_columns([(_assignment(key), kind)], width, _KEY)
+        lines += _in_columns([(format_assignment(key), kind)], width, _KEY)
         if key.doc is not None:
-            lines += _wrap(_for_users(key.doc.text), min(width, 100), "      ")
+            lines += _wrap(drop_sources(key.doc.text), min(width, 100), "      ")
     return lines
 
 
 def _key_line(key: DescribedKey, width: int) -> list[str]:
-    text = _with_choices(first_sentence(_for_users(key.doc.text)), key.doc.choices) if key.doc is not None else ""
-    return _in_columns([(_assignment(key), text)], width, _KEY)
+    text = _with_choices(first_sentence(drop_sources(key.doc.text)), key.doc.choices) if key.doc is not None else ""
+    return _in_columns([(format_assignment(key), text)], width, _KEY)
 
 
 def _with_choices(text: str, choices: Sequence[str]) -> str:
@@ -199,12 +183,12 @@ def _with_choices(text: str, choices: Sequence[str]) -> str:
     return "; ".join([*filter(None, [text]), f"one of {', '.join(choices)}"])
 
 
-def _for_users(text: str) -> str:
+def drop_sources(text: str) -> str:
     """Without the places in the source that a docstring names for its reader."""
     return re.sub(r" \(([\w/.]+\.(py|md)[^()]*|`\w+`)\)", "", text)
 
 
-def _assignment(key: DescribedKey) -> str:
+def format_assignment(key: DescribedKey) -> str:
     """As it is typed: optimizer.betas=[0.9,0.999], with + where the config does not have it."""
     return f"{'+' if key.is_new else ''}{key.path}={_format_value(key.value)}"
 

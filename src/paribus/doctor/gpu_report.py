@@ -14,7 +14,7 @@ from paribus.core.formatting import format_bytes, format_seconds
 from paribus.doctor.gpu_check import CheckResult
 from paribus.doctor.gpu_times import VARIANTS, recommend
 from paribus.doctor.machine import check_compiler, find_version, list_gpus
-from paribus.engine.provenance import cpu_name, device_model, hash_code
+from paribus.engine.provenance import cpu_name, device_model, hash_code, package_version
 
 FORMAT = 1  # of the JSON; rises when a key changes its meaning or goes
 
@@ -69,7 +69,7 @@ def describe_software(device: torch.device) -> dict[str, Any]:
 
     nccl = library.version() if cuda and torch.distributed.is_nccl_available() else None
     return {
-        "paribus": find_version("paribus"),
+        "paribus": package_version("paribus"),
         "code": hash_code(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda if cuda else None,

@@ -18,6 +18,7 @@ import torch
 from paribus.core.cores import count_cores
 from paribus.core.runfolder import PROVENANCE, read_segments, write_atomically, write_json
 from paribus.core.sources import hash_folder, hash_package
+from paribus.core.version import __version__
 from paribus.engine.distributed import World
 from paribus.engine.runtime import Runtime
 
@@ -101,6 +102,9 @@ def record_segment(
 
 
 def package_version(package: str) -> str | None:
+    """What is installed; of paribus what runs, since the record of an editable installation may be older."""
+    if package == "paribus":
+        return __version__
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

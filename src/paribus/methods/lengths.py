@@ -25,8 +25,8 @@ def find_convolution_weights(model: nn.Module) -> list[nn.Parameter]:
 
 
 def copy_weights(weights: Sequence[nn.Parameter]) -> list[Tensor]:
-    """As they are before a step."""
-    return list(torch._foreach_clone([weight.detach() for weight in weights])) if weights else []
+    """As they are before a step. × 1 is the copy: torch 2.11 has no `_foreach_clone`."""
+    return list(torch._foreach_mul([weight.detach() for weight in weights], 1.0)) if weights else []
 
 
 @torch.no_grad()

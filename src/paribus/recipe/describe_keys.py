@@ -8,10 +8,11 @@ from typing import Any
 import yaml
 
 from paribus.core.errors import ConfigError
-from paribus.recipe.key_docs import ClassDoc, KeyDoc, read_class
+from paribus.recipe.key_docs import ClassDoc, KeyDoc, first_sentence, read_class
 from paribus.recipe.overlays import get_value, with_value
 
 RECIPE = "paribus.recipe.recipe.Recipe"
+_AUGMENTATIONS = ("paribus.data.colour.ColorJitter", "paribus.data.randaugment.RandAugment")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,18 @@ class Option:
     name: str
     headline: str
     content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is said of a group in one place: the keys of its options of one class. title: as it is chosen on the command
+    line. options: their names. base: the one whose values the keys have."""
+
+    title: str
+    options: tuple[str, ...]
+    base: str
+    summary: str
+    keys: tuple[DescribedKey, ...]
 
 
 def describe_keys(config: Mapping[str, Any]) -> list[DescribedKey]:
@@ -118,3 +131,33 @@ def describe_option(group: str, content: Mapping[str, Any]) -> list[DescribedKey
 def find_class(content: Mapping[str, Any]) -> ClassDoc | None:
     target = content.get("_target_")
     return read_class(target) if isinstance(target, str) else None
+
+
+def describe_headline(option: Option) -> str:
+    """Its file's first comment, or else what its class says first."""
+    doc = None if option.headline else find_class(option.content)
+    return option.headline or (first_sentence(doc.summary) if doc is not None else "")
+
+
+def describe_group(group: str, options: Sequence[Option]) -> list[Part]:
+    """The options of a group with their keys, those of one class together, and what else may stand in the group."""
+    shown: dict[str, list[str]] = {}  # class -> the options that are of it; the first one's values are given
+    for option in options:
+        cls = option.content.get("_target_") if group != "technique" else option.name
+        shown.setdefault(str(cls or option.name), []).append(option.name)
+    by_name = {option.name: option for option in options}
+    parts: list[Part] = []
+    for names in shown.values():
+        base = min(names, key=lambda name: (len(name), name)) if len(names) > 1 else names[0]
+        keys = tuple(describe_option(group, by_name[base].content))
+        doc = find_class(by_name[base].content)
+        title = f"{group}={'|'.join(sorted(names))}"
+        parts.append(Part(title, tuple(sorted(names)), base, doc.summary if doc is not None else "", keys))
+    return [*parts, *(_describe_augmentation(target) for target in _AUGMENTATIONS if group == "data")]
+
+
+def _describe_augmentation(target: str) -> Part:
+    doc = read_class(target)
+    assert doc is not None, "our own source"
+    keys = tuple(DescribedKey(f"data.augment.NAME.{key.name}", key.default, True, key) for key in doc.keys)
+    return Part(f"+data.augment.NAME._target_={target}", (), "", doc.summary, keys)

@@ -26,7 +26,7 @@ HIGHLIGHTS = Markers(
     "<!-- paribus highlights: end -->",
     "<!-- paribus highlights: begin STUDY/ARM ... . (any words) -->",
 )
-_WIDTH, _NAMES, _VERDICTS, _ROW, _TOP = 920, 330, 200, 28, 6
+_WIDTH, _NAMES, _VERDICTS, _ROW, _TOP = 960, 370, 190, 28, 6
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _find_one(analyses: Mapping[str, Analysis], name: str, path: Path) -> Highli
 def format_highlights(found: Sequence[Highlight]) -> str:
     """Markdown: what was changed, where, by how much, what that means, and what it cannot show. Its cells are not
     padded: the longest of them would make lines of 400 characters for who reads the file as text."""
-    head = ("change", "setting", "difference (95 % interval; seeds), points", "verdict; what this cannot show", "study")
+    head = ("change", "setting", "difference in points (95 % interval)", "verdict; what this setting cannot show")
     return "\n".join(_format_row(cells) for cells in (head, ("---",) * len(head), *map(_list_cells, found)))
 
 
@@ -82,20 +82,16 @@ def _format_row(cells: Sequence[str]) -> str:
 
 
 def _list_cells(h: Highlight) -> tuple[str, ...]:
+    e = h.comparison.estimate
+    interval = h.unit.interval(e.low, e.high) or DASH
     paper = f"; paper {h.unit.difference(h.published)}" if h.published is not None else ""
     limits = h.limits.partition(";")[0].rstrip(". ")  # what follows the first semicolon gives reasons
     return (
-        escape_markdown(h.what),
+        f"[{escape_markdown(h.what)}](experiments/{h.study})",
         escape_markdown(h.setting) or DASH,
-        f"{h.unit.difference(h.comparison.estimate.mean)} ({_format_interval(h)}){paper}",
+        f"{h.unit.difference(e.mean)} ({interval}), {e.n} seeds{paper}".replace(" to ", "\u00a0to\u00a0"),
         f"**{h.verdict}**" + (f"; not shown: {escape_markdown(limits)}" if limits else ""),
-        f"[{escape_markdown(h.study)}](experiments/{h.study})",
     )
-
-
-def _format_interval(h: Highlight) -> str:
-    e = h.comparison.estimate
-    return f"{h.unit.interval(e.low, e.high) or DASH}; {e.n} seeds"
 
 
 def draw_highlights(found: Sequence[Highlight]) -> str:
@@ -134,7 +130,7 @@ def _draw_row(h: Highlight, y: float, x: Callable[[float], float]) -> list[str]:
     e, scale = h.comparison.estimate, h.unit.scale
     colour = f"var(--{VERDICT_KINDS[h.comparison.judgement.verdict]})"
     parts = [
-        draw_text(_NAMES - 12, y + 4, _shorten(h.what, 44), "end", "var(--ink)"),
+        draw_text(_NAMES - 12, y + 4, _shorten(h.what, 54), "end", "var(--ink)"),
         draw_text(_WIDTH - _VERDICTS + 12, y + 4, _shorten(h.verdict, 30), "start", colour),
     ]
     if math.isfinite(e.low):

@@ -23,7 +23,7 @@ def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]
     """figures: key that a section names -> (what it fits: wide, narrow or "" for both; <svg>)."""
     from markupsafe import Markup
 
-    environment = _make_environment()
+    environment = make_environment()
     environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks}
     safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
     return environment.get_template(template).render(report=report, figures=safe)
@@ -37,11 +37,11 @@ def render_curves(title: str, legend: Sequence[tuple[str, str, str]], plots: Seq
 
     drawn = [Markup(svg) for found in render_svgs(plots).values() for _, svg in found]
     lines = [(label, to_variable(colour), dashes) for label, colour, dashes in legend]
-    template = _make_environment().get_template(CURVES_TEMPLATE)
+    template = make_environment().get_template(CURVES_TEMPLATE)
     return template.render(title=title, legend=lines, panels=drawn, note=note)
 
 
-def _make_environment() -> "Environment":
+def make_environment() -> "Environment":
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

@@ -102,7 +102,7 @@ def format_beside_table(analyses: Iterable[Analysis], experiments: str = "experi
     """A line for each comparison on each secondary metric that has a value, with a sentence above; "" if there are
     none."""
     analyses = list(analyses)
-    rows = [cells for analysis in analyses for cells in _list_beside(analysis)]
+    rows = [cells for analysis in analyses for cells in build_beside_claims(analysis)]
     if not rows:
         return ""
     table = _format_linked(
@@ -131,7 +131,8 @@ def _name_contradictions(analyses: Iterable[Analysis]) -> str:
     )
 
 
-def _list_beside(a: Analysis) -> Iterator[tuple[str, ...]]:
+def build_beside_claims(a: Analysis) -> Iterator[tuple[str, ...]]:
+    """Cells under _BESIDE_HEAD, the last of them the study's name: each comparison on each secondary metric."""
     published = {(said.metric, said.arm, said.against): said for said, _ in a.beside.reported}
     for one in a.beside.results:
         unit = choose_secondary_unit(one)
@@ -204,7 +205,7 @@ def _format_effect(effect: Effect) -> str:
 
 
 def _format_study(a: Analysis, experiments: str) -> str:
-    minutes = sum(_core_seconds(a)) / 60
+    minutes = count_core_minutes(a)
     setting = f"{escape_markdown(a.spec.setting)}; " if a.spec.setting else ""
     machine = ", ".join(sorted({str(row.hardware.get("gpu") or row.hardware.get("cpu")) for row in a.rows}))
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
@@ -215,7 +216,9 @@ def _format_study(a: Analysis, experiments: str) -> str:
     )
 
 
-def _core_seconds(a: Analysis) -> Iterator[float]:
-    for row in a.rows:
-        spent = [row.cost.get(key) or 0.0 for key in ("train_s", "eval_s")]
-        yield sum(spent) * float(row.fingerprint.get("threads", 1))
+def count_core_minutes(a: Analysis) -> float:
+    """Of training and evaluation, over all runs: seconds times threads."""
+    return sum(
+        sum(row.cost.get(key) or 0.0 for key in ("train_s", "eval_s")) * float(row.fingerprint.get("threads", 1)) / 60
+        for row in a.rows
+    )

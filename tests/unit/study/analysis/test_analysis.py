@@ -14,7 +14,8 @@ LEVELS = {"baseline": 0.90, "cutmix": 0.92, "adamp": 0.9005, "both": 0.918}
 def test_the_order_of_the_rows_changes_nothing() -> None:
     rows = rows_for(LEVELS, range(4))
     asked = question(LEVELS, range(4))
-    assert analyse(asked, rows) == analyse(asked, rows[::-1])
+    # their text: from Python 3.13 on, dataclasses that hold NaN are never equal
+    assert repr(analyse(asked, rows)) == repr(analyse(asked, rows[::-1]))
 
 
 def test_overhead_is_the_ratio_of_training_times_on_equal_seeds() -> None:

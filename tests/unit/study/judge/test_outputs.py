@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -283,19 +282,3 @@ def test_conditions_move_the_arm_and_not_only_the_interval(condition: str, margi
         "undecided": lambda v: v == "undecided",
     }[condition]
     assert found == [holds(v) for v in verdicts]
-
-
-def test_what_the_page_shows_is_what_the_command_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "100")
-    page = PAGE.read_text()
-    for name, rows in re.findall(r"```csv (\S+)\n(.*?)```", page, flags=re.DOTALL):
-        Path(name).write_text(rows)
-    public.write_correctness(Path("right.csv"), public.MLXTEND["A"])
-    shown = re.findall(r"```console\n\$ paribus (.*?)\n(.*?)\n\$ echo \$\?\n(\d)\n```", page, flags=re.DOTALL)
-    assert len(shown) == page.count("```console") == 4
-    for words, text, code in shown:
-        assert dispatch(shlex.split(words)) == int(code)
-        assert capfd.readouterr().out == f"{text}\n"

@@ -76,7 +76,7 @@ def test_each_metric_is_judged_in_its_own_direction_and_unit(found: Analysis) ->
 def test_the_verdicts_at_the_top_are_of_the_metric_that_decides(found: Analysis) -> None:
     alone = study(also=(), paper=(OWN,), measures=())
     assert build_report(found).verdicts == build_report(alone).verdicts
-    assert found.comparisons == alone.comparisons
+    assert repr(found.comparisons) == repr(alone.comparisons)  # from Python 3.13 on, == is false where there is NaN
 
 
 def test_what_a_row_has_comes_before_a_measure() -> None:

@@ -59,9 +59,9 @@ def test_a_row_has_the_change_its_interval_and_what_it_cannot_show(analyses: dic
     e = analyses["one"].comparisons[0].comparison.estimate
     assert rows[0][1] == "ten images"
     assert rows[0][2].startswith(f"{100 * e.mean:+.2f} (")
-    assert rows[0][2].endswith("; 6 seeds); paper +2.00")
-    assert rows[0][3:] == ["**better**; not shown: anything at scale", "[one](experiments/one)"]
-    assert rows[1][0] == "c against a"
+    assert rows[0][2].endswith("), 6 seeds; paper +2.00")
+    assert rows[0][3] == "**better**; not shown: anything at scale"
+    assert rows[1][0] == "[c against a](experiments/two)"
 
 
 @pytest.mark.parametrize(

@@ -284,7 +284,7 @@ def _subtract_update(rule: UpdateRule, eps: float, rate: float, pieces: list[Pie
         return
     if rule.nesterov:  # the kernel's own m, from one more step of m, is then the look-ahead
         torch._foreach_lerp_(states, gradients, 1 - rule.beta1)
-        states = torch._foreach_clone(states)
+        states = torch._foreach_mul(states, 1.0)  # a copy; torch 2.11 has no `_foreach_clone`
     torch._fused_adamw_(
         changes,
         gradients,
