@@ -60,7 +60,8 @@ class DataSets:
     they are matched with another set's (core/labels.py), if not by `names`. class_counts: training images of each
     class; () unknown. undecodable: gives the names of images that could not be decoded and are done without, as far as
     this process has met them by now: those decoded in every step are known only at the end, and each rank knows its
-    share. facts: by split, the names of what is known of its samples in `Batch.also`.
+    share. facts: by split, the names of what is known of its samples in `Batch.also`; "train" stands for
+    training batches.
     """
 
     spec: Spec

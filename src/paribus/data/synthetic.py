@@ -2,6 +2,7 @@
 nothing about techniques."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 import torch
@@ -16,6 +17,7 @@ from paribus.core.streams import stream
 from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
+from paribus.data.loaders.subset import combine_strata, hide_groups
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
 from paribus.data.trees.decoding import CHANNELS
 
@@ -28,7 +30,10 @@ class Synthetic:
     noise: standard deviation of the pixels around their class's pattern, of 255. pad: random crop after this many
     pixels of padding. flip: horizontally, half of the time. augment: further augmentations by name, in order.
     train_size: a stratified subset of the training set. minival: images held out from it for selection.
-    sampling: each image once an epoch, or each class equally often.
+    sampling: each image once an epoch, or each class equally often. groups: how many groups the images are of, which
+    `Batch.also` has as "group" and a tint shows; 0: none. group_share: of a class's images, those of the class's own
+    group; the others are spread over the other groups. annotated: share of each class's and group's training images
+    whose group is known; it is -1 for the rest.
     """
 
     classes: Annotated[int, Field(ge=2)] = 10
@@ -43,6 +48,9 @@ class Synthetic:
     train_size: Annotated[int, Field(ge=1)] | None = None
     minival: Annotated[int, Field(ge=0)] = 0
     sampling: Sampling = "shuffle"
+    groups: Annotated[int, Field(ge=0)] = 0
+    group_share: Annotated[float, Field(ge=0, le=1)] = 0.8
+    annotated: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     def __call__(self, place: DeviceContext) -> DataSets:
         shape = (self.size, self.size, self.channels)
@@ -53,13 +61,31 @@ class Synthetic:
         def make_images(n: int, split: str) -> Images:
             targets = torch.arange(n) % self.classes
             noise = self.noise * torch.randn(n, *shape, generator=stream(0, "synthetic.noise", split))
-            return Images((patterns[targets] + noise).clamp(0, 255).to(torch.uint8), targets, torch.arange(n))
+            groups = self._draw_groups(targets, split)
+            if groups is None:
+                return Images((patterns[targets] + noise).clamp(0, 255).to(torch.uint8), targets, torch.arange(n))
+            pixels = (patterns[targets] + tints[groups] + noise).clamp(0, 255).to(torch.uint8)
+            return Images(pixels, targets, torch.arange(n), also={"group": groups})
 
-        input_spec = self._input_spec()
-        train, val = make_images(self.n, "train"), make_images(self.val_n, "val")
+        tints = 120 * torch.rand(max(1, self.groups), 1, 1, self.channels, generator=stream(0, "synthetic.tints")) - 60
+        train, val, strata = make_images(self.n, "train"), make_images(self.val_n, "val"), None
+        if self.groups:
+            groups = train.also["group"]
+            strata = combine_strata(train.targets, groups)
+            train = replace(train, also={"group": hide_groups(groups, train.targets, self.annotated, "synthetic")})
+        limits = (self.train_size, self.minival)
         return build_in_memory_sets(
-            "synthetic", train, val, self.classes, input_spec, place, self.train_size, self.minival
+            "synthetic", train, val, self.classes, self._input_spec(), place, *limits, strata=strata
         )
+
+    def _draw_groups(self, targets: torch.Tensor, split: str) -> torch.Tensor | None:
+        """(n,) int64: each image's group, or None if there are none."""
+        if not self.groups:
+            return None
+        own, n = targets % self.groups, len(targets)
+        draws = torch.rand(2, n, generator=stream(0, "synthetic.groups", split))
+        other = (own + 1 + (draws[1] * (self.groups - 1)).long()) % self.groups
+        return torch.where(draws[0] < self.group_share, own, other)
 
     def file_preprocessing(self) -> FilePreprocessing:
         """An image file as a square of the set's size. Raises ConfigError where no file has as many channels."""

@@ -55,12 +55,14 @@ def make_trained(
     name: str = "model",
     model: ModelFactory | None = None,
     optimizer: OptimizerFactory | None = None,
+    view: Callable[[nn.Module], nn.Module] = lambda network: network,
 ) -> Trained:
-    """A network, initialised from the stream of this name, and its optimizer. model, optimizer: None: the recipe's."""
+    """A network, initialised from the stream of this name, and its optimizer. model, optimizer: None: the recipe's.
+    view: from the network to what is called in a step, for one that is to give more than scores."""
     optimizer = optimizer or slots.optimizer
     network = workshop.make(model or slots.model, name)
     groups = workshop.groups(network, optimizer.decay)
     made = optimizer(groups)
     lrs = tuple(group["lr"] for group in made.param_groups)
     scaler = slots.update.scaler(workshop.place.device)
-    return Trained(network, workshop.wrap(network).train(), tuple(groups), made, scaler, lrs)
+    return Trained(network, workshop.wrap(view(network)).train(), tuple(groups), made, scaler, lrs)

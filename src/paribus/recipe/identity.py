@@ -67,6 +67,7 @@ LATER_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
         "paribus.exported.Exported": {"path_sha256": None, "network": None, "inputs": None},
         "paribus.data.images.ImageSet": {"channels": 3},
+        "paribus.data.synthetic.Synthetic": {"groups": 0, "group_share": 0.8, "annotated": 1.0},
         "paribus.data.wrapped.FromDataset": {"channels": 3},
         "paribus.methods.distilled.Distilled": {"weights_sha256": None},
         "paribus.models.timm_adapter.Timm": {"weights": None, "weights_sha256": None},

@@ -28,7 +28,7 @@ def compose_small(
     choice = choose_techniques(techniques)
     rules = compose_config([choice], config_dir)["overlays"]
     checks = [overlay_rule(name, rule).check for name, rule in rules.items()]
-    small = [f"{path}={value}" for check in checks for path, value in check.small.items()]
+    small = [f"{path}={'null' if v is None else v}" for check in checks for path, v in check.small.items()]
     chosen = {parse_key(override): override for override in overrides if override[0] not in "+~"}
     quiet = [override for override in (*QUIET, *small) if parse_key(override) not in chosen]
     # of a group that is chosen twice the last counts, where Hydra's order of things would refuse it

@@ -334,14 +334,16 @@ def build_in_memory_sets(
             for key, part in evaluated.items()
         },
         sizes={"train": len(train.ids), **{key: len(part.ids) for key, part in splits.items()}},
-        checksum=compute_checksum(pixels or train.images, train.targets, train.ids, train.rows, drop_places(train.also)),
+        checksum=compute_checksum(
+            pixels or train.images, train.targets, train.ids, train.rows, drop_places(train.also)
+        ),
         mean=input_spec.mean,
         std=input_spec.std,
         names=names,
         class_ids=class_ids,
         class_counts=count_classes(train.targets, classes),
         facts={
-            "train": list_known_facts(drop_places(train.also)),
+            **({"train": known} if (known := list_known_facts(drop_places(train.also))) else {}),
             **{key: list_known_facts(part.also) for key, part in evaluated.items()},
         },
     )

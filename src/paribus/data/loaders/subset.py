@@ -49,6 +49,24 @@ def combine_strata(targets: Tensor, *further: Tensor) -> Tensor:
     return cells.unique(dim=0, return_inverse=True)[1]
 
 
+UNKNOWN = -1  # the group of a sample that nobody has annotated
+
+
+def hide_groups(groups: Tensor, targets: Tensor, share: float, name: str) -> Tensor:
+    """The groups with UNKNOWN (-1) outside of a share of each cell of class and group, which a fixed order of its
+    samples begins with: a smaller share lies inside a larger one. Each cell keeps one known sample.
+
+    groups, targets: (n,) int64. share: from 0, which hides all, to 1.
+    """
+    known = torch.zeros(len(groups), dtype=torch.bool)
+    cells = combine_strata(targets, groups)
+    for cell in range(int(cells.max()) + 1) if share > 0 else ():
+        members = torch.nonzero(cells == cell).flatten()
+        order = members[torch.randperm(len(members), generator=stream(0, "groups", name, cell))]
+        known[order[: max(1, round(share * len(order)))]] = True
+    return torch.where(known, groups, UNKNOWN)
+
+
 def split_training_set(
     targets: Tensor, name: str, train_size: int | None, minival: int
 ) -> tuple[Tensor, Tensor | None]:
