@@ -47,19 +47,19 @@ def paribus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., 
     warm = WarmCommands()
 
     def call(
-        *arguments: str, cwd: Path | None = None, fresh: bool = False, **environment: str
+        *arguments: str, cwd: Path | None = None, fresh: bool = False, seconds: float = 240, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         where = cwd or tmp_path_factory.mktemp("cwd")
         env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
         if not fresh and warm.is_warm(arguments, env):
-            return warm.run(arguments, where, env, 240)
+            return warm.run(arguments, where, env, seconds)
         return subprocess.run(
             [sys.executable, "-m", "paribus.cli", *arguments],
             cwd=where,
             env=env,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=seconds,
             check=False,
         )
 

@@ -53,9 +53,7 @@ def test_what_an_interpreter_reads_as_it_starts_gets_a_fresh_one() -> None:
         assert not warm.is_warm(["train"], {**here, name: "7"}), name
 
 
-def test_a_command_that_takes_too_long_is_killed(tmp_path: Path) -> None:
-    warm = WarmCommands()
-    long = (*SMOKE[:-3], "steps=100000ba", "tracker=events")
+def test_a_command_that_takes_too_long_is_killed_and_the_next_one_runs(paribus: Run, tmp_path: Path) -> None:
     with pytest.raises(TimeoutExpired):
-        warm.run(long, tmp_path, {**os.environ, "OMP_NUM_THREADS": "1"}, 1)
-    warm.close()
+        paribus(*SMOKE[:-3], "steps=100000ba", "tracker=events", cwd=tmp_path, seconds=1)
+    assert paribus(*SMOKE, "optimizer.lr=-1", cwd=tmp_path).returncode == 2
