@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.gpus import selects_only_gpu_tests
+from helpers.warm_commands import WarmCommands
 
 ROOT = Path(__file__).parents[1]
 os.environ["WANDB_MODE"] = "disabled"  # only the tests of W&B start it
@@ -40,21 +41,30 @@ def _signals_as_they_were() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def paribus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command line in a fresh process and folder: paribus("train", "experiment=smoke", cwd=...)."""
+def paribus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Run the command line in a process and folder of its own: paribus("train", "experiment=smoke", cwd=...). With
+    fresh=True in a new interpreter, else in a fork of one that has imported torch already."""
+    warm = WarmCommands()
 
-    def call(*arguments: str, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+    def call(
+        *arguments: str, cwd: Path | None = None, fresh: bool = False, seconds: float = 240, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        where = cwd or tmp_path_factory.mktemp("cwd")
+        env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        if not fresh and warm.is_warm(arguments, env):
+            return warm.run(arguments, where, env, seconds)
         return subprocess.run(
             [sys.executable, "-m", "paribus.cli", *arguments],
-            cwd=cwd or tmp_path_factory.mktemp("cwd"),
-            env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            cwd=where,
+            env=env,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=seconds,
             check=False,
         )
 
-    return call
+    yield call
+    warm.close()
 
 
 def _real(name: str, folder: str, tmp_path_factory: pytest.TempPathFactory) -> str:

@@ -37,7 +37,7 @@ def test_help_is_instant(paribus: Run, tmp_path: Path) -> None:
 
 
 def test_train_help_and_cfg_leave_no_folder(paribus: Run, tmp_path: Path) -> None:
-    shown = paribus("train", "--help", cwd=tmp_path)
+    shown = paribus("train", "--help", cwd=tmp_path, fresh=True)
     assert ": adamp, baseline, cutmix" in shown.stdout
     cfg = paribus("train", "experiment=smoke", "technique=cutmix", "--cfg", "job", cwd=tmp_path)
     assert yaml.safe_load(cfg.stdout)["transforms"]["cutmix"]["alpha"] == 1.0
@@ -77,7 +77,7 @@ def test_ctrl_c_before_training_is_one_line(tmp_path: Path) -> None:
 
 def test_a_run_its_evaluation_its_listing_and_the_same_command_again(paribus: Run, tmp_path: Path) -> None:
     command = ("train", "experiment=smoke", "technique=cutmix", "steps=20ba", "runtime.threads=1")
-    first = paribus(*command, cwd=tmp_path)
+    first = paribus(*command, cwd=tmp_path, fresh=True)
     assert first.returncode == 0, first.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["runs"]
     (folder,) = (tmp_path / "runs").iterdir()
@@ -90,7 +90,7 @@ def test_a_run_its_evaluation_its_listing_and_the_same_command_again(paribus: Ru
     assert {"train/loss", "val/acc1", "val/acc5", "val/loss", "lr"} <= set(metrics)
     assert {"throughput/samples_per_sec", "memory/peak_gb", "time/train_s", "time/eval_s"} <= set(metrics)
 
-    evaluated = paribus("eval", str(folder), cwd=tmp_path)
+    evaluated = paribus("eval", str(folder), cwd=tmp_path, fresh=True)
     assert f"val/acc1         {metrics['val/acc1']:.6f}" in evaluated.stdout
     by_file = paribus("eval", str(folder / "checkpoints" / "step_00000020.pt"), cwd=tmp_path)
     assert by_file.stdout == evaluated.stdout
