@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from helpers.written_steps import Losses, Weights, call_with_features, descend, step_once
 from paribus.data.biased_mnist import draw_colours, paint
 from paribus.techniques.rebias import gaussian_kernel, unbiased_hsic
 
@@ -98,70 +99,36 @@ def test_a_fixed_sigma_loses_the_gradient_of_wide_features_and_the_median_keeps_
     assert norms[1] > 1e-6
 
 
-@pytest.mark.parametrize("lambdas", [(1.0, 1.0), (0.5, 2.0)])
-def test_one_step_is_the_one_written_out(lambdas: tuple[float, float]) -> None:
-    """g's step first, with f's features as constants; then f's, with those of the new g."""
-    from paribus.conformance.trainings import workbench
-    from paribus.core.progress import Progress
-    from paribus.recipe.smoke import build_small
-
-    lambda_f, lambda_g = lambdas
-    recipe = build_small(
-        (
-            "experiment=smoke",
-            "optimizer=sgd",
-            "optimizer.lr=0.1",
-            "optimizer.momentum=0",
-            "optimizer.nesterov=false",
-            "optimizer.weight_decay=0",
-            "schedule=constant",
-            "update.precision=fp64",
-            f"method.lambda_f={lambda_f}",
-            f"method.lambda_g={lambda_g}",
-            "method.sigma=0.5",
-        ),
-        ("rebias",),
-    )
-    data, method, _ = workbench(recipe)
-    batch = data.loader(recipe.batch_size, 0).batch(0)
-    f, g = (part.network for part in method.parts().values())  # type: ignore[attr-defined]
-    wanted_f, wanted_g = written_out(f, g, batch.inputs, batch.targets, lambda_f, lambda_g)
-    method.train_step(batch, Progress(0, 10, 0))
-    for network, wanted in ((f, wanted_f), (g, wanted_g)):
-        for parameter, value in zip(network.parameters(), wanted, strict=True):
-            assert torch.allclose(parameter, value, rtol=1e-9, atol=1e-12)
-    other_f, _ = written_out(f, g, batch.inputs, batch.targets, lambda_f + 0.5, lambda_g)  # negative control
-    now = [p.detach().clone() for p in f.parameters()]
-    assert not all(torch.allclose(p, q, rtol=1e-9, atol=1e-12) for p, q in zip(now, other_f, strict=True))
-
-
-def written_out(
-    f: torch.nn.Module, g: torch.nn.Module, inputs: Tensor, targets: Tensor, lambda_f: float, lambda_g: float
-) -> tuple[list[Tensor], list[Tensor]]:
-    """The weights after one step of plain SGD of rate 0.1, by autograd on functional copies."""
-
-    def features(network: torch.nn.Module, weights: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        seen: list[Tensor] = []
-        handle = network.head.register_forward_pre_hook(lambda _, args: seen.append(args[0]))  # type: ignore
-        scores = torch.func.functional_call(network, weights, (inputs,))
-        handle.remove()
-        return scores, seen[0]
+def written_out(lambda_f: float, lambda_g: float) -> Losses:
+    """g's loss sees f's features as constants; f's loss those of g after g's step."""
 
     def hsic(one: Tensor, other: Tensor) -> Tensor:
         return unbiased_hsic(gaussian_kernel(one, 0.5), gaussian_kernel(other, 0.5))
 
-    def descend(weights: dict[str, Tensor], loss: Tensor) -> dict[str, Tensor]:
-        gradients = torch.autograd.grad(loss, list(weights.values()))
-        return {k: (w - 0.1 * d).detach() for (k, w), d in zip(weights.items(), gradients, strict=True)}
+    def losses(
+        f: nn.Module, own: Weights, g: nn.Module, biased: Weights, inputs: Tensor, targets: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        scores_f, features_f = call_with_features(f, own, inputs)
+        scores_g, features_g = call_with_features(g, biased, inputs)
+        of_g = F.cross_entropy(scores_g, targets) - lambda_g * hsic(features_f.detach(), features_g)
+        _, stepped = call_with_features(g, descend(biased, of_g), inputs)
+        return F.cross_entropy(scores_f, targets) + lambda_f * hsic(features_f, stepped), of_g
 
-    own = {k: p.detach().clone().requires_grad_() for k, p in f.named_parameters()}
-    biased = {k: p.detach().clone().requires_grad_() for k, p in g.named_parameters()}
-    scores_g, features_g = features(g, biased)
-    scores_f, features_f = features(f, own)
-    biased = descend(biased, F.cross_entropy(scores_g, targets) - lambda_g * hsic(features_f.detach(), features_g))
-    _, features_g = features(g, biased)
-    own = descend(own, F.cross_entropy(scores_f, targets) + lambda_f * hsic(features_f, features_g))
-    return list(own.values()), list(biased.values())
+    return losses
+
+
+@pytest.mark.parametrize("lambdas", [(1.0, 1.0), (0.5, 2.0)])
+def test_one_step_is_the_one_written_out(lambdas: tuple[float, float]) -> None:
+    settings = ("method.sigma=0.5", f"method.lambda_f={lambdas[0]}", f"method.lambda_g={lambdas[1]}")
+    for differences in step_once("rebias", *settings, losses=written_out(*lambdas)):
+        assert max(differences) < 1e-11
+
+
+def test_negative_control_other_weights_of_the_dependence_are_seen() -> None:
+    of_f, _ = step_once("rebias", "method.sigma=0.5", losses=written_out(1.5, 1.0))
+    _, of_g = step_once("rebias", "method.sigma=0.5", losses=written_out(1.0, 1.5))
+    assert max(of_f) > 1e-6
+    assert max(of_g) > 1e-6
 
 
 def test_colours_have_exact_counts_and_ink_is_white() -> None:
