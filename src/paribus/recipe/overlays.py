@@ -117,8 +117,9 @@ def explain_leftovers(cfg: Mapping[str, Any], refusal: str) -> str:
     for technique, path, old, new in _iterate_swaps(cfg):
         left = [key for key in _list_fields(old) if f"{path}.{key}: no such key" in refusal]
         if left:
-            what = f"{format_list(left)} {'is' if len(left) == 1 else 'are'} left over from {old.__name__}"
-            explained += f"; {what}, which technique={technique} replaces: declare {format_list(left)} in {new.__name__}"
+            verb, them = ("is", "it") if len(left) == 1 else ("are", "them")
+            what = f"{format_list(left)} {verb} left over from {old.__name__}, which technique={technique} replaces"
+            explained += f"; {what}: declare {them} in {new.__name__}"
     return explained
 
 
