@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
@@ -30,10 +31,11 @@ LINUX = {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix"
 
 
 class Package(NamedTuple):
-    """requires: requirements as metadata has them, with markers of extras."""
+    """requires: requirements as metadata has them, with markers of extras. python: which Pythons it is for."""
 
     version: str
     requires: tuple[str, ...]
+    python: str = ""
 
 
 class Closure(NamedTuple):
@@ -71,7 +73,15 @@ def read_installed(name: str) -> Package | None:
         found = importlib.metadata.distribution(name)
     except importlib.metadata.PackageNotFoundError:
         return None
-    return Package(found.version, tuple(found.requires or ()))
+    return Package(found.version, tuple(found.requires or ()), found.metadata.get("Requires-Python") or "")
+
+
+def find_unfit(pins: Iterable[str], read: Callable[[str], Package | None]) -> dict[str, str]:
+    """Name -> the Pythons it is for, of those that the first of PYTHONS is not among: a pin taken on Python 3.11.7 may
+    want 3.11.5, and pip would find nothing on 3.11.2."""
+    oldest = PYTHONS[0]["python_full_version"]
+    wanted = {name: package.python for name in pins if (package := read(name)) is not None}
+    return {name: python for name, python in wanted.items() if not SpecifierSet(python).contains(oldest)}
 
 
 def find_closure(requirement: str, project: Package, read: Callable[[str], Package | None]) -> Closure:
@@ -134,6 +144,9 @@ def main() -> int:
     closure = find_closure("paribus[dev]", read_project(ROOT / "pyproject.toml"), read_installed)
     if closure.missing:
         print(f"not installed here: {', '.join(sorted(closure.missing))}; pip install -e '.[dev]'", file=sys.stderr)
+        return 2
+    for name, python in find_unfit(closure.pins, read_installed).items():
+        print(f"{name} {closure.pins[name]} is for Python {python}; install an earlier one", file=sys.stderr)
         return 2
     if not check:
         FILE.write_text(format_pins(closure.pins))

@@ -43,6 +43,16 @@ def test_it_is_what_the_tests_need(script: Any) -> None:
     assert (found.unneeded, found.unpinned) == ([], [])
 
 
+def test_every_pin_is_for_the_oldest_python(script: Any) -> None:
+    pins = script.read_pins((ROOT / "constraints.txt").read_text())
+    assert script.find_unfit(pins, script.read_installed) == {}
+
+
+def test_negative_control_a_pin_for_a_later_python_is_found(script: Any) -> None:
+    packages = {"a": script.Package("1", (), ">=3.11.5"), "b": script.Package("1", (), ">=3.9"), "c": None}
+    assert script.find_unfit(packages, packages.get) == {"a": ">=3.11.5"}
+
+
 def test_extras_are_read_with_their_markers(script: Any, tmp_path: Path) -> None:
     path = tmp_path / "pyproject.toml"
     extras = "[project.optional-dependencies]\nx = [\"a>=1; sys_platform == 'linux' or os_name == 'nt'\", 'b[c]']\n"

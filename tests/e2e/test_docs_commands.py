@@ -21,7 +21,9 @@ PATTERNS = (
     *("experiments/*.md", "experiments/*/README.md"),
 )
 LEFT_OUT = ("experiments/LOG.md",)  # a record of decisions: its commands are those of their day
-PAGES = sorted({str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern)} - {*LEFT_OUT})
+FOUND = {str(path.relative_to(ROOT)) for pattern in PATTERNS for path in ROOT.glob(pattern)} - {*LEFT_OUT}
+# what the build of the site makes is made of the code and of pages that are here themselves
+PAGES = sorted(name for name in FOUND if not name.startswith(("docs/generated/", "docs/_build/")))
 # the pages of studies end in the same two commands, which `paribus study report` writes; they are run on this one
 WRITTEN, WRITTEN_AND_RUN = "experiments/", "experiments/quickstart/README.md"
 QUICKSTART = "paribus train experiment=quickstart technique=cutmix"

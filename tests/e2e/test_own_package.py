@@ -94,7 +94,8 @@ def test_a_package_that_is_not_given_is_named(lab: Path, command: str, capfd: py
     capfd.readouterr()
     assert dispatch([command, str(folder)]) == 2
     err = capfd.readouterr().err
-    assert err.endswith("; this run was trained with packages=[my_own_lab]\n")
+    full = f"; run: paribus verify {folder} 'packages=[my_own_lab]'" if command == "verify" else ""
+    assert err.endswith(f"; this run was trained with packages=[my_own_lab]{full}\n")
     assert err.count("\n") == 1
 
 

@@ -14,6 +14,7 @@ import yaml
 from helpers.trainings import stopping_after, trained
 from paribus.cli.main import dispatch
 from paribus.methods.supervised import SupervisedTraining
+from paribus.runs.replay import replay_run
 
 SMOKE = ("experiment=smoke", "model.dropout=0.1", "every.log=5ba", "every.checkpoint=10ba", "checkpoints.keep=9")
 Verify = Callable[..., dict[str, Any]]
@@ -73,6 +74,22 @@ def test_a_run_is_what_it_was_and_stays_untouched(the_run: Path, capfd: pytest.C
     assert "36 values of events.jsonl and 6 of summary.json are equal" in told
     assert "the numerics fingerprint is the recorded one" in told
     assert content(the_run) == before
+
+
+def test_another_processor_is_named_and_no_equal_bits_are_promised(
+    the_run: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(the_run, elsewhere)
+    provenance(elsewhere, lambda segment: segment.update(cpu="Another Processor"))
+    found = replay_run(elsewhere, "0:2", None, [])
+    assert not found.is_exact_promised
+    assert found.tolerance > 0
+    assert found.differences["processor"][0] == "Another Processor"
+    provenance(elsewhere, lambda segment: segment.pop("cpu"))  # as of a record that does not say
+    again = replay_run(elsewhere, "0:2", None, [])
+    assert again.is_exact_promised
+    assert "processor" not in again.differences
 
 
 @pytest.mark.parametrize(

@@ -342,5 +342,6 @@ def test_a_mistake_that_only_composing_shows_is_found_before_anything_is_written
     assert dispatch(["study", "plan", str(study.folder)]) == 2
     err = capfd.readouterr().err
     assert told in err
+    assert err.count("arms.") <= 1  # said once, by whoever knows the arm
     assert err.count("\n") == 1
     assert [path.name for path in study.folder.iterdir()] == ["study.yaml"]

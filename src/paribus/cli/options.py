@@ -55,6 +55,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, formatter_class=_HelpFormatter, **kwargs)
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("unrecognized arguments: #"):  # a shell that takes no comments in a line that is typed
+            message += "; what follows # is a comment of the documentation, leave it out"
         # without the program's name, with which every message begins anyway
         raise ConfigError(f"{self.prog.removeprefix('paribus ')}: {message}; {self.prog} --help shows the usage")
 

@@ -67,15 +67,18 @@ def build(node: Any, path: str = "", packages: tuple[str, ...] = ()) -> Any:
     return node
 
 
-def instantiate(cls: type[T], values: Mapping[str, Any], path: str = "") -> T:
-    """cls(**values), with a validation error reported in one line."""
+def instantiate(
+    cls: type[T], values: Mapping[str, Any], path: str = "", *, name: str = "", internal: tuple[str, ...] = ()
+) -> T:
+    """cls(**values), with a validation error reported in one line. name: what the error calls the class, if not by its
+    own name. internal: fields that nobody gives by that key, so that no error lists them."""
     try:
         return cls(**values)
     except ValidationError as error:
-        known = [field.name for field in fields(cast(Any, cls))]
+        known = [field.name for field in fields(cast(Any, cls)) if field.name not in internal]
         messages: dict[str, list[str]] = {}
         for e in error.errors():
-            where, what = _explain_error(cast(dict[str, Any], e), path, cls.__name__, known)
+            where, what = _explain_error(cast(dict[str, Any], e), path, name or cls.__name__, known)
             messages[where] = [*messages[where], what.partition("; ")[2]] if where in messages else [what]
         raise ConfigError("; ".join(f"{where}: {' or '.join(what)}" for where, what in messages.items())) from error
 

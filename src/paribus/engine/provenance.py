@@ -1,7 +1,8 @@
 """Where a result comes from: code, packages, hardware, command; and the numerics fingerprint of each segment of a run.
 
 The recipe says what is computed. The fingerprint says what else may change the last bits: two segments with equal
-fingerprints are promised to agree bit for bit, others are not.
+fingerprints, on processors (or GPUs) of one model, are promised to agree bit for bit, others are not. The processor's
+model stands beside the fingerprint, not in it, as it has since the first version.
 """
 
 import importlib.metadata

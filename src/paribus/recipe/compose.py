@@ -18,12 +18,12 @@ from paribus.core.errors import ConfigError, explain_exception, to_one_line
 from paribus.recipe.configs import check_config_dir, find_config_folder, find_hidden
 from paribus.recipe.configs import list_options as list_shipped_options
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
-from paribus.recipe.overlays import get_value
+from paribus.recipe.overlays import explain_unnamed_key, get_value
 from paribus.study.runner.cells import quote_override
 
 MISSING = "???"  # OmegaConf's value that somebody has yet to give
 _CONFIG_FLAGS = ("--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp")
-
+_OWN_CONFIGS = "; your own are found with --config-dir DIR (in study.yaml and in Python: config_dir)"
 _COMBINED = ("technique", "tracker", "evaluators")  # groups of which several options make sense together, as a list
 
 
@@ -156,7 +156,8 @@ def explain_hydra_error(error: BaseException, arguments: list[str]) -> str:
         known_options = list(error.options or list_shipped_options(group))
         group = group or "config"
         there = ", ".join(known_options)
-        return f"{group}={name}: there is no such {group}{did_you_mean(name, known_options)}; there are {there}"
+        own = "" if find_config_flags(arguments) else _OWN_CONFIGS
+        return f"{group}={name}: there is no such {group}{did_you_mean(name, known_options)}; there are {there}{own}"
     causes = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
     text = " ".join(line.strip() for line in "\n".join(causes).splitlines() if line.strip())
     if any(words in text for words in ("not in struct", "Could not override", "Could not delete")):
@@ -236,10 +237,13 @@ def _explain_missing_key(key: str, value: str, config: dict[str, Any]) -> str:
     parent = get_value(config, parent_path) if parent_path else config
     if parent == {} or (isinstance(parent, dict) and name in _list_fields(parent, config)):
         return f"{key}: new keys are added with +, as in +{key}={value or 'VALUE'}"
+    if unnamed := explain_unnamed_key(config, key, value):
+        return unnamed
     if isinstance(get_value(config, key), dict):
         return f"{key}: new keys are added with +, as in +{key}.NAME._target_=CLASS"
     first, *rest = key.split(".")
-    if first == "transforms" and rest[:1] and rest[0] in list_shipped_options("technique"):
+    is_there = rest[:1] and get_value(config, f"transforms.{rest[0]}") is not None  # the key below it is misspelt
+    if first == "transforms" and rest[:1] and not is_there and rest[0] in list_shipped_options("technique"):
         return f"{key}: no such key; technique={rest[0]} brings it"
     near = explain_unknown_key(key, [*list_keys(config), *_list_groups()], value)
     return f"{key}: no such key{near}; paribus train --help shows them all"

@@ -80,6 +80,10 @@ def explain_unknown_key(key: str, known: Iterable[str], value: Any = None) -> st
         return format_near(same[:2])
     if (alias := ALIASES.get(last)) is not None:
         return f"; {alias} is a key of other choices of {alias.partition('.')[0]}="
+    parent = key.rpartition(".")[0]  # shared by its neighbours, which are therefore all close as wholes
+    beside = [k for k in known if parent and k.rpartition(".")[0] == parent]
+    if close := _find_close_last_parts(last, beside, 0.6):
+        return format_near(close)
     return did_you_mean(key, known) or ("" if "." in key else format_near(_find_close_last_parts(last, known)))
 
 
@@ -106,9 +110,9 @@ def list_keys(node: Any, path: str = "") -> list[str]:
     return [*here, *(key for k, v in node.items() for key in list_keys(v, f"{path}.{k}" if path else str(k)))]
 
 
-def _find_close_last_parts(word: str, known: list[str]) -> list[str]:
+def _find_close_last_parts(word: str, known: list[str], cutoff: float = 0.75) -> list[str]:
     parts = {k.rpartition(".")[2]: k for k in sorted(known, key=len, reverse=True)}
-    return [parts[part] for part in difflib.get_close_matches(word, list(parts), n=2, cutoff=0.75)]
+    return [parts[part] for part in difflib.get_close_matches(word, list(parts), n=2, cutoff=cutoff)]
 
 
 def _last_part(key: str) -> str:

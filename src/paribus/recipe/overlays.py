@@ -15,15 +15,18 @@ A file in configs/technique/ adds its settings to the config, and declares under
              (up to 0.1 these two were keys beside `expect`; there they are still read)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import Field
 
-from paribus.core.build import instantiate, schema
+from paribus.core.build import instantiate, resolve, schema
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 
 BASELINE = "baseline"
 
@@ -92,6 +95,51 @@ def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
                         f"technique={name} does not fit this recipe: its {path}.{key} is {found} already, and "
                         f"both would be applied; {path}.{key}=null removes the recipe's own"
                     )
+
+
+def explain_unnamed_key(cfg: Mapping[str, Any], key: str, value: str = "") -> str:
+    """How to set a key that the config does not name, if the class that an overlay puts there has it; else ""."""
+    path, _, name = key.rpartition(".")
+    for technique, at, _, cls in _iterate_swaps(cfg):
+        if at == path and name in _list_fields(cls):
+            return (
+                f"{key}: the config does not name this key of {cls.__name__}, which technique={technique} puts there; "
+                f"write +{key}={value or 'VALUE'}, or name it in technique/{technique}.yaml, where tune: of study.yaml "
+                "finds it too"
+            )
+    return ""
+
+
+def explain_leftovers(cfg: Mapping[str, Any], refusal: str) -> str:
+    """What follows this refusal of a config's keys: those among them that belong to a class that an overlay replaced,
+    and so were nobody's mistake in typing."""
+    explained = ""
+    for technique, path, old, new in _iterate_swaps(cfg):
+        left = [key for key in _list_fields(old) if f"{path}.{key}: no such key" in refusal]
+        if left:
+            verb, them = ("is", "it") if len(left) == 1 else ("are", "them")
+            what = f"{format_list(left)} {verb} left over from {old.__name__}, which technique={technique} replaces"
+            explained += f"; {what}: declare {them} in {new.__name__}"
+    return explained
+
+
+def _iterate_swaps(cfg: Mapping[str, Any]) -> Iterator[tuple[str, str, type, type]]:
+    """Technique, dotted key, class replaced and class in effect, as far as the overlays are as they should be: what is
+    wrong with them is refused elsewhere."""
+    given = cfg.get("packages")
+    with suppress(ConfigError):
+        for technique, node in _check_mapping("overlays", cfg.get("overlays")).items():
+            rule = overlay_rule(technique, node)
+            packages = (*(given if isinstance(given, list | tuple) else ()), *rule.packages)
+            for path, swaps in rule.swap.items():
+                old = get_value(cfg, path)
+                if path.endswith("._target_") and isinstance(old, str) and old in swaps:
+                    replaced, in_effect = resolve(old, path, packages), resolve(swaps[old], path, packages)
+                    yield technique, path.removesuffix("._target_"), replaced, in_effect
+
+
+def _list_fields(cls: type) -> list[str]:
+    return [field.name for field in fields(cls)]
 
 
 def overlay_rule(name: str, rule: Any) -> Overlay:

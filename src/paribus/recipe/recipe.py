@@ -37,7 +37,7 @@ from paribus.interop.weight_files import find_weights, hash_weights
 from paribus.recipe.files import fill_checksums
 from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
-from paribus.recipe.overlays import apply_overlays
+from paribus.recipe.overlays import apply_overlays, explain_leftovers
 from paribus.recipe.packages import check_packages
 
 
@@ -158,7 +158,13 @@ def build_recipe(cfg: Any, technique_names: list[str], known_checksums: dict[Pat
     known_checksums: of files hashed before, so that the recipes of a study read each file once.
     """
     check_given(cfg)
-    recipe = _check(apply_overlays(cfg, technique_names))
+    composed = apply_overlays(cfg, technique_names)
+    try:
+        recipe = _check(composed)
+    except ConfigError as error:
+        if leftovers := explain_leftovers(cfg, str(error)):
+            raise ConfigError(f"{error}{leftovers}") from error
+        raise
     if recipe.init_from is not None and isinstance(recipe.model, StartsFromFile):
         for file in iterate_files(recipe.model, "model"):
             raise ConfigError(f"init_from: {file.key} names starting weights too; leave one of them out")

@@ -24,8 +24,9 @@ def build_tuning_plan(study: Study) -> Plan:
     stage, trials = open_stage(study), list_arm_trials(study)
     measuring: dict[str, tuple[str, ...]] = {}
     for arm in study.spec.arms:
+        recipe = compose_arm(study, arm)  # whose errors name the arm
         try:
-            measuring[arm] = _measure_alone(compose_arm(study, arm), stage.spec.metric)
+            measuring[arm] = _measure_alone(recipe, stage.spec.metric)
         except ConfigError as error:
             raise ConfigError(f"arms.{arm}: {error}") from error
     arms = {

@@ -91,7 +91,8 @@ def compose_run(overrides: list[str], config_dir: Path | None = None) -> tuple[d
             cfg = compose("train", [*search, *overrides], return_hydra_config=True)
         return _check_composed(cfg, [*folders, find_config_folder()], overrides)
     except (HydraException, OmegaConfBaseException, yaml.YAMLError) as error:
-        raise ConfigError(explain_hydra_error(error, overrides)) from error
+        flags = [] if config_dir is None else ["--config-dir", str(config_dir)]
+        raise ConfigError(explain_hydra_error(error, [*flags, *overrides])) from error
 
 
 def _quote(text: str) -> str:

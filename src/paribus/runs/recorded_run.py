@@ -43,7 +43,8 @@ class RecordedRun:
 
 
 def load_recorded_run(folder: Path, overrides: Sequence[str]) -> RecordedRun:
-    recipe = rebuild_with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES)
+    command = shlex.join(["paribus", "verify", str(folder), *(o for o in overrides if not o.startswith("packages="))])
+    recipe = rebuild_with_overrides(runfolder.read_config(folder), overrides, ALLOWED_OVERRIDES, command)
     path = folder / runfolder.RECEIPTS
     lines = receipt.read(path) if path.is_file() else []
     end = max((line["step"] for line in lines if "losses" in line), default=0)

@@ -36,7 +36,7 @@ from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.loop import RunSettings
 from paribus.engine.loop import train as train_loop
-from paribus.engine.provenance import fingerprint, read_git_state
+from paribus.engine.provenance import cpu_name, fingerprint, read_git_state
 from paribus.engine.runtime import apply_runtime
 from paribus.engine.stop import StopRequest
 from paribus.recipe.build import (
@@ -136,15 +136,19 @@ def replay_run(
         again = _train_again(recipe, scratch, device, world, start, end)
     optimizer = describe_optimizer(again.method)
     current_fingerprint = fingerprint(recipe.runtime, device, world, optimizer, recipe.packages)
-    is_exact_promised = all(s["fingerprint"] == current_fingerprint for s in recorded_segments) and (
-        device.type == "cpu" or recipe.runtime.deterministic
-    )
+    processor = cpu_name() if device.type == "cpu" else ""
+    is_exact_promised = all(
+        s["fingerprint"] == current_fingerprint and s.get("cpu", processor) in (processor, None)
+        for s in recorded_segments
+    ) and (device.type == "cpu" or recipe.runtime.deterministic)
     if tolerance is None:
         tolerance = 0.0 if is_exact_promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
     agreement, check = distributed.broadcast_from_main(
         world, lambda: _compare(record, again, recipe, begin, end, tolerance, rows)
     )
-    differences = _find_differences(record, recorded_segments, current_fingerprint, recipe, again.data.checksum)
+    differences = _find_differences(
+        record, recorded_segments, current_fingerprint, processor, recipe, again.data.checksum
+    )
     return ReplayResult(record, begin, end, agreement, check, is_exact_promised, tolerance, differences, again.seconds)
 
 
@@ -206,8 +210,10 @@ def _compare(
 
 def _row_tolerance(row: Row, made: Row, recipe: Recipe) -> float:
     """For the row of another run of the recipe: 0 where both were promised to be equal."""
-    promised = row.fingerprint == made.fingerprint and (
-        not made.hardware.get("gpu") or bool(made.fingerprint.get("deterministic"))
+    promised = (
+        row.fingerprint == made.fingerprint
+        and row.hardware.get("cpu") == made.hardware.get("cpu")
+        and (not made.hardware.get("gpu") or bool(made.fingerprint.get("deterministic")))
     )
     return 0.0 if promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
 
@@ -289,14 +295,19 @@ def _find_differences(
     record: RecordedRun,
     recorded_segments: list[Mapping[str, Any]],
     current_fingerprint: Mapping[str, Any],
+    processor: str,
     recipe: Recipe,
     data: str,
 ) -> dict[str, tuple[Any, Any]]:
-    """Everything recorded that may explain different bits and differs here."""
+    """Everything recorded that may explain different bits and differs here. processor: its model, "" where another
+    device computes."""
     found: dict[str, tuple[Any, Any]] = {}
     images = record.summary.get("data_checksum") or record.segments[0].get("data_checksum")  # a killed run: no summary
     known = {"recipe": (record.summary.get("id"), recipe.id), "data": (images, data)}
     found |= {key: pair for key, pair in known.items() if pair[0] not in (None, pair[1])}
+    others = [cpu for s in recorded_segments if (cpu := s.get("cpu")) not in (None, processor)]
+    if processor and others:
+        found["processor"] = (others[0], processor)
     for segment in recorded_segments:
         found |= {
             key: pair

@@ -1,6 +1,7 @@
 """A network that was trained before, as `paribus eval`, `predict` and `export` load it: from a run folder, one of its
 checkpoints, or an export."""
 
+import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -146,13 +147,17 @@ def load_newest_checkpoint(folder: Path) -> Checkpoint | None:
     return found
 
 
-def rebuild_with_overrides(config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...]) -> Recipe:
-    """The recipe of a run's config with overrides. Raises ConfigError, which names the packages that are needed."""
+def rebuild_with_overrides(
+    config: dict[str, Any], overrides: Sequence[str], allowed: tuple[str, ...], command: str = ""
+) -> Recipe:
+    """The recipe of a run's config with overrides. Raises ConfigError, which names the packages that are needed, with
+    the command that takes them if it is given."""
     try:
         return rebuild_recipe(with_overrides(config, overrides, allowed))
     except ConfigError as error:
         if "(packages=" in str(error) and (needed := format_packages(config.get("packages") or ())):
-            raise ConfigError(f"{error}; this run was trained with {needed}") from error
+            full = f"; run: {command} {shlex.quote(needed)}" if command else ""
+            raise ConfigError(f"{error}; this run was trained with {needed}{full}") from error
         raise
 
 

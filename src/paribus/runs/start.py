@@ -24,6 +24,7 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import DataSets, Schedule
 from paribus.engine import checkpoint, receipt
 from paribus.engine.agreement import diff_fingerprints
+from paribus.engine.provenance import cpu_name
 from paribus.interop.weight_files import find_run, hash_checkpoint
 from paribus.recipe.identity import computed_part
 from paribus.recipe.recipe import Recipe
@@ -76,8 +77,15 @@ def choose_start(recipe: Recipe, data: DataSets, total: int, steps_per_epoch: in
         why = "its classes were others, or in another order"
     if why:
         return Start(why_new=why)
-    numerics = tuple(segment.get("fingerprint") or {} for segment in select_segments(segments, 0, found.step))
+    numerics = tuple(_read_numerics(segment) for segment in select_segments(segments, 0, found.step))
     return Start(continues=path, numerics=numerics)
+
+
+def _read_numerics(segment: Mapping[str, Any]) -> dict[str, Any]:
+    """The fingerprint of a segment, and on a CPU the processor's model; {} where there is none on record."""
+    found = segment.get("fingerprint") or {}
+    on_cpu = found and segment.get("cpu") and not segment.get("gpu")
+    return {**found, "processor": segment["cpu"]} if on_cpu else dict(found)
 
 
 def _explain_difference(recipe: Recipe, config: Mapping[str, Any], total: int, step: int, steps_per_epoch: int) -> str:
@@ -139,6 +147,8 @@ def describe_start(
     if start.continues is not None:
         step = runfolder.checkpoint_step(start.continues.name)
         can_repeat = device.type == "cpu" or recipe.runtime.deterministic
+        if device.type == "cpu" and all("processor" in each for each in start.numerics):
+            numerics = {**numerics, "processor": cpu_name()}
         apart = explain_numerics(start.numerics, numerics, can_repeat)
         exact = f"; {apart}" if apart else ", bit for bit"
         return f"{recipe.init_from}: goes on with its training after step {step:,}{exact}"

@@ -88,7 +88,7 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
     worded = tunes and "settings" not in values
     if worded:
         values["settings"] = Tuned(tuned="by tune")  # worded below, once that is known to be valid
-    spec = instantiate(StudySpec, values)
+    spec = instantiate(StudySpec, values, name=SPEC, internal=("sequential",))
     check_spec(spec, lone)
     return _add_tune(spec, tune, worded) if tunes else spec
 

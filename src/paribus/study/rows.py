@@ -112,13 +112,18 @@ def _build_row(
         data_checksum=summary["data_checksum"],
         fingerprint=last.get("fingerprint", {}),
         segments=len(segments),
-        mixed=any(segment.get("fingerprint") != last.get("fingerprint") for segment in segments),
+        mixed=any(_numerics(segment) != _numerics(last) for segment in segments),
         commit=last.get("commit"),
         dirty=bool(last.get("dirty")),
         hardware={key: last.get(key) for key in ("cpu", "cores", "gpu")},
         why=first_line if state == "FAILED" else "",
         started=segments[0].get("time"),
     )
+
+
+def _numerics(segment: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What can change the bits of a segment beside its recipe: of what is computed on a GPU not the processor."""
+    return segment.get("fingerprint"), None if segment.get("gpu") else segment.get("cpu")
 
 
 def _drop_clocks(values: Mapping[str, float]) -> dict[str, float]:

@@ -30,7 +30,8 @@ def test_what_is_wrong_is_one_line_with_what_to_do(tmp_path: Path) -> None:
     for settings, told in (
         (
             {"form": "packed"},
-            f"no pack of folder at 160 pixels in {root}/packed/folder-160; make it with: paribus data ",
+            f"no pack of folder at 160 pixels in {root}/packed/folder-160; data.form=folder needs none and "
+            "decodes in every step, or make it with: paribus data ",
         ),
         ({"form": "packed", "size": 176}, "data.size: found 176; a pack of data.pack_size=160 has fewer pixels a side"),
         ({"keep": "device"}, "data.keep: found device; data.form=folder reads no pack"),

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -42,6 +43,7 @@ WORDS = {
     "techniques=cutmix": "(did you mean technique?)",
     "alpha=1 technique=cutmix": "(did you mean transforms.cutmix.alpha?)",
     "transforms.cutmix.alpha=1": "technique=cutmix brings it",
+    "transforms.cutmix.alfa=1 technique=cutmix": "no such key (did you mean transforms.cutmix.alpha?)",
     "model.args.foo=3 model=resnet18": "new keys are added with +, as in +model.args.foo=3",
     "optimizer.lrr=3": "optimizer.lrr: no such key (did you mean optimizer.lr",
 }
@@ -52,6 +54,61 @@ def test_a_word_of_another_tool_is_answered_with_ours(overrides: str) -> None:
     said = refusal(*overrides.split())
     assert WORDS[overrides] in said
     assert said.endswith(("shows them all", "brings it", "foo=3"))
+
+
+SIGN = """
+import torch
+from paribus.core.build import schema
+
+@schema
+class Signum:
+    lr: float
+    weight_decay: float
+    decay: str
+    momentum: float = 0.9
+
+    def __call__(self, groups):
+        return torch.optim.SGD(groups, lr=self.lr)
+"""
+TECHNIQUE = """# @package _global_
+overlays:
+  signum:
+    swap: {optimizer._target_: {paribus.methods.optimizers.AdamW: my_sign.Signum}}
+    packages: [my_sign]
+"""
+
+
+def test_the_keys_of_ones_own_class_that_an_overlay_swaps_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_sign.py").write_text(SIGN)
+    (tmp_path / "technique").mkdir()
+    (tmp_path / "technique" / "signum.yaml").write_text(TECHNIQUE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def compose(*overrides: str) -> dict[str, Any]:
+        return compose_config(["experiment=smoke", "technique=signum", *overrides], tmp_path)
+
+    with pytest.raises(ConfigError) as caught:
+        compose("optimizer.momentum=0.5")
+    assert str(caught.value) == (
+        "optimizer.momentum: the config does not name this key of Signum, which technique=signum puts there; write "
+        "+optimizer.momentum=0.5, or name it in technique/signum.yaml, where tune: of study.yaml finds it too"
+    )
+    with pytest.raises(ConfigError, match=r"^optimizer.nesterov: no such key"):  # Signum has none
+        compose("optimizer.nesterov=true")
+    with pytest.raises(ConfigError) as caught:
+        build_recipe(compose("+optimizer.momentum=0.5", "+optimizer.foo=1"), ["signum"])
+    assert str(caught.value).endswith(
+        "; betas, eps are left over from AdamW, which technique=signum replaces: declare them in Signum"
+    )
+    built = build_recipe(compose("+optimizer.momentum=0.5", "~optimizer.betas", "~optimizer.eps"), ["signum"])
+    assert built.config["optimizer"]["momentum"] == 0.5
+
+
+def test_a_technique_that_is_not_there_may_be_ones_own(tmp_path: Path) -> None:
+    hint = "; your own are found with --config-dir DIR (in study.yaml and in Python: config_dir)"
+    assert refusal("technique=signum").endswith(f"sgdp{hint}")
+    with pytest.raises(ConfigError, match=r"sgdp$"):
+        compose_config(["experiment=smoke", "technique=signum"], tmp_path)
 
 
 def test_every_alias_leads_to_a_key_that_exists() -> None:

@@ -48,6 +48,11 @@ def test_segments_with_other_numerics_are_mixed(tmp_path: Path) -> None:
     assert other is not None
     assert (same.segments, same.mixed) == (2, False)
     assert (other.segments, other.mixed) == (2, True)
+    segments[0] |= {"fingerprint": segments[1]["fingerprint"], "cpu": "another"}
+    path.write_text(json.dumps({"segments": segments}))
+    moved = rows_file.read_row(tmp_path / "run", "study", cell.arm)
+    assert moved is not None
+    assert moved.mixed, "begun on another processor"
 
 
 def test_a_run_that_is_not_finished_has_no_row_and_a_failed_one_says_why(tmp_path: Path) -> None:

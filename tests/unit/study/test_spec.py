@@ -52,6 +52,7 @@ def test_everything_said(tmp_path: Path) -> None:
 
 MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"smallest_efect": 1}, "smallest_efect: no such key (did you mean smallest_effect?)"),
+    ({"colour": 1}, "study.yaml takes question, setting, recipe, arms, comparisons, factors, seeds, metric, "),
     ({"question": None}, "question: missing"),
     ({"question": ""}, "question: found ''"),
     ({"settings": None}, "settings: missing"),

@@ -72,8 +72,8 @@ def open_pack(folder: Path, name: str, size: int, source_root: Path | None, chan
         raise ConfigError(f"{error}; remove {folder} and run: {rebuild_command(None)}") from error
     if record is None:
         raise ConfigError(
-            f"data.pack: no pack of {name} at {size} pixels{_of_channels(channels)} in {folder}; make it with: "
-            f"{rebuild_command(None)}"
+            f"data.pack: no pack of {name} at {size} pixels{_of_channels(channels)} in {folder}; data.form=folder "
+            f"needs none and decodes in every step, or make it with: {rebuild_command(None)}"
         )
     if (record.name, record.size) != (name, size):
         raise ConfigError(

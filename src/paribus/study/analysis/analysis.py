@@ -181,6 +181,9 @@ def _find_numeric_differences(rows: Sequence[Row]) -> dict[str, tuple[str, ...]]
         for row in rows:
             values.setdefault(row.arm if key == "optimizer" else "", set()).add(str(row.fingerprint.get(key)))
         found[key] = set[str]().union(*(those for those in values.values() if len(those) > 1))
+    processors = {str(row.hardware["cpu"]) for row in rows if row.hardware.get("cpu") and not row.hardware.get("gpu")}
+    if len(processors) > 1:
+        found["processor"] = processors
     return {key: tuple(sorted(values)) for key, values in found.items() if values}
 
 

@@ -210,10 +210,17 @@ def _format_study(a: Analysis, experiments: str) -> str:
     machine = ", ".join(sorted({str(row.hardware.get("gpu") or row.hardware.get("cpu")) for row in a.rows}))
     trouble = f" **{len(a.missing) + len(a.failed)} runs missing or failed.**" if a.missing or a.failed else ""
     limits = f" Cannot show: {escape_markdown(a.spec.limits)}" if a.spec.limits else ""
+    cost = f"{format_count(round(minutes), 'core-minute')}{_format_tuning_cost(a)}"
     return (
-        f"* [{escape_markdown(a.spec.name)}]({experiments}/{a.spec.name}): {setting}{len(a.rows)} runs, "
-        f"{format_count(round(minutes), 'core-minute')} on {escape_markdown(machine)}.{trouble}{limits}"
+        f"* [{escape_markdown(a.spec.name)}]({experiments}/{a.spec.name}): {setting}{len(a.rows)} runs, {cost} on "
+        f"{escape_markdown(machine)}.{trouble}{limits}"
     )
+
+
+def _format_tuning_cost(a: Analysis) -> str:
+    if a.tuning is None:
+        return ""
+    return f" and {sum(arm.minutes for arm in a.tuning.arms.values()):.0f} of tuning before"
 
 
 def count_core_minutes(a: Analysis) -> float:

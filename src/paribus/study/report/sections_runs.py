@@ -72,7 +72,7 @@ def build_provenance(a: Analysis, unit: Unit) -> Section | None:
             rows.append((name, "; ".join(f"{value} ({n} runs)" for value, n in sorted(values.items()))))
     notes = (
         "Equal values on every run stand once; otherwise each with its number of runs. The same recipe, seed, threads, "
-        "processes, torch build and processor capability give the same bits.",
+        "processes, torch build and processor model give the same bits.",
     )
     return Section("provenance", "Provenance", notes, (Table(("what", "value"), tuple(rows), frozenset({0, 1})),))
 

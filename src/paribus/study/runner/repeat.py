@@ -93,7 +93,10 @@ def compare_rows(row: Row, recorded: Row | None) -> CellComparison:
     metrics = {key: value for key, value in row.metrics.items() if key in recorded.metrics}
     curves = {key: curve for key, curve in row.curves.items() if key in recorded.curves}
     values = _diff(recorded.metrics, metrics) + _diff_curves(recorded.curves, curves)
-    numerics = _diff(recorded.fingerprint, row.fingerprint) + _diff(
+    # the processor's model first: kernels of one capability differ between vendors, and it is the likeliest reason
+    processors = (_processor(recorded), _processor(row))
+    numerics = (_diff(*processors) if all(processors) else ()) + _diff(recorded.fingerprint, row.fingerprint)
+    numerics += _diff(
         {"images": recorded.data_checksum[:12], "mixed segments": recorded.mixed},
         {"images": row.data_checksum[:12], "mixed segments": row.mixed},
     )
@@ -109,6 +112,10 @@ def end_repeat(folder: Path, found: list[CellComparison]) -> None:
         write_json(path, {"schema": SCHEMA, "cells": [_to_plain(one) for one in found]})
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _processor(row: Row) -> dict[str, str]:
+    return {"processor": cpu} if (cpu := row.hardware.get("cpu")) and not row.hardware.get("gpu") else {}
 
 
 def _to_plain(one: CellComparison) -> dict[str, Any]:

@@ -248,9 +248,11 @@ def test_what_is_wrong_with_a_pack_comes_with_the_command(tmp_path: Path) -> Non
     root = pets(tmp_path / "pets at home")
     usual = default_folder(root, "folder", 16)
     command = f"paribus data prepare folder --root '{root}' --size 16"
+    unpacked = "data.form=folder needs none and decodes in every step"
     with pytest.raises(ConfigError) as caught:
         pack_of(root)
-    assert str(caught.value) == f"data.pack: no pack of folder at 16 pixels in {usual}; make it with: {command}"
+    said = f"data.pack: no pack of folder at 16 pixels in {usual}; {unpacked}, or make it with: {command}"
+    assert str(caught.value) == said
     with pytest.raises(ConfigError, match=r"--root DIR --size 16 --out .*/mine$"):
         open_pack(tmp_path / "mine", "folder", 16, None)
     folder = made(root)

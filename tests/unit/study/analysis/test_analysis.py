@@ -53,3 +53,13 @@ def test_arms_may_differ_in_their_optimizer_and_runs_of_one_arm_may_not() -> Non
     assert analyse(question(["adamw", "adamp"], range(3)), rows).numerics == {}
     rows[0] = invented("adamw", 0, **fingerprints("adamw fused"))
     assert analyse(question(["adamw", "adamp"], range(3)), rows).numerics == {"optimizer": ("adamw", "adamw fused")}
+
+
+def test_runs_of_two_processors_are_told() -> None:
+    def made_on(cpu: str | None, gpu: str | None = None) -> list[Any]:
+        hardware = [{"cpu": name, "cores": 2, "gpu": gpu} for name in ("AMD EPYC", "AMD EPYC", cpu)]
+        rows = [invented(arm, seed, hardware=hardware[seed]) for arm in ("adamw", "adamp") for seed in range(3)]
+        return [analyse(question(["adamw", "adamp"], range(3)), rows).numerics.get("processor")]
+
+    assert made_on("Intel Xeon") == [("AMD EPYC", "Intel Xeon")]
+    assert made_on("AMD EPYC") == made_on(None) == made_on("Intel Xeon", "H200") == [None]

@@ -23,7 +23,7 @@ def recorded(tmp_path: Path) -> Row:
     [
         {"study": "copied"},
         {"cost": {"train_s": 700.0, "eval_s": 1.0}},
-        {"hardware": {"cpu": "another"}, "commit": "beef", "started": "2026-12-01", "segments": 3},
+        {"hardware": {"cores": 4}, "commit": "beef", "started": "2026-12-01", "segments": 3},
         {"metrics": {"val/acc1": 0.5, "train/unmixed_loss": 0.1}},  # logged by a later version
     ],
 )
@@ -82,6 +82,17 @@ def test_numerics_that_differ_are_named_beside_either_result(recorded: Row, valu
     found = compare_rows(here, recorded)
     assert found.result == ("equal" if value == 0.5 else "different")
     assert [d.key for d in found.numerics] == ["threads", "torch", "images", "mixed segments"]
+
+
+def test_another_processor_is_named_first_and_that_of_a_gpu_run_is_not(recorded: Row) -> None:
+    """Intel's and AMD's AVX-512 round differently: tuned_adamp_cifar10 on the other one had no equal cell."""
+    intel, amd = ({"cpu": name, "cores": 2, "gpu": None} for name in ("Intel Xeon", "AMD EPYC"))
+    here = replace(recorded, hardware=amd, fingerprint={**recorded.fingerprint, "torch": "2.16"})
+    found = compare_rows(here, replace(recorded, hardware=intel))
+    assert [d.key for d in found.numerics] == ["processor", "torch"]
+    assert (found.numerics[0].recorded, found.numerics[0].here) == ("Intel Xeon", "AMD EPYC")
+    one, other = (replace(recorded, hardware={**cpu, "gpu": "H200"}) for cpu in (intel, amd))
+    assert compare_rows(one, other).numerics == ()
 
 
 def test_a_repeat_goes_on_until_it_was_compared(tmp_path: Path) -> None:
