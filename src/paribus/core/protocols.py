@@ -248,6 +248,7 @@ class BuildContext:
     std: tuple[float, ...] = ()
     total: Callable[[Tensor], Tensor] = lambda value: value
     gathered: Callable[[Tensor], Tensor] = lambda value: value
+    facts: tuple[str, ...] | None = None
 
 
 @runtime_checkable
