@@ -151,8 +151,8 @@ def check_groups(batch: Batch, groups: int) -> None:
 
 def _without_groups(facts: tuple[str, ...]) -> str:
     return (
-        f"method=fair: needs training samples with a group (Batch.also has {', '.join(facts) or 'nothing'}, not {GROUP}); "
-        "data=adult, data=compas, data=biased_mnist and data=synthetic data.groups=2 have it"
+        f"method=fair: needs training samples with a group (Batch.also has {', '.join(facts) or 'nothing'}, not "
+        f"{GROUP}); data=adult, data=compas, data=biased_mnist and data=synthetic data.groups=2 have it"
     )
 
 
