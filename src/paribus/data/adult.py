@@ -1,4 +1,4 @@
-"""Adult (Becker & Kohavi 1996, UCI Machine Learning Repository, CC BY 4.0): does a person earn more than 50,000 dollars?
+"""Adult (Becker & Kohavi 1996, UCI, CC BY 4.0): does a person earn more than 50,000 dollars a year?
 
 The class is the income, the group is the sex (0 Female, 1 Male). 30,162 rows of adult.data train and 15,060 of
 adult.test are the split `val`: those without a missing value. Inputs are age, years of education, hours, capital gain
@@ -17,23 +17,10 @@ from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.tabular import Columns, Table, build_tabular_sets, find_root, read_checked_text
 
-_NAMES = [
-    "age",
-    "workclass",
-    "fnlwgt",
-    "education",
-    "education-num",
-    "marital-status",
-    "occupation",
-    "relationship",
-    "race",
-    "sex",
-    "capital-gain",
-    "capital-loss",
-    "hours-per-week",
-    "native-country",
-    "income",
-]
+_NAMES = (
+    *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"),
+    *("race", "sex", "capital-gain", "capital-loss", "hours-per-week", "native-country", "income"),
+)
 _SHA256 = {
     "adult.data": "5b00264637dbfec36bdeaab5676b0b309ff9eb788d63554ca0a249491c86603d",
     "adult.test": "a2a9044bc167a35b2361efbabec64e89d69ce82d9790d2980119aac5fd7e9c05",

@@ -11,6 +11,7 @@ It is a test bed of fairness methods because it is known for its bias. Nothing t
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -86,7 +87,7 @@ def _read(path: Path) -> Table:
     return Table(rows, targets, torch.tensor([_RACES.index(row["race"]) for row in rows]))
 
 
-def _counts(row: dict[str, str]) -> bool:
+def _counts(row: Mapping[str, str]) -> bool:
     """Whether ProPublica's analysis has this row."""
     days = row["days_b_screening_arrest"]
     return (

@@ -55,8 +55,11 @@ class FairTraining:
     def __init__(self, slots: Slots, workshop: BuildContext, settings: "Fair") -> None:
         self._slots, self._settings, self._sync = slots, settings, workshop.sync
         self._learner = settings.learner.make(workshop, settings.groups)
-        view = {"view": WithFeatures} if settings.learner.needs_features else {}
-        self._trained = make_trained(slots, workshop, **view)
+        self._trained = (
+            make_trained(slots, workshop, view=WithFeatures)
+            if settings.learner.needs_features
+            else make_trained(slots, workshop)
+        )
         self._completer = settings.completion.make(slots, workshop, settings.groups)
         self.model, self.optimizer = self._trained.network, self._trained.optimizer
         self._ema = slots.ema(self.model)
