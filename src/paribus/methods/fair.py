@@ -19,10 +19,10 @@ from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, CouplesSamples, ParameterGroup, Slots
+from paribus.methods.biased_pair import WithFeatures
 from paribus.methods.completion import GROUP, Completion, DrawnGroups, to_class_ids
 from paribus.methods.distilled import FixedOutput
 from paribus.methods.fair_learners import FairLearner, LabelBiasCorrection
-from paribus.methods.hsic import WithFeatures
 from paribus.methods.supervised import PlainNetwork
 from paribus.methods.trained import Trained, make_trained
 

@@ -4,10 +4,7 @@ HSIC₁ is its unbiased estimator (Song et al. 2012, equation 5). Everything her
 """
 
 import torch
-from torch import Tensor, nn
-
-from paribus.core.capabilities import watch_ending
-from paribus.core.errors import ConfigError
+from torch import Tensor
 
 
 def squared_distances(features: Tensor) -> Tensor:
@@ -54,20 +51,3 @@ def unbiased_hsic_within(kernel: Tensor, other: Tensor, members: Tensor) -> Tens
     whole = k.sum() * o.sum() / ((n - 1) * (n - 2))
     shared = (k.sum(0) * o.sum(0)).sum() * 2 / (n - 2)
     return torch.where(count >= 4, ((k * o).sum() + whole - shared) / (n * (n - 3)), torch.zeros_like(whole))
-
-
-class WithFeatures(nn.Module):
-    """A network as one that also gives what its classifier is given: (n, classes) scores and (n, d) features."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        scores, ending = watch_ending(self.network, inputs)
-        if ending is None:
-            raise ConfigError(
-                f"method: {type(self.network).__name__} does not end in a linear layer, whose inputs are the "
-                "features that are to be independent"
-            )
-        return scores, ending.features

@@ -25,63 +25,45 @@ Deviations        f goes forward once a step (the authors' code does so twice, a
 Cost              a second network, forward twice and back once a step, and two n × n kernels.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
-from paribus.core.protocols import BuildContext, ModelFactory, ParameterGroup, Slots
+from paribus.core.protocols import BuildContext, ModelFactory, Objective, Slots
+from paribus.methods.biased_pair import Pair, PairTraining
 from paribus.methods.distilled import FixedOutput
-from paribus.methods.hsic import WithFeatures, gaussian_kernel, unbiased_hsic
-from paribus.methods.supervised import PlainNetwork
-from paribus.methods.trained import Trained, make_trained
+from paribus.methods.hsic import gaussian_kernel, unbiased_hsic
 from paribus.models.stacked_conv import StackedConv
 
 
-class ReBiasTraining:
-    """Two networks, each with an optimizer of its own; f is the one that predicts."""
+class ReBiasLoss:
+    """Both losses of one step. gathered: rows of all ranks, with gradients."""
 
-    def __init__(self, slots: Slots, workshop: BuildContext, settings: "ReBias") -> None:
-        self._slots, self._settings = slots, settings
-        self._sync, self._gathered = workshop.sync, workshop.gathered
-        self._f = make_trained(slots, workshop, view=WithFeatures)
-        self._g = make_trained(slots, workshop, "biased", settings.biased, view=WithFeatures)
-        self.model, self.optimizer = self._f.network, self._f.optimizer
-        self._ema = slots.ema(self.model)
+    def __init__(self, objective: Objective, settings: "ReBias", gathered: Callable[[Tensor], Tensor]) -> None:
+        self._objective, self._settings, self._gathered = objective, settings, gathered
 
-    def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
-        """One optimizer step of g, then one of f. Nothing here waits for the device."""
-        slots, factor = self._slots, self._slots.schedule(at)
-        for trained in (self._f, self._g):
-            trained.prepare_step(factor)
-        for transform in slots.transforms:
-            batch = transform(batch, at)
-        metrics = self._f.step(slots.update, lambda whole: self._loss_of_f(whole, at), batch)
-        if self._ema is not None:
-            self._ema.update(self.model, at.step)
-        return {**metrics, "lr": self._f.lrs[0] * factor}
-
-    def _loss_of_f(self, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
-        scores, features = self._f.in_step(batch.inputs)
-        loss, metrics = self._slots.objective(FixedOutput(scores), batch, at)
-        # g's step comes between f's forward and f's loss: it needs f's features, and f's loss needs the new g
-        of_g = self._g.step(self._slots.update, lambda whole: self._loss_of_g(whole, at, features.detach()), batch)
+    def __call__(self, pair: Pair, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        scores, features = pair.wanted
+        loss, metrics = self._objective(FixedOutput(scores), batch, at)
+        # g's step is taken here, between f's forward and f's loss: it needs f's features, and f's loss needs the new g
+        of_g = pair.train_biased(lambda whole: self._loss_of_g(pair, whole, at, features.detach()))
         with torch.no_grad():
-            _, biased = self._g.in_step(batch.inputs)
+            biased = pair.biased(batch.inputs).features
         dependence = self._measure(features, biased)
         metrics = {**metrics, "train/hsic": dependence, "train/loss_biased": of_g["train/loss"]}
         if not self._settings.lambda_f:  # 0 times an infinite value would be NaN
             return loss, metrics
         return loss + self._settings.lambda_f * dependence, metrics
 
-    def _loss_of_g(self, batch: Batch, at: Progress, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        scores, biased = self._g.in_step(batch.inputs)
-        loss, _ = self._slots.objective(FixedOutput(scores), batch, at)
+    def _loss_of_g(self, pair: Pair, batch: Batch, at: Progress, features: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        scores, biased = pair.biased(batch.inputs)
+        loss, _ = self._objective(FixedOutput(scores), batch, at)
         return loss - self._settings.lambda_g * self._measure(features, biased), {}
 
     def _measure(self, features: Tensor, biased: Tensor) -> Tensor:
@@ -90,47 +72,6 @@ class ReBiasTraining:
             wide = (x if x.dtype == torch.float64 else x.float() for x in (features, biased))
             kernels = [gaussian_kernel(self._gathered(x), self._settings.sigma) for x in wide]
             return unbiased_hsic(*kernels)
-
-    def parts(self) -> dict[str, Trained]:
-        """f, in the supervised network's place, and g."""
-        return {"": self._f, "biased": self._g}
-
-    @property
-    def groups(self) -> list[ParameterGroup]:
-        return list(self._f.groups)
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """Of both networks."""
-        yield from self.model.parameters()
-        yield from self._g.network.parameters()
-
-    @property
-    def eval_model(self) -> nn.Module:
-        return self.model if self._ema is None else self._ema.module
-
-    @property
-    def without_ema(self) -> PlainNetwork | None:
-        return None if self._ema is None else PlainNetwork(self.model)
-
-    def prepare_eval(self) -> None:
-        for model in {id(m): m for m in (self.model, self.eval_model, self._g.network)}.values():
-            self._sync(model)
-            model.eval()
-
-    @torch.no_grad()
-    def predict(self, inputs: Tensor) -> Tensor:
-        """(n, c, h, w) to f's (n, classes) logits."""
-        return self.eval_model(inputs)
-
-    def state_dict(self) -> dict[str, Any]:
-        average = {} if self._ema is None else {"ema": self._ema.state_dict()}
-        return {**self._f.state_dict(), "biased": self._g.state_dict(), **average}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._f.load_state_dict(state)
-        self._g.load_state_dict(state["biased"])
-        if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
 
 
 @schema
@@ -148,5 +89,6 @@ class ReBias:
     def couples_samples(self) -> bool:
         return True
 
-    def __call__(self, slots: Slots, workshop: BuildContext) -> ReBiasTraining:
-        return ReBiasTraining(slots, workshop, self)
+    def __call__(self, slots: Slots, workshop: BuildContext) -> PairTraining:
+        loss = ReBiasLoss(slots.objective, self, workshop.gathered)
+        return PairTraining(slots, workshop, self.biased, loss)

@@ -43,8 +43,8 @@ def _allocate(sizes: list[int], n: int, name: str, last: bool, key: str) -> list
 
 
 def combine_strata(targets: Tensor, *further: Tensor) -> Tensor:
-    """One stratum for each combination of labels that there is, in order, (n,) int64: what `split_training_set` takes in
-    the place of classes, so that a subset has the groups of each class in proportion too."""
+    """One stratum for each combination of labels that there is, in order, (n,) int64: what `split_training_set` takes
+    in the place of classes, so that a subset has the groups of each class in proportion too."""
     cells = torch.stack((targets, *further), 1)
     return cells.unique(dim=0, return_inverse=True)[1]
 
