@@ -1,4 +1,4 @@
-"""The fair method: weights that reach each sample's gradient alone, groups that are left as they are known, refusals."""
+"""The fair method: weights that reach each sample's gradient alone, known groups that stay as they are, refusals."""
 
 from dataclasses import replace
 
@@ -148,7 +148,7 @@ def test_data_without_groups_and_groups_that_are_too_many_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"needs training samples with a group \(Batch.also has nothing, not group\)"):
         made("data.groups=0")
     method, loader = made("data.groups=3")
-    with pytest.raises(ConfigError, match="method.groups: found 2; the data has a group 2"):
+    with pytest.raises(ConfigError, match=r"method.groups: found 2; the data has a group 2"):
         method.train_step(loader.batch(0), AT)
     bare = Batch(*(torch.zeros(1) for _ in range(4)), 1, 2)
     with pytest.raises(ConfigError, match="method=fair"):
