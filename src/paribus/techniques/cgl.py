@@ -9,9 +9,9 @@ Jung, Chun & Moon, "Learning Fair Classifiers with Partially Annotated Group Lab
 
 What it changes   where a fair method has the groups from that nobody has annotated; the fair learner (label-bias
                   correction, FairHSIC) is the recipe's, and goes on as it would with groups that are all known.
-Hyperparameters   a fifth of the annotated samples is held back for τ; h has the architecture of the network, its
-                  optimizer and batches: the paper's. group_epochs = 5: ours, for trainings of 15 epochs (the paper
-                  trains h alone, for 50 epochs on tables and 70 on images).
+Hyperparameters   a fifth of the annotated samples is held back for τ, and h is a network of the same kind: the paper's.
+                  group_epochs = 5: ours, for trainings of 15 epochs. The paper trains h alone, for 50 epochs on tables
+                  and 70 on images, on Adult in batches of 1,024; here h sees what is annotated of each batch.
 As the authors    the rule, τ and the shares.
 Deviations        it is one run: h is trained in the first epochs, τ comes from the epoch after, and only then groups
                   are completed by them. Until then they are drawn, and the network is trained from the first step on:
