@@ -15,7 +15,7 @@ from pydantic import Field
 from paribus.core.build import schema
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.epoch_order import Sampling
-from paribus.data.tabular import Columns, Table, build_tabular_sets, find_root, read_checked_text
+from paribus.data.tabular import Columns, LabelledRows, build_tabular_sets, find_root, read_checked_text
 
 _NAMES = (
     *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"),
@@ -70,9 +70,9 @@ class Adult:
         )
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path) -> LabelledRows:
     text = read_checked_text(path, _SHA256[path.name], _WHAT)
     split = [line.rstrip(".").split(", ") for line in text.splitlines() if line and not line.startswith("|")]
     rows = [dict(zip(_NAMES, values, strict=True)) for values in split if "?" not in values]
     targets = torch.tensor([int(row["income"] == ">50K") for row in rows])
-    return Table(rows, targets, torch.tensor([int(row["sex"] == "Male") for row in rows]))
+    return LabelledRows(rows, targets, torch.tensor([int(row["sex"] == "Male") for row in rows]))

@@ -22,7 +22,7 @@ from paribus.core.build import schema
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.subset import combine_strata, sample_stratified
-from paribus.data.tabular import Columns, Rows, Table, build_tabular_sets, find_root, read_checked_text
+from paribus.data.tabular import Columns, LabelledRows, Rows, build_tabular_sets, find_root, read_checked_text
 
 _FILE = "compas-two-years.csv"
 _SHA256 = "5d4b0e8d45e080b0cc4bf1a23baed0a25c82c5d722b49fbf4462de8a3c059afe"
@@ -80,11 +80,11 @@ class Compas:
         )
 
 
-def _read(path: Path) -> Table:
+def _read(path: Path) -> LabelledRows:
     rows: Rows = list(csv.DictReader(io.StringIO(read_checked_text(path, _SHA256, _WHAT))))
     rows = [row for row in rows if row["race"] in _RACES and _counts(row)]
     targets = torch.tensor([int(row["two_year_recid"]) for row in rows])
-    return Table(rows, targets, torch.tensor([_RACES.index(row["race"]) for row in rows]))
+    return LabelledRows(rows, targets, torch.tensor([_RACES.index(row["race"]) for row in rows]))
 
 
 def _counts(row: Mapping[str, str]) -> bool:

@@ -86,21 +86,21 @@ def moments(pixels: Tensor, columns: Columns) -> tuple[tuple[float, ...], tuple[
 
 
 @dataclass(frozen=True)
-class Table:
+class LabelledRows:
     """Rows with labels and groups, each (n,) int64."""
 
     rows: Rows
     targets: Tensor
     groups: Tensor
 
-    def select(self, index: Tensor) -> "Table":
-        return Table([self.rows[i] for i in index.tolist()], self.targets[index], self.groups[index])
+    def select(self, index: Tensor) -> "LabelledRows":
+        return LabelledRows([self.rows[i] for i in index.tolist()], self.targets[index], self.groups[index])
 
 
 def build_tabular_sets(
     name: str,
-    train: Table,
-    val: Table,
+    train: LabelledRows,
+    val: LabelledRows,
     columns: Columns,
     place: DeviceContext,
     annotated: float,

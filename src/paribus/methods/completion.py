@@ -22,7 +22,7 @@ GROUP = "group"  # the fact that is completed
 
 
 @dataclass(frozen=True)
-class Completed:
+class CompletedGroups:
     """groups: (n,) int64, of every sample. weights: (n,), 0 for a sample that is left out; their mean over the global
     batch is 1."""
 
@@ -34,7 +34,7 @@ class Completed:
 class Completer(Protocol):
     """What completes the groups of a run's batches."""
 
-    def complete(self, batch: Batch, at: Progress, factor: float) -> Completed:
+    def complete(self, batch: Batch, at: Progress, factor: float) -> CompletedGroups:
         """batch: before any transform. factor: of the schedule, for what is trained here."""
         ...
 
@@ -116,13 +116,13 @@ class WithoutClassifier:
         self._drawing = Drawing(workshop, groups)
 
     @torch.no_grad()
-    def complete(self, batch: Batch, at: Progress, factor: float) -> Completed:
+    def complete(self, batch: Batch, at: Progress, factor: float) -> CompletedGroups:
         given = batch.also[GROUP]
         known = given >= 0
         groups = torch.where(known, given, self._drawing.draw(batch, at))
         if self._drops:
-            return Completed(groups, normalise(known, batch.size, self._workshop))
-        return Completed(groups, torch.ones_like(given, dtype=self._workshop.place.dtype))
+            return CompletedGroups(groups, normalise(known, batch.size, self._workshop))
+        return CompletedGroups(groups, torch.ones_like(given, dtype=self._workshop.place.dtype))
 
     def parts(self) -> dict[str, Trained]:
         return {}

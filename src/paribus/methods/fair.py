@@ -164,8 +164,8 @@ class Fair:
     """learner: what is done with groups. completion: where the groups come from that nobody has annotated. groups: how
     many there are."""
 
-    learner: FairLearner = Field(default_factory=LabelBiasCorrection)
-    completion: Completion = Field(default_factory=DrawnGroups)
+    learner: FairLearner = LabelBiasCorrection()
+    completion: Completion = DrawnGroups()
     groups: Annotated[int, Field(ge=2)] = 2
 
     @property

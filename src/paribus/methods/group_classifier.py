@@ -20,7 +20,7 @@ from paribus.core.build import schema
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Slots
 from paribus.core.streams import uniform
-from paribus.methods.completion import GROUP, Completed, Completer, Drawing, normalise, one_hot
+from paribus.methods.completion import GROUP, CompletedGroups, Completer, Drawing, normalise, one_hot
 from paribus.methods.trained import Trained, make_trained
 
 BINS = 1000  # of the maximum probability, 0 to 1
@@ -66,7 +66,7 @@ class WithClassifier:
         self._nothing = torch.zeros((), dtype=workshop.place.dtype, device=device)
         self._level: Tensor | None = None  # a function of the histogram, once that is complete
 
-    def complete(self, batch: Batch, at: Progress, factor: float) -> Completed:
+    def complete(self, batch: Batch, at: Progress, factor: float) -> CompletedGroups:
         given = batch.also[GROUP]
         known = given >= 0
         drawn = self._drawing.draw(batch, at)
@@ -80,7 +80,9 @@ class WithClassifier:
             self._rest()
             guess, kept = self._ask(batch, given, known, checked, drawn, phase > 0)
         metrics = {"train/loss_groups": loss, **self._describe(known, kept, phase)}
-        return Completed(torch.where(known, given, guess), torch.ones_like(self._nothing).expand(len(batch)), metrics)
+        return CompletedGroups(
+            torch.where(known, given, guess), torch.ones_like(self._nothing).expand(len(batch)), metrics
+        )
 
     def _is_checked(self, batch: Batch, at: Progress) -> Tensor:
         """(n,) bool, by the sample alone. Of those that are annotated, this share is held back."""

@@ -9,7 +9,7 @@ from paribus.core.build import schema
 from paribus.core.protocols import Spec
 
 
-class MlpNet(nn.Module):
+class MLPNet(nn.Module):
     """A linear layer and ReLU for each width, then a linear classifier."""
 
     def __init__(self, spec: Spec, widths: tuple[int, ...], dropout: float) -> None:
@@ -27,11 +27,11 @@ class MlpNet(nn.Module):
 
 
 @schema
-class Mlp:
+class MLP:
     """widths: of the hidden layers. dropout: share of a hidden layer's values that are dropped in training."""
 
     widths: tuple[Annotated[int, Field(ge=1)], ...] = (64, 64)
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def __call__(self, spec: Spec) -> nn.Module:
-        return MlpNet(spec, self.widths, self.dropout)
+        return MLPNet(spec, self.widths, self.dropout)
