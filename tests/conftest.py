@@ -101,3 +101,9 @@ def image_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("imagenette160-sub", "tiny-imagenet-20"):
         root = _real(name, name, tmp_path_factory)
     return Path(root)
+
+
+@pytest.fixture(scope="session")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder that holds Adult and COMPAS."""
+    return _real("fairness", "compas", tmp_path_factory)

@@ -41,6 +41,19 @@ def test_a_step_never_waits_and_costs_no_more_than_the_table_says(text: str) -> 
 
 
 @needs_fake_cuda
+def test_no_step_of_cgl_waits_when_the_group_classifier_rests_or_is_asked() -> None:
+    with on_fake_cuda(parse("smoke_groups cgl method.completion.group_epochs=1 data.n=64")) as bench:
+        batch = bench.loader.batch(0)
+        bench.method.train_step(batch, bench.at(0))
+        with bench.device.count() as count:
+            for step in range(1, 7):  # two in each epoch: it learns, it is checked, it is asked
+                metrics = bench.method.train_step(batch, bench.at(step))
+    assert bench.loader.steps_per_epoch == 2
+    assert list(count.waits) == []
+    assert "train/tau" in metrics
+
+
+@needs_fake_cuda
 def test_the_first_batch_of_an_epoch_waits_for_its_order_alone() -> None:
     with on_fake_cuda(parse("cifar10_resnet18 baseline")) as bench:
         last = bench.loader.steps_per_epoch - 1
@@ -58,7 +71,7 @@ def test_every_recipe_for_a_gpu_and_every_technique_that_fits_is_in_the_table() 
 def test_ci_tries_each_recipe_and_each_technique() -> None:
     assert set(CASES) >= FAST
     fast = [parse(text) for text in FAST]
-    assert {case.recipe for case in fast} == set(gpu_recipes())
+    assert {case.recipe for case in fast} == {*gpu_recipes(), "smoke_groups"}
     assert {name for case in fast for name in case.techniques} == set(list_options("technique")) - {BASELINE}
 
 

@@ -18,6 +18,7 @@ from paribus.methods.supervised import PlainNetwork
 EVALUATORS = {
     "calibration": {"_target_": "paribus.evaluators.calibration.Calibration", "batch_size": 7},
     "per_class": {"_target_": "paribus.evaluators.per_class.PerClass", "batch_size": 7},
+    "groups": {"_target_": "paribus.evaluators.groups.Groups", "batch_size": 7},
     "ood": {
         "_target_": "paribus.evaluators.ood.OutOfDistribution",
         "noise_images": 30,
@@ -63,7 +64,7 @@ class Picking(PlainNetwork):
 def evaluate_exactly(world: World) -> Findings:
     """What all evaluators find, this process being one of the world's."""
     place = DeviceContext(torch.device("cpu"), rank=world.rank, world=world.size)
-    data = Synthetic(size=8, n=100, val_n=51, minival=20)(place)
+    data = Synthetic(size=8, n=100, val_n=51, minival=20, groups=3)(place)
     evaluators = {name: build(config, name) for name, config in EVALUATORS.items()}
     context, method = make_context(data, place), Picking(PickedPixels())
     check_method(method, evaluators, context)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from helpers.written_steps import Losses, Weights, call_with_features, descend, step_once
 from paribus.data.biased_mnist import draw_colours, paint
-from paribus.techniques.rebias import gaussian_kernel, unbiased_hsic
+from paribus.methods.hsic import gaussian_kernel, unbiased_hsic
 
 
 def draw(n: int, d: int, seed: int) -> Tensor:

@@ -6,7 +6,7 @@ does not hold it, and NotApplicable where there is nothing to check.
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -16,7 +16,6 @@ import torch
 from paribus.conformance.draws import check_division, check_global_generators, check_run_seed
 from paribus.conformance.findings import Check, CheckFailed, NotApplicable, require
 from paribus.conformance.trainings import Trial, train_subject, workbench
-from paribus.core.batch import Batch
 from paribus.core.build import to_config
 from paribus.core.capabilities import TrainedPart, list_networks, list_parts
 from paribus.core.errors import explain_exception
@@ -146,7 +145,7 @@ def check_soft_targets(subject: Trial, scratch: Path) -> str:
     data, method, _ = workbench(recipe)
     batch = data.loader(recipe.batch_size, recipe.seed).batch(0)
     soft = torch.nn.functional.one_hot(batch.targets, batch.classes).to(batch.inputs.dtype) * 0.9 + 0.1 / batch.classes
-    mixed = Batch(batch.inputs, soft, batch.ids, batch.positions, batch.size, batch.classes)
+    mixed = replace(batch, targets=soft)
     loss = torch.as_tensor(method.train_step(mixed, Progress(0, 60, 0))["train/loss"])
     require(bool(torch.isfinite(loss)), f"the loss of soft targets is {float(loss)}")
     return f"loss {float(loss):.3f}"

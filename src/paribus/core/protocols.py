@@ -234,6 +234,7 @@ class BuildContext:
     total, gathered: for losses that couple the samples of a global batch, which the ranks share: the sum of a tensor
     over ranks, and its rows on all ranks, in the order of the global batch, both with gradients. A loss of the global
     batch that every rank computes in this way has the right gradient once DDP has averaged.
+    facts: what `Batch.also` has of training samples, for a method that needs a group; None: not known.
     """
 
     spec: Spec
@@ -248,6 +249,7 @@ class BuildContext:
     std: tuple[float, ...] = ()
     total: Callable[[Tensor], Tensor] = lambda value: value
     gathered: Callable[[Tensor], Tensor] = lambda value: value
+    facts: tuple[str, ...] | None = None
 
 
 @runtime_checkable

@@ -150,6 +150,7 @@ def build_method(
         data.std,
         distributed.sum_with_gradient,
         distributed.gather_with_gradient,
+        data.facts.get("train", ()),
     )
     method = _with_new_verb(recipe.method(slots, context))
     if start is not None and not loaded:

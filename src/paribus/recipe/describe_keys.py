@@ -123,8 +123,11 @@ def describe_option(group: str, content: Mapping[str, Any]) -> list[DescribedKey
     for key, value in content.items():
         if key == "overlays" or not isinstance(value, Mapping):
             continue
-        node = {**value, "_target_": swaps[key]} if key in swaps else dict(value)
-        found += [one for one in _describe(key, node, None, None) if not one.is_new]
+        node: Mapping[str, Any] = {key: value}
+        for path, new in swaps.items():
+            if isinstance(get_value(node, path), Mapping):
+                node = with_value(node, f"{path}._target_", new)
+        found += [one for one in _describe(key, node[key], None, None) if not one.is_new]
     return found
 
 

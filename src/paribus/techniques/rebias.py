@@ -38,40 +38,8 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, Slots
 from paribus.methods.biased_pair import Pair, PairTraining
 from paribus.methods.distilled import FixedOutput
+from paribus.methods.hsic import gaussian_kernel, unbiased_hsic
 from paribus.models.stacked_conv import StackedConv
-
-
-def squared_distances(features: Tensor) -> Tensor:
-    """(n, d) to (n, n): between all pairs of rows; exactly 0 on the diagonal."""
-    return (features[:, None] - features[None]).square().sum(2)
-
-
-def gaussian_kernel(features: Tensor, sigma: float | None) -> Tensor:
-    """(n, d) to (n, n): exp(−‖a − b‖² / 2σ²). sigma: None for the median distance between two rows, as a constant."""
-    squared = squared_distances(features)
-    if sigma is not None:
-        return (-squared / (2 * sigma**2)).exp()
-    with torch.no_grad():
-        n = len(features)
-        above = torch.triu(torch.ones(n, n, dtype=torch.bool, device=features.device), 1)
-        # the median without a wait for the device: the pairs that do not count are sorted to the end
-        ordered = torch.where(above, squared, torch.inf).flatten().sort().values
-        median = ordered[(n * (n - 1) // 2 - 1) // 2].clamp(min=torch.finfo(squared.dtype).tiny)
-    return (-squared / (2 * median)).exp()
-
-
-def unbiased_hsic(kernel: Tensor, other: Tensor) -> Tensor:
-    """HSIC₁ of two (n, n) kernel matrices of the same n ≥ 4 samples, a scalar; it may be negative.
-
-    [tr(KL) + 1ᵀK1 · 1ᵀL1 / ((n−1)(n−2)) − 2 · 1ᵀKL1 / (n−2)] / (n(n−3))      with 0 on both diagonals
-    """
-    n = len(kernel)
-    off = 1 - torch.eye(n, dtype=kernel.dtype, device=kernel.device)
-    k, m = kernel * off, other * off
-    trace = (k * m).sum()
-    whole = k.sum() * m.sum() / ((n - 1) * (n - 2))
-    shared = (k.sum(0) * m.sum(0)).sum() * 2 / (n - 2)
-    return (trace + whole - shared) / (n * (n - 3))
 
 
 class ReBiasLoss:
