@@ -32,7 +32,6 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, Slots, Spec
 from paribus.methods.biased_pair import Ended, Pair, PairTraining, WithFeatures
 from paribus.methods.distilled import FixedOutput
-from paribus.models.stacked_conv import StackedConv
 
 
 def mix_logits(wanted: Tensor, biased: Tensor, trust: Tensor) -> Tensor:
@@ -108,7 +107,7 @@ class _MixNetworkFactory:
 class LearnedMixin:
     """biased: the network that can only see the bias. entropy: weight of the entropy of what it adds, 0 for none."""
 
-    biased: ModelFactory = Field(default_factory=lambda: StackedConv(kernel=1))
+    biased: ModelFactory
     entropy: Annotated[float, Field(ge=0)] = 0.0
 
     @property

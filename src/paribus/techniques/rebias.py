@@ -39,7 +39,6 @@ from paribus.core.protocols import BuildContext, ModelFactory, Objective, Slots
 from paribus.methods.biased_pair import Pair, PairTraining
 from paribus.methods.distilled import FixedOutput
 from paribus.methods.hsic import gaussian_kernel, unbiased_hsic
-from paribus.models.stacked_conv import StackedConv
 
 
 class ReBiasLoss:
@@ -80,7 +79,7 @@ class ReBias:
     and g; lambda_f = 0 is the supervised method. sigma: of the Gaussian kernels; null: the median distance of the
     batch's features, for each network its own."""
 
-    biased: ModelFactory = Field(default_factory=lambda: StackedConv(kernel=1))
+    biased: ModelFactory
     lambda_f: Annotated[float, Field(ge=0)] = 1.0
     lambda_g: Annotated[float, Field(ge=0)] = 1.0
     sigma: Annotated[float, Field(gt=0)] | None = 1.0

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
@@ -30,7 +29,6 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, Slots, Spec
 from paribus.methods.biased_pair import Pair, PairTraining
 from paribus.methods.distilled import FixedOutput
-from paribus.models.stacked_conv import StackedConv
 
 
 def mask_logits(wanted: Tensor, biased: Tensor) -> Tensor:
@@ -91,7 +89,7 @@ class _MaskNetworkFactory:
 class Rubi:
     """biased: the network that can only see the bias."""
 
-    biased: ModelFactory = Field(default_factory=lambda: StackedConv(kernel=1))
+    biased: ModelFactory
 
     @property
     def couples_samples(self) -> bool:
