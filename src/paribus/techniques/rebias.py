@@ -1,7 +1,7 @@
 """ReBias: a network learns features that are independent of those of a network that can only see the bias.
 
-Bahng, Chun, Yun, Choo & Oh, "Learning De-biased Representations with Biased Representations", ICML 2020, arXiv
-1910.02806, equations 3 to 6.
+Bahng, Chun, Yun, Choo & Oh, "Learning De-biased Representations with Biased Representations", ICML 2020,
+arXiv 1910.02806, equations 3 to 6.
 
     min_g  CE(g) − λ_g HSIC₁(f, g)          min_f  CE(f) + λ_f HSIC₁(f, g)
 
