@@ -151,7 +151,11 @@ def test_configs_of_the_user_are_listed_with_their_folder(
     assert dispatch(["list", "techniques", "--config-dir", "own"]) == 0
     out, err = capfd.readouterr()
     lines = out.splitlines()
-    assert {line for line in lines if line not in ours} == {f"{'tint':<12}  Tints.  (own)", f"{'bare':<12}  (own)"}
+    width = max(len(line.split()[0]) for line in lines)
+    assert {line for line in lines if line not in ours} == {
+        f"{'tint':<{width}}  Tints.  (own)",
+        f"{'bare':<{width}}  (own)",
+    }
     assert len(lines) == len(ours) + 2
     assert err.startswith("warning: own/technique/cutmix.yaml is never taken, since paribus has a technique=cutmix")
     for group in ("models", "experiments", "data"):
