@@ -23,6 +23,8 @@ from paribus.recipe.configs import list_options
 # overrides that make each network small, and the pixels a side
 QUICK = {
     "convnet": (["model=convnet_tiny"], 8),
+    "stacked_conv": (["model=stacked_conv", "model.widths=[4,8]"], 8),
+    "mlp": (["model=mlp"], 4),
     "cifar_resnet": (["model=cifar_resnet", "model.depth=8", "model.width=8"], 8),
     "mobile": (["model=mobile_tiny"], 16),
     "pyramidnet": (["model=pyramidnet110", "model.depth=11", "model.alpha=6"], 8),
