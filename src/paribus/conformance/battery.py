@@ -154,7 +154,7 @@ def check_soft_targets(subject: Trial, scratch: Path) -> str:
 def check_accumulation(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
     if couples_samples(recipe.method) or couples_samples(recipe.objective):
-        raise NotApplicable("its loss couples the samples of a batch, so a batch in parts is refused")
+        raise NotApplicable("a step takes a batch whole, so a batch in parts is refused")
     more = ("steps=8ba", "update.precision=fp64")
     whole = train_subject(subject, scratch / "a", *more)
     parts = train_subject(subject, scratch / "b", *more, "update.accumulate=4")

@@ -255,7 +255,8 @@ class BuildContext:
 @runtime_checkable
 class CouplesSamples(Protocol):
     """Capability of a method's or objective's factory: whether the loss of a batch is more than the mean over its
-    samples (pairs of them, counts of groups), so that gradients of its parts do not add up to the whole's."""
+    samples (pairs of them, counts of groups), so that gradients of its parts do not add up to the whole's; or a step
+    takes a batch whole for another reason, as one network's step within another's."""
 
     @property
     def couples_samples(self) -> bool: ...

@@ -96,8 +96,9 @@ def build_method(
     couples = [part for part in (recipe.method, recipe.objective) if couples_samples(part)]
     if couples and accumulate > 1:
         raise ConfigError(
-            f"update.accumulate: found {accumulate}; {type(couples[0]).__name__} couples the samples of a batch, so "
-            "its loss is no sum over parts; use update.accumulate=1, and several processes for a larger batch"
+            f"update.accumulate: found {accumulate}; {type(couples[0]).__name__} takes a batch whole, since its "
+            "samples or its networks' steps depend on each other; use update.accumulate=1, and several processes for a "
+            "larger batch"
         )
     if trains:
         check_graphs(recipe.runtime.compile, accumulate, place.device)

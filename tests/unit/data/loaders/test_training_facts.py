@@ -104,5 +104,5 @@ def test_synthetic_groups_are_seen_in_the_pixels_and_without_groups_the_images_a
 def test_a_batch_in_parts_is_refused_where_samples_are_coupled(technique: str) -> None:
     recipe = build_small(("experiment=smoke", "update.accumulate=2"), (technique,))
     context = make_device_context(recipe, torch.device("cpu"), World())
-    with pytest.raises(ConfigError, match=r"update.accumulate: found 2; .* couples the samples"):
+    with pytest.raises(ConfigError, match=r"update.accumulate: found 2; .* takes a batch whole"):
         build_method(recipe, recipe.data(context), context)
