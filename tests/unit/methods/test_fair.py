@@ -157,6 +157,6 @@ def test_data_without_groups_and_groups_that_are_too_many_are_refused() -> None:
 
 
 def test_a_coupled_loss_takes_no_parts() -> None:
-    with pytest.raises(ConfigError, match=r"update.accumulate: found 2; Fair couples"):
+    with pytest.raises(ConfigError, match=r"update.accumulate: found 2; Fair takes a batch whole"):
         made("method=fair_hsic", "update.accumulate=2")
     made("update.accumulate=2")
