@@ -4,7 +4,7 @@ there under that very name.
     RUN, runs/NAME, runs/quickstart-…    a trained run on the images of TREE
     runs/NAME-HASH                       the run that the page trained last
     STUDY, FOLDER, experiments/STUDY     a study of two arms and two seeds, trained, with its rows; its runs: runs/STUDY
-    TREE, DIR, photos                    a tree of images, train/CLASS and val/CLASS, with a boxes.csv
+    TREE, DIR, photos                    a tree of images, train/CLASS and val/CLASS, with boxes.csv and facts.csv
     PHOTOS, one.jpg                      images without classes
     FILE, results.csv, right.csv         tables for paribus judge
     model.safetensors, .pt2, .onnx       what `paribus export RUN` writes, once the page has run that
@@ -61,6 +61,9 @@ def make_stock(where: Path, monkeypatch) -> Path:  # type: ignore[no-untyped-def
     monkeypatch.chdir(where)
     pets(where / "TREE", train=6, val=4)
     (where / "TREE" / "boxes.csv").write_text("path,x0,y0,x1,y1\nval/cat/cat_0.png,2,3,20,25\n")
+    files = sorted(path.relative_to(where / "TREE").as_posix() for path in (where / "TREE").glob("*/*/*.png"))
+    lines = [f"{path},{k % 2}" for k, path in enumerate(files)]
+    (where / "TREE" / "facts.csv").write_text("\n".join(["path,group", *lines]) + "\n")
     with printed_to(where / "printed"):  # an assertion shows what was printed
         assert dispatch(["train", *_RUN, "data.root=TREE"]) == 0, (where / "printed").read_text()
         (run,) = (where / "runs").iterdir()

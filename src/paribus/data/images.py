@@ -26,6 +26,7 @@ from paribus.data.loaders.from_files import build_decoded_sets
 from paribus.data.loaders.in_memory import Images, StorageMode, build_in_memory_sets
 from paribus.data.loaders.preprocessing import DecodeSquare, FilePreprocessing
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec
+from paribus.data.loaders.subset import choose_strata
 from paribus.data.ops.input_spec import Interpolation
 from paribus.data.ops.inputs import resized_crop
 from paribus.data.packs.format import RECORD_FILE, default_folder
@@ -34,6 +35,7 @@ from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
 from paribus.data.packs.write import ProgressSink
 from paribus.data.trees.boxes import BOXES_FILE, match_boxes, place_boxes, read_boxes
 from paribus.data.trees.decoding import Placement
+from paribus.data.trees.facts import check_any_matched, match_facts, read_facts
 from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
 from paribus.data.trees.source import FolderSource, open_folder_source
 from paribus.data.trees.tree import find_tree
@@ -48,6 +50,8 @@ class ImageSet(ImageDataSettings):
     tree itself. pack_size: pixels a side in the pack. pack: the pack's folder, else ROOT/packed/NAME-SIZE, with -cN for
     other than 3 channels. keep: where packed pixels are stored (data/loaders/in_memory.py). download: fetch, unpack and
     pack what is missing, as `paribus data prepare --download` does.
+
+    The tree's boxes.csv and facts.csv, or what the pack has of them, are in `Batch.also` (docs/data.md).
 
     on_error=skip: in the packed form, the images that the pack skipped are reported and left out; in the folder form,
     an image that does not decode is replaced in training by the next one of its class that does, and left out of
@@ -123,7 +127,7 @@ class ImageSet(ImageDataSettings):
             _warn(f"{pack.folder} was made from a partial tree: {'; '.join(pack.partial)}")
         skipped = self._report_skipped(pack)
         train, val = (
-            Images(s.images, s.targets, s.ids, also=self._place_packed_boxes(s.boxes))
+            Images(s.images, s.targets, s.ids, also={**s.facts, **self._place_packed_boxes(s.boxes)})
             for s in (pack.splits[k] for k in ("train", "val"))
         )
         sets = build_in_memory_sets(
@@ -140,6 +144,7 @@ class ImageSet(ImageDataSettings):
             build_center_crop(self.size, self.eval_ratio, self.interpolation),
             pack.checksum,
             pack.classes,
+            strata=choose_strata(train.targets, train.also),
         )
         names = tuple(line.partition(": ")[0] for line in skipped)  # a pack's lines say why, too
         return replace(sets, undecodable=lambda: names)
@@ -191,8 +196,9 @@ class ImageSet(ImageDataSettings):
             for split, source in (("train", train), ("val", val)):
                 if len(source) != (expected := known.count(split)) and expected is not None:
                     _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
-        names, boxes = _readable_class_names(train.classes, known), _read_boxes(tree, {"train": train, "val": val})
-        return build_decoded_sets(self.name, train, val, self, place, names, boxes)
+        names, sources = _readable_class_names(train.classes, known), {"train": train, "val": val}
+        boxes, facts = _read_boxes(tree, sources), _read_facts(tree, sources)
+        return build_decoded_sets(self.name, train, val, self, place, names, boxes, facts)
 
 
 def _read_boxes(tree: Path, sources: Mapping[str, FolderSource]) -> dict[str, Tensor]:
@@ -206,6 +212,15 @@ def _read_boxes(tree: Path, sources: Mapping[str, FolderSource]) -> dict[str, Te
     if all(part.isnan().all() for part in boxes.values()):
         raise ConfigError(f"{tree / BOXES_FILE}: none of its {len(found):,} lines is of an image of the tree")
     return boxes
+
+
+def _read_facts(tree: Path, sources: Mapping[str, FolderSource]) -> dict[str, dict[str, Tensor]]:
+    """What the tree's facts.csv says of the images of each split; {} if there is none."""
+    if (table := read_facts(tree)) is None:
+        return {}
+    found = {split: match_facts(table, map(source.image_name, range(len(source)))) for split, source in sources.items()}
+    check_any_matched(tree, table, found.values())
+    return {split: {name: torch.from_numpy(v) for name, v in facts.items()} for split, facts in found.items()}
 
 
 def _report_progress(stack: ExitStack) -> ProgressSink:

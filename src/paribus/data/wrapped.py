@@ -36,7 +36,9 @@ class FromDataset(ImageDataSettings):
     (h, w), (1 or 3, h, w); with channels=4 also red, green, blue and alpha. All are converted as files are
     (data/trees/decoding.py). label: a whole number from 0. Labels are read from the dataset's `targets` or `labels`
     where it has them, else from every item, once, at the start. Names of classes come from its `class_to_idx` or
-    `classes`; where both splits have them, the labels of `val` are matched with those of `train` by name.
+    `classes`; where both splits have them, the labels of `val` are matched with those of `train` by name. Its `also`,
+    if it has one, maps names of further facts to a value for each item: whole numbers, such as a group or a bias, where
+    -1 is not annotated; or floats, where NaN is. They are in `Batch.also`.
     """
 
     dataset: type[Any]
@@ -49,14 +51,16 @@ class FromDataset(ImageDataSettings):
         return True
 
     def __call__(self, place: DeviceContext) -> DataSets:
-        train, val = (self._build_source(split) for split in ("train", "val"))
+        parts = {split: self._build_source(split) for split in ("train", "val")}
+        train, val = parts.values()
         classes = train.classes
         self._match_labels(train, val, warn=place.rank == 0)
         if int(val.targets.max()) >= len(classes):
             raise ConfigError(
                 f"data.val: found the label {int(val.targets.max())}; data.train has {len(classes)} classes"
             )
-        return build_decoded_sets(train.name, train, val, self, place, train.names)
+        facts = {split: _read_facts(source.dataset, f"data.{split}") for split, source in parts.items()}
+        return build_decoded_sets(train.name, train, val, self, place, train.names, facts=facts)
 
     def _match_labels(self, train: "DatasetSource", val: "DatasetSource", warn: bool) -> None:
         """Turn the labels of `val` into those of `train`. Raises ConfigError for a class that `train` does not have."""
@@ -159,6 +163,26 @@ def _read_every_label(dataset: Any, where: str) -> list[Any]:
             labels.append(dataset[i][1])
             advance(1)
     return labels
+
+
+def _read_facts(dataset: Any, where: str) -> dict[str, Tensor]:
+    """The class's `also`, (n, …) int64 or float32 by name. Raises ConfigError."""
+    given: Any = getattr(dataset, "also", {})
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where}: found also, a {type(given).__name__}; expected a dict, {{'group': [0, 1, …]}}")
+    made = dict[str, Tensor]()
+    for name, values in given.items():
+        try:
+            found = torch.as_tensor(np.asarray(values))
+        except Exception as error:
+            raise ConfigError(f"{where}: also[{name!r}] cannot be read: {explain_exception(error)}") from error
+        if found.ndim == 0 or len(found) != len(dataset) or found.is_complex() or name == "box":
+            raise ConfigError(
+                f"{where}: found also[{name!r}], {found.dtype} of shape {tuple(found.shape)}; expected a number, or "
+                f"several, for each of the {len(dataset)} items, and boxes only of a tree (boxes.csv)"
+            )
+        made[name] = found.float() if found.is_floating_point() else found.long()
+    return made
 
 
 def _to_image(image: Any, channels: int) -> Image.Image:

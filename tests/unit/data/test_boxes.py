@@ -131,7 +131,7 @@ def test_boxes_of_another_pack_are_refused(tmp_path: Path) -> None:
     with np.load(path) as there:
         parts = dict(there)
     np.savez(path, **{**parts, "pack": np.array("other")})
-    with pytest.raises(ConfigError, match=r"boxes of another pack"):
+    with pytest.raises(ConfigError, match=r"boxes\.npz is of another pack"):
         images(root, form="packed", pack_size=40)(HERE)
     np.savez(path, **{**parts, "val": parts["val"][:-1]})
     with pytest.raises(ConfigError, match=r"is damaged"):

@@ -6,8 +6,8 @@ decoder gave them.
 """
 
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paribus.core.batch import unique_sample_ids
+from paribus.core.batch import select_facts, unique_sample_ids
 from paribus.core.streams import key64
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.worker_pool import allocate_buffer
@@ -35,11 +35,13 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 @dataclass(frozen=True)
 class Samples:
     """Some samples of a source. ids: (n,) int64, their indices in its full listing, in increasing order. boxes: (n, 4)
-    float64 edges of their objects in pixels of the files, NaN for none; None: of a source without boxes."""
+    float64 edges of their objects in pixels of the files, NaN for none; None: of a source without boxes. facts: (n, …)
+    by name, what `Batch.also` has of them."""
 
     source: Source
     ids: Tensor
     boxes: Tensor | None = None
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> Tensor:
@@ -53,7 +55,8 @@ class Samples:
         return self.source.image_name(int(self.ids[row]))
 
     def select(self, index: Tensor) -> "Samples":
-        return Samples(self.source, self.ids[index], None if self.boxes is None else self.boxes[index])
+        boxes = None if self.boxes is None else self.boxes[index]
+        return Samples(self.source, self.ids[index], boxes, select_facts(self.facts, index))
 
 
 class Undecodable(NamedTuple):
@@ -64,8 +67,9 @@ class Undecodable(NamedTuple):
 
 
 class DecodedBatch(NamedTuple):
-    """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they are. boxes: (b, 4) float32, in
-    those pixels; of evaluation alone, and of samples that have boxes.
+    """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they show; in training that is another
+    sample's row where one stands in for an image that did not decode. boxes: (b, 4) float32, in those pixels; of
+    evaluation alone, and of samples that have boxes.
 
     undecodable: images that did not decode, if that is tolerated. black: the name of a 16-bit image that is black since
     only its low bytes are used, if there is one (trees/decoding.py). error: the line if an image that is not tolerated
@@ -120,7 +124,7 @@ class TrainDecoder:
         crop = self.input_spec.crop
         assert isinstance(crop, ResizedCrop)
         pixels = allocate_buffer(len(rows), crop.size, crop.size, self.input_spec.channels)
-        bad, black = list[Undecodable](), ""
+        bad, black, shown = list[Undecodable](), "", list[int]()
         for start in range(0, len(rows), _CHUNK):
             here = slice(start, start + _CHUNK)
             images = list[Image.Image]()
@@ -128,37 +132,40 @@ class TrainDecoder:
                 if not is_wanted():
                     return DecodedBatch(pixels, rows)
                 try:
-                    images.append(self._load_image(row, bad))
+                    image, row_shown = self._load_image(row, bad)
                 except BadImage as error:
                     return DecodedBatch.failure(error)
-                black = black or _name_if_black(images[-1], self.samples, row)
+                images.append(image)
+                shown.append(row_shown)
+                black = black or _name_if_black(image, self.samples, row)
             draws = SampleRandom(self.batch_index.seed, epoch, ids[here], None if copies is None else copies[here])
             crop_images(images, crop, draws, self.input_spec.flip, pixels[here])
-        return DecodedBatch(pixels, rows, tuple(bad), black)
+        return DecodedBatch(pixels, torch.tensor(shown, dtype=torch.int64), tuple(bad), black)
 
-    def _load_image(self, row: int, bad: list[Undecodable]) -> Image.Image:
+    def _load_image(self, row: int, bad: list[Undecodable]) -> tuple[Image.Image, int]:
+        """The image of this row, or one that stands in for it, and the row of what it shows."""
         source, index = self.samples.source, int(self.samples.ids[row])
         try:
-            return source.image(index)
+            return source.image(index), row
         except BadImage as error:
             if not self.replace_undecodable:
                 raise
             for other in self._next_of_class(row):
+                name = self.samples.name(other)
                 try:
-                    image = source.image(other)
+                    image = source.image(int(self.samples.ids[other]))
                 except BadImage:
                     continue
-                instead = f"replaced by {source.image_name(other)} in training"
-                line = f"{error}; {instead}, left out where training images are evaluated"
+                line = f"{error}; replaced by {name} in training, left out where training images are evaluated"
                 bad.append(Undecodable(source.image_name(index), line))
-                return image
+                return image, other
             raise BadImage(f"{error}; no other image of its class decodes either") from error
 
     def _next_of_class(self, row: int) -> Iterator[int]:
-        """Indices of the other chosen samples of this one's class, those after it first."""
+        """Rows of the other samples of this one's class, those after it first."""
         targets = self.samples.targets
-        same = self.samples.ids[targets == targets[row]].tolist()
-        place = same.index(int(self.samples.ids[row]))
+        same = torch.nonzero(targets == targets[row]).flatten().tolist()
+        place = same.index(row)
         yield from same[place + 1 :] + same[:place]
 
 

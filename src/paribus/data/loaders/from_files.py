@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, list_known_facts, unique_sample_ids
+from paribus.core.batch import Batch, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
@@ -23,6 +23,7 @@ from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec, choose_workers
 from paribus.data.loaders.subset import (
     TRAIN_SAMPLE,
+    choose_strata,
     choose_train_sample,
     compute_checksum,
     count_classes,
@@ -133,18 +134,19 @@ class DecodingLoader:
         """This rank's part of the global batch of step `step`. Raises ConfigError for an image that does not
         decode, RunFailed for a worker that died."""
         try:
-            pixels = self._decode_errors.check(self._pool.take(step)).pixels
+            decoded = self._decode_errors.check(self._pool.take(step))
         except (ConfigError, RunFailed):
             self.close()
             raise
         if self._place.world == 1:
-            return self._make_batch(step, self._positions, pixels)
+            return self._make_batch(step, self._positions, decoded)
         there = self._decoder.positions(step)
-        ready = self._make_batch(step, there, pixels)
-        n = len(self._positions)  # the share comes first
+        ready = self._make_batch(step, there, decoded)
+        share = slice(0, len(self._positions))  # it comes first
         return replace(
             ready,
-            **{name: getattr(ready, name)[:n] for name in _TENSORS},
+            **{name: getattr(ready, name)[share] for name in _TENSORS},
+            also=select_facts(ready.also, share),
             positions=self._positions_on_device,
             fetch=lambda positions: self._fetch(step, positions, ready, there),
             known=(self._positions_on_device, self._positions),
@@ -157,24 +159,27 @@ class DecodingLoader:
     def _make_pool(self) -> WorkerPool[DecodedBatch]:
         return WorkerPool(self._decoder, self._workers, pinned=self._place.device.type == "cuda")
 
-    def _make_batch(self, step: int, positions: Tensor, pixels: Tensor) -> Batch:
+    def _make_batch(self, step: int, positions: Tensor, decoded: DecodedBatch) -> Batch:
         """The samples at these positions (on the CPU), of which these are the decoded pixels."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         draws = SampleRandom(self._batch_index.seed, epoch, self._samples.ids[rows], copies, device)
-        ids, targets, *there = to_device(
+        facts = select_facts(self._samples.facts, decoded.rows)  # of the image that is shown
+        ids, targets, *further = to_device(
             device,
             unique_sample_ids(draws.ids, copies),
             self._samples.targets[rows],
+            *facts.values(),
             *([] if positions is self._positions else [positions]),
         )
         return Batch(
-            inputs=self._inputs.transform_cropped(pixels.to(device, non_blocking=True), draws),
+            inputs=self._inputs.transform_cropped(decoded.pixels.to(device, non_blocking=True), draws),
             targets=targets,
             ids=ids,
-            positions=there[0] if there else self._positions_on_device,
+            positions=self._positions_on_device if positions is self._positions else further[-1],
             size=self._batch_size,
             classes=self._classes,
+            also=dict(zip(facts, further, strict=False)),
         )
 
     def _fetch(self, step: int, positions: Tensor, ready: Batch, there: Tensor) -> Batch:
@@ -187,26 +192,28 @@ class DecodingLoader:
         if len(missing):
             made = self._make_batch(step, missing, self._decode(step, missing))
             both = {name: torch.cat((getattr(ready, name), getattr(made, name))) for name in _TENSORS}
+            also = {name: torch.cat((values, made.also[name])) for name, values in ready.also.items()}
             rows[missing] = torch.arange(len(missing)) + len(there)
-            ready, there = replace(ready, **both), torch.cat((there, missing))
+            ready, there = replace(ready, **both, also=also), torch.cat((there, missing))
         chosen, positions = to_device(device, rows[here], positions)
         return replace(
             ready,
             **{name: getattr(ready, name)[chosen] for name in _TENSORS},
+            also=select_facts(ready.also, chosen),
             positions=positions,
             fetch=lambda positions: self._fetch(step, positions, ready, there),
             known=(positions, here),
         )
 
-    def _decode(self, step: int, positions: Tensor) -> Tensor:
-        """The pixels of samples at these positions (on the CPU), in threads: Pillow releases the GIL while it
-        decodes."""
+    def _decode(self, step: int, positions: Tensor) -> DecodedBatch:
+        """The samples at these positions (on the CPU), in threads: Pillow releases the GIL while it decodes."""
 
-        def decode(part: Tensor) -> Tensor:
-            return self._decode_errors.check(self._decoder.at(step, part, lambda: True)).pixels
+        def decode(part: Tensor) -> DecodedBatch:
+            return self._decode_errors.check(self._decoder.at(step, part, lambda: True))
 
         with ThreadPoolExecutor(self._threads) as pool:
-            return torch.cat(list(pool.map(decode, positions.chunk(self._threads))))
+            parts = list(pool.map(decode, positions.chunk(self._threads)))
+        return DecodedBatch(torch.cat([p.pixels for p in parts]), torch.cat([p.rows for p in parts]))
 
 
 def build_decoded_evaluation(
@@ -250,12 +257,11 @@ def build_decoded_evaluation(
                 rows = torch.cat([part.rows for part in parts])
                 # copied to the device in pieces, from pinned memory, and concatenated there
                 pixels = torch.cat([part.pixels.to(place.device, non_blocking=True) for part in parts])
-                boxes = [part.boxes for part in parts if part.boxes is not None]
+                facts = select_facts(own_samples.facts, rows)
+                if boxes := [part.boxes for part in parts if part.boxes is not None]:
+                    facts["box"] = torch.cat(boxes)
                 targets, ids, *also = to_device(
-                    place.device,
-                    own_samples.targets[rows],
-                    own_samples.ids[rows],
-                    *([torch.cat(boxes)] if boxes else []),
+                    place.device, own_samples.targets[rows], own_samples.ids[rows], *facts.values()
                 )
                 yield Batch(
                     inputs=inputs.transform_eval(pixels),
@@ -264,7 +270,7 @@ def build_decoded_evaluation(
                     positions=torch.arange(len(rows), device=place.device),
                     size=len(rows),
                     classes=classes,
-                    also={"box": also[0]} if also else {},
+                    also=dict(zip(facts, also, strict=True)),
                 )
         finally:
             pool.close()
@@ -280,20 +286,26 @@ def build_decoded_sets(
     place: DeviceContext,
     names: tuple[str, ...],
     boxes: Mapping[str, Tensor] | None = None,
+    facts: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> DataSets:
     """Two sources of images, decoded in every step. names: of the classes, () if not known. boxes: of all images of
-    "train" and "val", as in `Samples`; for evaluation batches.
+    "train" and "val", as in `Samples`; for evaluation batches. facts: of all images of "train" and "val", (n, …) by
+    name; those of "group" are kept in proportion in each class, as classes are.
 
-    The checksum is of the chosen training samples' names, labels and, where they are files, sizes: reading a large
-    dataset at each start would take too long.
+    The checksum is of the chosen training samples' names, labels, facts and, where they are files, sizes: reading a
+    large dataset at each start would take too long.
     """
-    chosen, held_out = split_training_set(train.targets, name, settings.train_size, settings.minival)
+    every_box, every_fact = boxes or {}, {"train": {}, "val": {}, **(facts or {})}
+    strata = choose_strata(train.targets, every_fact["train"])
+    chosen, held_out = split_training_set(strata, name, settings.train_size, settings.minival)
     skip, classes = settings.on_error == "skip", len(train.classes)
     decode_errors, input_spec = DecodeErrors(skip), build_input_spec(settings)
-    every_box = boxes or {}
-    whole = Samples(train, torch.arange(len(train.targets)), every_box.get("train"))
+    whole, tested = (
+        Samples(source, torch.arange(len(source.targets)), every_box.get(split), every_fact[split])
+        for split, source in (("train", train), ("val", val))
+    )
     samples = whole.select(chosen)
-    parts = {"val": Samples(val, torch.arange(len(val.targets)), every_box.get("val"))}
+    parts = {"val": tested}
     if held_out is not None:
         parts["minival"] = whole.select(held_out)
     report_empty_classes({"train": samples.targets, **{k: s.targets for k, s in parts.items()}}, classes, names, place)
@@ -307,7 +319,6 @@ def build_decoded_sets(
         key: build_decoded_evaluation(part, settings, classes, place, decode_errors) for key, part in parts.items()
     }
     some = samples.select(choose_train_sample(len(samples)))
-    boxes_of = {TRAIN_SAMPLE: some.boxes, **{key: part.boxes for key, part in parts.items()}}
     splits[TRAIN_SAMPLE] = build_decoded_evaluation(some, settings, classes, place, decode_errors, _OF_TRAINING)
 
     return DataSets(
@@ -315,15 +326,24 @@ def build_decoded_sets(
         loader=loader,
         splits=splits,
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
-        checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids),
+        checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids, facts=samples.facts),
         mean=input_spec.mean,
         std=input_spec.std,
         names=names,
         class_ids=train.classes if names else (),
         class_counts=count_classes(samples.targets, classes),
         undecodable=lambda: decode_errors.names,
-        facts={key: list_known_facts({} if found is None else {"box": found}) for key, found in boxes_of.items()},
+        facts=_name_facts(samples, {TRAIN_SAMPLE: some, **parts}),
     )
+
+
+def _name_facts(train: Samples, evaluated: Mapping[str, Samples]) -> dict[str, tuple[str, ...]]:
+    """As in `DataSets.facts`."""
+    named = {"train": known} if (known := list_known_facts(train.facts)) else {}
+    for key, part in evaluated.items():
+        boxes = {} if part.boxes is None else {"box": part.boxes}
+        named[key] = list_known_facts({**part.facts, **boxes})
+    return named
 
 
 def _hash_file_sizes(samples: Samples) -> str:

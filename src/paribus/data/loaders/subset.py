@@ -49,6 +49,12 @@ def combine_strata(targets: Tensor, *further: Tensor) -> Tensor:
     return cells.unique(dim=0, return_inverse=True)[1]
 
 
+def choose_strata(targets: Tensor, facts: Mapping[str, Tensor]) -> Tensor:
+    """What subsets of a training set keep in proportion: its classes, or the groups of each class where these are
+    known, those that nobody has annotated among them. facts: as in `Batch.also`."""
+    return targets if "group" not in facts else combine_strata(targets, facts["group"])
+
+
 UNKNOWN = -1  # the group of a sample that nobody has annotated
 
 

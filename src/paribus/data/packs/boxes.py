@@ -5,23 +5,19 @@ checksum of the pack that the rows are of. Not there where the tree has no boxes
 depend on boxes, and `paribus data prepare` adds them to a pack without making it again.
 """
 
-import io
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from paribus.core.errors import ConfigError
-from paribus.core.runfolder import write_atomically
+from paribus.data.packs.beside import Array, SideFile, is_current, read_side_file, write_side_file
 from paribus.data.packs.format import PackRecord
 from paribus.data.trees.boxes import BOXES_FILE, hash_boxes, match_boxes, place_boxes, read_boxes
 from paribus.data.trees.decoding import place_square, read_image_size
 from paribus.data.trees.tree import SPLITS, Listing
 
 PACKED_BOXES = "boxes.npz"
-Array = np.ndarray[Any, Any]
 
 
 def write_packed_boxes(
@@ -32,7 +28,7 @@ def write_packed_boxes(
     if not source:
         path.unlink(missing_ok=True)
         return
-    if (there := _read(path)) is not None and (there["source"], there["pack"]) == (source, record.checksum):
+    if is_current(path, source, record):
         return
     boxes, made = read_boxes(tree), dict[str, Array]()
     if not boxes:
@@ -44,10 +40,7 @@ def write_packed_boxes(
     count = sum(int(np.isfinite(found[:, 0]).sum()) for found in made.values())
     if not count:
         raise ConfigError(f"{tree / BOXES_FILE}: none of its {len(boxes):,} lines is of an image of the tree")
-    content = io.BytesIO()
-    arrays: dict[str, Any] = {**made, "source": np.array(source), "pack": np.array(record.checksum)}
-    np.savez_compressed(content, **arrays)
-    write_atomically(path, content.getvalue())
+    write_side_file(path, SideFile(made, source, record.checksum))
     log(f"{path}: the boxes of {count:,} images")
 
 
@@ -62,26 +55,6 @@ def _place(boxes: Mapping[str, tuple[float, ...]], tree: Path, paths: list[str],
 def read_packed_boxes(folder: Path, record: PackRecord, tree: Path | None, command: str) -> dict[str, Array] | None:
     """The boxes of each split; None if the pack has none. tree: where the source is, None where that is not known.
     command: makes them again. Raises ConfigError if they are of another pack or other boxes than the tree's."""
-    path = folder / PACKED_BOXES
-    if not path.exists():
-        return None
-    found = _read(path)
-    again = f"make it again with: {command}"
-    if found is None or any(found[split].shape != (record.splits[split].images, 4) for split in SPLITS):
-        raise ConfigError(f"{path} is damaged; {again}")
-    if found["pack"] != record.checksum:
-        raise ConfigError(f"{path} has the boxes of another pack; {again}")
-    if tree is not None and hash_boxes(tree) not in ("", found["source"]):
-        raise ConfigError(f"{path} was made from another {tree / BOXES_FILE}; {again}")
-    return {split: found[split] for split in SPLITS}
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """None if the file is not there or is damaged."""
-    try:
-        with np.load(path) as content:
-            parts = {split: content[split] for split in SPLITS}
-            texts = {name: str(content[name]) for name in ("source", "pack")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError):
-        return None
-    return {**parts, **texts}
+    source, file = ("", None) if tree is None else (hash_boxes(tree), tree / BOXES_FILE)
+    side = read_side_file(folder / PACKED_BOXES, record, source, file, command)
+    return None if side is None else {split: side.arrays[split] for split in SPLITS}

@@ -3,7 +3,7 @@
 import sys
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_count
 from paribus.data.packs.boxes import read_packed_boxes
+from paribus.data.packs.facts import read_packed_facts
 from paribus.data.packs.format import (
     PackRecord,
     SplitRecord,
@@ -30,13 +31,14 @@ class PackedSplit:
     """images (n, size, size, channels) uint8, memory-mapped read-only: writing to them crashes the process. targets
     (n,) int64 class ids. ids (n,) int64: indices in the source's full listing, skipped images included. skipped: names
     and reasons. boxes (n, 4) float64: of the images' objects in pixels of the pack, NaN for none; None: no image has
-    one (packs/boxes.py)."""
+    one (packs/boxes.py). facts: (n,) int64 or float32 by name (packs/facts.py)."""
 
     images: Tensor
     targets: Tensor
     ids: Tensor
     skipped: tuple[str, ...]
     boxes: Tensor | None = None
+    facts: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,11 @@ def open_pack(folder: Path, name: str, size: int, source_root: Path | None, chan
     if why := explain_source_change(folder, record, source_root):
         raise ConfigError(f"{folder} was packed from other files: {why}; make it again with: {rebuild_command(record)}")
     splits = {split: _map_split(folder, s, size, channels) for split, s in record.splits.items()}
-    boxes = read_packed_boxes(folder, record, _find_tree(name, source_root), rebuild_command(record))
-    for split, found in (boxes or {}).items():
+    tree, command = _find_tree(name, source_root), rebuild_command(record)
+    for split, found in (read_packed_boxes(folder, record, tree, command) or {}).items():
         splits[split] = replace(splits[split], boxes=torch.from_numpy(found))
+    for split, facts in read_packed_facts(folder, record, tree, command).items():
+        splits[split] = replace(splits[split], facts={name: torch.from_numpy(v) for name, v in facts.items()})
     return Pack(folder, name, size, record.classes, splits, record.checksum, record.partial, record.rule)
 
 

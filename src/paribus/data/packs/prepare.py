@@ -11,6 +11,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_count, format_list
 from paribus.core.lock import locked
 from paribus.data.packs.boxes import write_packed_boxes
+from paribus.data.packs.facts import write_packed_facts
 from paribus.data.packs.format import PackRecord, default_folder, find_faults, read_name_list, read_record
 from paribus.data.packs.write import PackJob, PackWriter, ProgressSink
 from paribus.data.trees import decoding
@@ -93,7 +94,7 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
             existing = _read_valid_pack(folder)
             if existing and _is_up_to_date(existing, request, inspection, source):
                 progress.log(f"{folder} is packed already, from these files")
-                write_packed_boxes(folder, existing, inspection.tree, inspection.parts, progress.log)
+                _write_side_files(folder, existing, inspection, progress)
                 return existing
             if existing and existing.channels != request.channels:
                 had, will = (format_count(n, "channel") for n in (existing.channels, request.channels))
@@ -113,8 +114,13 @@ def prepare(request: PrepareRequest, progress: ProgressSink) -> PackRecord:
                 channels=request.channels,
             )
             record = PackWriter(job, progress).run()
-            write_packed_boxes(folder, record, inspection.tree, inspection.parts, progress.log)
+            _write_side_files(folder, record, inspection, progress)
             return record
+
+
+def _write_side_files(folder: Path, record: PackRecord, inspection: SourceInspection, progress: ProgressSink) -> None:
+    for write in (write_packed_boxes, write_packed_facts):
+        write(folder, record, inspection.tree, inspection.parts, progress.log)
 
 
 def _check_folder_is_for_packs(folder: Path) -> None:
