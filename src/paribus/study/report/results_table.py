@@ -26,6 +26,7 @@ RESULTS_TABLE = Markers(
     "<!-- paribus results: begin STUDY ... . (any words) -->",
 )
 _TECHNIQUE_KEY = "technique"
+_ACCURACY = "val/acc1"
 _BESIDE_HEAD = (
     "what was changed",
     "metric",
@@ -161,7 +162,7 @@ def build_claims(a: Analysis) -> Iterator[Claim]:
         claim = (
             f"{unit.difference(published[pair].difference)}: {published[pair].source}" if pair in published else DASH
         )
-        what = a.spec.words.get(pair) or f"{c.arm} against {c.baseline}"
+        what = (a.spec.words.get(pair) or f"{c.arm} against {c.baseline}") + _name_other_metric(a)
         ratio = ratios.get(pair, math.nan)
         time = DASH if math.isnan(ratio) else f"× {ratio:.2f}"
         made = find_changed_techniques(a, *pair)
@@ -169,6 +170,11 @@ def build_claims(a: Analysis) -> Iterator[Claim]:
         learning = any((x.arm, x.baseline) == pair for x in a.still_learning)
         cells = (what, claim, *_format_estimate(c, unit), time, str(c.judgement), a.spec.name)
         yield Claim(made, cells, against, learning)
+
+
+def _name_other_metric(a: Analysis) -> str:
+    """", METRIC ↓" where a study is not about accuracy, which the table is about if it says nothing; else ""."""
+    return "" if a.spec.metric == _ACCURACY else f", {a.spec.metric} {'↑' if a.spec.higher_is_better else '↓'}"
 
 
 def find_changed_techniques(a: Analysis, arm: str, baseline: str) -> frozenset[str]:
