@@ -51,6 +51,12 @@ def test_a_row_says_what_was_changed_claimed_and_found() -> None:
     )
 
 
+def test_a_metric_that_is_not_accuracy_is_named() -> None:
+    a = compared(words={("b", "a"): "B for A"})
+    other = replace(a, spec=replace(a.spec, metric="val/deo_max", higher_is_better=False))
+    assert cells(format_results_table([other]))[2][0] == r"B for A, val/deo\_max ↓"
+
+
 def test_without_words_or_claim_the_arms_speak_and_a_gap_is_told() -> None:
     rows = rows_for({"a": 0.9, "b": 0.9}, range(3))
     table = format_results_table([analyse(question(["a", "b"], range(4)), rows)])
