@@ -12,7 +12,7 @@ from paribus.core.protocols import DeviceContext
 from paribus.data.synthetic import Synthetic
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import check_method, evaluate
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 
 # by name, its config; a new evaluator adds its line. 51 test images and 20 held out, 3×8×8, 10 classes.
 EVALUATORS = {

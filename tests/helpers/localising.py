@@ -17,7 +17,7 @@ from paribus.core.streams import stream, use_generator
 from paribus.engine.distributed import destroy_process_group, from_environment, init_process_group
 from paribus.engine.evaluate import evaluate
 from paribus.evaluators.localisation import Localisation
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 from paribus.models.convnet import ConvNet
 
 

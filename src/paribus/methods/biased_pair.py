@@ -15,7 +15,7 @@ from paribus.core.capabilities import watch_ending
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, ParameterGroup, Slots
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import Evaluated, PlainNetwork
 from paribus.methods.trained import Trained, make_trained
 
 
@@ -74,7 +74,7 @@ class PairTraining:
         self._wanted = make_trained(slots, workshop, view=WithFeatures)
         self._biased = make_trained(slots, workshop, "biased", biased, view=view)
         self.model, self.optimizer = self._wanted.network, self._wanted.optimizer
-        self._ema = slots.ema(self.model)
+        self._evaluated = Evaluated(self.model, slots.ema)
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """A step of the biased network, then one of the wanted. Nothing here waits for the device."""
@@ -84,8 +84,7 @@ class PairTraining:
         for transform in slots.transforms:
             batch = transform(batch, at)
         metrics = self._wanted.step(slots.update, lambda whole: self._lose(whole, at), batch)
-        if self._ema is not None:
-            self._ema.update(self.model, at.step)
+        self._evaluated.update(at.step)
         return {**metrics, "lr": self._wanted.lrs[0] * factor}
 
     def _lose(self, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
@@ -109,16 +108,14 @@ class PairTraining:
 
     @property
     def eval_model(self) -> nn.Module:
-        return self.model if self._ema is None else self._ema.module
+        return self._evaluated.model
 
     @property
     def without_ema(self) -> PlainNetwork | None:
-        return None if self._ema is None else PlainNetwork(self.model)
+        return self._evaluated.without_ema
 
     def prepare_eval(self) -> None:
-        for model in {id(m): m for m in (self.model, self.eval_model, self._biased.network)}.values():
-            self._sync(model)
-            model.eval()
+        self._evaluated.prepare(self._sync, (self._biased.network,))
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
@@ -126,11 +123,10 @@ class PairTraining:
         return self.eval_model(inputs)
 
     def state_dict(self) -> dict[str, Any]:
-        average = {} if self._ema is None else {"ema": self._ema.state_dict()}
-        return {**self._wanted.state_dict(), "biased": self._biased.state_dict(), **average}
+        biased = {"biased": self._biased.state_dict()}
+        return {**self._wanted.state_dict(), **biased, **self._evaluated.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._wanted.load_state_dict(state)
         self._biased.load_state_dict(state["biased"])
-        if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
+        self._evaluated.load_state_dict(state)

@@ -35,7 +35,8 @@ from paribus.core.labels import match_classes, read_class_ids
 from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Objective, ParameterGroup, Slots
-from paribus.methods.supervised import PlainNetwork, SupervisedTraining
+from paribus.methods.evaluated import PlainNetwork
+from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.trained import Trained
 
 

@@ -22,8 +22,8 @@ from paribus.core.protocols import BuildContext, CouplesSamples, ParameterGroup,
 from paribus.methods.biased_pair import WithFeatures
 from paribus.methods.completion import GROUP, Completion, DrawnGroups, to_class_ids
 from paribus.methods.distilled import FixedOutput
+from paribus.methods.evaluated import Evaluated, PlainNetwork
 from paribus.methods.fair_learners import FairLearner, LabelBiasCorrection
-from paribus.methods.supervised import PlainNetwork
 from paribus.methods.trained import Trained, make_trained
 
 # further facts of a batch, so that they go with its samples when it is split
@@ -62,7 +62,7 @@ class FairTraining:
         )
         self._completer = settings.completion.make(slots, workshop, settings.groups)
         self.model, self.optimizer = self._trained.network, self._trained.optimizer
-        self._ema = slots.ema(self.model)
+        self._evaluated = Evaluated(self.model, slots.ema)
         self._is_checked = False
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
@@ -81,8 +81,7 @@ class FairTraining:
         more = {_GROUPS: completed.groups, _KEPT: completed.weights, _WEIGHTS: weights}
         batch = replace(batch, also={**batch.also, **more})
         metrics = trained.step(slots.update, lambda part: self._loss_of(part, at), batch)
-        if self._ema is not None:
-            self._ema.update(self.model, at.step)
+        self._evaluated.update(at.step)
         return {**metrics, **completed.metrics, **self._learner.describe(), "lr": trained.lrs[0] * factor}
 
     def _loss_of(self, part: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
@@ -109,16 +108,14 @@ class FairTraining:
 
     @property
     def eval_model(self) -> nn.Module:
-        return self.model if self._ema is None else self._ema.module
+        return self._evaluated.model
 
     @property
     def without_ema(self) -> PlainNetwork | None:
-        return None if self._ema is None else PlainNetwork(self.model)
+        return self._evaluated.without_ema
 
     def prepare_eval(self) -> None:
-        for model in (self.model, self.eval_model) if self._ema is not None else (self.model,):
-            self._sync(model)
-            model.eval()
+        self._evaluated.prepare(self._sync)
         self._completer.prepare_eval()
 
     @torch.no_grad()
@@ -127,10 +124,9 @@ class FairTraining:
         return self.eval_model(inputs)
 
     def state_dict(self) -> dict[str, Any]:
-        average = {} if self._ema is None else {"ema": self._ema.state_dict()}
         networks = {name: part.state_dict() for name, part in self._completer.parts().items()}
         own = {"learner": self._learner.state_dict(), "completion": self._completer.state_dict()}
-        return {**self._trained.state_dict(), **networks, **average, "fair": own}
+        return {**self._trained.state_dict(), **networks, **self._evaluated.state_dict(), "fair": own}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._trained.load_state_dict(state)
@@ -138,8 +134,7 @@ class FairTraining:
             part.load_state_dict(state[name])
         self._learner.load_state_dict(state["fair"]["learner"])
         self._completer.load_state_dict(state["fair"]["completion"])
-        if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
+        self._evaluated.load_state_dict(state)
 
 
 def check_groups(batch: Batch, groups: int) -> None:

@@ -1,7 +1,6 @@
 """One step of supervised training. Techniques change only its slots; see core/protocols.py."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,24 +10,9 @@ from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, HasDiagnostics, ParameterGroup, Slots
+from paribus.methods.evaluated import Evaluated, PlainNetwork
 from paribus.methods.lengths import copy_weights, find_convolution_weights, measure_lengths
 from paribus.methods.trained import Trained, make_trained
-
-
-@dataclass(frozen=True)
-class PlainNetwork:
-    """A network that predicts, for evaluators."""
-
-    model: nn.Module
-
-    @property
-    def eval_model(self) -> nn.Module:
-        return self.model
-
-    @torch.no_grad()
-    def predict(self, inputs: Tensor) -> Tensor:
-        """(n, c, h, w) to (n, classes) logits."""
-        return self.model(inputs)
 
 
 class SupervisedTraining:
@@ -42,7 +26,7 @@ class SupervisedTraining:
         self._sync = workshop.sync
         self._trained = trained or make_trained(slots, workshop)
         self.model, self.optimizer = self._trained.network, self._trained.optimizer
-        self._ema = slots.ema(self.model)
+        self._evaluated = Evaluated(self.model, slots.ema)
         # found out once: isinstance with a protocol takes 5 µs
         self._diagnostics = (
             self.optimizer.diagnostics if isinstance(self.optimizer, HasDiagnostics) else dict[str, Tensor]
@@ -58,8 +42,7 @@ class SupervisedTraining:
             batch = transform(batch, at)
         before = copy_weights(self._weights)
         metrics = trained.step(slots.update, lambda part: slots.objective(trained.in_step, part, at), batch)
-        if self._ema is not None:
-            self._ema.update(self.model, at.step)
+        self._evaluated.update(at.step)
         diagnostics = self._diagnostics()
         if before:
             diagnostics |= measure_lengths(before, self._weights)
@@ -80,18 +63,16 @@ class SupervisedTraining:
     @property
     def eval_model(self) -> nn.Module:
         """The network that evaluation and export use: the averaged one where there is one."""
-        return self.model if self._ema is None else self._ema.module
+        return self._evaluated.model
 
     @property
     def without_ema(self) -> PlainNetwork | None:
         """What predicts with the latest weights, where evaluation uses averaged ones; else None."""
-        return None if self._ema is None else PlainNetwork(self.model)
+        return self._evaluated.without_ema
 
     def prepare_eval(self) -> None:
         """Make ready to predict: evaluation mode, and BatchNorm statistics equal on all ranks."""
-        for model in (self.model, self.eval_model) if self._ema is not None else (self.model,):
-            self._sync(model)
-            model.eval()
+        self._evaluated.prepare(self._sync)
 
     @torch.no_grad()
     def predict(self, inputs: Tensor) -> Tensor:
@@ -99,13 +80,11 @@ class SupervisedTraining:
         return self.eval_model(inputs)
 
     def state_dict(self) -> dict[str, Any]:
-        average = {} if self._ema is None else {"ema": self._ema.state_dict()}
-        return {**self._trained.state_dict(), **average}
+        return {**self._trained.state_dict(), **self._evaluated.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._trained.load_state_dict(state)
-        if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
+        self._evaluated.load_state_dict(state)
 
 
 @schema

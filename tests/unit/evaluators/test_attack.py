@@ -19,7 +19,7 @@ from paribus.evaluators.accuracy import Accuracy
 from paribus.evaluators.attack import AccuracyUnderAttack
 from paribus.evaluators.some_images import choose_evenly
 from paribus.methods import attacks
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 
 MEAN, STD = 0.3, 0.35
 

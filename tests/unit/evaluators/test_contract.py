@@ -15,7 +15,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.sums import Sums, gather_samples, metric_sums
 from paribus.engine.evaluate import check_method, evaluate
 from paribus.evaluators.accuracy import Accuracy
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 
 N, CLASSES = 23, 7
 

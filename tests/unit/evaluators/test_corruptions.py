@@ -17,7 +17,7 @@ from paribus.core.sums import Sums
 from paribus.engine.evaluate import check_method, evaluate
 from paribus.evaluators.corruption_kinds.corrupt import PAPER_KINDS, corrupt
 from paribus.evaluators.corruptions import Corruptions
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 
 N, SIDE, CLASSES = 37, 12, 7
 CPU = torch.device("cpu")

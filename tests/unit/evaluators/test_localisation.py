@@ -22,7 +22,7 @@ from paribus.core.sums import Sums
 from paribus.engine.evaluate import check_method, evaluate
 from paribus.evaluators import localisation
 from paribus.evaluators.localisation import Localisation, find_boxes, measure_overlap, normalise_maps
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 from paribus.models.cifar_resnet import CifarResNet
 from paribus.models.vit import ViT
 from paribus.recipe.build import build_evaluators

@@ -22,7 +22,7 @@ from paribus.evaluators import mechanism, ranks
 from paribus.evaluators.attention import among_cells, entropy, mean_distance
 from paribus.evaluators.mechanism import Mechanism
 from paribus.evaluators.ranks import NONLINEARITIES, RATIOS, draw_layer, random_rank_ratios, rank_ratio
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 from paribus.models.vit import ViT
 from paribus.models.vit_blocks import Attention
 from paribus.techniques.pit import OverlappingStem, Pooling

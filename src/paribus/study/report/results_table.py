@@ -173,7 +173,7 @@ def build_claims(a: Analysis) -> Iterator[Claim]:
 
 
 def _name_other_metric(a: Analysis) -> str:
-    """", METRIC ↓" where a study is not about accuracy, which the table is about if it says nothing; else ""."""
+    """ ", METRIC ↓" where a study is not about accuracy, which the table is about if it says nothing; else ""."""
     return "" if a.spec.metric == _ACCURACY else f", {a.spec.metric} {'↑' if a.spec.higher_is_better else '↓'}"
 
 
