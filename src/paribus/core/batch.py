@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from paribus.core.renamed import old_names
@@ -42,6 +43,15 @@ def drop_places(facts: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def list_known_facts(facts: Mapping[str, Tensor]) -> tuple[str, ...]:
     """The names of those that are known of any sample: NaN stands for what is not."""
     return tuple(name for name, values in facts.items() if not (values.is_floating_point() and values.isnan().all()))
+
+
+def find_largest(facts: Mapping[str, Tensor]) -> dict[str, int]:
+    """The largest value of each fact in whole numbers, by name: what must fit into a table of groups or words."""
+    return {name: int(values.max()) for name, values in facts.items() if is_whole(values) and values.numel()}
+
+
+def is_whole(values: Tensor) -> bool:
+    return not (values.is_floating_point() or values.is_complex() or values.dtype == torch.bool)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ class DataSets:
     class; () unknown. undecodable: gives the names of images that could not be decoded and are done without, as far as
     this process has met them by now: those decoded in every step are known only at the end, and each rank knows its
     share. facts: by split, the names of what is known of its samples in `Batch.also`; "train" stands for
-    training batches.
+    training batches. largest: of those facts of training samples that are whole numbers, the largest value.
     """
 
     spec: Spec
@@ -76,6 +76,7 @@ class DataSets:
     class_counts: tuple[int, ...] = ()
     undecodable: Callable[[], Sequence[str]] = tuple
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))
@@ -234,7 +235,8 @@ class BuildContext:
     total, gathered: for losses that couple the samples of a global batch, which the ranks share: the sum of a tensor
     over ranks, and its rows on all ranks, in the order of the global batch, both with gradients. A loss of the global
     batch that every rank computes in this way has the right gradient once DDP has averaged.
-    facts: what `Batch.also` has of training samples, for a method that needs a group; None: not known.
+    facts: what `Batch.also` has of training samples, for a method that needs a group; None: not known. largest: the
+    largest value of those that are whole numbers, as far as it is known.
     """
 
     spec: Spec
@@ -250,6 +252,7 @@ class BuildContext:
     total: Callable[[Tensor], Tensor] = lambda value: value
     gathered: Callable[[Tensor], Tensor] = lambda value: value
     facts: tuple[str, ...] | None = None
+    largest: Mapping[str, int] = field(default_factory=dict)
 
 
 @runtime_checkable

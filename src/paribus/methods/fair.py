@@ -63,10 +63,11 @@ class FairTraining:
         self._completer = settings.completion.make(slots, workshop, settings.groups)
         self.model, self.optimizer = self._trained.network, self._trained.optimizer
         self._evaluated = Evaluated(self.model, slots.ema)
-        self._is_checked = False
+        self._is_checked = GROUP in workshop.largest  # by `Fair`, before anything was built
 
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
-        """One optimizer step of each network. Nothing waits for the device but the look at the first batch's groups."""
+        """One optimizer step of each network. Nothing waits for the device; only of data that do not say how many
+        groups they have, the first batch is looked at."""
         slots, trained, factor = self._slots, self._trained, self._slots.schedule(at)
         if not self._is_checked:
             check_groups(batch, self._settings.groups)
@@ -141,16 +142,20 @@ def check_groups(batch: Batch, groups: int) -> None:
     """Raises ConfigError unless the samples have groups from -1 (unknown) to groups - 1. Waits for the device."""
     if GROUP not in batch.also:
         raise ConfigError(_without_groups(tuple(batch.also)))
-    if len(given := batch.also[GROUP]) and int(given.max().item()) >= groups:
-        raise ConfigError(
-            f"method.groups: found {groups}; the data has a group {int(given.max().item())}, and they count from 0"
-        )
+    if len(given := batch.also[GROUP]):
+        _check_largest(int(given.max().item()), groups)
+
+
+def _check_largest(largest: int, groups: int) -> None:
+    if largest >= groups:
+        raise ConfigError(f"method.groups: found {groups}; the data has a group {largest}, and they count from 0")
 
 
 def _without_groups(facts: tuple[str, ...]) -> str:
     return (
         f"method=fair: needs training samples with a group (Batch.also has {', '.join(facts) or 'nothing'}, not "
-        f"{GROUP}); data=adult, data=compas, data=biased_mnist and data=synthetic data.groups=2 have it"
+        f"{GROUP}); data=adult, data=compas, data=biased_mnist and data=synthetic data.groups=2 have it, and a tree of "
+        "your own with a facts.csv (docs/data.md)"
     )
 
 
@@ -170,6 +175,7 @@ class Fair:
     def __call__(self, slots: Slots, workshop: BuildContext) -> FairTraining:
         if workshop.trains and workshop.facts is not None and GROUP not in workshop.facts:
             raise ConfigError(_without_groups(workshop.facts))
+        _check_largest(workshop.largest.get(GROUP, -1), self.groups)
         if isinstance(slots.objective, CouplesSamples) and slots.objective.couples_samples:
             raise ConfigError("objective: method=fair weighs samples, so it takes one that is a mean over them")
         return FairTraining(slots, workshop, self)

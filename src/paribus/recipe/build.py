@@ -152,6 +152,7 @@ def build_method(
         distributed.sum_with_gradient,
         distributed.gather_with_gradient,
         data.facts.get("train", ()),
+        data.largest,
     )
     method = _with_new_verb(recipe.method(slots, context))
     if start is not None and not loaded:

@@ -147,9 +147,8 @@ def test_the_criterion_within_some_is_that_of_those_alone() -> None:
 def test_data_without_groups_and_groups_that_are_too_many_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"needs training samples with a group \(Batch.also has nothing, not group\)"):
         made("data.groups=0")
-    method, loader = made("data.groups=3")
     with pytest.raises(ConfigError, match=r"method.groups: found 2; the data has a group 2"):
-        method.train_step(loader.batch(0), AT)
+        made("data.groups=3")
     bare = Batch(*(torch.zeros(1) for _ in range(4)), 1, 2)
     with pytest.raises(ConfigError, match="method=fair"):
         check_groups(bare, 2)

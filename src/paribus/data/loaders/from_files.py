@@ -15,7 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, list_known_facts, select_facts, unique_sample_ids
+from paribus.core.batch import Batch, find_largest, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
@@ -334,6 +334,7 @@ def build_decoded_sets(
         class_counts=count_classes(samples.targets, classes),
         undecodable=lambda: decode_errors.names,
         facts=_name_facts(samples, {TRAIN_SAMPLE: some, **parts}),
+        largest=find_largest(samples.facts),
     )
 
 

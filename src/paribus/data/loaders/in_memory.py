@@ -8,7 +8,7 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, drop_places, list_known_facts, select_facts, unique_sample_ids
+from paribus.core.batch import Batch, drop_places, find_largest, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.storage import StorageChoice, StorageMode, choose_storage, plan_storage
@@ -346,4 +346,5 @@ def build_in_memory_sets(
             **({"train": known} if (known := list_known_facts(drop_places(train.also))) else {}),
             **{key: list_known_facts(part.also) for key, part in evaluated.items()},
         },
+        largest=find_largest(drop_places(train.also)),
     )
