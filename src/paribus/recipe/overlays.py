@@ -6,6 +6,8 @@ A file in configs/technique/ adds its settings to the config, and declares under
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
              it there: two mixing transforms, one of them requested, would be compared with a baseline that has one
+    first:   [transforms.x, ...]                 these entries come before all others of their mapping, in whatever order
+             the techniques are named: what gives targets before what mixes them
     fits:    one sentence on what it fits, for the refusal
     packages: the Python packages that its classes come from, as in packages=[...], which then need not be given
     sets:    the keys that the file sets, which `paribus train` fills in and a run records for `paribus compare`
@@ -46,6 +48,7 @@ class Overlay:
     swap: dict[str, dict[str, str]] = Field(default_factory=dict)
     expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    first: tuple[str, ...] = ()
     fits: str = ""
     packages: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
@@ -76,10 +79,19 @@ def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str,
             if found not in allowed:
                 _refuse(name, path, found, allowed, rule)
     _check_alone(cfg, rules)
+    for path in (path for rule in rules.values() for path in rule.first):
+        cfg = _with_first(cfg, path)
     own = [package for rule in rules.values() for package in rule.packages]
     if own and isinstance(given := cfg.get("packages") or [], list | tuple):
         cfg = {**cfg, "packages": list(dict.fromkeys([*given, *own]))}
     return {**cfg, "techniques": list(rules)}
+
+
+def _with_first(cfg: dict[str, Any], path: str) -> dict[str, Any]:
+    """A copy in which the entry at this dotted path comes before the others of its mapping."""
+    parent, _, name = path.rpartition(".")
+    node = _check_mapping(parent, get_value(cfg, parent))
+    return with_value(cfg, parent, {name: node[name], **node}) if name in node else cfg
 
 
 def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
@@ -151,7 +163,7 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }
-    rule |= {key: tuple(rule[key]) for key in ("sets", "packages") if isinstance(rule.get(key), list)}
+    rule |= {key: tuple(rule[key]) for key in ("sets", "packages", "first") if isinstance(rule.get(key), list)}
     return instantiate(Overlay, {**rule, **plain, "check": check}, f"overlays.{name}")
 
 

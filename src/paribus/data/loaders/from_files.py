@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from paribus.core.batch import Batch, list_known_facts, unique_sample_ids
+from paribus.core.batch import Batch, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
 from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
@@ -125,26 +126,29 @@ class DecodingLoader:
     def prepare_partners(self, partners: Callable[[int, Tensor], Tensor]) -> None:
         """Have the workers decode the samples that transforms ask for together with this rank's share; before the first
         batch. See PreparesPartners."""
-        self._decoder = replace(self._decoder, partners=partners)
-        self._pool.close()
-        self._pool = self._make_pool()
+        self._change_decoder(replace(self._decoder, partners=partners))
+
+    def report_crop(self) -> None:
+        """Have batches say which crop was drawn; before the first one. See ReportsCrop."""
+        self._change_decoder(replace(self._decoder, reports_crop=True))
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`. Raises ConfigError for an image that does not
         decode, RunFailed for a worker that died."""
         try:
-            pixels = self._decode_errors.check(self._pool.take(step)).pixels
+            decoded = self._decode_errors.check(self._pool.take(step))
         except (ConfigError, RunFailed):
             self.close()
             raise
         if self._place.world == 1:
-            return self._make_batch(step, self._positions, pixels)
+            return self._make_batch(step, self._positions, decoded.pixels, decoded.crops)
         there = self._decoder.positions(step)
-        ready = self._make_batch(step, there, pixels)
+        ready = self._make_batch(step, there, decoded.pixels, decoded.crops)
         n = len(self._positions)  # the share comes first
         return replace(
             ready,
             **{name: getattr(ready, name)[:n] for name in _TENSORS},
+            also=select_facts(ready.also, slice(0, n)),
             positions=self._positions_on_device,
             fetch=lambda positions: self._fetch(step, positions, ready, there),
             known=(self._positions_on_device, self._positions),
@@ -154,11 +158,17 @@ class DecodingLoader:
         """End the workers; they also end with the loader and with the process."""
         self._pool.close()
 
+    def _change_decoder(self, decoder: TrainDecoder) -> None:
+        self._decoder = decoder
+        self._pool.close()
+        self._pool = self._make_pool()
+
     def _make_pool(self) -> WorkerPool[DecodedBatch]:
         return WorkerPool(self._decoder, self._workers, pinned=self._place.device.type == "cuda")
 
-    def _make_batch(self, step: int, positions: Tensor, pixels: Tensor) -> Batch:
-        """The samples at these positions (on the CPU), of which these are the decoded pixels."""
+    def _make_batch(self, step: int, positions: Tensor, pixels: Tensor, crops: Tensor | None) -> Batch:
+        """The samples at these positions (on the CPU), of which these are the decoded pixels, and the crops if those are
+        reported."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         draws = SampleRandom(self._batch_index.seed, epoch, self._samples.ids[rows], copies, device)
@@ -166,8 +176,10 @@ class DecodingLoader:
             device,
             unique_sample_ids(draws.ids, copies),
             self._samples.targets[rows],
+            *([] if crops is None else [crops.to(self._place.dtype)]),
             *([] if positions is self._positions else [positions]),
         )
+        also = {} if crops is None else {"crop": there.pop(0)}
         return Batch(
             inputs=self._inputs.transform_cropped(pixels.to(device, non_blocking=True), draws),
             targets=targets,
@@ -175,6 +187,7 @@ class DecodingLoader:
             positions=there[0] if there else self._positions_on_device,
             size=self._batch_size,
             classes=self._classes,
+            also=also,
         )
 
     def _fetch(self, step: int, positions: Tensor, ready: Batch, there: Tensor) -> Batch:
@@ -185,28 +198,34 @@ class DecodingLoader:
         rows[there] = torch.arange(len(there))
         missing = here[rows[here] < 0].unique()
         if len(missing):
-            made = self._make_batch(step, missing, self._decode(step, missing))
-            both = {name: torch.cat((getattr(ready, name), getattr(made, name))) for name in _TENSORS}
+            made = self._make_batch(step, missing, *self._decode(step, missing))
+            both: dict[str, Any] = {
+                name: torch.cat((getattr(ready, name), getattr(made, name))) for name in _TENSORS
+            }
+            both["also"] = {name: torch.cat((values, made.also[name])) for name, values in ready.also.items()}
             rows[missing] = torch.arange(len(missing)) + len(there)
             ready, there = replace(ready, **both), torch.cat((there, missing))
         chosen, positions = to_device(device, rows[here], positions)
         return replace(
             ready,
             **{name: getattr(ready, name)[chosen] for name in _TENSORS},
+            also=select_facts(ready.also, chosen),
             positions=positions,
             fetch=lambda positions: self._fetch(step, positions, ready, there),
             known=(positions, here),
         )
 
-    def _decode(self, step: int, positions: Tensor) -> Tensor:
-        """The pixels of samples at these positions (on the CPU), in threads: Pillow releases the GIL while it
-        decodes."""
+    def _decode(self, step: int, positions: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The pixels of samples at these positions (on the CPU), and their crops if those are reported; in threads:
+        Pillow releases the GIL while it decodes."""
 
-        def decode(part: Tensor) -> Tensor:
-            return self._decode_errors.check(self._decoder.at(step, part, lambda: True)).pixels
+        def decode(part: Tensor) -> DecodedBatch:
+            return self._decode_errors.check(self._decoder.at(step, part, lambda: True))
 
         with ThreadPoolExecutor(self._threads) as pool:
-            return torch.cat(list(pool.map(decode, positions.chunk(self._threads))))
+            parts = list(pool.map(decode, positions.chunk(self._threads)))
+        crops = [part.crops for part in parts if part.crops is not None]
+        return torch.cat([part.pixels for part in parts]), torch.cat(crops) if crops else None
 
 
 def build_decoded_evaluation(
@@ -216,16 +235,19 @@ def build_decoded_evaluation(
     place: DeviceContext,
     decode_errors: DecodeErrors,
     remedy: str = "it is left out",
+    whole: int | None = None,
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
 
     Decoded again in each evaluation, by workers that live as long as it does: so memory stays small for a dataset of
-    any size, at the cost of decoding as many training images. remedy: as in EvalDecoder.
+    any size, at the cost of decoding as many training images. remedy: as in EvalDecoder. whole: pixels a side of all of
+    each image; None: the centre crop.
     """
     n = len(samples)
     own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
     inputs, cuda = InputTransform(build_input_spec(settings), place), place.device.type == "cuda"
-    image_bytes = settings.size**2 * settings.channels
+    size = whole or settings.size
+    image_bytes = size**2 * settings.channels
 
     def batches(batch_size: int) -> Iterator[Batch]:
         workers = choose_workers(settings.workers, place, image_bytes)  # an item is a part of a batch
@@ -233,7 +255,7 @@ def build_decoded_evaluation(
         pieces = max(1, workers)
         decoder = EvalDecoder(
             own_samples,
-            settings.size,
+            size,
             settings.eval_ratio,
             settings.interpolation,
             batch_size,
@@ -241,6 +263,7 @@ def build_decoded_evaluation(
             settings.on_error == "skip",
             settings.channels,
             remedy,
+            whole is not None,
         )
         pool = WorkerPool(decoder, workers, pinned=cuda)
         try:
@@ -310,9 +333,14 @@ def build_decoded_sets(
     boxes_of = {TRAIN_SAMPLE: some.boxes, **{key: part.boxes for key, part in parts.items()}}
     splits[TRAIN_SAMPLE] = build_decoded_evaluation(some, settings, classes, place, decode_errors, _OF_TRAINING)
 
+    def whole_images(batch_size: int, size: int | None) -> Iterator[Batch]:
+        side = size or settings.size
+        return build_decoded_evaluation(samples, settings, classes, place, decode_errors, whole=side)(batch_size)
+
     return DataSets(
         spec=Spec(classes=classes, channels=settings.channels, height=settings.size, width=settings.size),
         loader=loader,
+        whole=whole_images,
         splits=splits,
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
         checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids),
