@@ -14,6 +14,8 @@ A file in configs/technique/ adds its settings to the config, and declares under
     check:   settings for the conformance battery, kept here because a third party's battery needs them too:
              neutral: settings with which it does nothing at all, so that the run must be bit-exact with the baseline
              small:   settings that suit the tiny images of the smoke recipes
+             files:   key -> config of a class that is called with the recipe's data (DataSets) and gives the bytes of a
+                      file, which is written for the check and named there
              (up to 0.1 these two were keys beside `expect`; there they are still read)
 """
 
@@ -39,6 +41,7 @@ class OverlayCheck:
 
     neutral: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, Any] = Field(default_factory=dict)
 
 
 @schema
