@@ -1,4 +1,4 @@
-"""ReLabel against torchvision's RoIAlign and straight-line accounts: pooling, orientation, unstored classes, one step."""
+"""ReLabel against torchvision's RoIAlign and straight-line accounts: pooling, order, unstored classes, one step."""
 
 from dataclasses import replace
 
@@ -90,7 +90,9 @@ def test_negative_control_the_authors_order_gives_the_quarter_across_the_diagona
     assert float(label[2]) > 0.99
 
 
-def label_maps(n: int, top: int, unstored: str = "rest", classes: int = 6, local: bool = True) -> tuple[MapLabels, Tensor]:
+def label_maps(
+    n: int, top: int, unstored: str = "rest", classes: int = 6, local: bool = True
+) -> tuple[MapLabels, Tensor]:
     dense = 3 * torch.randn(n, classes, 4, 4, dtype=torch.float64, generator=seeded(6, n))
     values, indices, rest = keep_top(dense, top)
     fill = rest.double() if unstored == "rest" and rest is not None else 0.0

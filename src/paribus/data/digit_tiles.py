@@ -1,4 +1,4 @@
-"""Digit tiles: images of four digits that are labelled as one of them, as an ImageNet photograph names one object of many.
+"""Digit tiles: images of four digits labelled as one of them, as an ImageNet label names one object of many.
 
 An image is a canvas of 2×2 tiles, each an MNIST digit at half its size, of four different classes. Its label is the
 class of one of the four, chosen at random. So the truth at each place is known, and a crop onto a tile shows the
@@ -38,9 +38,9 @@ class DigitTiles:
 
     train: tiles, or one digit an image (single). n: training images. draw: which digits and labels; the images are a
     function of it alone. root: the folder that holds MNIST/raw; else PARIBUS_DATA, else ./data. scale: least and
-    greatest share of the area of a training crop, which is resized to the canvas; [1.0, 1.0] crops nothing. ratio: least
-    and greatest width / height of it. train_size: a subset of the n. minival: images held out from them for selection.
-    augment: further augmentations by name, in order.
+    greatest share of the area of a training crop, which is resized to the canvas; [1.0, 1.0] crops nothing. ratio:
+    least and greatest width / height of it. train_size: a subset of the n. minival: images held out from them for
+    selection. augment: further augmentations by name, in order.
     """
 
     train: Literal["tiles", "single"] = "tiles"
@@ -71,9 +71,7 @@ class DigitTiles:
             images, named = enlarge(parts[:, 0]), torch.zeros(self.n, dtype=torch.int64)
         train = Images(images[..., None], classes.gather(1, named[:, None])[:, 0], torch.arange(self.n))
         digits, labels = read_mnist(root, "t10k")
-        val = Images(
-            enlarge(downsample(digits[..., None], TILE)[..., 0])[..., None], labels, torch.arange(len(labels))
-        )
+        val = Images(enlarge(downsample(digits[..., None], TILE)[..., 0])[..., None], labels, torch.arange(len(labels)))
         crop = ResizedCrop(size=CANVAS, scale=self.scale, ratio=self.ratio)
         spec = InputSpec((0.13,), (0.31,), crop, False, self.augment)
         names = tuple("0123456789")

@@ -24,8 +24,8 @@ def is_mnist_at(root: Path) -> bool:
 
 
 def read_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Digits, (n, 28, 28) uint8, and labels, (n,) int64, of `train` or `t10k`, under this root. Raises ConfigError unless the
-    files are the official ones."""
+    """Digits, (n, 28, 28) uint8, and labels, (n,) int64, of `train` or `t10k`. Raises ConfigError unless the files
+    under this root are the official ones."""
     parts: list[Tensor] = []
     for name, head in ((f"{split}-images-idx3-ubyte", 16), (f"{split}-labels-idx1-ubyte", 8)):
         path = root / _FOLDER / name

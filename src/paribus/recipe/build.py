@@ -85,9 +85,7 @@ def build_loader(recipe: Recipe, data: DataSets, place: DeviceContext) -> Loader
     return PrefetchLoader(loader, place.device, total)
 
 
-def build_transforms(
-    recipe: Recipe, data: DataSets, place: DeviceContext, trains: bool = True
-) -> dict[str, Transform]:
+def build_transforms(recipe: Recipe, data: DataSets, place: DeviceContext, trains: bool = True) -> dict[str, Transform]:
     """By name and in order, what a step calls. trains: False where there is no step, so no file is read. Raises
     ConfigError if one does not fit the data."""
     chosen = {name: transform for name, transform in recipe.transforms.items() if transform is not None}

@@ -6,8 +6,8 @@ A file in configs/technique/ adds its settings to the config, and declares under
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
              it there: two mixing transforms, one of them requested, would be compared with a baseline that has one
-    first:   [transforms.x, ...]                 these entries come before all others of their mapping, in whatever order
-             the techniques are named: what gives targets before what mixes them
+    first:   [transforms.x, ...]                 these entries come before all others of their mapping, however the
+             techniques are ordered: what gives targets before what mixes them
     fits:    one sentence on what it fits, for the refusal
     packages: the Python packages that its classes come from, as in packages=[...], which then need not be given
     sets:    the keys that the file sets, which `paribus train` fills in and a run records for `paribus compare`

@@ -111,10 +111,9 @@ class ReLabel:
         check_fit(maps, data, str(path))
         rows = torch.full((int(maps.ids.max()) + 1,), -1)
         rows[maps.ids] = torch.arange(len(maps.ids))
-        values, rest = (None if part is None else part.to(place.device, place.dtype) for part in (maps.values, maps.rest))
-        assert values is not None
-        fill = 0.0 if rest is None or self.unstored == "zero" else rest
-        there = rows.to(place.device), values, maps.indices.to(place.device)
+        rest = None if self.unstored == "zero" else maps.rest
+        fill = 0.0 if rest is None else rest.to(place.device, place.dtype)
+        there = rows.to(place.device), maps.values.to(place.device, place.dtype), maps.indices.to(place.device)
         return MapLabels(*there, fill, data.spec.classes, self.where == "local")
 
     def __call__(self, batch: Batch, at: Progress) -> Batch:
@@ -148,12 +147,10 @@ class MapLabels:
 def check_fit(maps: LabelMaps, data: DataSets, path: str) -> None:
     """Raise ConfigError unless the maps are of these classes and training samples."""
     about = maps.about
-    if about.classes != data.spec.classes or (
-        about.class_ids and data.class_ids and about.class_ids != data.class_ids
-    ):
+    if about.classes != data.spec.classes or (about.class_ids and data.class_ids and about.class_ids != data.class_ids):
         raise ConfigError(
-            f"{_KEY}: {path} is of {about.classes} classes, {', '.join(about.class_ids[:3]) or 'without names'}, …; the "
-            f"data has {data.spec.classes}, {', '.join(data.class_ids[:3]) or 'without names'}, …"
+            f"{_KEY}: {path} is of {about.classes} classes, {', '.join(about.class_ids[:3]) or 'without names'}, …; "
+            f"the data has {data.spec.classes}, {', '.join(data.class_ids[:3]) or 'without names'}, …"
         )
     if about.data != data.checksum:
         raise ConfigError(

@@ -64,7 +64,7 @@ def test_negative_control_without_the_bias_it_is_not(run: Path, monkeypatch: pyt
         return scores, replace(ending, bias=None)
 
     monkeypatch.setattr(label_map, "watch_ending", without_bias)
-    with pytest.raises(ConfigError, match="the mean of the classifier over all places is .* off"):
+    with pytest.raises(ConfigError, match=r"the mean of the classifier over all places is .* off"):
         made(run, top=10)
 
 
@@ -185,7 +185,7 @@ def test_without_a_file_it_is_asked_for() -> None:
 
 
 def test_other_classes_are_refused(run: Path) -> None:
-    with pytest.raises(ConfigError, match="data: found 9 classes and 3 channels; .* was trained on 10 and 3"):
+    with pytest.raises(ConfigError, match=r"data: found 9 classes and 3 channels; .* was trained on 10 and 3"):
         made(run, "data.classes=9")
     with pytest.raises(ConfigError, match=r"^batch_size: cannot be overridden here"):
         made(run, "batch_size=3")

@@ -80,12 +80,11 @@ def add_label_map(parser: Parser) -> None:
         "label-map file that technique=relabel trains with. The network has to end in a global average pool and one "
         "linear layer. The images are those of the run's own training set, or of what data.KEY=VALUE makes of it."
     )
-    parser.epilog = (
-        "Overrides: data.KEY=VALUE, runtime.KEY=VALUE, packages=[NAME].\n\n" + exit_codes({OK: "written"})
-    )
+    parser.epilog = "Overrides: data.KEY=VALUE, runtime.KEY=VALUE, packages=[NAME].\n\n" + exit_codes({OK: "written"})
     run = parser.add_argument(
-        "run", metavar="RUN|CHECKPOINT|EXPORT", help="a run folder, one of its checkpoints, or a .safetensors of "
-        "paribus export"
+        "run",
+        metavar="RUN|CHECKPOINT|EXPORT",
+        help="a run folder, one of its checkpoints, or a .safetensors of paribus export",
     )
     completes(run, "run")
     given = parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of the run's config")

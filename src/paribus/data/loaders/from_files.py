@@ -167,8 +167,8 @@ class DecodingLoader:
         return WorkerPool(self._decoder, self._workers, pinned=self._place.device.type == "cuda")
 
     def _make_batch(self, step: int, positions: Tensor, pixels: Tensor, crops: Tensor | None) -> Batch:
-        """The samples at these positions (on the CPU), of which these are the decoded pixels, and the crops if those are
-        reported."""
+        """The samples at these positions (on the CPU), of which these are the decoded pixels, and the crops if those
+        are reported."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         draws = SampleRandom(self._batch_index.seed, epoch, self._samples.ids[rows], copies, device)
@@ -199,9 +199,7 @@ class DecodingLoader:
         missing = here[rows[here] < 0].unique()
         if len(missing):
             made = self._make_batch(step, missing, *self._decode(step, missing))
-            both: dict[str, Any] = {
-                name: torch.cat((getattr(ready, name), getattr(made, name))) for name in _TENSORS
-            }
+            both: dict[str, Any] = {name: torch.cat((getattr(ready, name), getattr(made, name))) for name in _TENSORS}
             both["also"] = {name: torch.cat((values, made.also[name])) for name, values in ready.also.items()}
             rows[missing] = torch.arange(len(missing)) + len(there)
             ready, there = replace(ready, **both), torch.cat((there, missing))

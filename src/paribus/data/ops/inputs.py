@@ -46,8 +46,8 @@ class InputTransform:
         return self.transform_cropped(resize.resized_crop(images, rows, boxes, size, rule.interpolation), draws)
 
     def crop_shares(self, draws: SampleRandom, height: int, width: int) -> Tensor:
-        """The crops that `transform_train` takes of images of this size, (b, 4), as `Batch.also["crop"]` has them: drawn
-        once more, from the same streams, so that the kernel need not hand them on."""
+        """The crops that `transform_train` takes of images of this size, (b, 4), as `Batch.also["crop"]` has them:
+        drawn once more, from the same streams, so that the kernel need not hand them on."""
         shares = self._input_spec.crop.shares(draws, height, width).to(self._place.dtype)
         return to_device(self._place.device, shares)[0]
 

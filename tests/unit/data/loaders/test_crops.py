@@ -48,7 +48,9 @@ def cut(pixels: Tensor, crops: Tensor, crop: PadCrop | ResizedCrop) -> Tensor:
     assert float((crops.double() * sizes - edges).abs().max()) < 1e-4, "whole pixels"
     if isinstance(crop, PadCrop):
         padded, pad = pad_images(pixels, crop.pad), crop.pad
-        return torch.stack([p[y1 + pad : y2 + pad, x1 + pad : x2 + pad] for p, (x1, y1, x2, y2) in zip(padded, edges)])
+        return torch.stack(
+            [p[y1 + pad : y2 + pad, x1 + pad : x2 + pad] for p, (x1, y1, x2, y2) in zip(padded, edges, strict=True)]
+        )
     x1, y1, x2, y2 = edges.unbind(1)
     boxes = torch.stack((y1, x1, y2 - y1, x2 - x1), 1)
     return resized_crop(pixels, torch.arange(len(pixels)), boxes, (crop.size, crop.size))
@@ -163,7 +165,9 @@ def test_a_loader_that_cannot_say_is_refused_in_one_line() -> None:
     recipe = build_small(("experiment=smoke",), ("relabel",))
     here = place()
     data = replace(recipe.data(here), loader=lambda batch_size, seed: Silent())
-    with pytest.raises(ConfigError, match=r"^transforms\.relabel: it needs the crop of each training image, and Silent"):
+    with pytest.raises(
+        ConfigError, match=r"^transforms\.relabel: it needs the crop of each training image, and Silent"
+    ):
         build.build_loader(recipe, data, here)
 
 
