@@ -63,7 +63,18 @@ def test_imagenette(form: str, image_sets: Path, tmp_path: Path) -> None:
     packed = tmp_path / "pack"
     if form == "packed":
         root = str(image_sets / "imagenette160-sub")
-        words = ["data", "prepare", "imagenette", "--root", root, "--size", "80", "--out", str(packed), "--allow-missing"]
+        words = [
+            "data",
+            "prepare",
+            "imagenette",
+            "--root",
+            root,
+            "--size",
+            "80",
+            "--out",
+            str(packed),
+            "--allow-missing",
+        ]
         assert dispatch(words) == 0
     more = (f"data.pack={packed}",) if form == "packed" else ()
     data = ("data=imagenette", f"data.root={image_sets / 'imagenette160-sub'}", "data.pack_size=80", *more)
