@@ -15,7 +15,7 @@ FORMS = {"folder": ("data.form=folder", "data.workers=1"), "packed": ("data.form
 
 
 def teach_and_train(form: str, here: Path, *data: str, size: int, steps: int = 2) -> Path:
-    """The label map, once a run has trained with it. The teacher's run lies under here/t, the student's under here/s."""
+    """The label map, once a run has trained with it. here/t: the teacher's run; here/s: the student's."""
     words = ("train", *data, *FORMS[form], f"data.size={size}", *NET, *QUIET, "batch_size=8")
     assert dispatch([*words, "name=teacher", f"steps={steps}ba", f"paths.runs={here / 't'}", "-q"]) == 0
     (teacher,) = (here / "t").iterdir()
