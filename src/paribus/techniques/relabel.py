@@ -13,8 +13,8 @@ What it changes   the targets of a training batch; nothing else.
 Hyperparameters   where = local, the paper's; global takes the mean over the whole image whatever the crop, which is a
                   soft label of the teacher and what a local label has to beat. k = 5 (paribus data label-map --top 5).
 As the authors    on ImageNet 300 epochs of 1024 images, SGD with Nesterov momentum, rate 0.1, decay 1e-4, cosine after
-                  5 epochs of warm-up (experiment=imagenet_resnet50 batch_size=1024 schedule=cosine schedule.warmup=5ep).
-                  With CutMix the pooled labels are mixed by λ. A flip moves no mean, so it needs no correction.
+                  5 epochs of warm-up (docs/label_maps.md has the command). With CutMix the pooled labels are mixed by
+                  λ: technique=[relabel,cutmix]. A flip moves no mean, so it needs no correction.
 Deviations        unstored = rest: the classes that a cell does not store share the probability that the teacher left
                   for all of them together there. In the authors' code each counts as the logit 0 (unstored = zero),
                   which takes most of the probability where the stored logits are small: with 1,000 classes and one
@@ -161,8 +161,11 @@ def check_fit(maps: LabelMaps, data: DataSets, path: str) -> None:
 
 @schema
 class ExampleMaps:
-    """Label maps for trying ReLabel out where there is no teacher: each cell has its image's own class, at a logit of
-    `strength` above noise of standard deviation 1 from a stream of its own. cells: down and across."""
+    """Label maps for trying ReLabel out where there is no teacher: made of the labels themselves.
+
+    strength: the logit of the image's own class in each cell, above noise of standard deviation 1. cells: down and
+    across. top: classes that a cell stores.
+    """
 
     strength: float = 6.0
     cells: int = 4
