@@ -29,7 +29,7 @@ Cost              one run of a teacher, once; one pass of it over the training i
                   with k = 5, 2.1 GB for ImageNet with 7×7 cells.
 Good to know      Training loss is measured against soft labels of another kind in each arm, so arms are compared by
                   `val`. What a teacher does not see locally, the student is told wrongly with the same confidence.
-                  3×3 convolutions of stride 2 centre each cell up to half a cell above and to the left of where RoIAlign
+                  3×3 convolutions of stride 2 centre a cell up to half a cell above and to the left of where RoIAlign
                   takes it to be, so crops at the bottom right are told a little of their neighbours (measured on digit
                   tiles: 97 % of the tiles at the top left have their digit as the label's greatest, 84 % of those at
                   the bottom right). The softmax is of mean logits, so of several objects in a crop the one that the
