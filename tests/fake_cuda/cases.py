@@ -4,19 +4,27 @@ settings.
 A case is written as recipe, techniques and overrides: "cifar10_resnet18 cutmix+sgdp update.precision=bf16".
 """
 
+import atexit
 import re
+import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 
+from fake_cuda.stand_ins import blank_data
 from paribus.core.errors import ConfigError
+from paribus.core.protocols import DeviceContext
 from paribus.recipe.compose import compose_config
 from paribus.recipe.configs import find_config_folder, list_options
 from paribus.recipe.overlays import BASELINE, apply_overlays
 from paribus.recipe.recipe import Recipe, build_recipe
+from paribus.techniques.relabel import ExampleMaps
 
-_FOR_A_CPU = re.compile(r"smoke|quickstart|cifar10_small|biased_mnist_small|adult_mlp|compas_mlp")
+_FOR_A_CPU = re.compile(r"smoke|quickstart|cifar10_small|biased_mnist_small|digit_tiles_small|adult_mlp|compas_mlp")
 
 
 @dataclass(frozen=True)
@@ -45,8 +53,20 @@ def recipe_of(case: Case, *more: str) -> Recipe:
     """The checked recipe. Decoding takes no workers: its pixels are a stand-in's."""
     folder = ["data.workers=0"] if case.recipe.startswith("image") else []
     words = [f"experiment={case.recipe}", f"technique=[{','.join(case.techniques) or BASELINE}]"]
+    more = (*more, *_label_maps(words[0], more)) if "relabel" in case.techniques else more
     config = compose_config([*words, *folder, *case.overrides, *more])
     return build_recipe(config, list(case.techniques))
+
+
+def _label_maps(experiment: str, more: tuple[str, ...]) -> list[str]:
+    """The override that names a file of label maps for the stand-in of this recipe's data."""
+    recipe = build_recipe(compose_config([experiment, f"technique={BASELINE}", *more]), [])
+    with blank_data(train_images=5 * recipe.batch_size):
+        content = ExampleMaps()(recipe.data(DeviceContext(torch.device("cpu"))))
+    file = Path(tempfile.mkdtemp(prefix="paribus-fake-")) / "maps.safetensors"
+    atexit.register(shutil.rmtree, file.parent, ignore_errors=True)
+    file.write_bytes(content)
+    return [f"transforms.relabel.maps={file}"]
 
 
 def gpu_recipes() -> list[str]:
@@ -62,8 +82,9 @@ def all_cases() -> list[Case]:
 _CHEAPER: dict[str, tuple[str, ...]] = {"pgd_training": ("method.steps=1",)}
 
 
-# what these add to a step is the same on every recipe: a second network that sees the bias of one data set
-_ON_ONE = dict.fromkeys(("rebias", "rubi", "learned_mixin"), "biased_mnist")
+# what these add to a step is the same on every recipe: a second network that sees the bias of one data set, or targets
+# from a file that is made for the data
+_ON_ONE = dict.fromkeys(("rebias", "rubi", "learned_mixin"), "biased_mnist") | {"relabel": "imagenette_resnet50"}
 
 
 def _with_each_technique(recipe: str) -> list[Case]:
@@ -171,6 +192,7 @@ FAST_PAIRS = {
     "imagenet_rexnet baseline",
     "imagenette_pit_s baseline",
     "imagenette_resnet50 baseline",
+    "imagenette_resnet50 relabel",
     "imagenette_rexnet baseline",
     "imagenette_vit_s pit",
     "imagenette_vit_s pit_pooling",

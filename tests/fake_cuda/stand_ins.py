@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paribus.data import biased_mnist, cifar, images
+from paribus.data import biased_mnist, cifar, digit_tiles, images
 from paribus.data.loaders import decode_batch
 from paribus.data.loaders.in_memory import Images
 from paribus.data.packs.open import Pack, PackedSplit
@@ -54,7 +54,7 @@ def blank_data(train_images: int) -> Iterator[None]:
         count = counts["val" if any("test" in file for file in files) else "train"]
         return Images(_blank(count, 32), torch.arange(count) % int(name.removeprefix("cifar")), torch.arange(count))
 
-    def read_mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    def read_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
         count = counts["train" if split == "train" else "val"]
         return torch.zeros(count, 28, 28, dtype=torch.uint8), torch.arange(count) % 10
 
@@ -73,7 +73,8 @@ def blank_data(train_images: int) -> Iterator[None]:
     with ExitStack() as stack:
         for module, name, stand_in in (
             (cifar, "_read", read_cifar),
-            (biased_mnist, "_read", read_mnist),
+            (biased_mnist, "read_mnist", read_mnist),
+            (digit_tiles, "read_mnist", read_mnist),
             (images, "open_pack", open_pack),
             (images, "find_tree", lambda root, known: root),
             (images, "open_folder_source", open_source),

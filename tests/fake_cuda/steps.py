@@ -1,6 +1,6 @@
 """One real step of a case on the fake device, after a step of warm-up; and one evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ from fake_cuda.device import Count, FakeDevice
 from fake_cuda.stand_ins import blank_data
 from paribus.core.evaluation import make_context
 from paribus.core.progress import Progress
-from paribus.core.protocols import DataSets, DeviceContext, Loader, Method
+from paribus.core.protocols import DataSets, DeviceContext, Loader, Method, Transform
 from paribus.engine.distributed import World
 from paribus.engine.evaluate import evaluate
 from paribus.engine.runtime import seed_global_generators
 from paribus.engine.window import MetricAccumulator
-from paribus.recipe.build import build_evaluators, build_loader, build_method, make_device_context
+from paribus.recipe.build import build_evaluators, build_loader, build_method, build_transforms, make_device_context
 from paribus.recipe.recipe import Recipe
 
 CUDA = torch.device("cuda", 0)
@@ -36,6 +36,7 @@ class Bench:
     data: DataSets
     loader: Loader
     method: Method
+    transforms: Mapping[str, Transform]
 
     def at(self, step: int) -> Progress:
         return Progress(step, 100, self.recipe.seed, self.loader.steps_per_epoch)
@@ -51,7 +52,8 @@ def on_fake_cuda(case: Case, *more: str) -> Iterator[Bench]:
         place = make_device_context(recipe, CUDA, world)
         data = recipe.data(place)
         loader = build_loader(recipe, data, place)
-        yield Bench(device, recipe, world, place, data, loader, build_method(recipe, data, place))
+        method, transforms = build_method(recipe, data, place), build_transforms(recipe, data, place)
+        yield Bench(device, recipe, world, place, data, loader, method, transforms)
 
 
 def measure(case: Case) -> dict[str, Count]:
@@ -71,8 +73,8 @@ def _take_step(bench: Bench, window: MetricAccumulator, step: int) -> dict[str, 
         batch = bench.loader.batch(step)
     with device.count() as in_transforms:
         changed = batch
-        for transform in bench.recipe.transforms.values():
-            changed = transform(changed, at) if transform is not None else changed
+        for transform in bench.transforms.values():
+            changed = transform(changed, at)
     with device.count() as in_step, _counting_optimizer(bench) as in_optimizer:
         metrics = bench.method.train_step(batch, at)
         window.add(metrics, batch.size)

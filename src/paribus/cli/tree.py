@@ -67,6 +67,7 @@ _DATA = (
     Command("prepare", "check a data set's tree and pack it", "data:add_prepare", "data.prepare"),
     Command("check", "check the tree and its packs", "data:add_check", "data.check"),
     Command("list", "the known data sets, and which are present", "data:add_list", "data.list"),
+    Command("label-map", "a network's labels for each place of each image", "data:add_label_map", "data.label_map"),
 )
 _BENCH = (
     Command("techniques", "each against the installed public ones; minutes", "bench:add_techniques", "bench"),
@@ -143,10 +144,10 @@ COMMANDS = (
     ),
     Command(
         "data",
-        "image data sets: check, pack once, list",
+        "image data sets: check, pack once, list; label maps",
         "data:describe",
         commands=_DATA,
-        shown="prepare|check|list",
+        shown="prepare|check|list|label-map",
     ),
     Command(
         "list",

@@ -20,7 +20,7 @@ from paribus.core.build import to_config
 from paribus.core.capabilities import TrainedPart, list_networks, list_parts
 from paribus.core.errors import explain_exception
 from paribus.core.progress import Progress
-from paribus.recipe.build import couples_samples
+from paribus.recipe.build import build_loader, build_transforms, couples_samples
 from paribus.recipe.compose import compose_config
 from paribus.recipe.overlays import overlay_rule
 from paribus.recipe.smoke import choose_techniques
@@ -90,7 +90,7 @@ def check_trackers(subject: Trial, scratch: Path) -> str:
 
 def check_parameters(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    data, method, _ = workbench(recipe)
+    data, method, place = workbench(recipe)
     parts = _parts(method)
     named = {
         f"{part}.{name}" if part else name: parameter
@@ -104,7 +104,7 @@ def check_parameters(subject: Trial, scratch: Path) -> str:
     require(len(grouped) == len({id(p) for p in grouped}), "a tensor is in two groups of the optimizer")
     require(len(grouped) == len(names), f"{len(grouped) - len(names)} tensors of the optimizer are not the model's")
     seen, touched = set[str](), {name: torch.zeros((), dtype=torch.bool) for name in named}
-    loader = data.loader(recipe.batch_size, recipe.seed)
+    loader = build_loader(recipe, data, place)
     for step in range(3):  # more than one: some layers start at zero, and some networks rest in some steps
         method.train_step(loader.batch(step), Progress(step, 60, 0, loader.steps_per_epoch))
         for name, parameter in named.items():
@@ -120,9 +120,9 @@ def check_parameters(subject: Trial, scratch: Path) -> str:
 
 def check_transforms(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    data, method, _ = workbench(recipe)
-    loader = data.loader(recipe.batch_size, recipe.seed)
-    transforms = {name: transform for name, transform in recipe.transforms.items() if transform is not None}
+    data, method, place = workbench(recipe)
+    loader = build_loader(recipe, data, place)
+    transforms = build_transforms(recipe, data, place)
     for step in range(5):
         at = Progress(step, 60, 0, loader.steps_per_epoch)
         batch = loader.batch(step)
@@ -142,8 +142,8 @@ def check_transforms(subject: Trial, scratch: Path) -> str:
 
 def check_soft_targets(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    data, method, _ = workbench(recipe)
-    batch = data.loader(recipe.batch_size, recipe.seed).batch(0)
+    data, method, place = workbench(recipe)
+    batch = build_loader(recipe, data, place).batch(0)
     soft = torch.nn.functional.one_hot(batch.targets, batch.classes).to(batch.inputs.dtype) * 0.9 + 0.1 / batch.classes
     mixed = replace(batch, targets=soft)
     loss = torch.as_tensor(method.train_step(mixed, Progress(0, 60, 0))["train/loss"])

@@ -19,9 +19,9 @@ from paribus.conformance.trainings import Trial
 from paribus.core import streams
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
-from paribus.core.protocols import Loader, Transform
+from paribus.core.protocols import DeviceContext, Loader, Transform
 from paribus.engine.distributed import World
-from paribus.recipe.build import build_loader, make_device_context
+from paribus.recipe.build import build_loader, build_transforms, make_device_context
 from paribus.recipe.recipe import Recipe
 
 _TOTAL = 60
@@ -32,8 +32,7 @@ _DRAW = "draw with paribus.core.streams.uniform(at.seed, NAME, at.epoch, batch.i
 
 def check_global_generators(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    transforms = _transforms(recipe)
-    loader = _loader(recipe)
+    transforms, loader = _transforms(recipe), _loader(recipe)
     for step in _STEPS:
         batch, at = loader.batch(step), _progress(loader, recipe.seed, step)
         for name, transform in transforms.items():
@@ -52,7 +51,7 @@ def check_global_generators(subject: Trial, scratch: Path) -> str:
 
 def check_division(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    transforms = _transforms(recipe)
+    transforms = _transforms(recipe, torch.float64)
     if recipe.batch_size % _PROCESSES:
         raise NotApplicable(f"a batch of {recipe.batch_size} cannot be divided among {_PROCESSES} processes")
     whole_loader = _loader(recipe, torch.float64)
@@ -87,8 +86,7 @@ def check_division(subject: Trial, scratch: Path) -> str:
 
 def check_run_seed(subject: Trial, scratch: Path) -> str:
     recipe = subject.recipe()
-    transforms = _transforms(recipe)
-    loader = _loader(recipe)
+    transforms, loader = _transforms(recipe), _loader(recipe)
     moved: list[str] = []
     for name, transform in transforms.items():
         differs, asked = _follows_seed(transform, loader, recipe.seed)
@@ -115,18 +113,24 @@ def _follows_seed(transform: Transform, loader: Loader, seed: int) -> tuple[bool
     return False, has_drawn
 
 
-def _transforms(recipe: Recipe) -> Mapping[str, Transform]:
-    transforms = {name: transform for name, transform in recipe.transforms.items() if transform is not None}
+def _transforms(recipe: Recipe, dtype: torch.dtype | None = None) -> Mapping[str, Transform]:
+    place = _place(recipe, dtype)
+    transforms = build_transforms(recipe, recipe.data(place), place)
     if not transforms:
         raise NotApplicable("there is no transform")
     return transforms
 
 
 def _loader(recipe: Recipe, dtype: torch.dtype | None = None, world: World | None = None) -> Loader:
-    """The recipe's training loader on the CPU, of one process. dtype: of inputs; None: the recipe's."""
-    place = make_device_context(recipe, torch.device("cpu"), world or World())
-    place = replace(place, dtype=dtype or place.dtype)
+    """The recipe's training loader, of one process."""
+    place = _place(recipe, dtype, world)
     return build_loader(recipe, recipe.data(place), place)
+
+
+def _place(recipe: Recipe, dtype: torch.dtype | None, world: World | None = None) -> DeviceContext:
+    """The CPU. dtype: of inputs; None: the recipe's."""
+    place = make_device_context(recipe, torch.device("cpu"), world or World())
+    return replace(place, dtype=dtype or place.dtype)
 
 
 def _progress(loader: Loader, seed: int, step: int) -> Progress:

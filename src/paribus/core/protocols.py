@@ -61,7 +61,9 @@ class DataSets:
     class; () unknown. undecodable: gives the names of images that could not be decoded and are done without, as far as
     this process has met them by now: those decoded in every step are known only at the end, and each rank knows its
     share. facts: by split, the names of what is known of its samples in `Batch.also`; "train" stands for
-    training batches. largest: of those facts of training samples that are whole numbers, the largest value.
+    training batches. largest: of those facts of training samples that are whole numbers, the largest value. whole:
+    (batch size, pixels a side or None) -> every training sample of this rank's share once, uncropped: all of the stored
+    image, resized to a square of that side, or to the inputs' own size; None: this data set cannot.
     """
 
     spec: Spec
@@ -77,6 +79,7 @@ class DataSets:
     undecodable: Callable[[], Sequence[str]] = tuple
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
+    whole: Callable[[int, int | None], Iterable[Batch]] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))
@@ -114,6 +117,31 @@ class PreparesPartners(Protocol):
 
 
 @runtime_checkable
+class ReadsCrop(Protocol):
+    """Capability of a transform: whether it reads the crop that was drawn for each sample, `Batch.also["crop"]`."""
+
+    @property
+    def reads_crop(self) -> bool: ...
+
+
+@runtime_checkable
+class ReplacesTargets(Protocol):
+    """Capability of a transform: whether it gives samples other targets than they came with, so that it has to come
+    before what mixes samples."""
+
+    @property
+    def replaces_targets(self) -> bool: ...
+
+
+@runtime_checkable
+class ReportsCrop(Protocol):
+    """Capability of a training loader: from the first batch on, batches have `also["crop"]` (core/batch.py). Nothing
+    else of them changes."""
+
+    def report_crop(self) -> None: ...
+
+
+@runtime_checkable
 class Checks(Protocol):
     """Capability of a slot's object: raises ConfigError if it does not fit this data, before anything is built."""
 
@@ -129,9 +157,10 @@ class Objective(Protocol):
 
 @runtime_checkable
 class FitsData(Protocol):
-    """Capability of an objective that depends on the data's classes."""
+    """Capability of an objective or a transform that depends on the data: its classes, its samples. It may refuse to be
+    called itself."""
 
-    def for_data(self, data: DataSets, place: DeviceContext) -> Objective:
+    def for_data(self, data: DataSets, place: DeviceContext) -> Any:
         """What is called in a step, with its tensors on the device. Raises ConfigError if it does not fit the data."""
         ...
 

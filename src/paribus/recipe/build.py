@@ -30,8 +30,12 @@ from paribus.core.protocols import (
     Method,
     ModelFactory,
     PreparesPartners,
+    ReadsCrop,
+    ReplacesTargets,
+    ReportsCrop,
     Slots,
     StartsFromFile,
+    Transform,
 )
 from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
@@ -65,12 +69,37 @@ def build_loader(recipe: Recipe, data: DataSets, place: DeviceContext) -> Loader
     loader = data.loader(recipe.batch_size, recipe.seed)
     per_epoch = loader.steps_per_epoch
     total = count_steps(recipe, per_epoch)
+    for name, transform in recipe.transforms.items():
+        if isinstance(transform, ReadsCrop) and transform.reads_crop:
+            if not isinstance(loader, ReportsCrop):
+                raise ConfigError(
+                    f"transforms.{name}: it needs the crop of each training image, and {type(loader).__name__} of this "
+                    "data does not say it; give the loader report_crop (paribus.core.protocols.ReportsCrop)"
+                )
+            loader.report_crop()
     mixing = tuple(t for t in recipe.transforms.values() if isinstance(t, HasPartners))
     if mixing and place.world > 1 and isinstance(loader, PreparesPartners):
         loader.prepare_partners(PartnerPlan(mixing, recipe.batch_size, total, recipe.seed, per_epoch))
     if not recipe.runtime.prefetch or place.device.type != "cuda":
         return loader
     return PrefetchLoader(loader, place.device, total)
+
+
+def build_transforms(recipe: Recipe, data: DataSets, place: DeviceContext, trains: bool = True) -> dict[str, Transform]:
+    """By name and in order, what a step calls. trains: False where there is no step, so no file is read. Raises
+    ConfigError if one does not fit the data."""
+    chosen = {name: transform for name, transform in recipe.transforms.items() if transform is not None}
+    if not trains:
+        return chosen
+    mixes = ""
+    for name, transform in chosen.items():
+        if mixes and isinstance(transform, ReplacesTargets) and transform.replaces_targets:
+            raise ConfigError(
+                f"transforms.{name}: it replaces the targets that transforms.{mixes} has mixed; name it before "
+                f"{mixes} in `transforms`"
+            )
+        mixes = name if isinstance(transform, HasPartners) else mixes
+    return {name: t.for_data(data, place) if isinstance(t, FitsData) else t for name, t in chosen.items()}
 
 
 def build_method(
@@ -129,7 +158,7 @@ def build_method(
     if trains and isinstance(objective, FitsData):
         objective = objective.for_data(data, place)
     slots = Slots(
-        tuple(t for t in recipe.transforms.values() if t is not None),
+        tuple(build_transforms(recipe, data, place, trains).values()),
         model,
         objective,
         FusedOptimizerFactory(recipe.optimizer, recipe.runtime.fused),

@@ -30,7 +30,9 @@ R = TypeVar("R")  # a recipe, whose own module imports this one
 def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
     """The recipe with the checksum of every file it names. known: of files hashed before, which is added to.
 
-    Raises ConfigError if a file is not the one whose checksum is given, or is not there and no run begun with it is.
+    A file that no run starts from, and whose checksum is given, need not be there yet: a study can be planned before
+    its label maps are made. Raises ConfigError if a file is not the one whose checksum is given, or is not there and no
+    run begun with it is.
     """
     known = {} if known is None else known
     recipe = replace_objects(recipe, _complete)
@@ -41,6 +43,8 @@ def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
             path = file.find()
             known[path] = known.get(path) or file.hash(path)
         except FileNotFoundError as error:
+            if file.checksum is not None and not _is_start(file):  # the id is known; who reads the file will miss it
+                continue
             missing[file.where] = f"{file.key}: {error.filename}: {error.strerror}; a run cannot start without it"
         except OSError as error:
             raise ConfigError(f"{file.key}: {error.filename}: {error.strerror}") from error
@@ -70,7 +74,11 @@ def missing_files(thing: Any, where: str) -> dict[str, str]:
 def missing_start_files(recipe: Any) -> dict[str, str]:
     """The same for the files that a recipe's run starts from: of its model, and `init_from`. Not those of a teacher,
     which every step needs."""
-    return _find_missing(file for file in iterate_files(recipe) if file.where.split(".")[0] in ("", "model"))
+    return _find_missing(file for file in iterate_files(recipe) if _is_start(file))
+
+
+def _is_start(file: ContentFile) -> bool:
+    return file.where.split(".")[0] in ("", "model")
 
 
 def _find_missing(files: Iterable[ContentFile]) -> dict[str, str]:

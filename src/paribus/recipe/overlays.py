@@ -6,12 +6,16 @@ A file in configs/technique/ adds its settings to the config, and declares under
     expect:  {transforms.x._target_: CLASS}      the value at this path, once everything is composed
     alone:   {transforms: [CLASS, ...]}          no entry of this mapping may be of these classes, unless an overlay put
              it there: two mixing transforms, one of them requested, would be compared with a baseline that has one
+    first:   [transforms.x, ...]                 these entries come before all others of their mapping, however the
+             techniques are ordered: what gives targets before what mixes them
     fits:    one sentence on what it fits, for the refusal
     packages: the Python packages that its classes come from, as in packages=[...], which then need not be given
     sets:    the keys that the file sets, which `paribus train` fills in and a run records for `paribus compare`
     check:   settings for the conformance battery, kept here because a third party's battery needs them too:
              neutral: settings with which it does nothing at all, so that the run must be bit-exact with the baseline
              small:   settings that suit the tiny images of the smoke recipes
+             files:   key -> config of a class that is called with the recipe's data (DataSets) and gives the bytes of a
+                      file, which is written for the check and named there
              (up to 0.1 these two were keys beside `expect`; there they are still read)
 """
 
@@ -37,6 +41,7 @@ class OverlayCheck:
 
     neutral: dict[str, Any] = Field(default_factory=dict)
     small: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, Any] = Field(default_factory=dict)
 
 
 @schema
@@ -46,6 +51,7 @@ class Overlay:
     swap: dict[str, dict[str, str]] = Field(default_factory=dict)
     expect: dict[str, str | tuple[str, ...]] = Field(default_factory=dict)
     alone: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    first: tuple[str, ...] = ()
     fits: str = ""
     packages: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
@@ -76,10 +82,19 @@ def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str,
             if found not in allowed:
                 _refuse(name, path, found, allowed, rule)
     _check_alone(cfg, rules)
+    for path in (path for rule in rules.values() for path in rule.first):
+        cfg = _with_first(cfg, path)
     own = [package for rule in rules.values() for package in rule.packages]
     if own and isinstance(given := cfg.get("packages") or [], list | tuple):
         cfg = {**cfg, "packages": list(dict.fromkeys([*given, *own]))}
     return {**cfg, "techniques": list(rules)}
+
+
+def _with_first(cfg: dict[str, Any], path: str) -> dict[str, Any]:
+    """A copy in which the entry at this dotted path comes before the others of its mapping."""
+    parent, _, name = path.rpartition(".")
+    node = _check_mapping(parent, get_value(cfg, parent))
+    return with_value(cfg, parent, {name: node[name], **node}) if name in node else cfg
 
 
 def _check_alone(cfg: Mapping[str, Any], rules: Mapping[str, Overlay]) -> None:
@@ -151,7 +166,7 @@ def overlay_rule(name: str, rule: Any) -> Overlay:
         key: {path: tuple(wanted) if isinstance(wanted, list) else wanted for path, wanted in node.items()}
         for key, node in several.items()
     }
-    rule |= {key: tuple(rule[key]) for key in ("sets", "packages") if isinstance(rule.get(key), list)}
+    rule |= {key: tuple(rule[key]) for key in ("sets", "packages", "first") if isinstance(rule.get(key), list)}
     return instantiate(Overlay, {**rule, **plain, "check": check}, f"overlays.{name}")
 
 

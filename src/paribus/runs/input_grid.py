@@ -14,15 +14,16 @@ from torch import Tensor
 
 from paribus.core.mixing import to_soft_targets
 from paribus.core.progress import Progress
-from paribus.core.protocols import DataSets, Loader
+from paribus.core.protocols import DataSets, DeviceContext, Loader
 from paribus.core.runfolder import write_atomically
+from paribus.recipe.build import build_transforms
 from paribus.recipe.recipe import Recipe
 from paribus.tracking.wandb import INPUTS, WandB
 
 TILE_PX, CAPTION_PX, GAP_PX = 128, 16, 6  # pixels: about an image's longer side, its caption, between two images
 
 
-def write_input_grid(recipe: Recipe, data: DataSets, loader: Loader, total: int) -> None:
+def write_input_grid(recipe: Recipe, data: DataSets, loader: Loader, total: int, place: DeviceContext) -> None:
     """Write inputs.png into the run folder if the W&B tracker has `images`: rank 0's part of the global batch.
 
     A folder that cannot be written gives a warning only.
@@ -33,9 +34,8 @@ def write_input_grid(recipe: Recipe, data: DataSets, loader: Loader, total: int)
     if not count or path.exists():
         return
     batch, at = loader.batch(0), Progress(0, total, recipe.seed, loader.steps_per_epoch)
-    for transform in recipe.transforms.values():
-        if transform is not None:
-            batch = transform(batch, at)
+    for transform in build_transforms(recipe, data, place).values():
+        batch = transform(batch, at)
     weights = to_soft_targets(batch.targets, batch.classes, torch.float32)[:count]
     pictures = [*denormalize(batch.inputs[:count], data.mean, data.std)]
     try:

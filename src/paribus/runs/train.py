@@ -164,7 +164,7 @@ def _train(
             ):
                 if text:
                     print(f"{kind}: {text}", file=sys.stderr)
-            write_input_grid(recipe, data, loader, run.total)
+            write_input_grid(recipe, data, loader, run.total, place)
             screen.print_start(
                 lambda: describe_run(recipe, rules, run, data, method, size, loader.steps_per_epoch, begin, origin)
             )

@@ -11,7 +11,7 @@ import torch
 from paribus.bench.harness.implementation import Case, Implementation, PreparedImplementation, Scope
 from paribus.core.progress import Progress
 from paribus.engine.distributed import World
-from paribus.recipe.build import build_method, make_device_context
+from paribus.recipe.build import build_loader, build_method, make_device_context
 from paribus.recipe.smoke import build_small, find_smoke_recipe
 
 _BATCHES = 8  # made before any timing, so that the loader's time is in neither
@@ -47,7 +47,7 @@ def _prepare_step(
     recipe = build_small(overrides, techniques, config_dir)
     place = make_device_context(recipe, device, World())
     data = recipe.data(place)
-    method, loader = build_method(recipe, data, place), data.loader(recipe.batch_size, recipe.seed)
+    method, loader = build_method(recipe, data, place), build_loader(recipe, data, place)
     batches = [loader.batch(step) for step in range(_BATCHES)]
     taken = [0]
 

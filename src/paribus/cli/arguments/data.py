@@ -4,6 +4,8 @@ from paribus.cli.options import Parser, completes, exit_codes, path, whole_numbe
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, OK
 from paribus.data.trees.names import FOLDER, list_manifest_names
 
+LABEL_MAP_KEYS = ("data.", "packages", "runtime.")  # of a run's config that may differ; a dot: all keys below it
+
 
 def describe(parser: Parser) -> None:
     parser.description = "Image data sets: check their trees, pack them once, list them."
@@ -11,7 +13,8 @@ def describe(parser: Parser) -> None:
         "Examples:\n"
         "  paribus data prepare imagenette --root DIR --download    check a data set's tree and pack it at 160 pixels\n"
         "  paribus data check imagenette --root DIR --deep          check the tree and its packs\n"
-        "  paribus data list                                        the known data sets, and which are present"
+        "  paribus data list                                        the known data sets, and which are present\n"
+        "  paribus data label-map RUN --out FILE                    what a network says of each place of each image"
     )
 
 
@@ -69,6 +72,39 @@ def add_list(parser: Parser) -> None:
     parser.description = "List the data sets that have a manifest, and where they are under the root."
     parser.epilog = exit_codes()
     _add_root(parser)
+
+
+def add_label_map(parser: Parser) -> None:
+    parser.description = (
+        "Apply the classifier of a trained network at each place of each training image, uncropped, and write the "
+        "label-map file that technique=relabel trains with. The network has to end in a global average pool and one "
+        "linear layer. The images are those of the run's own training set, or of what data.KEY=VALUE makes of it."
+    )
+    parser.epilog = "Overrides: data.KEY=VALUE, runtime.KEY=VALUE, packages=[NAME].\n\n" + exit_codes({OK: "written"})
+    run = parser.add_argument(
+        "run",
+        metavar="RUN|CHECKPOINT|EXPORT",
+        help="a run folder, one of its checkpoints, or a .safetensors of paribus export",
+    )
+    completes(run, "run")
+    given = parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of the run's config")
+    completes(given, "data override")
+    out = parser.add_argument(
+        "--out", type=path, metavar="FILE", help="the file (default: label-map-DATA.safetensors in the run folder)"
+    )
+    completes(out, "file")
+    parser.add_argument(
+        "--top", type=whole_number(1), default=5, metavar="K", help="classes that a cell stores (default: 5)"
+    )
+    parser.add_argument(
+        "--size",
+        type=whole_number(8, 4096),
+        metavar="PIXELS",
+        help="side of what the network sees, the whole image as a square (default: that of its training)",
+    )
+    parser.add_argument(
+        "--batch-size", type=whole_number(1), default=256, metavar="N", help="images at a time (default: 256)"
+    )
 
 
 def _add_name(parser: Parser) -> None:

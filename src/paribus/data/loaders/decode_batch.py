@@ -69,7 +69,8 @@ class Undecodable(NamedTuple):
 class DecodedBatch(NamedTuple):
     """pixels: (b, size, size, c) uint8. rows: (b,) int64, which of the samples they show; in training that is another
     sample's row where one stands in for an image that did not decode. boxes: (b, 4) float32, in those pixels; of
-    evaluation alone, and of samples that have boxes.
+    evaluation alone, and of samples that have boxes. crops: (b, 4) float64, as `Batch.also["crop"]` has them; of
+    training alone, where they are asked for.
 
     undecodable: images that did not decode, if that is tolerated. black: the name of a 16-bit image that is black since
     only its low bytes are used, if there is one (trees/decoding.py). error: the line if an image that is not tolerated
@@ -83,6 +84,7 @@ class DecodedBatch(NamedTuple):
     error: str | None = None
     trace: str = ""
     boxes: Tensor | None = None
+    crops: Tensor | None = None
 
     @staticmethod
     def failure(error: BadImage) -> "DecodedBatch":
@@ -97,7 +99,7 @@ class TrainDecoder:
     partners: (step, the share) -> further positions that are made with it, for transforms that mix samples.
     replace_undecodable: an image that does not decode is replaced by the next one of its class that does, in listing
     order, cropped with the random numbers of the one it replaces, so nothing else in the batch changes; else the batch
-    fails.
+    fails. reports_crop: whether the crops that were drawn come with the pixels.
     """
 
     samples: Samples
@@ -107,6 +109,7 @@ class TrainDecoder:
     last: int
     replace_undecodable: bool
     partners: Callable[[int, Tensor], Tensor] | None = None
+    reports_crop: bool = False
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         """What this rank needs for step `index`: the samples at `positions`."""
@@ -125,6 +128,7 @@ class TrainDecoder:
         assert isinstance(crop, ResizedCrop)
         pixels = allocate_buffer(len(rows), crop.size, crop.size, self.input_spec.channels)
         bad, black, shown = list[Undecodable](), "", list[int]()
+        crops = torch.empty(len(rows), 4, dtype=torch.float64) if self.reports_crop else None
         for start in range(0, len(rows), _CHUNK):
             here = slice(start, start + _CHUNK)
             images = list[Image.Image]()
@@ -140,7 +144,10 @@ class TrainDecoder:
                 black = black or _name_if_black(image, self.samples, row)
             draws = SampleRandom(self.batch_index.seed, epoch, ids[here], None if copies is None else copies[here])
             crop_images(images, crop, draws, self.input_spec.flip, pixels[here])
-        return DecodedBatch(pixels, torch.tensor(shown, dtype=torch.int64), tuple(bad), black)
+            if crops is not None:  # drawn once more: little beside the decoding
+                widths, heights = torch.tensor([image.size for image in images]).unbind(1)
+                crops[here] = crop.shares(draws, heights, widths)
+        return DecodedBatch(pixels, torch.tensor(shown, dtype=torch.int64), tuple(bad), black, crops=crops)
 
     def _load_image(self, row: int, bad: list[Undecodable]) -> tuple[Image.Image, int]:
         """The image of this row, or one that stands in for it, and the row of what it shows."""
@@ -173,7 +180,8 @@ class TrainDecoder:
 class EvalDecoder:
     """Pieces of evaluation batches: index k · pieces + j is piece j of batch k, so that all workers share a batch.
 
-    With `skip`, an image that does not decode is left out. remedy: what the warning says of that.
+    With `skip`, an image that does not decode is left out. remedy: what the warning says of that. whole: all of each
+    image, resized to size×size, in place of the centre crop.
     """
 
     samples: Samples
@@ -185,6 +193,7 @@ class EvalDecoder:
     skip: bool
     channels: int = 3
     remedy: str = "it is left out"
+    whole: bool = False
 
     def __call__(self, index: int, is_wanted: Callable[[], bool]) -> DecodedBatch:
         batch, piece = divmod(index, self.pieces)
@@ -206,7 +215,10 @@ class EvalDecoder:
                 bad.append(Undecodable(self.samples.name(row), f"{error}; {self.remedy}"))
                 continue
             black = black or _name_if_black(image, self.samples, row)
-            out[len(rows)] = resize_center_crop(image, self.size, self.ratio, self.interpolation)
+            if self.whole:
+                out[len(rows)] = to_array(image.resize((self.size, self.size), FILTERS[self.interpolation]))
+            else:
+                out[len(rows)] = resize_center_crop(image, self.size, self.ratio, self.interpolation)
             rows.append(row)
             sizes.append(image.size)
             placements.append(place_center(*image.size, self.size, self.ratio))

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -126,9 +127,11 @@ class DecodingLoader:
     def prepare_partners(self, partners: Callable[[int, Tensor], Tensor]) -> None:
         """Have the workers decode the samples that transforms ask for together with this rank's share; before the first
         batch. See PreparesPartners."""
-        self._decoder = replace(self._decoder, partners=partners)
-        self._pool.close()
-        self._pool = self._make_pool()
+        self._change_decoder(replace(self._decoder, partners=partners))
+
+    def report_crop(self) -> None:
+        """Have batches say which crop was drawn; before the first one. See ReportsCrop."""
+        self._change_decoder(replace(self._decoder, reports_crop=True))
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`. Raises ConfigError for an image that does not
@@ -156,15 +159,22 @@ class DecodingLoader:
         """End the workers; they also end with the loader and with the process."""
         self._pool.close()
 
+    def _change_decoder(self, decoder: TrainDecoder) -> None:
+        self._decoder = decoder
+        self._pool.close()
+        self._pool = self._make_pool()
+
     def _make_pool(self) -> WorkerPool[DecodedBatch]:
         return WorkerPool(self._decoder, self._workers, pinned=self._place.device.type == "cuda")
 
     def _make_batch(self, step: int, positions: Tensor, decoded: DecodedBatch) -> Batch:
-        """The samples at these positions (on the CPU), of which these are the decoded pixels."""
+        """The samples at these positions (on the CPU), as they were decoded."""
         device = self._place.device
         epoch, rows, copies = self._batch_index.samples_at(step, positions)
         draws = SampleRandom(self._batch_index.seed, epoch, self._samples.ids[rows], copies, device)
         facts = select_facts(self._samples.facts, decoded.rows)  # of the image that is shown
+        if decoded.crops is not None:
+            facts["crop"] = decoded.crops.to(self._place.dtype)
         ids, targets, *further = to_device(
             device,
             unique_sample_ids(draws.ids, copies),
@@ -213,7 +223,12 @@ class DecodingLoader:
 
         with ThreadPoolExecutor(self._threads) as pool:
             parts = list(pool.map(decode, positions.chunk(self._threads)))
-        return DecodedBatch(torch.cat([p.pixels for p in parts]), torch.cat([p.rows for p in parts]))
+        crops = [part.crops for part in parts if part.crops is not None]
+        return DecodedBatch(
+            torch.cat([part.pixels for part in parts]),
+            torch.cat([part.rows for part in parts]),
+            crops=torch.cat(crops) if crops else None,
+        )
 
 
 def build_decoded_evaluation(
@@ -223,16 +238,19 @@ def build_decoded_evaluation(
     place: DeviceContext,
     decode_errors: DecodeErrors,
     remedy: str = "it is left out",
+    whole: int | None = None,
 ) -> Callable[[int], Iterator[Batch]]:
     """Every sample of this rank's share once, in order; the last batch may be smaller. No sample is on two ranks.
 
     Decoded again in each evaluation, by workers that live as long as it does: so memory stays small for a dataset of
-    any size, at the cost of decoding as many training images. remedy: as in EvalDecoder.
+    any size, at the cost of decoding as many training images. remedy: as in EvalDecoder. whole: pixels a side of all of
+    each image; None: the centre crop.
     """
     n = len(samples)
     own_samples = samples.select(torch.arange(n * place.rank // place.world, n * (place.rank + 1) // place.world))
     inputs, cuda = InputTransform(build_input_spec(settings), place), place.device.type == "cuda"
-    image_bytes = settings.size**2 * settings.channels
+    size = whole or settings.size
+    image_bytes = size**2 * settings.channels
 
     def batches(batch_size: int) -> Iterator[Batch]:
         workers = choose_workers(settings.workers, place, image_bytes)  # an item is a part of a batch
@@ -240,7 +258,7 @@ def build_decoded_evaluation(
         pieces = max(1, workers)
         decoder = EvalDecoder(
             own_samples,
-            settings.size,
+            size,
             settings.eval_ratio,
             settings.interpolation,
             batch_size,
@@ -248,6 +266,7 @@ def build_decoded_evaluation(
             settings.on_error == "skip",
             settings.channels,
             remedy,
+            whole is not None,
         )
         pool = WorkerPool(decoder, workers, pinned=cuda)
         try:
@@ -321,9 +340,14 @@ def build_decoded_sets(
     some = samples.select(choose_train_sample(len(samples)))
     splits[TRAIN_SAMPLE] = build_decoded_evaluation(some, settings, classes, place, decode_errors, _OF_TRAINING)
 
+    def whole_images(batch_size: int, size: int | None) -> Iterator[Batch]:
+        side = size or settings.size
+        return build_decoded_evaluation(samples, settings, classes, place, decode_errors, whole=side)(batch_size)
+
     return DataSets(
         spec=Spec(classes=classes, channels=settings.channels, height=settings.size, width=settings.size),
         loader=loader,
+        whole=whole_images,
         splits=splits,
         sizes={"train": len(samples), **{key: len(part) for key, part in parts.items()}},
         checksum=compute_checksum(_hash_file_sizes(samples), samples.targets, samples.ids, facts=samples.facts),

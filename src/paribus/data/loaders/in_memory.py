@@ -21,8 +21,8 @@ from paribus.data.loaders.subset import (
     split_training_set,
 )
 from paribus.data.ops.draws import SampleRandom
-from paribus.data.ops.input_spec import InputSpec
-from paribus.data.ops.inputs import InputTransform
+from paribus.data.ops.input_spec import InputSpec, Interpolation
+from paribus.data.ops.inputs import InputTransform, resized_crop
 from paribus.data.ops.transfer import to_device
 
 
@@ -103,6 +103,7 @@ class InMemoryLoader:
         if not callable(keep):
             self._data = data.to_storage(keep, place.device)
         self._inputs = InputTransform(input_spec, place)
+        self._reports_crop = False
         self._share = self._index.share(place.rank)
         self._host_positions = torch.arange(batch_size)[self._share]
         self._positions = self._host_positions.to(place.device)
@@ -114,6 +115,10 @@ class InMemoryLoader:
     @cached_property
     def _data(self) -> Images:
         return self._source.to_storage(self._keep, self._place.device)
+
+    def report_crop(self) -> None:
+        """Have batches say which crop was drawn; before the first one. See ReportsCrop."""
+        self._reports_crop = True
 
     def batch(self, step: int) -> Batch:
         """This rank's part of the global batch of step `step`, augmented and normalised. Do not change it in place."""
@@ -146,10 +151,11 @@ class InMemoryLoader:
         images, rows = self._data.images, here.rows
         if images.device.type != self._place.device.type:
             images, rows = _copy_to_device(images, rows, self._place.device)
+        draws, also = SampleRandom(self._seed, here.epoch, *here.keys, self._place.device), here.also
+        if self._reports_crop:
+            also = {**also, "crop": self._inputs.crop_shares(draws, *images.shape[1:3])}
         return Batch(
-            inputs=self._inputs.transform_train(
-                images, rows, SampleRandom(self._seed, here.epoch, *here.keys, self._place.device)
-            ),
+            inputs=self._inputs.transform_train(images, rows, draws),
             targets=here.targets,
             ids=unique_sample_ids(here.ids, here.copies),
             positions=positions,
@@ -157,7 +163,7 @@ class InMemoryLoader:
             classes=self._classes,
             fetch=(lambda places: self._fetch(step, places)) if self._place.world > 1 else None,
             known=None if host_positions is None else (positions, host_positions),
-            also=here.also,
+            also=also,
         )
 
     def _fetch(self, step: int, positions: Tensor) -> Batch:
@@ -234,6 +240,19 @@ def _copy_to_device(images: Tensor, rows: Tensor, device: torch.device) -> tuple
 
 
 EvalTransform = Callable[[Tensor], Tensor]
+
+
+def resize_whole(height: int, width: int, interpolation: Interpolation) -> EvalTransform:
+    """All of each stored image, (b, h, w, c) uint8, as (b, height, width, c): its sides may be scaled unequally."""
+
+    def transform(images: Tensor) -> Tensor:
+        b, h, w, _ = images.shape
+        if (h, w) == (height, width):
+            return images
+        whole = torch.tensor([0, 0, h, w]).expand(b, 4)  # the host's: nothing to wait for
+        return resized_crop(images, torch.arange(b, device=images.device), whole, (height, width), interpolation)
+
+    return transform
 
 
 def build_evaluation(
@@ -326,9 +345,15 @@ def build_in_memory_sets(
     def loader(batch_size: int, seed: int) -> Loader:
         return InMemoryLoader(train, input_spec, classes, place, batch_size, seed, stored[""])
 
+    def whole(batch_size: int, size: int | None) -> Iterator[Batch]:
+        sides = (height, width) if size is None else (size, size)
+        resize = resize_whole(*sides, getattr(input_spec.crop, "interpolation", "bilinear"))
+        return build_evaluation(train, input_spec, classes, place, stored[""], resize)(batch_size)
+
     return DataSets(
         spec=Spec(classes=classes, channels=channels, height=height, width=width),
         loader=loader,
+        whole=whole,
         splits={
             key: build_evaluation(part, input_spec, classes, place, stored[key], eval_transform)
             for key, part in evaluated.items()

@@ -42,6 +42,12 @@ class PadCrop:
         """(b, 2) numbers in [0, 1) to (b, 2) int64 top and left, 0..2·pad of the padded image."""
         return (drawn * (2 * self.pad + 1)).long()
 
+    def shares(self, draws: SampleRandom, height: int, width: int) -> Tensor:
+        """(b, 4) float64 on the draws' device: the windows as `Batch.also["crop"]` has them."""
+        corner = self.offsets(draws("crop_and_flip", 3)[:, :2]) - self.pad
+        size = torch.tensor((height, width), dtype=torch.float64)
+        return _as_shares(corner, torch.tensor((height, width)).expand(len(corner), 2), size.expand(len(corner), 2))
+
 
 @schema
 class ResizedCrop:
@@ -86,12 +92,29 @@ class ResizedCrop:
         corner = torch.where(fitted[:, None], drawn[:, 2 * _CROP_TRIES :] * (room + 1), room / 2).floor()
         return torch.cat((corner, h[:, None], w[:, None]), 1).long()
 
+    def shares(self, draws: SampleRandom, heights: int | Tensor, widths: int | Tensor) -> Tensor:
+        """(b, 4) float64, where the ids are: the boxes of `boxes` as `Batch.also["crop"]` has them."""
+        boxes = self.boxes(draws, heights, widths)
+        sizes = [
+            side.double() if isinstance(side, Tensor) else torch.full((len(boxes),), side, dtype=torch.float64)
+            for side in (heights, widths)
+        ]
+        return _as_shares(boxes[:, :2], boxes[:, 2:], torch.stack(sizes, 1).to(boxes.device))
+
     def _largest_centre_size(self, height: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         least, most = self.ratio
         shape = width / height
         h = torch.where(shape < least, (width / least).round(), height)
         w = torch.where(shape > most, (height * most).round(), width)
         return h, w
+
+
+def _as_shares(corner: Tensor, extent: Tensor, size: Tensor) -> Tensor:
+    """(b, 2) each, down and across, in pixels: top left corner, extent and the image's size. To (b, 4) float64: x1, y1,
+    x2, y2 as shares of its width and height."""
+    size, extent = size.to(corner.device), extent.to(corner.device)
+    first, last = corner / size, (corner + extent) / size
+    return torch.cat((first.flip(1), last.flip(1)), 1)
 
 
 @dataclass(frozen=True)

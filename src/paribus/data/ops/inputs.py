@@ -11,6 +11,7 @@ from paribus.data.ops import native, resize
 from paribus.data.ops.crop_flip import crop, hflip, normalize, pad_images, scale_and_shift
 from paribus.data.ops.draws import SampleRandom
 from paribus.data.ops.input_spec import InputSpec, Interpolation, PadCrop
+from paribus.data.ops.transfer import to_device
 
 
 class InputTransform:
@@ -43,6 +44,12 @@ class InputTransform:
             return self._augment(_pad_crop(images, rows, draws, rule, self._input_spec.flip), draws)
         boxes, size = rule.boxes(draws, *images.shape[1:3]), (rule.size, rule.size)
         return self.transform_cropped(resize.resized_crop(images, rows, boxes, size, rule.interpolation), draws)
+
+    def crop_shares(self, draws: SampleRandom, height: int, width: int) -> Tensor:
+        """The crops that `transform_train` takes of images of this size, (b, 4), as `Batch.also["crop"]` has them:
+        drawn once more, from the same streams, so that the kernel need not hand them on."""
+        shares = self._input_spec.crop.shares(draws, height, width).to(self._place.dtype)
+        return to_device(self._place.device, shares)[0]
 
     def transform_cropped(self, images: Tensor, draws: SampleRandom) -> Tensor:
         """The rest, for images that a ResizedCrop has cropped already (decoded one by one): flip, augment, normalise.
