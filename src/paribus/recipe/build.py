@@ -30,6 +30,7 @@ from paribus.core.protocols import (
     Method,
     ModelFactory,
     PreparesPartners,
+    SharesBatch,
     Slots,
     StartsFromFile,
 )
@@ -128,6 +129,8 @@ def build_method(
     objective = recipe.objective
     if trains and isinstance(objective, FitsData):
         objective = objective.for_data(data, place)
+    if trains and isinstance(objective, SharesBatch):
+        objective = objective.over_ranks(distributed.gather_with_gradient)
     slots = Slots(
         tuple(t for t in recipe.transforms.values() if t is not None),
         model,
