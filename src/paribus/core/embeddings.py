@@ -18,9 +18,9 @@ class Gaussians(NamedTuple):
 
 
 class MatchedPairs(NamedTuple):
-    """Of a batch of n images and the n captions that come with them. temperature, scale, shift: learned numbers of the
-    loss, scalar tensors; None where the network has not this one. log_temperature: of cosine similarities. scale, shift: a and b of
-    the logit −a · distance + b."""
+    """Of n images and the n captions that come with them. log_temperature, scale, shift: what the network learns for a
+    loss, scalar tensors; None where it has not this one. log_temperature: of cosines. scale, shift: a and b of the
+    logit −a · distance + b."""
 
     images: Gaussians
     texts: Gaussians

@@ -37,9 +37,9 @@ _QUERIES = 512  # ranked at a time
 
 @schema
 class Retrieval:
-    """image_to_text_r1, _r_precision and _map_at_r, and the same of text_to_image (fractions, 0–1), and r_precision, the
-    mean of both directions, on each split. Of Gaussians also sigma_ambiguity: Spearman's correlation, over captions, of
-    the mean log σ with the number of images that the caption is true of.
+    """image_to_text_r1, image_to_text_r_precision and image_to_text_map_at_r, the same of text_to_image (fractions,
+    0–1), and r_precision, the mean of both directions, on each split. Of Gaussians also sigma_ambiguity: Spearman's
+    correlation, over captions, of the mean log σ with the number of images that the caption is true of.
 
     splits: val, minival or both. at: always, or end: after the last step alone. batch_size: samples at a time on one
     rank.
@@ -102,12 +102,16 @@ class Retrieval:
 
 
 def measure_split(sums: Sums, split: str) -> dict[str, float]:
-    """The metrics of one split, from its gathered samples."""
-    images, texts = (sums.gathered(f"{split}/{name}") for name in ("images", "texts"))
+    """The metrics of one split, from its gathered samples; on the CPU, where all of it is deterministic."""
+
+    def gathered(name: str) -> Tensor:
+        return sums.gathered(f"{split}/{name}").cpu()
+
+    images, texts = gathered("images"), gathered("texts")
     if bool(images.isnan().any() | texts.isnan().any()):
         raise RunFailed(f"the network's embeddings of {split} are NaN, which are near nothing")
-    which = find_first_of_equal_rows(sums.gathered(f"{split}/tokens"))
-    true = find_true_pairs(sums.gathered(f"{split}/objects"), sums.gathered(f"{split}/described")[which])
+    which = find_first_of_equal_rows(gathered("tokens"))
+    true = find_true_pairs(gathered("objects"), gathered("described")[which])
     cosines = images @ texts[which].T
     found: dict[str, float] = {}
     for direction, scores, relevant in zip(_DIRECTIONS, (cosines, cosines.T), (true, true.T), strict=True):
@@ -115,7 +119,7 @@ def measure_split(sums: Sums, split: str) -> dict[str, float]:
         found |= {f"{direction}_{name}": value for name, value in zip(_MEASURES, means, strict=True)}
     found["r_precision"] = sum(found[f"{direction}_r_precision"] for direction in _DIRECTIONS) / 2
     if f"{split}/sigma" in sums.samples:
-        correlation = correlate_ranks(sums.gathered(f"{split}/sigma")[which], true.sum(0))
+        correlation = correlate_ranks(gathered("sigma")[which], true.sum(0))
         found |= {} if correlation is None else {_SIGMA: correlation}
     return found
 
@@ -140,8 +144,10 @@ def find_first_of_equal_rows(rows: Tensor) -> Tensor:
 
 
 def rank_matches(scores: Tensor, relevant: Tensor) -> Tensor:
-    """(3,) float64: R@1, R-precision and mAP@R, means over the queries that have a true match. scores, relevant: (q, k),
-    a row for each query."""
+    """(3,) float64: R@1, R-precision and mAP@R, means over the queries that have a true match.
+
+    scores, relevant: (q, k), a row for each query.
+    """
     parts: list[Tensor] = []
     for score, is_true in zip(scores.split(_QUERIES), relevant.split(_QUERIES), strict=True):
         order = score.sort(dim=1, descending=True, stable=True).indices

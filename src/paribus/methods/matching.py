@@ -38,12 +38,13 @@ def embed_pairs(model: nn.Module, batch: Batch) -> MatchedPairs:
             f"model: it gave {type(pairs).__name__} for images and tokens, and the objective needs MatchedPairs "
             "(core/embeddings.py); choose model=two_encoders"
         )
-    images, texts = (Gaussians(*(None if x is None else widen(x) for x in one)) for one in pairs[:2])
-    return MatchedPairs(images, texts, *(None if x is None else widen(x) for x in pairs[2:]))
+    wide = pairs.images.mean.dtype if pairs.images.mean.dtype.itemsize >= 4 else torch.float32
 
+    def widen(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.to(wide)
 
-def widen(value: Tensor) -> Tensor:
-    return value.float() if value.dtype.itemsize < 4 else value
+    images, texts = (Gaussians(one.mean.to(wide), widen(one.log_sigma)) for one in (pairs.images, pairs.texts))
+    return MatchedPairs(images, texts, *map(widen, pairs[2:]))
 
 
 def triplet_loss(cosines: Tensor, margin: float, negatives: Literal["all", "hardest"]) -> Tensor:

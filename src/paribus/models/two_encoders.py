@@ -68,6 +68,8 @@ class TwoEncodersNet(nn.Module):
             self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
         if settings.learns == "gaussians":
             self.log_sigmas.extend(nn.Linear(encoder.features, settings.dim) for encoder in encoders)
+            for head in self.log_sigmas:
+                nn.init.constant_(head.bias, settings.log_sigma)
             self.scale = nn.Parameter(torch.tensor(settings.scale))
             self.shift = nn.Parameter(torch.tensor(settings.shift))
 
@@ -91,11 +93,12 @@ class TwoEncodersNet(nn.Module):
 
 @schema
 class TwoEncoders:
-    """learns: means (points alone), temperature (and that of a contrastive loss), or gaussians (and a deviation for each
+    """learns: means (points alone), temperature (and that of a contrastive loss), or gaussians (and a deviation of each
     coordinate, with scale and shift of a match's logit). widths: channels of the convolutions. norm: after each.
     vocabulary: how many tokens there are; data=shape_captions has 20. words: size of a word's embedding. state: of the
     GRU. dim: of the common space. temperature: where it starts; cosines are divided by it. scale, shift: where a and b
-    start, of the logit −a · distance + b."""
+    start, of the logit −a · distance + b. log_sigma: where log σ starts, but for what weights add.
+    """
 
     learns: Learns = "means"
     widths: tuple[Annotated[int, Field(ge=1)], ...] = (16, 32, 64)
@@ -107,6 +110,7 @@ class TwoEncoders:
     temperature: Annotated[float, Field(gt=0)] = 0.07
     scale: Annotated[float, Field(gt=0)] = 5.0
     shift: float = 5.0
+    log_sigma: float = -3.0
 
     def __call__(self, spec: Spec) -> nn.Module:
         return TwoEncodersNet(spec, self)
