@@ -15,7 +15,6 @@ UNIFORM = ("objective.uniformity=2", "objective.kl_weight=0.1")
 ARMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "pcme": (UNIFORM, ("pcme",)),
     "contrastive": (("objective=contrastive", "model.learns=temperature"), ()),
-    "triplet": ((), ()),
 }
 
 
@@ -32,7 +31,7 @@ def metrics_of(result: Result) -> dict[str, float]:
     return {k: v for k, v in result.events[-1]["values"].items() if k.startswith(("val/", "train/"))}
 
 
-@pytest.mark.parametrize(("arm", "processes"), [*(("pcme", n) for n in WORLDS), ("contrastive", 2), ("triplet", 2)])
+@pytest.mark.parametrize(("arm", "processes"), [*(("pcme", n) for n in WORLDS), ("contrastive", 2)])
 def test_several_processes_train_the_net_of_one(arm: str, processes: int, tmp_path: Path) -> None:
     overrides, techniques = ARMS[arm]
     one = trained(tmp_path / "one", *RECIPE, *MORE, *overrides, techniques=techniques)
