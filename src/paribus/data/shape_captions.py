@@ -35,6 +35,7 @@ LENGTH = 15  # of the longest caption
 _COLOUR, _SHAPE, _SIZE, _SIDE = range(4)
 _RADII = (0.11, 0.2)  # of small and large, in image sizes
 _BACKGROUND = 45.0
+_AT_A_TIME = 1000  # images painted, for memory
 
 
 @schema
@@ -71,7 +72,8 @@ class ShapeCaptions:
     def _make(self, n: int, split: str, draw: int) -> Images:
         objects = draw_objects(n, stream(draw, "shape_captions", split, "objects"))
         described = describe(objects, self.said, self.both, stream(draw, "shape_captions", split, "captions"))
-        pixels = paint(objects, self.size, self.noise, stream(draw, "shape_captions", split, "pixels"))
+        generator = stream(draw, "shape_captions", split, "pixels")
+        pixels = torch.cat([paint(part, self.size, self.noise, generator) for part in objects.split(_AT_A_TIME)])
         targets = objects[:, 0, _COLOUR] * len(SHAPES) + objects[:, 0, _SHAPE]
         also = {"tokens": write(described), "objects": objects, "described": described}
         return Images(pixels, targets, torch.arange(n), also=also)
