@@ -24,7 +24,9 @@ from paribus.recipe.overlays import BASELINE, apply_overlays
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.relabel import ExampleMaps
 
-_FOR_A_CPU = re.compile(r"smoke|quickstart|cifar10_small|biased_mnist_small|digit_tiles_small|adult_mlp|compas_mlp")
+_FOR_A_CPU = re.compile(
+    r"smoke|quickstart|cifar10_small|biased_mnist_small|digit_tiles_small|adult_mlp|compas_mlp|shape_captions"
+)
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,10 @@ SETTINGS = [
     # no recipe for a GPU has groups
     parse("smoke_groups cgl"),
     parse("smoke_groups cgl method=fair_hsic"),
+    # nor captions
+    parse("smoke_captions baseline"),
+    parse("smoke_captions pcme"),
+    parse("smoke_captions pcme update.precision=bf16"),
 ]
 
 # what CI tries each time: each recipe and each technique once or more, and the settings; the others are slow tests

@@ -32,7 +32,7 @@ def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
 # every overlay alone, and the combinations that people will ask for first
 OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in list_options("technique")]
 OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix")]
-OVERLAYS += [("cgl", "adamp"), ("rebias", "adamp"), ("relabel", "cutmix")]
+OVERLAYS += [("cgl", "adamp"), ("rebias", "adamp"), ("relabel", "cutmix"), ("pcme", "adamp")]
 
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:

@@ -166,6 +166,17 @@ class FitsData(Protocol):
 
 
 @runtime_checkable
+class SharesBatch(Protocol):
+    """Capability of an objective whose loss is over pairs of the global batch's samples: matching images and captions
+    (methods/matching.py, techniques/pcme.py)."""
+
+    def over_ranks(self, gathered: Callable[[Tensor], Tensor]) -> Objective:
+        """What is called in a step. gathered: as in `BuildContext`; every rank has to call it alike, and to compute the
+        loss of the global batch."""
+        ...
+
+
+@runtime_checkable
 class ModelFactory(Protocol):
     def __call__(self, spec: Spec) -> nn.Module: ...
 

@@ -1,7 +1,7 @@
 """Top-1 and top-5 accuracy and mean cross entropy, as exact sums over every sample of a split."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,9 @@ from pydantic import AfterValidator, Field
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
+from paribus.core.embeddings import EmbedsBoth
 from paribus.core.errors import ConfigError
+from paribus.core.evaluation import EvaluationContext
 from paribus.core.protocols import Method, Predicts
 from paribus.core.sums import Sums, metric_sums
 
@@ -37,6 +39,14 @@ class Accuracy:
     def keys(self) -> tuple[str, ...]:
         """The metrics that are measured, against which a study's plan is checked."""
         return tuple(f"{split}/{name}" for split in self.splits for name in ("acc1", "acc5", "loss"))
+
+    def check_method(self, method: Any, context: EvaluationContext) -> None:
+        """Raises ConfigError for a network that gives embeddings, which are no scores of classes."""
+        if isinstance(network := getattr(method, "eval_model", None), EmbedsBoth):
+            raise ConfigError(
+                f"evaluators.accuracy: {type(network).__name__} gives embeddings and no scores of classes; choose "
+                "evaluators=[retrieval]"
+            )
 
     def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums:
         if not isinstance(method, Predicts):

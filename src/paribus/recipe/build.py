@@ -33,6 +33,7 @@ from paribus.core.protocols import (
     ReadsCrop,
     ReplacesTargets,
     ReportsCrop,
+    SharesBatch,
     Slots,
     StartsFromFile,
     Transform,
@@ -157,6 +158,8 @@ def build_method(
     objective = recipe.objective
     if trains and isinstance(objective, FitsData):
         objective = objective.for_data(data, place)
+    if trains and isinstance(objective, SharesBatch):
+        objective = objective.over_ranks(distributed.gather_with_gradient)
     slots = Slots(
         tuple(build_transforms(recipe, data, place, trains).values()),
         model,

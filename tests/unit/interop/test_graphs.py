@@ -29,6 +29,7 @@ QUICK = {
     "mobile": (["model=mobile_tiny"], 16),
     "pyramidnet": (["model=pyramidnet110", "model.depth=11", "model.alpha=6"], 8),
     "vit": (["model=vit_tiny"], 12),
+    "two encoders": (["model=two_encoders", "model.widths=[4,8]", "model.learns=gaussians"], 8),
     "timm's resnet18": (["model=resnet18"], 32),
 }
 SLOW = {
