@@ -43,6 +43,14 @@ class Attributes(Protocol):
     def attribute(self, inputs: Tensor, classes: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class AddsParts(Protocol):
+    """Capability of a network that is built around another: the names of its modules that the other lacks. Starting
+    weights of the other fit it, and these modules then keep their initialisation."""
+
+    added_parts: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class AttentionMap:
     """One layer's attention. weights: (n, heads, t, t) float32, a row for each query, of sum 1 over the keys. grid:
@@ -183,12 +191,14 @@ def embed(model: nn.Module, inputs: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a network came to its scores. features, weight: (n, d) and (classes, d), of the linear layer. pooled: the
-    (n, d, h, w) maps of which the features are the averages over all places; None if they are anything else."""
+    """How a network came to its scores. features, weight, bias: (n, d), (classes, d) and (classes,), of the linear
+    layer, which may have no bias. pooled: the (n, d, h, w) maps of which the features are the averages over all places;
+    None if they are anything else."""
 
     features: Tensor
     weight: Tensor
     pooled: Tensor | None
+    bias: Tensor | None = None
 
 
 def watch_ending(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Ending | None]:
@@ -198,7 +208,7 @@ def watch_ending(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Ending | Non
         scores = model(inputs)
     if seen.linear is None or not isinstance(scores, Tensor):
         return scores, None
-    features, weight, made = seen.linear
+    features, weight, bias, made = seen.linear
     if not _is_same_memory(made, scores) or made.shape != scores.shape:
         return scores, None
     pooled = None
@@ -206,7 +216,7 @@ def watch_ending(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Ending | Non
         maps, average, version = seen.pool
         # another version: something was done to the average in place
         pooled = maps if _is_same_memory(average, features) and average._version == version else None
-    return scores, Ending(features, weight, pooled)
+    return scores, Ending(features, weight, pooled, bias)
 
 
 @contextmanager
@@ -226,18 +236,19 @@ _AVERAGES = (Tensor.mean, torch.mean, F.adaptive_avg_pool2d, F.avg_pool2d)
 
 class _Watch(TorchFunctionMode):
     """Keeps the last global average over the places of maps, as (maps, average, its version), and the last linear
-    layer, as (its inputs, weight, outputs), of all that is computed meanwhile."""
+    layer, as (its inputs, weight, bias, outputs), of all that is computed meanwhile."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool: tuple[Tensor, Tensor, int] | None = None
-        self.linear: tuple[Tensor, Tensor, Tensor] | None = None
+        self.linear: tuple[Tensor, Tensor, Tensor | None, Tensor] | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
         if func is F.linear and args[0].ndim == 2:
-            self.linear = (args[0], args[1] if len(args) > 1 else kwargs["weight"], made)
+            weight, bias = (args[k] if len(args) > k else kwargs.get(name) for k, name in ((1, "weight"), (2, "bias")))
+            self.linear = (args[0], weight, bias, made)
         elif func in _AVERAGES and args and _is_global_average(args[0], made):
             self.pool = (args[0], made, made._version)
         return made
