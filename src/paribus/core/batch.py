@@ -31,7 +31,7 @@ def select_facts(facts: Mapping[str, Tensor], where: Tensor | slice) -> dict[str
 
 # Facts that say where in the stored pixels something lies: the crop of a training batch would move it, so they are of
 # evaluation batches alone.
-PLACES_IN_PIXELS = ("box",)
+PLACES_IN_PIXELS = ("box", "mask")
 
 
 def drop_places(facts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -55,7 +55,8 @@ class Batch:
     known: `positions` and the same on the CPU, from who made this batch; read it by `host_positions`.
     also: further facts about the stored samples by name, each (n, …), on the inputs' device: a group, a bias, tokens of
     a caption. A transform leaves them as they are. Of evaluation batches "box", (n, 4): x1, y1, x2, y2 of an object's
-    edges in pixels of the inputs, NaN where there is none (docs/data.md).
+    edges in pixels of the inputs, NaN where there is none (docs/data.md); and "mask", (n, h, w) bool, the pixels of the
+    inputs that are the object's.
     """
 
     inputs: Tensor

@@ -6,20 +6,16 @@ Bahng, Chun, Yun, Choo & Oh, "Learning De-biased Representations with Biased Rep
 `biased` has every digit on its class's colour. The colours are ours, and digits are white where there is any ink.
 """
 
-import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from paribus.core.build import schema
-from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.core.streams import stream
 from paribus.data.loaders.epoch_order import Sampling
@@ -27,14 +23,8 @@ from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.subset import combine_strata, hide_groups
 from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
+from paribus.data.trees.mnist_files import find_mnist, is_mnist_at, read_mnist
 
-_FOLDER = Path("MNIST", "raw")  # as torchvision.datasets.MNIST lays it out
-_MD5 = {  # of the official files, unpacked
-    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
-    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
-    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
-    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
-}
 _COLOURS = (  # of the classes in order: red, green, blue, each a grey level
     (220, 20, 60),
     (0, 128, 128),
@@ -74,12 +64,12 @@ class BiasedMnist:
 
     def is_at(self, root: Path) -> bool:
         """Whether the set's own files lie under this root."""
-        return (root / _FOLDER).is_dir()
+        return is_mnist_at(root)
 
     def __call__(self, place: DeviceContext) -> DataSets:
-        folder = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser() / _FOLDER
-        train = self._colour(*_read(folder, "train"), self.rho, "train")
-        digits, labels = _read(folder, "t10k")
+        folder = find_mnist(self.root)
+        train = self._colour(*read_mnist(folder, "train"), self.rho, "train")
+        digits, labels = read_mnist(folder, "t10k")
         val, biased = self._colour(digits, labels, 0.1, "val"), self._colour(digits, labels, 1.0, "biased")
         strata = combine_strata(train.targets, train.also["bias"])
         groups = hide_groups(train.also["group"], train.targets, self.annotated, "biased_mnist")
@@ -127,20 +117,3 @@ def paint(digits: Tensor, colours: Tensor) -> Tensor:
     """(n, h, w) grey levels and (n,) colours to (n, h, w, 3) uint8: white where there is any ink, else the colour."""
     palette = torch.tensor(_COLOURS, dtype=torch.uint8)
     return torch.where(digits[..., None] > 0, torch.tensor(255, dtype=torch.uint8), palette[colours][:, None, None])
-
-
-def _read(folder: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Digits, (n, 28, 28) uint8, and labels, (n,) int64. Raises ConfigError unless the files are the official ones."""
-    parts: list[Tensor] = []
-    for name, head in ((f"{split}-images-idx3-ubyte", 16), (f"{split}-labels-idx1-ubyte", 8)):
-        path = folder / name
-        if not path.is_file():
-            raise ConfigError(
-                f"data.root: MNIST is not there (no {path}); point data.root or PARIBUS_DATA to the folder that holds "
-                "MNIST/raw with the four unpacked files, as torchvision.datasets.MNIST(root, download=True) makes it"
-            )
-        raw = path.read_bytes()
-        if (found := hashlib.md5(raw).hexdigest()) != _MD5[name]:
-            raise ConfigError(f"data.root: {path} is not the official file (md5 {found}, expected {_MD5[name]})")
-        parts.append(torch.from_numpy(np.frombuffer(raw, np.uint8, offset=head).copy()))
-    return parts[0].view(-1, 28, 28), parts[1].long()

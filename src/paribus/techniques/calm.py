@@ -17,16 +17,16 @@ Hyperparameters   the paper's: a ResNet-50 pretrained on ImageNet, its last stri
                   which its figures are better.
 As the authors    the model, both losses, and the joint probability as the map. detach = true has the denominator Σ a as
                   a constant, as in their code.
-Deviations        detach = false, the loss's own gradient, is the default here. With a constant denominator nothing holds
-                  the scale of a: each step makes it larger wherever the class is likely (here by up to a hundred times).
-                  Either way the two losses have one and the same gradient at the same weights (∇ Σ_z sg[q_z] log f_z =
-                  ∇ log Σ_z f_z for q = f / Σ f), in the authors' code as well, but for its nudges: what their figures
-                  of ML and EM differ by does not come from the losses. Where a is 0 in the whole image p(z | x) is
-                  uniform; in their code the outputs are NaN then. They add 1e-8 to a p(z | x) below that; here log 0 is
-                  −∞, in value and gradient. The attention begins with a = 1 everywhere, theirs at random, where part of
-                  the images may have none. The classifier starts as the plain network's own, theirs anew; new layers
-                  have the recipe's learning rate, since optimizers here have one for all. Targets may be mixed: each
-                  class's loss then counts by its weight. plain_epochs is ours: pretraining within the run.
+Deviations        detach = false, the loss's own gradient, is the default here. A constant denominator leaves the scale of
+                  a free: steps make it larger wherever the class is likely, and nothing makes it smaller. Either way
+                  the two losses have one gradient at the same weights (∇ Σ_z sg[q_z] log f_z = ∇ log Σ_z f_z where q =
+                  f / Σ f), in the authors' code too but for its nudges, so what ML and EM differ by in their figures
+                  does not come from the losses. Where a is 0 in the whole image p(z | x) is uniform; in their code the
+                  outputs are NaN. They add 1e-8 to a p(z | x) below that; here log 0 is −∞, without a gradient. The
+                  attention begins with a = 1 everywhere, theirs at random, where some images may have none. The
+                  classifier starts as the plain network's own, theirs anew. New layers have the recipe's learning rate,
+                  since optimizers here have one for all. Targets may be mixed: each class's loss then counts by its
+                  weight. plain_epochs is ours: pretraining within the run.
 Cost              the 1×1 convolutions, and a softmax over classes in each cell.
 """
 
