@@ -16,7 +16,7 @@ from paribus.recipe.configs import find_config_folder, list_options
 from paribus.recipe.overlays import BASELINE, apply_overlays
 from paribus.recipe.recipe import Recipe, build_recipe
 
-_FOR_A_CPU = re.compile(r"smoke|quickstart|cifar10_small|biased_mnist_small|adult_mlp|compas_mlp")
+_FOR_A_CPU = re.compile(r"smoke|quickstart|cifar10_small|biased_mnist_small|cluttered_mnist_small|adult_mlp|compas_mlp")
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ _CHEAPER: dict[str, tuple[str, ...]] = {"pgd_training": ("method.steps=1",)}
 
 # what these add to a step is the same on every recipe: a second network that sees the bias of one data set
 _ON_ONE = dict.fromkeys(("rebias", "rubi", "learned_mixin"), "biased_mnist")
+_ON_ONE["calm"] = "cifar10_resnet18"  # a head, which not every network can have
 
 
 def _with_each_technique(recipe: str) -> list[Case]:
@@ -154,6 +155,7 @@ FAST_PAIRS = {
     "cifar100_pyramidnet200 cutmix",
     "cifar100_resnet18 baseline",
     "cifar10_resnet18 baseline",
+    "cifar10_resnet18 calm",
     "cifar10_resnet18 cutmix",
     "cifar10_resnet18 cutout",
     "cifar10_resnet18 erasing",

@@ -31,7 +31,13 @@ def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
 
 # every overlay alone, and the combinations that people will ask for first
 OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in list_options("technique")]
-OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix"), ("cgl", "adamp")]
+OVERLAYS += [
+    ("cutmix", "adamp"),
+    ("cutmix", "rexnet"),
+    ("pit", "adamp", "cutmix"),
+    ("cgl", "adamp"),
+    ("calm", "cutmix"),
+]
 
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:

@@ -1,5 +1,6 @@
 """CALM as a method: one step written out, plain epochs that are plain training, starts, what it refuses, its maps."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,10 +137,9 @@ def test_mixed_targets_weigh_the_classes_losses() -> None:
     data, method, _ = workbench(recipe_of("experiment=smoke", techniques=("calm",)))
     objective, at = method._slots.objective, Progress(0, 10, 0)  # type: ignore[attr-defined]
     batch = data.loader(8, 0).batch(0)
-    from dataclasses import replace
 
     def loss(targets: Tensor) -> float:
-        return float(objective(method.model.train(), replace(batch, targets=targets), at)[0])  # type: ignore[attr-defined]
+        return float(objective(method.model.train(), replace(batch, targets=targets), at)[0].detach())  # type: ignore[attr-defined]
 
     one, other = batch.targets, (batch.targets + 1) % 10
     hot = [F.one_hot(t, 10).float() for t in (one, other)]

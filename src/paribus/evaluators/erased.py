@@ -29,7 +29,7 @@ KINDS = ("", "_random")
 
 def erase(inputs: Tensor, importance: Tensor, count: int) -> Tensor:
     """Inputs (n, c, h, w) with 0 in the `count` pixels of greatest importance (n, h, w); of equal ones the first."""
-    order = importance.flatten(1).argsort(1, descending=True, stable=True)
+    order = importance.flatten(1).argsort(dim=1, descending=True, stable=True)
     gone = torch.zeros_like(order, dtype=torch.bool).scatter(1, order[:, :count], True)
     return inputs.masked_fill(gone.view(len(inputs), 1, *inputs.shape[2:]), 0.0)
 
@@ -43,8 +43,8 @@ def _check_percent(percent: tuple[int, ...]) -> tuple[int, ...]:
 @schema
 class ErasedPixels:
     """Of each k of `percent`, val/erased_k: top-1 accuracy after the k % of an image's pixels were erased to which the
-    map gives most; val/erased_k_random: after as many at random; val/erased_k_ratio: the first over the second, as the
-    paper has it, below 1 where the map points at what counts; val/erased_k_kept: over the accuracy with no pixel erased.
+    map gives most; val/erased_k_random: after as many at random; val/erased_k_ratio: the first over the second, as in
+    the paper, below 1 where the map points at what counts; val/erased_k_kept: over the accuracy with none erased.
 
     of: the class whose map is taken, the predicted or the true one. percent: the k's, rounded down to whole pixels.
     seed: of the random pixels, which belong to the image. split: what is reported. limit: at most this many images,

@@ -13,12 +13,12 @@ What it changes   the network's head and the loss. It takes the place of the sup
                   loss. In training the network gives log p(y, z | x), in evaluation log p(y | x), so that accuracy and
                   the other evaluators work as they are. Fits networks that end in a global average and a linear layer.
 Hyperparameters   the paper's: a ResNet-50 pretrained on ImageNet, its last strides removed (28×28 cells of 224 pixels),
-                  SGD .01, ten times that in new layers, weight decay 1e-4, batches of 64, 40 epochs. train_by = em, with
-                  which its figures are better.
+                  SGD .01, ten times that in new layers, weight decay 1e-4, batches of 64, 40 epochs. train_by = em,
+                  with which its figures are better.
 As the authors    the model, both losses, and the joint probability as the map. detach = true has the denominator Σ a as
                   a constant, as in their code.
-Deviations        detach = false, the loss's own gradient, is the default here. A constant denominator leaves the scale of
-                  a free: steps make it larger wherever the class is likely, and nothing makes it smaller. Either way
+Deviations        detach = false, the loss's own gradient, is the default here. A constant denominator leaves the scale
+                  of a free: steps make it larger wherever the class is likely, and nothing makes it smaller. Either way
                   the two losses have one gradient at the same weights (∇ Σ_z sg[q_z] log f_z = ∇ log Σ_z f_z where q =
                   f / Σ f), in the authors' code too but for its nudges, so what ML and EM differ by in their figures
                   does not come from the losses. Where a is 0 in the whole image p(z | x) is uniform; in their code the
