@@ -16,6 +16,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.core.streams import stream, use_generator
+from paribus.interop.graphs import write_pt2
 from paribus.methods.supervised import PlainNetwork
 from paribus.models.convnet import ConvNet
 from paribus.recipe.smoke import build_small
@@ -168,3 +169,5 @@ def test_an_export_is_the_network_with_its_maps(tmp_path: Path) -> None:
     assert torch.allclose(scores.exp().sum(1), torch.ones(3), rtol=1e-5)
     assert loaded.attribute(inputs, scores.argmax(1)).shape == (3, 6, 6)
     assert all(torch.equal(w, run.weights[k]) for k, w in paribus.Run(run.folder).load().state_dict().items())
+    graph = torch.export.load(write_pt2(loaded, tmp_path / "net.pt2")).module()
+    assert torch.allclose(graph(inputs), scores, rtol=1e-5, atol=1e-5)

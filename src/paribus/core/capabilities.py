@@ -98,6 +98,11 @@ class _OnlyPart:
     groups: tuple[ParameterGroup, ...]
 
 
+def list_added_parts(network: nn.Module) -> tuple[str, ...]:
+    """Of a network that is built around another, the modules that the other lacks; () of any other."""
+    return network.added_parts if isinstance(network, AddsParts) else ()
+
+
 def list_parts(method: Any) -> dict[str, TrainedPart]:
     """What a method trains; of one that does not say, its `model` and `optimizer`, if it has both."""
     if isinstance(method, HasParts):

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor, nn
 
-from paribus.core.capabilities import AddsParts
+from paribus.core.capabilities import list_added_parts
 from paribus.core.errors import ConfigError, count_and_list, explain_misfit
 from paribus.core.formatting import format_count
 from paribus.core.protocols import DataSets
@@ -42,11 +42,6 @@ def load_start_weights(model: nn.Module, weights: Weights, source: str, data: Da
     if weights.class_ids and data.class_ids and weights.class_ids != data.class_ids and not heads:
         parts.append("its classes are others than the data's, or in another order: the head is taken as it is")
     return f"{source}: {'; '.join(parts)}"
-
-
-def list_added_parts(model: nn.Module) -> tuple[str, ...]:
-    """Of a network that is built around another, the modules that the other lacks."""
-    return model.added_parts if isinstance(model, AddsParts) else ()
 
 
 def match_names(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
