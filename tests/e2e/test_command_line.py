@@ -38,7 +38,7 @@ def test_help_is_instant(paribus: Run, tmp_path: Path) -> None:
 
 def test_train_help_and_cfg_leave_no_folder(paribus: Run, tmp_path: Path) -> None:
     shown = paribus("train", "--help", cwd=tmp_path, fresh=True)
-    assert ": adamp, baseline, cgl, cutmix" in shown.stdout
+    assert ": adamp, baseline, calm, cgl, cutmix" in shown.stdout
     cfg = paribus("train", "experiment=smoke", "technique=cutmix", "--cfg", "job", cwd=tmp_path)
     assert yaml.safe_load(cfg.stdout)["transforms"]["cutmix"]["alpha"] == 1.0
     assert list(tmp_path.iterdir()) == []

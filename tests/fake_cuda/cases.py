@@ -25,7 +25,7 @@ from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.relabel import ExampleMaps
 
 _FOR_A_CPU = re.compile(
-    r"smoke|quickstart|cifar10_small|biased_mnist_small|digit_tiles_small|adult_mlp|compas_mlp|shape_captions"
+    r"smoke|quickstart|cifar10_small|\w+_mnist_small|digit_tiles_small|adult_mlp|compas_mlp|shape_captions"
 )
 
 
@@ -84,9 +84,10 @@ def all_cases() -> list[Case]:
 _CHEAPER: dict[str, tuple[str, ...]] = {"pgd_training": ("method.steps=1",)}
 
 
-# what these add to a step is the same on every recipe: a second network that sees the bias of one data set, or targets
-# from a file that is made for the data
-_ON_ONE = dict.fromkeys(("rebias", "rubi", "learned_mixin"), "biased_mnist") | {"relabel": "imagenette_resnet50"}
+# what these add to a step is the same on every recipe: a second network that sees the bias of one data set, targets
+# from a file that is made for the data, or a head that not every network can have
+_ON_ONE = dict.fromkeys(("rebias", "rubi", "learned_mixin"), "biased_mnist")
+_ON_ONE |= {"relabel": "imagenette_resnet50", "calm": "cifar10_resnet18"}
 
 
 def _with_each_technique(recipe: str) -> list[Case]:
@@ -181,6 +182,7 @@ FAST_PAIRS = {
     "cifar100_pyramidnet200 cutmix",
     "cifar100_resnet18 baseline",
     "cifar10_resnet18 baseline",
+    "cifar10_resnet18 calm",
     "cifar10_resnet18 cutmix",
     "cifar10_resnet18 cutout",
     "cifar10_resnet18 erasing",

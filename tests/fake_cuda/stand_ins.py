@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paribus.data import biased_mnist, cifar, digit_tiles, images
+from paribus.data import biased_mnist, cifar, cluttered_mnist, digit_tiles, images
 from paribus.data.loaders import decode_batch
 from paribus.data.loaders.in_memory import Images
 from paribus.data.packs.open import Pack, PackedSplit
@@ -75,6 +75,7 @@ def blank_data(train_images: int) -> Iterator[None]:
             (cifar, "_read", read_cifar),
             (biased_mnist, "read_mnist", read_mnist),
             (digit_tiles, "read_mnist", read_mnist),
+            (cluttered_mnist, "read_mnist", read_mnist),
             (images, "open_pack", open_pack),
             (images, "find_tree", lambda root, known: root),
             (images, "open_folder_source", open_source),

@@ -31,8 +31,8 @@ def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
 
 # every overlay alone, and the combinations that people will ask for first
 OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in list_options("technique")]
-OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix")]
-OVERLAYS += [("cgl", "adamp"), ("rebias", "adamp"), ("relabel", "cutmix"), ("pcme", "adamp")]
+OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix"), ("cgl", "adamp")]
+OVERLAYS += [("rebias", "adamp"), ("relabel", "cutmix"), ("pcme", "adamp"), ("calm", "cutmix")]
 
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:

@@ -12,12 +12,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import torch
+from torch import nn
 
 from paribus.conformance.draws import check_division, check_global_generators, check_run_seed
 from paribus.conformance.findings import Check, CheckFailed, NotApplicable, require
 from paribus.conformance.trainings import Trial, train_subject, workbench
 from paribus.core.build import to_config
-from paribus.core.capabilities import TrainedPart, list_networks, list_parts
+from paribus.core.capabilities import TrainedPart, list_added_parts, list_networks, list_parts
 from paribus.core.errors import explain_exception
 from paribus.core.progress import Progress
 from paribus.recipe.build import build_loader, build_transforms, couples_samples
@@ -189,9 +190,15 @@ def check_pairs(subject: Trial, scratch: Path) -> str:
     networks = [list_networks(method) for method in (base_method, arm_method)]
     if any("" not in there for there in networks):
         raise NotApplicable(f"{type(arm_method).__name__} has no network in the place of the baseline's")
-    pairs = zip(*(there[""].parameters() for there in networks), strict=True)
+    pairs = zip(*(_list_shared(there[""]) for there in networks), strict=True)
     require(all(torch.equal(p, q) for p, q in pairs), "the initial weights are not those of the baseline")
     return "the same images, order and initial weights as the baseline"
+
+
+def _list_shared(network: nn.Module) -> list[nn.Parameter]:
+    """Its parameters but for those of modules that the network lacks around which it is built."""
+    added = tuple(f"{part}." for part in list_added_parts(network))
+    return [parameter for name, parameter in network.named_parameters() if not name.startswith(added)]
 
 
 def check_neutral(subject: Trial, scratch: Path) -> str:

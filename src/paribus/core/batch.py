@@ -32,7 +32,7 @@ def select_facts(facts: Mapping[str, Tensor], where: Tensor | slice) -> dict[str
 
 # Facts that say where in the stored pixels something lies: the crop of a training batch would move it, so they are of
 # evaluation batches alone.
-PLACES_IN_PIXELS = ("box",)
+PLACES_IN_PIXELS = ("box", "mask")
 
 
 def drop_places(facts: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -65,9 +65,10 @@ class Batch:
     known: `positions` and the same on the CPU, from who made this batch; read it by `host_positions`.
     also: further facts about the stored samples by name, each (n, …), on the inputs' device: a group, a bias, tokens of
     a caption. A transform leaves them as they are. Of evaluation batches "box", (n, 4): x1, y1, x2, y2 of an object's
-    edges in pixels of the inputs, NaN where there is none (docs/data.md). Of training batches, where a transform asks
-    for it (`ReadsCrop`), "crop", (n, 4) of the inputs' type: x1, y1, x2, y2 of the crop that was drawn, as shares of
-    the stored image's width and height; padding may make them leave 0..1, and a horizontal flip is not in them.
+    edges in pixels of the inputs, NaN where there is none (docs/data.md); and "mask", (n, h, w) bool, the pixels of the
+    inputs that are the object's. Of training batches, where a transform asks for it (`ReadsCrop`), "crop", (n, 4) of
+    the inputs' type: x1, y1, x2, y2 of the crop that was drawn, as shares of the stored image's width and height;
+    padding may make them leave 0..1, and a horizontal flip is not in them.
     """
 
     inputs: Tensor

@@ -43,6 +43,14 @@ class Attributes(Protocol):
     def attribute(self, inputs: Tensor, classes: Tensor) -> Tensor: ...
 
 
+@runtime_checkable
+class AddsParts(Protocol):
+    """Capability of a network that is built around another: the names of its modules that the other lacks. Starting
+    weights of the other fit it, and these modules then keep their initialisation."""
+
+    added_parts: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class AttentionMap:
     """One layer's attention. weights: (n, heads, t, t) float32, a row for each query, of sum 1 over the keys. grid:
@@ -88,6 +96,11 @@ class _OnlyPart:
     network: nn.Module
     optimizer: torch.optim.Optimizer
     groups: tuple[ParameterGroup, ...]
+
+
+def list_added_parts(network: nn.Module) -> tuple[str, ...]:
+    """Of a network that is built around another, the modules that the other lacks; () of any other."""
+    return network.added_parts if isinstance(network, AddsParts) else ()
 
 
 def list_parts(method: Any) -> dict[str, TrainedPart]:

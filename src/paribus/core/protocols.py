@@ -347,6 +347,14 @@ class MethodFactory(Protocol):
 
 
 @runtime_checkable
+class WrapsNetwork(Protocol):
+    """Capability of a method's factory whose network is built around that of the recipe's `model`: what makes it, for
+    who builds the network without the method, as an export does. model: the recipe's."""
+
+    def network_factory(self, model: ModelFactory) -> ModelFactory: ...
+
+
+@runtime_checkable
 class Evaluator(Protocol):
     """Sums over this rank's share of a split. `splits` maps names to batches for a batch size.
 

@@ -6,7 +6,6 @@ Bahng, Chun, Yun, Choo & Oh, "Learning De-biased Representations with Biased Rep
 `biased` has every digit on its class's colour. The colours are ours, and digits are white where there is any ink.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,9 +21,9 @@ from paribus.core.streams import stream
 from paribus.data.loaders.epoch_order import Sampling
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets
 from paribus.data.loaders.subset import combine_strata, hide_groups
-from paribus.data.mnist import is_mnist_at, read_mnist
 from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import Augmentation, InputSpec, PadCrop
+from paribus.data.trees.mnist_files import find_mnist, is_mnist_at, read_mnist
 
 _COLOURS = (  # of the classes in order: red, green, blue, each a grey level
     (220, 20, 60),
@@ -68,9 +67,9 @@ class BiasedMnist:
         return is_mnist_at(root)
 
     def __call__(self, place: DeviceContext) -> DataSets:
-        root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
-        train = self._colour(*read_mnist(root, "train"), self.rho, "train")
-        digits, labels = read_mnist(root, "t10k")
+        folder = find_mnist(self.root)
+        train = self._colour(*read_mnist(folder, "train"), self.rho, "train")
+        digits, labels = read_mnist(folder, "t10k")
         val, biased = self._colour(digits, labels, 0.1, "val"), self._colour(digits, labels, 1.0, "biased")
         strata = combine_strata(train.targets, train.also["bias"])
         groups = hide_groups(train.also["group"], train.targets, self.annotated, "biased_mnist")

@@ -10,7 +10,6 @@ shows. `train=single` has training digits so, for a teacher: it learns digits of
 twice the size (`paribus data label-map --size 56`) each digit is as large as it knows them.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -23,9 +22,9 @@ from paribus.core.build import schema
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.core.streams import stream
 from paribus.data.loaders.in_memory import Images, build_in_memory_sets, resize_whole
-from paribus.data.mnist import is_mnist_at, read_mnist
 from paribus.data.ops.crop_flip import downsample
 from paribus.data.ops.input_spec import Augmentation, InputSpec, ResizedCrop
+from paribus.data.trees.mnist_files import find_mnist, is_mnist_at, read_mnist
 
 TILE, CANVAS, CLASSES = 14, 28, 10  # pixels a side; a canvas has 2×2 tiles
 _Share = Annotated[float, Field(gt=0, le=1)]
@@ -58,8 +57,8 @@ class DigitTiles:
         return is_mnist_at(root)
 
     def __call__(self, place: DeviceContext) -> DataSets:
-        root = Path(self.root or os.environ.get("PARIBUS_DATA") or "data").expanduser()
-        digits, labels = read_mnist(root, "train")
+        folder = find_mnist(self.root)
+        digits, labels = read_mnist(folder, "train")
         chosen = draw_digits(labels, self.n, self.draw)
         if self.train == "single":
             chosen = chosen[:, :1]
@@ -70,7 +69,7 @@ class DigitTiles:
         else:
             images, named = enlarge(parts[:, 0]), torch.zeros(self.n, dtype=torch.int64)
         train = Images(images[..., None], classes.gather(1, named[:, None])[:, 0], torch.arange(self.n))
-        digits, labels = read_mnist(root, "t10k")
+        digits, labels = read_mnist(folder, "t10k")
         val = Images(enlarge(downsample(digits[..., None], TILE)[..., 0])[..., None], labels, torch.arange(len(labels)))
         crop = ResizedCrop(size=CANVAS, scale=self.scale, ratio=self.ratio)
         spec = InputSpec((0.13,), (0.31,), crop, False, self.augment)

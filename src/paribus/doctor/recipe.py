@@ -14,7 +14,7 @@ from paribus.core.cores import count_cores
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, explain_exception
 from paribus.core.formatting import format_count, format_si
-from paribus.core.protocols import DeviceContext, Spec, StartsFromFile
+from paribus.core.protocols import DeviceContext, Spec, StartsFromFile, WrapsNetwork
 from paribus.data.cifar import Cifar
 from paribus.data.images import ImageSet
 from paribus.data.packs.format import default_folder
@@ -163,6 +163,8 @@ def check_network(recipe: Recipe, spec: Spec) -> tuple[Finding, int, int]:
     factory = recipe.model
     if missing_files(factory, "model") and isinstance(factory, StartsFromFile):
         factory = factory.without_file()
+    if isinstance(recipe.method, WrapsNetwork):
+        factory = recipe.method.network_factory(factory)
     try:
         model = factory(spec)
     except Exception as error:  # of a network of the user's, or one whose weights are fetched

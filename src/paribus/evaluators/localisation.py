@@ -7,23 +7,23 @@ say.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from scipy import ndimage
-from torch import Tensor, nn
+from torch import nn
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.capabilities import HasNetwork, class_activation_maps, in_eval_mode
+from paribus.core.capabilities import HasNetwork
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets
 from paribus.core.sums import Sums, table_sums
+from paribus.evaluators.maps import Of, check_maps, make_maps
 
 Array = np.ndarray[Any, Any]
 IOU = 0.5
@@ -66,14 +66,6 @@ def measure_overlap(boxes: Array, box: Array) -> Array:
     return np.nan_to_num(both / (areas - both))
 
 
-def normalise_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(n, h, w) resized bilinearly to (n, *size), then each from its least to its greatest value, 0 to 1. A map that is
-    the same everywhere becomes 0."""
-    maps = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=False)[:, 0]
-    least, most = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - least) / torch.where(most > least, most - least, 1.0)
-
-
 @schema
 class Localisation:
     """val/box_acc: share of the images with a box whose box is right: an IoU of at least 0.5 with that of the largest
@@ -86,7 +78,7 @@ class Localisation:
     batch_size: samples at a time on one rank.
     """
 
-    of: Literal["predicted", "true"] = "predicted"
+    of: Of = "predicted"
     split: str = "val"
     threshold_split: str = "minival"
     thresholds: Annotated[int, Field(ge=2, le=1001)] = 101
@@ -122,14 +114,8 @@ class Localisation:
                 raise _without_boxes(key, split)
 
     def check_method(self, method: Any, context: EvaluationContext) -> None:
-        """Raises ConfigError if no map can be made of the network: it is shown a black image."""
-        spec, place, model = context.spec, context.place, method.eval_model
-        image = torch.zeros(1, spec.channels, spec.height, spec.width, dtype=place.dtype, device=place.device)
-        try:
-            with in_eval_mode(model):
-                class_activation_maps(model, image)
-        except ConfigError as error:
-            raise ConfigError(f"{_KEY}: {error}; evaluators.localisation=null leaves the evaluator out") from error
+        """Raises ConfigError if no map can be made of the network."""
+        check_maps(method, context, _KEY)
 
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()
@@ -175,11 +161,10 @@ class Localisation:
                 raise _without_boxes(key, split)
             if not len(batch):
                 continue
-            scores, maps = class_activation_maps(model, batch.inputs, batch.targets if self.of == "true" else None)
-            size = (batch.inputs.shape[2], batch.inputs.shape[3])
+            scores, maps = make_maps(model, batch, self.of)
             is_right_class = (scores.argmax(1) == batch.targets).cpu().numpy()
             shown = zip(
-                normalise_maps(maps.float(), size).cpu().numpy(),
+                maps.cpu().numpy(),
                 batch.also["box"].double().cpu().numpy(),
                 is_right_class.tolist(),
                 strict=True,

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from torch import Tensor, nn
 
+from paribus.core.capabilities import list_added_parts
 from paribus.core.errors import ConfigError, count_and_list, explain_misfit
 from paribus.core.formatting import format_count
 from paribus.core.protocols import DataSets
@@ -21,8 +22,9 @@ def load_start_weights(model: nn.Module, weights: Weights, source: str, data: Da
     """
     own = model.state_dict()
     found = match_names(model, weights.tensors)
+    added = [part for part in list_added_parts(model) if not any(name.startswith(f"{part}.") for name in found)]
     heads = find_new_heads(model, found, data.spec.classes)
-    new = {name for name in own if name.rpartition(".")[0] in heads}
+    new = {name for name in own if name.rpartition(".")[0] in heads or name.startswith(tuple(f"{p}." for p in added))}
     fitting = {name: t for name, t in found.items() if name in own and name not in new and t.shape == own[name].shape}
     rest = {name: t for name, t in found.items() if name not in new and name not in fitting}
     kept = {name: own[name] for name in new}
@@ -35,6 +37,7 @@ def load_start_weights(model: nn.Module, weights: Weights, source: str, data: Da
         advice = "init_strict=false loads what fits" if fitting else "nothing of it fits: is it of another network?"
         raise ConfigError(f"init_from: {source} does not fit model: {explain_misfit(error)}; {advice}") from error
     parts = [f"{len(fitting)} of {len(own)} tensors loaded", *_explain_heads(heads, data.spec.classes)]
+    parts += [f"{part} is as it is initialised, since the file's network has none" for part in added]
     parts += _explain_rest(own, found, new)
     if weights.class_ids and data.class_ids and weights.class_ids != data.class_ids and not heads:
         parts.append("its classes are others than the data's, or in another order: the head is taken as it is")

@@ -37,6 +37,7 @@ from paribus.core.protocols import (
     Slots,
     StartsFromFile,
     Transform,
+    WrapsNetwork,
 )
 from paribus.engine import distributed
 from paribus.engine.prefetch import PrefetchLoader
@@ -140,12 +141,14 @@ def build_method(
     model = recipe.model
     if from_checkpoint and isinstance(model, StartsFromFile):
         model = model.without_file()
+    wrapped = recipe.method.network_factory(model) if isinstance(recipe.method, WrapsNetwork) else None
     find_start, loaded = None if from_checkpoint else recipe.find_init_from, list[str]()
     start = read_weights(find_start(), recipe.init_from_sha256) if find_start else None
 
     def make(factory: ModelFactory, name: str) -> torch.nn.Module:
         made = build_from_stream(lambda: factory(data.spec), recipe.seed, name)
-        if start is not None and factory is model:
+        # by value if wrapped, since it is made anew each time; only so, as a second network may have the same config
+        if start is not None and (factory is model or (wrapped is not None and factory == wrapped)):
             source = f"{recipe.init_from}{start.where and f' ({start.where})'}"
             loaded.append(load_start_weights(made, start, source, data, recipe.init_strict))
         if recipe.runtime.sync_bn:

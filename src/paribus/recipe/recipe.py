@@ -31,6 +31,7 @@ from paribus.core.protocols import (
     TrackerFactory,
     Transform,
     Update,
+    WrapsNetwork,
 )
 from paribus.engine.runtime import Runtime
 from paribus.interop.weight_files import find_weights, hash_weights
@@ -126,6 +127,13 @@ class Recipe:
 
     def hash_init_from(self, path: Path) -> str:
         return hash_weights(path)
+
+    @property
+    def network(self) -> ModelFactory:
+        """What makes the network that is trained and kept as `model`: the recipe's, unless the method builds around it.
+        No file of starting weights is read for it."""
+        model = self.model.without_file() if isinstance(self.model, StartsFromFile) else self.model
+        return self.method.network_factory(model) if isinstance(self.method, WrapsNetwork) else model
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:

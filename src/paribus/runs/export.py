@@ -27,7 +27,7 @@ def export_run(found: SavedRun, target: Path) -> tuple[Path, Path]:
     spec = Spec(**{field.name: inputs[field.name] for field in fields(Spec)})
     try:
         with runfolder.create_folder(target.parent):
-            return save(target, found.recipe.model, spec, weights, _describe(found, inputs))
+            return save(target, found.recipe.network, spec, weights, _describe(found, inputs))
     except OSError as error:
         raise ConfigError(f"--out: {target} cannot be written: {error.strerror}") from error
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from paribus.core.errors import ConfigError, explain_misfit
-from paribus.core.protocols import Spec, StartsFromFile
+from paribus.core.protocols import Spec
 from paribus.core.streams import stream, use_generator
 from paribus.runs.saved_run import load_saved_run, read_inputs
 
@@ -19,9 +19,7 @@ def load_network(path: Path, packages: Sequence[str] = ()) -> nn.Module:
     weights = found.checkpoint.method.get("ema", found.checkpoint.method.get("model"))
     if weights is None:
         raise ConfigError(f"{path}: its method keeps no single network (`model`) that could be loaded")
-    factory, inputs = found.recipe.model, read_inputs(found)
-    if isinstance(factory, StartsFromFile):
-        factory = factory.without_file()
+    factory, inputs = found.recipe.network, read_inputs(found)
     with use_generator(stream(0, "exported")):  # the initial weights are discarded
         model = factory(Spec(**{field.name: inputs[field.name] for field in fields(Spec)}))
     try:

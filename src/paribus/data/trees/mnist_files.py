@@ -1,6 +1,7 @@
-"""MNIST's digits from their official files, for the sets that are made of them."""
+"""The four official files of MNIST, unpacked, as torchvision.datasets.MNIST lays them out."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ from torch import Tensor
 
 from paribus.core.errors import ConfigError
 
-_FOLDER = Path("MNIST", "raw")  # as torchvision.datasets.MNIST lays it out
-_MD5 = {  # of the official files, unpacked
+_FOLDER = Path("MNIST", "raw")
+_MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -23,12 +24,17 @@ def is_mnist_at(root: Path) -> bool:
     return (root / _FOLDER).is_dir()
 
 
-def read_mnist(root: Path, split: str) -> tuple[Tensor, Tensor]:
-    """Digits, (n, 28, 28) uint8, and labels, (n,) int64, of `train` or `t10k`. Raises ConfigError unless the files
-    under this root are the official ones."""
+def find_mnist(root: str | None) -> Path:
+    """The folder of the files under this root; under PARIBUS_DATA, else ./data, for None."""
+    return Path(root or os.environ.get("PARIBUS_DATA") or "data").expanduser() / _FOLDER
+
+
+def read_mnist(folder: Path, split: str) -> tuple[Tensor, Tensor]:
+    """Digits, (n, 28, 28) uint8, and labels, (n,) int64. split: train or t10k. Raises ConfigError unless the files are
+    the official ones."""
     parts: list[Tensor] = []
     for name, head in ((f"{split}-images-idx3-ubyte", 16), (f"{split}-labels-idx1-ubyte", 8)):
-        path = root / _FOLDER / name
+        path = folder / name
         if not path.is_file():
             raise ConfigError(
                 f"data.root: MNIST is not there (no {path}); point data.root or PARIBUS_DATA to the folder that holds "
