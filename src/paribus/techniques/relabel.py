@@ -32,8 +32,9 @@ Good to know      Training loss is measured against soft labels of another kind 
                   3×3 convolutions of stride 2 centre a cell up to half a cell above and to the left of where RoIAlign
                   takes it to be, so crops at the bottom right are told a little of their neighbours (measured on digit
                   tiles: 97 % of the tiles at the top left have their digit as the label's greatest, 84 % of those at
-                  the bottom right). The softmax is of mean logits, so of several objects in a crop the one that the
-                  teacher is surest of takes most; a teacher trained with label smoothing has them closer to each other.
+                  the bottom right). The softmax is of mean logits: of several objects in a crop the one that
+                  the teacher is surest of takes most, and what it says of the background counts as much as each of
+                  them. On digit tiles the label of the whole image is therefore worse than the plain label.
 """
 
 from dataclasses import dataclass, replace
