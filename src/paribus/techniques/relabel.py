@@ -30,11 +30,12 @@ Cost              one run of a teacher, once; one pass of it over the training i
 Good to know      Training loss is measured against soft labels of another kind in each arm, so arms are compared by
                   `val`. What a teacher does not see locally, the student is told wrongly with the same confidence.
                   3×3 convolutions of stride 2 centre a cell up to half a cell above and to the left of where RoIAlign
-                  takes it to be, so crops at the bottom right are told a little of their neighbours (measured on digit
-                  tiles: 97 % of the tiles at the top left have their digit as the label's greatest, 84 % of those at
-                  the bottom right). The softmax is of mean logits: of several objects in a crop the one that
-                  the teacher is surest of takes most, and what it says of the background counts as much as each of
-                  them. On digit tiles the label of the whole image is therefore worse than the plain label.
+                  takes it to be. Digit tiles show it (experiments/relabel_tiles): of the tiles at the top left 96 %
+                  have their digit as the label's greatest, at the bottom right 87 %; with every crop moved by three
+                  eighths of a cell, which is what their teacher is off, it is 94 and 92 %. The softmax is of mean
+                  logits: of several objects in a crop the one that the teacher is surest of takes most, and what it
+                  says of the background counts as much as each of them. There the label of the whole image was worse
+                  than the plain label.
 """
 
 from dataclasses import dataclass, replace
