@@ -15,7 +15,7 @@ from paribus.core.label_maps import densify, keep_top
 from paribus.core.progress import Progress
 from paribus.recipe.build import build_loader, build_transforms
 from paribus.recipe.smoke import build_small
-from paribus.techniques.relabel import MapLabels, axis_weights, pool
+from paribus.techniques.relabel import MapLabels, Where, axis_weights, move, pool
 
 
 def seeded(*key: int) -> torch.Generator:
@@ -91,12 +91,12 @@ def test_negative_control_the_authors_order_gives_the_quarter_across_the_diagona
 
 
 def label_maps(
-    n: int, top: int, unstored: str = "rest", classes: int = 6, local: bool = True
+    n: int, top: int, unstored: str = "rest", classes: int = 6, where: Where = "local"
 ) -> tuple[MapLabels, Tensor]:
     dense = 3 * torch.randn(n, classes, 4, 4, dtype=torch.float64, generator=seeded(6, n))
     values, indices, rest = keep_top(dense, top)
     fill = rest.double() if unstored == "rest" and rest is not None else 0.0
-    return MapLabels(torch.arange(n), values.double(), indices, fill, classes, local), dense
+    return MapLabels(torch.arange(n), values.double(), indices, fill, classes, where), dense
 
 
 def batch_of(ids: list[int], boxes: Tensor, classes: int = 6) -> Batch:
@@ -128,9 +128,25 @@ def test_a_further_copy_of_a_sample_has_its_map() -> None:
 
 
 def test_global_takes_the_mean_over_the_image_whatever_the_crop() -> None:
-    transform, dense = label_maps(5, top=6, local=False)
+    transform, dense = label_maps(5, top=6, where="global")
     got = transform(batch_of([1, 2], draw_boxes(2)), Progress(0, 1, 0)).targets
     assert torch.allclose(got, dense.float().double()[[1, 2]].mean((2, 3)).softmax(1), rtol=1e-12)
+
+
+def test_elsewhere_takes_a_part_of_the_crops_size_anywhere_in_the_image() -> None:
+    crops = draw_boxes(4000)
+    moved = move(crops, torch.rand(4000, 2, generator=seeded(9)))
+    assert torch.allclose(moved[:, 2:] - moved[:, :2], crops[:, 2:] - crops[:, :2], atol=1e-12)
+    assert 0 <= float(moved.min()) < float(moved.max()) <= 1 + 1e-12
+    across = torch.stack((moved[:800, 0], crops[:800, 0]))
+    assert abs(float(torch.corrcoef(across)[0, 1])) < 0.1, "slivers go anywhere"
+    transform, _ = label_maps(5, top=6, where="elsewhere")
+    batch = batch_of([1, 2], draw_boxes(2))
+    one, again, other = (transform(batch, Progress(0, 9, seed, 1)).targets for seed in (0, 0, 1))
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    local = label_maps(5, top=6)[0](batch, Progress(0, 9, 0, 1)).targets
+    assert float((one - local).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("top", [1, 3, 6])
