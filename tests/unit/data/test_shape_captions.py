@@ -43,8 +43,9 @@ def read(text: str) -> list[dict[str, str]]:
 
 
 def holds(said: dict[str, str], thing: list[int]) -> bool:
-    shown = dict(zip(("colour", "shape", "size", "side"), (list(COLOURS), SHAPES, SIZES, SIDES), strict=True))
-    return all(shown[kind][thing[list(shown).index(kind)]] == word for kind, word in said.items())
+    values = (list(COLOURS), SHAPES, SIZES, SIDES)
+    shown = {kind: names[k] for kind, names, k in zip(("colour", "shape", "size", "side"), values, thing, strict=True)}
+    return all(shown[kind] == word for kind, word in said.items())
 
 
 def test_every_caption_is_true_of_its_image_and_says_something() -> None:
