@@ -67,9 +67,10 @@ class TwoEncodersNet(nn.Module):
         if settings.learns == "temperature":
             self.log_temperature = nn.Parameter(torch.tensor(settings.temperature).log())
         if settings.learns == "gaussians":
-            self.log_sigmas.extend(nn.Linear(encoder.features, settings.dim) for encoder in encoders)
-            for head in self.log_sigmas:
+            heads = [nn.Linear(encoder.features, settings.dim) for encoder in encoders]
+            for head in heads:
                 nn.init.constant_(head.bias, settings.log_sigma)
+            self.log_sigmas.extend(heads)
             self.scale = nn.Parameter(torch.tensor(settings.scale))
             self.shift = nn.Parameter(torch.tensor(settings.shift))
 

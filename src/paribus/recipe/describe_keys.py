@@ -113,18 +113,16 @@ def describe_option(group: str, content: Mapping[str, Any]) -> list[DescribedKey
     """The keys of an option. Those of a technique lie anywhere in the config, and only those that it sets are given."""
     if group != "technique":
         return list(_describe(group, dict(content), None, None))
-    swaps = {
-        path.removesuffix("._target_"): new
-        for rule in (content.get("overlays") or {}).values()
-        for path, changes in ((rule or {}).get("swap") or {}).items()
-        for new in changes.values()
-    }
+    rules = [rule or {} for rule in (content.get("overlays") or {}).values()]
+    expected = [(path, new) for rule in rules for path, new in (rule.get("expect") or {}).items()]
+    swapped = [(path, new) for rule in rules for path, to in (rule.get("swap") or {}).items() for new in to.values()]
+    classes = {path.removesuffix("._target_"): new for path, new in (*expected, *swapped) if path.endswith("._target_")}
     found: list[DescribedKey] = []
     for key, value in content.items():
         if key == "overlays" or not isinstance(value, Mapping):
             continue
         node: Mapping[str, Any] = {key: value}
-        for path, new in swaps.items():
+        for path, new in classes.items():
             if isinstance(get_value(node, path), Mapping):
                 node = with_value(node, f"{path}._target_", new)
         found += [one for one in _describe(key, node[key], None, None) if not one.is_new]

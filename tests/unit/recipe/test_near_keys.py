@@ -151,7 +151,8 @@ def test_a_value_that_is_yet_to_be_given(override: str, key: str) -> None:
 def test_several_values_and_a_choice_that_are_yet_to_be_given() -> None:
     assert refusal("seed=???", "steps=???").startswith("seed, steps: missing values (???); give seed=VALUE steps=VALUE")
     assert refusal("model=???").startswith("model: missing value (???); give model=NAME, one of cifar_resnet, ")
-    assert refusal("objective=???") == "objective: missing value (???); give objective=NAME, one of bce, cross_entropy"
+    objectives = "bce, contrastive, cross_entropy, triplet"
+    assert refusal("objective=???") == f"objective: missing value (???); give objective=NAME, one of {objectives}"
     config = {**build_recipe(compose_config(["experiment=smoke"]), []).config, "seed": "???"}
     with pytest.raises(ConfigError, match="seed: missing value"):
         rebuild_recipe(config)
