@@ -17,7 +17,7 @@ from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.core.streams import stream, use_generator
 from paribus.interop.graphs import write_pt2
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 from paribus.models.convnet import ConvNet
 from paribus.recipe.smoke import build_small
 from paribus.runs.export import export_run

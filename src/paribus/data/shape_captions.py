@@ -46,7 +46,8 @@ class ShapeCaptions:
     `Batch.also` has "tokens", (n, 15) int64, 0 behind the last word; "objects", (n, 2, 4) int64: colour, shape, size
     and side of the objects; "described", (n, 2, 4): the same of what the caption says, −1 for what it does not say.
 
-    n, val_n: how many pairs. size: pixels a side. said: chance that a caption says an attribute of an object; it always says one. both: share of
+    n, val_n: how many pairs. size: pixels a side. said: chance that a caption says an attribute of an object; it always
+    says one. both: share of
     the captions that describe both objects. noise: standard deviation of the pixels, of 255. draw: another number draws
     other training pairs. train_size: a stratified subset of the training set. minival: pairs held out from it for
     selection.

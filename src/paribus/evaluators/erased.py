@@ -44,7 +44,8 @@ def _check_percent(percent: tuple[int, ...]) -> tuple[int, ...]:
 class ErasedPixels:
     """Of each k of `percent`, val/erased_k: top-1 accuracy after the k % of an image's pixels were erased to which the
     map gives most; val/erased_k_random: after as many at random; val/erased_k_ratio: the first over the second, as in
-    the paper, below 1 where the map points at what counts; val/erased_k_kept: over the accuracy with none erased.
+    the paper, below 1 where the map points at what counts; val/erased_k_kept: over the accuracy with none erased,
+    val/unerased.
 
     of: the class whose map is taken, the predicted or the true one. percent: the k's, rounded down to whole pixels.
     seed: of the random pixels, which belong to the image. split: what is reported. limit: at most this many images,
@@ -69,7 +70,8 @@ class ErasedPixels:
     @property
     def keys(self) -> tuple[str, ...]:
         """The metrics that are measured, against which a study's plan is checked."""
-        return tuple(f"{self._name(k)}{kind}" for k in self.percent for kind in (*KINDS, "_ratio", "_kept"))
+        names = (f"{self._name(k)}{kind}" for k in self.percent for kind in (*KINDS, "_ratio", "_kept"))
+        return (f"{self.split}/unerased", *names)
 
     def check_method(self, method: Any, context: EvaluationContext) -> None:
         """Raises ConfigError if no map can be made of the network."""

@@ -12,7 +12,7 @@ from paribus.core.protocols import DeviceContext, Spec
 from paribus.core.streams import uniform
 from paribus.engine.evaluate import evaluate
 from paribus.evaluators.erased import ErasedPixels, erase
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 
 
 def test_the_most_important_pixels_go_in_every_channel_and_the_first_of_equal_ones() -> None:

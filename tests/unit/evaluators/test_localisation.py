@@ -21,7 +21,8 @@ from paribus.core.streams import stream
 from paribus.core.sums import Sums
 from paribus.engine.evaluate import check_method, evaluate
 from paribus.evaluators import localisation
-from paribus.evaluators.localisation import Localisation, find_boxes, measure_overlap, normalise_maps
+from paribus.evaluators.localisation import Localisation, find_boxes, measure_overlap
+from paribus.evaluators.maps import normalise_maps
 from paribus.methods.evaluated import PlainNetwork
 from paribus.models.cifar_resnet import CifarResNet
 from paribus.models.vit import ViT

@@ -16,7 +16,7 @@ from paribus.core.protocols import DeviceContext, Spec
 from paribus.engine.evaluate import evaluate
 from paribus.evaluators.maps import normalise_maps
 from paribus.evaluators.pixel_ap import PixelAP, average_precision
-from paribus.methods.supervised import PlainNetwork
+from paribus.methods.evaluated import PlainNetwork
 
 
 @pytest.mark.parametrize("levels", [2, 5, 1_000_000])
