@@ -20,6 +20,7 @@ def _a_folder_with_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (tmp_path / "own" / f"{name}.yaml").write_text("")
 
 
+SMOKE = [f"experiment=smoke_{kind}" for kind in ("captions", "groups", "mobile", "vit")]
 EXPECTED = {
     "": ROOT.listed(),
     "tr": ["train"],
@@ -33,7 +34,7 @@ EXPECTED = {
     "train --cfg ": ["job"],
     "train --config-dir e": ["elsewhere/"],
     "train exp": ["experiment="],
-    "train experiment=smoke_": ["experiment=smoke_groups", "experiment=smoke_mobile", "experiment=smoke_vit"],
+    "train experiment=smoke_": SMOKE,
     "train technique=cutm": ["technique=cutmix"],
     "train technique=[cutmix,sg": ["technique=[cutmix,sgdp"],
     "train technique=[cutmix,cutm": [],
@@ -44,6 +45,7 @@ EXPECTED = {
         "data=cifar100",
         "data=cifar100_c",
         "data=cifar10_c",
+        "data=cluttered_mnist",
         "data=compas",
     ],
     "train data.root=else": ["data.root=elsewhere/"],
@@ -54,20 +56,20 @@ EXPECTED = {
     "train technique=t": [],
     "check technique --config-dir=own t": ["tint"],
     "bench techniques -cd ow": ["own/"],
-    "eval runs/smoke-cutmix-s1-0b --config-dir own data=s": ["data=squares", "data=synthetic"],
+    "eval runs/smoke-cutmix-s1-0b --config-dir own data=s": ["data=shape_captions", "data=squares", "data=synthetic"],
     "eval ": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "eval ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "eval runs/smoke-cutmix-s1": ["runs/smoke-cutmix-s1-0b"],
     "eval runs/smoke-cutmix-s1-0b/": ["runs/smoke-cutmix-s1-0b/checkpoints/"],
     "eval else": ["elsewhere/"],
-    "eval runs/smoke-cutmix-s1-0b data=dig": ["data=digits"],
+    "eval runs/smoke-cutmix-s1-0b data=dig": ["data=digit_tiles", "data=digits"],
     "export r": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "export --": ["--help", "--onnx", "--out", "--pt2"],
     "verify ru": ["runs/smoke-cutmix-s0-0a", "runs/smoke-cutmix-s1-0b"],
     "verify --s": ["--span", "--steps", "--study"],
     "study ": ["plan", "run", "status", "cancel", "import", "measure", "noise", "report"],
     "study noise exper": ["experiment="],
-    "study noise experiment=smoke_": ["experiment=smoke_groups", "experiment=smoke_mobile", "experiment=smoke_vit"],
+    "study noise experiment=smoke_": SMOKE,
     "study noise study --m": ["--margin", "--metric"],
     "study noise --json e": ["elsewhere/"],
     "study measure study --e": ["--evaluators"],
