@@ -204,7 +204,7 @@ def test_the_command_prints_card_and_table_and_exits_by_them(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["tnt"], "did you mean tint?); there are adamp, cgl"),
+        (["tnt"], "did you mean tint?); there are adamp, calm"),
         (["tnt"], "(paribus list techniques --config-dir 'my configs' says more)"),
         (["tint", "more"], "found more after tint; an override is KEY=VALUE"),
         (["tint", "technique=cutmix"], "found technique= beside tint"),
