@@ -87,7 +87,9 @@ def test_gradients_have_the_strides_of_their_buckets(group_of_one: None) -> None
     """torch warns if not (pytorch#157862). `Module.to(memory_format=...)`, which every network of a recipe goes
     through, also lays out weights whose strides are ambiguous."""
     recipe = recipe_of("experiment=smoke", "runtime.channels_last=true")
-    data: Any = SimpleNamespace(spec=Spec(10, 3, 12, 12), class_ids=(), mean=(0.0,) * 3, std=(1.0,) * 3, facts={})
+    data: Any = SimpleNamespace(
+        spec=Spec(10, 3, 12, 12), class_ids=(), mean=(0.0,) * 3, std=(1.0,) * 3, facts={}, largest={}
+    )
     net: Any = replace(recipe, model=lambda spec: Convolutions())
     method: Any = build_method(net, data, make_device_context(recipe, CPU, World()))
     assert method.model.layers[0].weight.stride() == (4, 1, 4, 4)
