@@ -35,7 +35,7 @@ from paribus.data.packs.prepare import PrepareRequest, inspect_source, prepare
 from paribus.data.packs.write import ProgressSink
 from paribus.data.trees.boxes import BOXES_FILE, match_boxes, place_boxes, read_boxes
 from paribus.data.trees.decoding import Placement
-from paribus.data.trees.facts import check_any_matched, match_facts, read_facts
+from paribus.data.trees.facts import check_matched, match_facts, read_facts
 from paribus.data.trees.manifest import FOLDER, Manifest, load_manifest
 from paribus.data.trees.source import FolderSource, open_folder_source
 from paribus.data.trees.tree import find_tree
@@ -197,7 +197,7 @@ class ImageSet(ImageDataSettings):
                 if len(source) != (expected := known.count(split)) and expected is not None:
                     _warn(f"{tree / split} has {len(source):,} images, {known.title} {expected:,}")
         names, sources = _readable_class_names(train.classes, known), {"train": train, "val": val}
-        boxes, facts = _read_boxes(tree, sources), _read_facts(tree, sources)
+        boxes, facts = _read_boxes(tree, sources), _read_facts(tree, sources, place.rank == 0)
         return build_decoded_sets(self.name, train, val, self, place, names, boxes, facts)
 
 
@@ -214,12 +214,15 @@ def _read_boxes(tree: Path, sources: Mapping[str, FolderSource]) -> dict[str, Te
     return boxes
 
 
-def _read_facts(tree: Path, sources: Mapping[str, FolderSource]) -> dict[str, dict[str, Tensor]]:
+def _read_facts(tree: Path, sources: Mapping[str, FolderSource], warns: bool) -> dict[str, dict[str, Tensor]]:
     """What the tree's facts.csv says of the images of each split; {} if there is none."""
     if (table := read_facts(tree)) is None:
         return {}
-    found = {split: match_facts(table, map(source.image_name, range(len(source)))) for split, source in sources.items()}
-    check_any_matched(tree, table, found.values())
+    paths = {split: list(map(source.image_name, range(len(source)))) for split, source in sources.items()}
+    warning = check_matched(tree, table, (path for names in paths.values() for path in names))
+    if warning and warns:
+        _warn(warning)
+    found = {split: match_facts(table, names) for split, names in paths.items()}
     return {split: {name: torch.from_numpy(v) for name, v in facts.items()} for split, facts in found.items()}
 
 

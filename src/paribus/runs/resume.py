@@ -75,8 +75,8 @@ def check_same_images(folder: Path, recorded_checksum: str | None, data_checksum
     """Raise ConfigError if a run was started on other images than these. recorded_checksum None: not recorded."""
     if recorded_checksum is not None and recorded_checksum != data_checksum:
         raise ConfigError(
-            f"{folder} was trained on other images (their checksum was {recorded_checksum[:12]}, not "
-            f"{data_checksum[:12]}); put those back, or give this run another name=NAME"
+            f"{folder} was trained on other images, or with other facts about them (their checksum was "
+            f"{recorded_checksum[:12]}, not {data_checksum[:12]}); put those back, or give this run another name=NAME"
         )
 
 

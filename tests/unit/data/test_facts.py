@@ -1,5 +1,6 @@
 """Groups and other facts of a user's own images: a tree's facts.csv in both forms, a dataset class's `also`."""
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from helpers.image_trees import images, picture, tree
 from helpers.packs import QUIET, content
+from paribus.cli.data.check import run
 from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import DataSets, DeviceContext
@@ -147,6 +149,7 @@ def test_facts_are_in_the_checksum_and_no_other_file_of_a_pack_changes(tmp_path:
         ("path,group\nx.png,female\n", r"line 2: group: found 'female'; give a number"),
         ("path,group\nx.png,1\ny.png,-1\n", r"y\.png: group: found -1; whole numbers count from 0, and an empty cell"),
         ("path,light\nx.png,inf\n", r"light: found 'inf'"),
+        ("path,group\nx.png,1\ny.png,0.5\n", r"y\.png: group: found 0\.5; groups are whole numbers from 0"),
         ("path,group\nx.png,1\n", r"none of its 1 lines, of which 'x\.png' is the first, is of an image of the tree"),
     ],
 )
@@ -157,6 +160,26 @@ def test_what_is_wrong_with_the_file_is_told_with_its_line(tmp_path: Path, text:
         images(root)(HERE)
     with pytest.raises(ConfigError, match=told):
         prepare(PrepareRequest("folder", root, 40), QUIET)
+    with pytest.raises(ConfigError, match=told):
+        dispatch_check(root)
+
+
+def dispatch_check(root: Path) -> None:
+    run(argparse.Namespace(name="folder", root=root, out=None, deep=False, allow_missing=False, list=None))
+
+
+def test_a_line_of_no_image_is_warned_of(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    root = tree(tmp_path, classes=2, train=2, val=1)
+    (root / FACTS_FILE).write_text("path,group\ntrain/class_0/000.png,1\ntrain/class_0/0000.png,1\n")
+    told = "facts.csv: 1 of its 2 lines, of which 'train/class_0/0000.png' is the first, is of no image"
+    images(root)(HERE)
+    assert told in capfd.readouterr().err
+    images(root)(replace(HERE, rank=1, world=2))
+    assert told not in capfd.readouterr().err, "one process says it"
+    dispatch_check(root)
+    out = capfd.readouterr().out
+    assert "facts.csv: group, 2 lines" in out
+    assert told in out
 
 
 def test_whole_numbers_are_indices_and_others_are_measures(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from paribus.cli.data.common import describe_pixels, root_folder
 from paribus.core.cores import count_cores
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
-from paribus.core.formatting import format_count
+from paribus.core.formatting import format_count, format_list
 from paribus.core.long_step import long_step
 from paribus.data.packs.format import (
     default_folder,
@@ -18,6 +18,7 @@ from paribus.data.packs.format import (
 )
 from paribus.data.packs.prepare import PrepareRequest, SourceInspection, inspect_source
 from paribus.data.packs.write import ProgressSink
+from paribus.data.trees.facts import FACTS_FILE, check_matched, read_facts
 from paribus.data.trees.manifest import load_manifest
 from paribus.data.trees.names import FOLDER
 from paribus.data.trees.tree import find_tree
@@ -57,12 +58,23 @@ def _check_tree(args: argparse.Namespace, root: Path, packed: bool) -> tuple[lis
         find_tree(root, known)
         there = True
         tree = inspect_source(wanted, ProgressSink(print, lambda total, before: lambda n: None))
+        _check_facts(tree)
     except ConfigError as error:
         print(f"tree: {error}")
         return [str(error)] if there or not packed else [], None
     if not args.deep:
         print(f"{tree.tree}: files were listed, their pixels not read; --deep decodes every file")
     return [], tree
+
+
+def _check_facts(tree: SourceInspection) -> None:
+    """Say what the tree's facts.csv tells of its images. Raises ConfigError for a line that is wrong."""
+    if (table := read_facts(tree.tree)) is None:
+        return
+    warning = check_matched(tree.tree, table, (path for part in tree.parts.values() for path in part.paths))
+    print(f"{tree.tree / FACTS_FILE}: {format_list(table.names)}, {format_count(len(table.lines), 'line')}")
+    if warning:
+        print(f"warning: {warning}")
 
 
 def _decode_files(tree: SourceInspection) -> list[str]:

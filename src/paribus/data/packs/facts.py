@@ -8,7 +8,7 @@ import numpy as np
 from paribus.core.errors import ConfigError
 from paribus.data.packs.beside import Array, SideFile, is_current, read_side_file, write_side_file
 from paribus.data.packs.format import PackRecord
-from paribus.data.trees.facts import FACTS_FILE, check_any_matched, hash_facts, match_facts, read_facts
+from paribus.data.trees.facts import FACTS_FILE, check_matched, hash_facts, match_facts, read_facts
 from paribus.data.trees.tree import SPLITS, Listing
 
 PACKED_FACTS = "facts.npz"
@@ -29,7 +29,8 @@ def write_packed_facts(
     for split in SPLITS:
         ids = np.frombuffer((folder / record.splits[split].ids).read_bytes(), "<i8").tolist()
         found[split] = match_facts(table, [parts[split].paths[i] for i in ids])
-    check_any_matched(tree, table, found.values())
+    if warning := check_matched(tree, table, (path for part in parts.values() for path in part.paths)):
+        log(f"warning: {warning}")
     arrays = {f"{split}/{name}": values for split, facts in found.items() for name, values in facts.items()}
     write_side_file(path, SideFile(arrays, source, record.checksum))
     log(f"{path}: {', '.join(sorted({name for facts in found.values() for name in facts}))}")

@@ -22,7 +22,7 @@ import numpy as np
 from paribus.core.errors import ConfigError
 
 FACTS_FILE = "facts.csv"
-_PATH = "path"
+_PATH, _GROUP = "path", "group"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _TAKEN = ("box", "crop", "x0", "y0", "x1", "y1")  # a box has a file of its own, boxes.csv; crops are drawn in training
 _LARGEST = 2**31
@@ -98,6 +98,8 @@ def _check_whole(
 ) -> None:
     for image, values in lines.items():
         for name, is_whole, value in zip(names, whole, values, strict=True):
+            if name == _GROUP and not is_whole and not math.isnan(value) and not value.is_integer():
+                raise ConfigError(f"{path}: {image}: {name}: found {value:g}; groups are whole numbers from 0")
             if is_whole and (value < 0 or value >= _LARGEST):  # CelebA's -1 means "no", and would pass for "unknown"
                 raise ConfigError(
                     f"{path}: {image}: {name}: found {value:.0f}; whole numbers count from 0, and an empty cell is not "
@@ -117,14 +119,21 @@ def match_facts(table: FactsTable, paths: Iterable[str]) -> dict[str, Array]:
     return made
 
 
-def check_any_matched(tree: Path, table: FactsTable, splits: Iterable[Mapping[str, Array]]) -> None:
-    """Raises ConfigError if no image of the tree has a fact, as when paths are relative to another folder."""
-    if table.lines and not any(splits):
-        first = next(iter(table.lines))
+def check_matched(tree: Path, table: FactsTable, paths: Iterable[str]) -> str:
+    """A warning of lines that are of no image of the tree, as after a slip in a path; "" if there are none. paths: of
+    all images of all splits. Raises ConfigError if no line is of an image, as when paths are relative to elsewhere."""
+    lost = dict.fromkeys(table.lines)
+    for path in paths:
+        lost.pop(path, None)
+    if not lost:
+        return ""
+    file, first = tree / FACTS_FILE, next(iter(lost))
+    if len(lost) == len(table.lines):
         raise ConfigError(
-            f"{tree / FACTS_FILE}: none of its {len(table.lines):,} lines, of which {first!r} is the first, is of an "
-            "image of the tree; paths are relative to it, such as train/CLASS/FILE"
+            f"{file}: none of its {len(lost):,} lines, of which {first!r} is the first, is of an image of the tree; "
+            "paths are relative to it, such as train/CLASS/FILE"
         )
+    return f"{file}: {len(lost):,} of its {len(table.lines):,} lines, of which {first!r} is the first, is of no image"
 
 
 def hash_facts(tree: Path) -> str:
