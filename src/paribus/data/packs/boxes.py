@@ -57,4 +57,8 @@ def read_packed_boxes(folder: Path, record: PackRecord, tree: Path | None, comma
     command: makes them again. Raises ConfigError if they are of another pack or other boxes than the tree's."""
     source, file = ("", None) if tree is None else (hash_boxes(tree), tree / BOXES_FILE)
     side = read_side_file(folder / PACKED_BOXES, record, source, file, command)
-    return None if side is None else {split: side.arrays[split] for split in SPLITS}
+    if side is None:
+        return None
+    if any(side.arrays.get(split, np.empty(0)).shape != (record.splits[split].images, 4) for split in SPLITS):
+        raise ConfigError(f"{folder / PACKED_BOXES} is damaged; make it again with: {command}")
+    return {split: side.arrays[split] for split in SPLITS}
