@@ -18,7 +18,7 @@ from paribus.core.embeddings import MatchedPairs
 from paribus.core.progress import Progress
 from paribus.core.streams import stream, uniform
 from paribus.recipe.smoke import build_small
-from paribus.techniques.pcme import kl_to_standard_normal, match_logits, match_loss, normal_noise, uniformity
+from paribus.techniques.pcme import kl_to_standard_normal, match_logits, match_loss, uniformity
 
 N, J, D = 5, 3, 4
 
@@ -114,22 +114,6 @@ def test_uniformity_is_the_mean_over_pairs_and_one_in_one_place() -> None:
     pairs = [math.exp(-2 * float((points[i] - points[k]).square().sum())) for i in range(7) for k in range(i)]
     assert float(uniformity(points)) == pytest.approx(sum(pairs) / len(pairs), rel=1e-12)
     assert float(uniformity(torch.zeros(7, D))) == pytest.approx(1)
-
-
-def test_noise_is_normal_finite_and_belongs_to_the_sample() -> None:
-    ids = torch.arange(4000)
-    noise = normal_noise(3, "x", 1, ids, (J, D))
-    assert noise.shape == (4000, J, D)
-    n = noise.numel()
-    assert abs(float(noise.mean())) < 5 / math.sqrt(n)
-    assert abs(float(noise.square().mean()) - 1) < 5 * math.sqrt(2 / n)
-    assert abs(float((noise.abs() < 1).double().mean()) - 0.6827) < 0.01
-    some = torch.tensor([17, 3])
-    assert torch.equal(normal_noise(3, "x", 1, some, (J, D)), noise[some])
-    for other in (normal_noise(4, "x", 1, some, (J, D)), normal_noise(3, "x", 2, some, (J, D))):
-        assert not torch.equal(other, noise[some])
-    ends = torch.tensor([0.0, 1 - 2.0**-24])  # the least and the largest that `uniform` gives
-    assert torch.isfinite(torch.erfinv(2 * ends - 1 + 2.0**-24)).all()
 
 
 SGD = (

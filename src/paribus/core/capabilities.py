@@ -51,6 +51,31 @@ class AddsParts(Protocol):
     added_parts: tuple[str, ...]
 
 
+@runtime_checkable
+class Samples(Protocol):
+    """Capability of a method that generates images, after `prepare_eval`. conditional: whether an image is of a class
+    that is asked for."""
+
+    @property
+    def conditional(self) -> bool: ...
+
+    def sample(self, ids: Tensor, seed: int, classes: Tensor | None = None) -> Tensor:
+        """(n, c, h, w) normalised inputs as the data's. Image `id` is a function of seed, id and class alone.
+
+        ids: (n,) int64, from 0. classes: (n,) int64, of a conditional generator; None: image `id` is of the class
+        id mod the number of classes.
+        """
+        ...
+
+
+@runtime_checkable
+class Translates(Protocol):
+    """Capability of a method that gives images of one domain the look of another, after `prepare_eval`: (n, c, h, w)
+    normalised inputs and (n,) int64 domains to (n, c, h, w) normalised inputs."""
+
+    def translate(self, inputs: Tensor, domains: Tensor) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class AttentionMap:
     """One layer's attention. weights: (n, heads, t, t) float32, a row for each query, of sum 1 over the keys. grid:

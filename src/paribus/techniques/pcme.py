@@ -40,17 +40,10 @@ from paribus.core.embeddings import Gaussians
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Objective
-from paribus.core.streams import uniform
+from paribus.core.streams import normal
 from paribus.methods.matching import embed_pairs, gather_nothing
 
 _INSIDE_ROOT = 1e-6  # a root has no gradient at 0
-
-
-def normal_noise(seed: int, name: str, epoch: int, ids: Tensor, shape: tuple[int, int]) -> Tensor:
-    """(n, *shape) float32, standard normal, keyed by sample as `uniform` is. Within ±5.3, for numbers of 24 bits."""
-    draws = uniform(seed, name, epoch, ids, math.prod(shape))
-    middle = 2 * draws - 1 + 2.0**-24  # the middle of each of 2²⁴ intervals of (−1, 1), so that none is infinite
-    return (math.sqrt(2) * torch.erfinv(middle)).view(len(ids), *shape)
 
 
 def match_logits(images: Tensor, texts: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -110,7 +103,7 @@ class _PCMELoss:
         if log_sigma is None:
             raise ConfigError("technique=pcme: the network has points and no Gaussians; use model.learns=gaussians")
         j, d = shape = (self.settings.samples, mean.shape[1])
-        noise = normal_noise(at.seed, name, at.epoch, ids, shape).to(mean.dtype)
+        noise = normal(at.seed, name, at.epoch, ids, j * d).view(-1, j, d).to(mean.dtype)
         samples = mean[:, None] + log_sigma.exp()[:, None] * noise
         mean, log_sigma, samples = self.gathered(torch.cat((mean, log_sigma, samples.flatten(1)), 1)).split(
             (d, d, j * d), 1
