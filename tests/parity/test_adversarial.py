@@ -145,9 +145,12 @@ def step_once(account: Account, *overrides: str) -> tuple[float, float]:
     data, method, _ = workbench(recipe)
     batch = data.loader(recipe.batch_size, 0).batch(0)
     generator, discriminator = (part.network for part in method.parts().values())  # type: ignore[attr-defined]
+    with torch.no_grad():  # as they are drawn, N(0, 0.02²), nothing would move
+        for parameter in discriminator.parameters():
+            parameter.mul_(20)
     one, other = (
-        {k: p.detach().clone().requires_grad_() for k, p in net.named_parameters()}
-        for net in (generator, discriminator)
+        {k: p.detach().clone().requires_grad_() for k, p in network.named_parameters()}
+        for network in (generator, discriminator)
     )
     classes = F.one_hot(batch.targets, 10).double()
     mean, std = (torch.tensor(x, dtype=torch.float64).view(-1, 1, 1) for x in (data.mean, data.std))
