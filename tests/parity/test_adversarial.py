@@ -147,7 +147,7 @@ def step_once(account: Account, *overrides: str) -> tuple[float, float]:
     generator, discriminator = (part.network for part in method.parts().values())  # type: ignore[attr-defined]
     with torch.no_grad():  # as they are drawn, N(0, 0.02²), nothing would move
         for parameter in discriminator.parameters():
-            parameter.mul_(20)
+            parameter.mul_(8)
     one, other = (
         {k: p.detach().clone().requires_grad_() for k, p in network.named_parameters()}
         for network in (generator, discriminator)
