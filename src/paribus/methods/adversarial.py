@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
@@ -20,6 +21,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.generation import (
     AdversarialLoss,
     Discriminates,
+    ExtendsDiscriminator,
     FitsNetworks,
     Generates,
     Judged,
@@ -56,6 +58,7 @@ class DiscriminatorLoss(nn.Module):
         if self._differentiates:  # a compiled graph cannot be differentiated twice
             self.forward = torch.compiler.disable(self.forward)
 
+    @cached()  # spectral normalisation moves on once a step, and all that is judged in it is by the same weights
     def forward(
         self,
         real: Tensor,
@@ -117,11 +120,16 @@ class AdversarialTraining:
         self._slots, self._settings, self._workshop = slots, settings, workshop
         self._penalties = {name: p for name, p in settings.penalties.items() if p is not None}
         self._generator = make_trained(slots, workshop)
+        _check_kind("model", self._generator.network, Generates)
+        discriminator = settings.discriminator
+        for penalty in self._penalties.values():
+            if isinstance(penalty, ExtendsDiscriminator):
+                discriminator = penalty.extend_discriminator(discriminator, self._generator.network)
         self._discriminator = make_trained(
             slots,
             workshop,
             "discriminator",
-            settings.discriminator,
+            discriminator,
             settings.discriminator_optimizer,
             view=lambda network: DiscriminatorLoss(network, settings.loss, self._penalties, workshop.gathered),
         )
@@ -131,10 +139,7 @@ class AdversarialTraining:
 
     def _check(self, workshop: BuildContext) -> None:
         generator, discriminator = self.model, self._discriminator.network
-        for key, network, kind in (("model", generator, Generates), ("method.discriminator", discriminator, Discriminates)):
-            if not isinstance(network, kind):
-                wanted = "a generator, as model=dcgan" if kind is Generates else "a discriminator, as DCGANDiscriminator"
-                raise ConfigError(f"{key}: method=adversarial needs {wanted}; found {type(network).__name__}")
+        _check_kind("method.discriminator", discriminator, Discriminates)
         if generator.classes != discriminator.classes:
             raise ConfigError(
                 f"model, method.discriminator: one of them knows classes and the other does not (found "
@@ -227,6 +232,13 @@ class AdversarialTraining:
         self._generator.load_state_dict(state)
         self._discriminator.load_state_dict(state["discriminator"])
         self._evaluated.load_state_dict(state)
+
+
+def _check_kind(key: str, network: nn.Module, kind: type[Any]) -> None:
+    """Raises ConfigError unless the network has the calls of this kind."""
+    if not isinstance(network, kind):
+        wanted = "a generator, as model=dcgan" if kind is Generates else "a discriminator, as DCGANDiscriminator"
+        raise ConfigError(f"{key}: method=adversarial needs {wanted}; found {type(network).__name__}")
 
 
 @schema
