@@ -15,6 +15,7 @@ from paribus.methods.adversarial_losses import Hinge, NonSaturating, Wasserstein
 from paribus.methods.discriminator_penalties import R1, GradientPenalty
 from paribus.recipe.smoke import build_small
 
+
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 

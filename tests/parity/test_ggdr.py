@@ -77,7 +77,7 @@ def test_the_decoder_is_a_u_net_from_the_last_maps_of_each_size_to_the_wanted_on
     decoder = Decoder(maps, (8, 8), 7).double()
     weights = dict(decoder.named_parameters())
     assert torch.allclose(decoder(maps), decode_written(weights, maps[3], maps[1]), rtol=1e-10)
-    assert not torch.allclose(decoder(maps[:3] + [maps[3].flip(1)]), decoder(maps))
+    assert not torch.allclose(decoder([*maps[:3], maps[3].flip(1)]), decoder(maps))
     assert Decoder(maps, (4, 4), 7).double()(maps).shape == (2, 7, 4, 4)
     with pytest.raises(ConfigError, match=r"32×32, and the discriminator has 16×16, 8×8, 4×4"):
         Decoder(maps, (32, 32), 7)
@@ -161,11 +161,11 @@ def test_sizes_that_one_of_the_networks_lacks_are_refused_with_those_there_are()
         recipe = build_small(("experiment=smoke_images", f"{PENALTY}.reduction={reduction}"), ("ggdr",))
         with pytest.raises(ConfigError, match=rf"method.penalties.ggdr.reduction: asks for maps of {found}"):
             workbench(recipe)
-    deeper = build_small(("experiment=smoke_images", "method.discriminator.widths=[4]"), ("ggdr",))
-    workbench(deeper)
+    shallow = ("experiment=smoke_images", "method.discriminator.widths=[4]")
+    workbench(build_small(shallow, ("ggdr",)))
+    recipe = build_small((*shallow, f"{PENALTY}.reduction=4"), ("ggdr",))
     with pytest.raises(ConfigError, match=r"maps of 3×3, and the discriminator has 6×6"):
-        more = ("method.discriminator.widths=[4]", f"{PENALTY}.reduction=4")
-        workbench(build_small(("experiment=smoke_images", *more), ("ggdr",)))
+        workbench(recipe)
 
 
 def test_a_recipe_without_a_discriminator_is_refused_with_what_fits() -> None:

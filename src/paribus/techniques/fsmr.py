@@ -12,17 +12,18 @@ statistics, which carry an image's style (colours, contrast), pays for it.
 What it changes   a term in the discriminator's loss; the generator's is as it was. Fits every recipe with
                   method=adversarial, beside other penalties, losses and optimizers.
 Hyperparameters   weight = 0.05 is what the authors' instructions give for StyleGAN2; their code's default is 1.
-As the authors    real images alone; one α and one shuffle of the batch in a step, the same in all layers; σ as in
-                  instance normalisation, which divides by the number of places.
+As the authors    real images alone; one α and one shuffle of the batch in a step, the same in all layers. σ² divides by
+                  the number of places, as in instance normalisation; by one less would be the same but for 1e-5, since
+                  deviations count by their ratio alone.
 Deviations        written from the paper's maths alone: what else their code does is not known here. They mix behind
                   the very first convolution for images of 32 pixels alone, here it is always so. The shuffle is of the
                   global batch: processes exchange means and deviations, with gradients. Residual shortcuts are not
                   mixed. fakes = true, which the authors name as an option, adds the same term at generated images.
 Controls          partner = itself: each image's own statistics. FSM is then x itself, not merely near it (its factor is
-                  computed as 1, its shift as 0), so R and its gradients are 0: plain training to the bit, at the price
-                  of FSMR. What it can show is that price. partner = by_channel: each channel's statistics come from
-                  another image, so that every one of them is as in the data and no image's style is whole. Where it
-                  does what FSMR does, style is not the reason.
+                  computed as 1, its shift as 0), so R and its gradients are 0: plain training, to the bit unless
+                  adding zeros changes the order of other sums. What it can show is FSMR's price alone. partner =
+                  by_channel: each channel's statistics come from another image, so that every one of them is as in the
+                  data and no image's style is whole. Where it does what FSMR does, style is not the reason.
 Cost              one more forward and backward of the discriminator at the real images, in each of its steps, and means
                   and variances of all its maps.
 """
@@ -78,8 +79,9 @@ def choose_statistics(everyone: Tensor, partner: Partner, order: Tensor, positio
 
 @schema
 class FSMR:
-    """weight: of the term. partner: whose statistics: shuffled, another image's; controls: by_channel, for each channel
-    another image's; itself, which leaves images as they are. fakes: generated images too."""
+    """weight: of the term; 0: plain training. partner: whose statistics: shuffled, another image's; controls:
+    by_channel, for each channel another image's; itself, which leaves images as they are. fakes: generated images
+    too."""
 
     weight: Annotated[float, Field(ge=0)] = 0.05
     partner: Partner = "shuffled"
@@ -99,6 +101,8 @@ class FSMR:
         }
 
     def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor:
+        if not self.weight:
+            return judged.real_judgement.scores.new_zeros(())
         shown = [(judged.real.detach(), judged.real_judgement.scores)]
         if self.fakes:
             shown.append((judged.fake, judged.fake_judgement.scores))

@@ -148,7 +148,10 @@ class GGDR:
         return {"other": circle[(circle.argsort()[batch.positions] + 1) % batch.size]}
 
     def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor:
-        guessed = judged.discriminator.get_submodule(_PART)(judged.fake_judgement.maps)
+        maps = judged.fake_judgement.maps
+        if not self.weight:  # processes that exchange gradients wait for one of every weight
+            maps = tuple(each.detach() for each in maps)
+        guessed = judged.discriminator.get_submodule(_PART)(maps)
         maps = judged.generated[find_size(judged.generated, tuple(guessed.shape[2:]), "generator")].detach()
         if drawn:
             maps = judged.gathered(maps)[drawn["other"]]
