@@ -33,6 +33,7 @@ def recipe_of(*overrides: str, techniques: tuple[str, ...] = ()) -> Recipe:
 OVERLAYS: list[tuple[str, ...]] = [() if name == "baseline" else (name,) for name in list_options("technique")]
 OVERLAYS += [("cutmix", "adamp"), ("cutmix", "rexnet"), ("pit", "adamp", "cutmix"), ("cgl", "adamp")]
 OVERLAYS += [("rebias", "adamp"), ("relabel", "cutmix"), ("pcme", "adamp"), ("calm", "cutmix")]
+OVERLAYS += [("fsmr", "ggdr"), ("fsmr", "adamp"), ("ggdr", "adamp")]
 
 
 def smoke_recipe_for(techniques: tuple[str, ...]) -> list[str]:

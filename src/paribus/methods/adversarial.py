@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
@@ -20,6 +21,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.generation import (
     AdversarialLoss,
     Discriminates,
+    ExtendsDiscriminator,
     FitsNetworks,
     Generates,
     Judged,
@@ -68,6 +70,7 @@ class DiscriminatorLoss(nn.Module):
         """The loss, a scalar, and metrics. real, fake: (n, c, h, w), without gradients. drawn: by penalty."""
         return self._called(real, fake, classes, generated, drawn)
 
+    @cached()  # spectral normalisation moves on once a step, and all that is judged in it is by the same weights
     def _lose(
         self, real: Tensor, fake: Tensor, classes: Tensor | None, generated: tuple[Tensor, ...], drawn: Drawn
     ) -> tuple[Tensor, Metrics]:
@@ -123,15 +126,19 @@ class AdversarialTraining:
         self._slots, self._settings, self._workshop = slots, settings, workshop
         self._penalties = {name: p for name, p in settings.penalties.items() if p is not None}
         self._generator = make_trained(slots, workshop)
+        self.model, self.optimizer = _as_generator(self._generator.network), self._generator.optimizer
+        discriminator = settings.discriminator
+        for penalty in self._penalties.values():
+            if isinstance(penalty, ExtendsDiscriminator):
+                discriminator = penalty.extend_discriminator(discriminator, self.model)
         self._discriminator = make_trained(
             slots,
             workshop,
             "discriminator",
-            settings.discriminator,
+            discriminator,
             settings.discriminator_optimizer,
             view=lambda network: DiscriminatorLoss(network, settings.loss, self._penalties, workshop.gathered),
         )
-        self.model, self.optimizer = _as_generator(self._generator.network), self._generator.optimizer
         self._check(workshop)
         self._evaluated = Evaluated(self.model, slots.ema)
 
