@@ -172,6 +172,9 @@ SETTINGS = [
     parse("smoke_captions baseline"),
     parse("smoke_captions pcme"),
     parse("smoke_captions pcme update.precision=bf16"),
+    # two networks against each other, with another optimizer and half precision
+    parse("smoke_images baseline"),
+    parse("smoke_images adamp update.precision=bf16"),
 ]
 
 # what CI tries each time: each recipe and each technique once or more, and the settings; the others are slow tests

@@ -141,3 +141,11 @@ def test_the_generators_step_leaves_the_discriminators_gradients_as_they_were() 
         gradients.append([p.grad for p in network.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     assert any(one.any() for one in gradients[0])
+
+
+def test_the_discriminators_rate_is_a_multiple_of_the_recipes() -> None:
+    method = workbench(build_small((*SGD, "method.discriminator_lr=4.0")))[1]
+    loader = workbench(build_small(SGD))[0].loader(6, 0)
+    method.train_step(loader.batch(0), Progress(0, 10, 0))
+    rates = [part.optimizer.param_groups[0]["lr"] for part in method.parts().values()]  # type: ignore[attr-defined]
+    assert rates == [0.1, 0.4]

@@ -30,7 +30,7 @@ from paribus.core.generation import (
 from paribus.core.mixing import to_soft_targets
 from paribus.core.pixels import to_inputs
 from paribus.core.progress import Progress
-from paribus.core.protocols import BuildContext, ModelFactory, OptimizerFactory, ParameterGroup, Slots
+from paribus.core.protocols import BuildContext, ModelFactory, ParameterGroup, Slots
 from paribus.core.streams import normal
 from paribus.methods.adversarial_losses import NonSaturating
 from paribus.methods.evaluated import Evaluated
@@ -136,7 +136,6 @@ class AdversarialTraining:
             workshop,
             "discriminator",
             discriminator,
-            settings.discriminator_optimizer,
             view=lambda network: DiscriminatorLoss(network, settings.loss, self._penalties, workshop.gathered),
         )
         self._check(workshop)
@@ -163,8 +162,8 @@ class AdversarialTraining:
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """A step of the discriminator and, in each k-th, one of the generator. Nothing here waits for the device."""
         slots, factor = self._slots, self._slots.schedule(at)
-        for trained in (self._generator, self._discriminator):
-            trained.prepare_step(factor)
+        self._generator.prepare_step(factor)
+        self._discriminator.prepare_step(factor * self._settings.discriminator_lr)
         for transform in slots.transforms:
             batch = transform(batch, at)
         classes = None
@@ -254,15 +253,15 @@ def _as_generator(network: nn.Module) -> Any:
 
 @schema
 class Adversarial:
-    """discriminator: makes it. discriminator_optimizer: null: the recipe's. loss: of both networks. penalties: of the
-    discriminator, by name; null leaves one out. generator_every: k, steps of the discriminator for one of the
-    generator's.
+    """discriminator: makes it. discriminator_lr: its learning rate, times the recipe's. loss: of both networks.
+    penalties: of the discriminator, by name; null leaves one out. generator_every: k, steps of the discriminator for
+    one of the generator's.
 
     The generator is the recipe's `model`; its `objective` has no place here.
     """
 
     discriminator: Annotated[ModelFactory, matches_signature(ModelFactory)]
-    discriminator_optimizer: Annotated[OptimizerFactory, matches_signature(OptimizerFactory)] | None = None
+    discriminator_lr: Annotated[float, Field(gt=0)] = 1.0
     loss: AdversarialLoss = NonSaturating()
     penalties: Mapping[str, Penalty | None] = Field(default_factory=dict)
     generator_every: Annotated[int, Field(ge=1)] = 1
