@@ -49,7 +49,7 @@ def test_what_is_imported_is_required_and_what_is_required_is_imported() -> None
     unnamed = found - required - {name for lines in optional.values() for name in lines}
     assert not unnamed, f"imported but in no list of pyproject.toml: {sorted(unnamed)}"
     # adamp: what `paribus bench` compares with, where it is installed
-    beside = optional["gpu"] | optional["tensorboard"] | optional["pandas"] | {"adamp"}
+    beside = optional["gpu"] | optional["tensorboard"] | optional["pandas"] | optional["inception"] | {"adamp"}
     assert found - required == beside
 
 

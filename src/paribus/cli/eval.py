@@ -12,6 +12,7 @@ from paribus.core.exit_codes import OK
 from paribus.engine import distributed
 from paribus.runs import confusion
 from paribus.runs.evaluation import Evaluation, open_evaluation
+from paribus.runs.kept_images import keep_images
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,7 +44,8 @@ def _write_details(evaluation: Evaluation, findings: Findings, where: Path, args
     path = (args.out or evaluation.found.folder) / f"{ending}.json"
     try:
         with runfolder.create_folder(path.parent):
-            runfolder.write_json(path, {"metrics": findings.metrics, "details": findings.details})
+            details = keep_images(path.parent, findings.details, lambda name: f"{ending}-{name}.png")
+            runfolder.write_json(path, {"metrics": findings.metrics, "details": details})
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; --out DIR chooses another folder") from error
     if not args.quiet:

@@ -102,6 +102,12 @@ COMMANDS = (
     ),
     Command("predict", "class and probabilities of image files", "trained:add_predict", shown="RUN PATH... [--top K]"),
     Command(
+        "sample",
+        "images of a trained generator, and a grid of them",
+        "trained:add_sample",
+        shown="RUN [--n N] [--seed S] [--out DIR]",
+    ),
+    Command(
         "export",
         "weights as safetensors, for paribus.load; also ONNX",
         "trained:add_export",

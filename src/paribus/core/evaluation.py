@@ -11,7 +11,7 @@ this rank's share (core/sums.py). All else is optional, and asked for by the nam
     check_method      raises ConfigError where a network does not fit, before a step is taken
     check_data        raises ConfigError where the data has not what is asked for, before a step is taken
     derived           metrics that are no means, from the sums over all ranks (`Derives`)
-    details           curves and tables for evaluation.json and reports (`HasDetails`)
+    details           curves, tables and pictures for evaluation.json and reports (`HasDetails`)
 
 Results must not depend on the batch size, nor on how many processes share the splits: count integers, add float64,
 and gather what only means something for the split as a whole (`gather_samples`). Draws are functions of the sample's
@@ -90,8 +90,8 @@ class Derives(Protocol):
 
 @runtime_checkable
 class HasDetails(Protocol):
-    """Capability of an evaluator: what a report draws, as JSON: name -> {"curve": …}, {"reliability": …} or
-    {"matrix": …} (study/analysis/details.py)."""
+    """Capability of an evaluator: what a report draws or says, as JSON: name -> {"curve": …}, {"reliability": …},
+    {"matrix": …}, {"image": …} or {"text": …} (study/analysis/details.py)."""
 
     def details(self, sums: Sums, context: EvaluationContext) -> dict[str, Any]: ...
 

@@ -8,6 +8,7 @@ receipts.jsonl     losses of every step, gradient norms and checksums, for `pari
 checkpoints/       step_00001234.pt and `last`, the name of the newest
 summary.json       the result
 evaluation.json    curves and tables of the last evaluation, by evaluator, where one has any (core/evaluation.py)
+samples/           step_00001234.png of each evaluation, where an evaluator draws; what `paribus sample` writes
 DONE | FAILED | PREEMPTED   once the run has stopped, exactly one of them
 lock               held by the process that is training (core/lock.py)
 """
@@ -29,6 +30,7 @@ RECEIPTS = "receipts.jsonl"
 METRICS = "metrics.csv"
 EVALUATION = "evaluation.json"
 CHECKPOINTS = "checkpoints"
+SAMPLES = "samples"
 COPIED = "copied_from"  # in the segments of provenance.json that a continuation took over: the other run's folder
 STATES = ("DONE", "FAILED", "PREEMPTED")
 
@@ -62,6 +64,7 @@ def find_temporary_files(folder: Path) -> Iterator[Path]:
         "diff.patch",
         *STATES,
         f"{CHECKPOINTS}/*",
+        f"{SAMPLES}/*",
     )
     for pattern in (f"{LOCK}.now-*", *(f"{name}.tmp-*" for name in names)):
         yield from folder.glob(pattern)
@@ -134,6 +137,22 @@ def newest_checkpoint_step(folder: Path) -> int | None:
         return checkpoint_step((folder / CHECKPOINTS / "last").read_text().strip())
     except (OSError, ValueError):
         return None
+
+
+def name_picture(step: int, name: str = SAMPLES) -> str:
+    """The file of what an evaluator drew after a step. name: of the evaluator.
+
+    >>> name_picture(1234), name_picture(1234, "translations")
+    ('step_00001234.png', 'step_00001234_translations.png')
+    """
+    return f"step_{step:08d}{'' if name == SAMPLES else f'_{name}'}.png"
+
+
+def find_pictures(folder: Path, step: int) -> dict[str, Path]:
+    """What evaluators drew after a step, by their names."""
+    stem = f"step_{step:08d}"
+    found = sorted((folder / SAMPLES).glob(f"{stem}*.png"))
+    return {path.stem.removeprefix(stem).removeprefix("_") or SAMPLES: path for path in found}
 
 
 def read_json(path: Path) -> dict[str, Any]:

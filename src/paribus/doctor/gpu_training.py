@@ -78,7 +78,7 @@ def check_resume(experiment: str, device: torch.device, steps: int) -> Passed:
             path.mkdir(exist_ok=True)
             made = prepare(recipe, device, steps)
             run = RunSettings(path, recipe.id, steps, recipe.seed, every, 2, ALONE, device)
-            train_loop(run, made.method, made.loader, lambda _: {}, Trackers([]), stop, checkpoint.load_newest(path))
+            train_loop(run, made.method, made.loader, lambda *_: {}, Trackers([]), stop, checkpoint.load_newest(path))
             return made.method.state_dict()
 
         whole = train("whole", StopRequest())

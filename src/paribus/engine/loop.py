@@ -51,13 +51,13 @@ def train(
     run: RunSettings,
     method: Method,
     loader: Loader,
-    evaluate: Callable[[bool], dict[str, float]],
+    evaluate: Callable[[int, bool], dict[str, float]],
     tracker: Tracker,
     stop: StopRequest,
     resumed: Checkpoint | None,
 ) -> Literal["DONE", "PREEMPTED"]:
-    """Train to the last step, or until a stop is requested, starting from `resumed`. evaluate: told whether this is the
-    last evaluation. Raises RunFailed."""
+    """Train to the last step, or until a stop is requested, starting from `resumed`. evaluate: told how many
+    steps are done, and whether this is the last evaluation. Raises RunFailed."""
     accumulator = MetricAccumulator(run.world, run.device)
     receipt = Receipt(run.folder, run.world, resumed.loop.get("receipt") if resumed else None)
     if resumed is not None:
@@ -78,7 +78,7 @@ def train(
             receipt.write_losses(done, method)
         if is_last or done % run.every.evaluate == 0:
             accumulator.check(done)
-            values |= check_finite(evaluate(is_last), done) | accumulator.end_evaluation()
+            values |= check_finite(evaluate(done, is_last), done) | accumulator.end_evaluation()
         if values:
             tracker.log(done, values)
             accumulator.count_recorded_line()

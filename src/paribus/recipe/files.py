@@ -34,18 +34,33 @@ def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
     its label maps are made. Raises ConfigError if a file is not the one whose checksum is given, or is not there and no
     run begun with it is.
     """
-    known = {} if known is None else known
-    recipe = replace_objects(recipe, _complete)
-    missing: dict[str, str] = {}  # path of the object -> what is not there
+    filled, missing = _fill(recipe, {} if known is None else known)
+    return _fill_from_begun_run(filled, missing) if missing else filled
+
+
+def fill_evaluators(recipe: R) -> R:
+    """The recipe of a recorded config with the checksums of files that its evaluators name, where they were chosen
+    since. Raises ConfigError if a file is not there, or not the one whose checksum is given."""
+    found: Any = recipe
+    filled, missing = _fill(found.evaluators, {}, "evaluators")
+    if missing:
+        raise ConfigError(next(iter(missing.values())))
+    return found if filled is found.evaluators else replace(found, evaluators=filled)
+
+
+def _fill(thing: R, known: dict[Path, str], top: str = "") -> tuple[R, dict[str, str]]:
+    """A config object with checksums, and path of the object -> what is not there. top: where it stands."""
+    thing = replace_objects(thing, _complete, top)
+    missing: dict[str, str] = {}
     checksums: dict[str, dict[str, str]] = {}  # path of the object -> field -> checksum
-    for file in iterate_files(recipe):
+    for file in iterate_files(thing, top):
         try:
             path = file.find()
             known[path] = known.get(path) or file.hash(path)
         except FileNotFoundError as error:
             if file.checksum is not None and not _is_start(file):  # the id is known; who reads the file will miss it
                 continue
-            missing[file.where] = f"{file.key}: {error.filename}: {error.strerror}; a run cannot start without it"
+            missing[file.where] = f"{file.key}: {error.filename}: {error.strerror}{_explain_need(file)}"
         except OSError as error:
             raise ConfigError(f"{file.key}: {error.filename}: {error.strerror}") from error
         except ConfigError as error:  # weights that cannot be fetched
@@ -54,9 +69,14 @@ def fill_checksums(recipe: R, known: dict[Path, str] | None = None) -> R:
             _check(file, path, known[path])
             checksums.setdefault(file.where, {})[file.name + SUFFIX] = known[path]
     filled = replace_objects(
-        recipe, lambda thing, where: replace(thing, **checksums[where]) if where in checksums else thing
+        thing, lambda part, where: replace(part, **checksums[where]) if where in checksums else part, top
     )
-    return _fill_from_begun_run(filled, missing) if missing else filled
+    return filled, missing
+
+
+def _explain_need(file: ContentFile) -> str:
+    is_measured = file.where.startswith("evaluators.")
+    return "; it is needed to measure with" if is_measured else "; a run cannot start without it"
 
 
 def _complete(thing: Any, where: str) -> Any:

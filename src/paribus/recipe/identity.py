@@ -31,12 +31,15 @@ NOT_COMPUTED_OF_EVALUATORS = (
     "attack",
     "calibration",
     "corruptions",
+    "fid",
+    "fid_inception",
     "in_between",
     "localisation",
     "mechanism",
     "occlusion",
     "ood",
     "per_class",
+    "samples",
 )
 NOT_COMPUTED_OF_DATA = ("root", "download", "pack", "keep", "workers")  # where data lie, and who reads them
 

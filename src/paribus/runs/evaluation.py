@@ -33,6 +33,7 @@ from paribus.recipe.build import (
     without_split,
 )
 from paribus.recipe.compose import compose_config
+from paribus.recipe.files import fill_evaluators
 from paribus.recipe.recipe import Recipe, rebuild_recipe
 from paribus.runs.among_classes import predict_among
 from paribus.runs.chosen_evaluators import EVALUATORS, choose_evaluators, on_splits
@@ -110,7 +111,7 @@ def open_evaluation(
         recipe = rebuild_with_overrides(recipe.config, kept, allowed)
     if measured or splits:
         chosen = choose_evaluators(recipe.config[EVALUATORS], measured, config_dir)
-        recipe = rebuild_recipe({**recipe.config, EVALUATORS: on_splits(chosen, splits)})
+        recipe = fill_evaluators(rebuild_recipe({**recipe.config, EVALUATORS: on_splits(chosen, splits)}))
     if (top is not None or _is_for_evaluation(recipe)) and not splits:
         recipe = _with_only_val(recipe)
     if any(o.startswith("data") for o in overrides):  # whose training images are not what the network was trained on

@@ -15,6 +15,7 @@ from paribus.core.errors import ConfigError
 from paribus.engine.distributed import World
 from paribus.engine.provenance import fingerprint, package_version
 from paribus.engine.receipt import checksums
+from paribus.recipe.files import fill_evaluators
 from paribus.recipe.recipe import rebuild_recipe
 from paribus.runs.chosen_evaluators import EVALUATORS, choose_evaluators
 from paribus.runs.evaluation import Evaluation, open_evaluation
@@ -76,7 +77,7 @@ def _describe(one: Candidate, request: Request) -> dict[str, Any]:
     packages = [o for o in request.others if o.startswith("packages=")]
     config = with_overrides(runfolder.read_config(one.folder), packages, ("packages",))
     chosen = choose_evaluators(config[EVALUATORS], request.select(request.names), request.config_dir)
-    return rebuild_recipe({**config, EVALUATORS: chosen}).config[EVALUATORS]
+    return fill_evaluators(rebuild_recipe({**config, EVALUATORS: chosen})).config[EVALUATORS]
 
 
 def measure_cell(

@@ -260,7 +260,7 @@ def _train_again(
     recorder = _LineRecorder()
     context = make_context(data, place)
 
-    def evaluate_again(is_last: bool) -> dict[str, float]:
+    def evaluate_again(done: int, is_last: bool) -> dict[str, float]:
         return evaluate(method, evaluators, data.splits, context, is_last).metrics
 
     train_loop(run, method, loader, evaluate_again, recorder, stop, start)

@@ -42,6 +42,7 @@ from paribus.recipe.files import missing_start_files
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.runs.describe import NetworkSize, describe_optimizer, describe_run, measure_network_size
 from paribus.runs.input_grid import write_input_grid
+from paribus.runs.kept_images import keep_of_step
 from paribus.runs.resume import (
     check_same_classes,
     check_same_images,
@@ -141,10 +142,12 @@ def _train(
     numerics = fingerprint(recipe.runtime, device, world, describe_optimizer(method), recipe.packages)
     origin = describe_start(recipe, start, loaded, numerics, device)
 
-    def evaluate_and_keep(is_last: bool) -> dict[str, float]:
+    def evaluate_and_keep(done: int, is_last: bool) -> dict[str, float]:
         found = evaluate(method, evaluators, data.splits, context, is_last)
-        if is_last and found.details and world.is_main:
-            runfolder.write_json(run.folder / runfolder.EVALUATION, found.details)
+        if world.is_main:
+            details = keep_of_step(run.folder, done, found.details)
+            if is_last and details:
+                runfolder.write_json(run.folder / runfolder.EVALUATION, details)
         return found.metrics
 
     stop.install_handlers()

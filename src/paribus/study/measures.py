@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from paribus.core.content import drop_hashed_paths
 from paribus.core.errors import ConfigError
 from paribus.core.runfolder import write_atomically
 from paribus.study.jsonl import read_lines
@@ -172,7 +173,9 @@ def _find_mixed(used: Iterable[Measure]) -> tuple[str, ...]:
 
 
 def _protocol(config: Any) -> Any:
-    """A configuration without what changes no number, at any depth."""
+    """A configuration without what changes no number, at any depth: batch sizes, and the place of a file whose checksum
+    is there."""
     if isinstance(config, Mapping):
+        config = drop_hashed_paths(config)
         return {key: _protocol(value) for key, value in config.items() if key not in _NOT_PROTOCOL}
     return [_protocol(item) for item in config] if isinstance(config, list | tuple) else config

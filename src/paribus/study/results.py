@@ -20,6 +20,7 @@ from paribus.study.load import load_study
 from paribus.study.looks import add_look
 from paribus.study.measures import read_measures
 from paribus.study.noise import read_noise
+from paribus.study.pictures import read_pictures
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.wording import format_verdict
 from paribus.study.rows import Row
@@ -114,7 +115,7 @@ def analyse_rows(study: Study, rows: Iterable[Row]) -> Analysis:
     """All numbers of a study's report: of these rows, and of what else is on record in its folder. Raises
     ConfigError."""
     found = analyse(build_analysis_spec(study), rows, read_measures(study))
-    return replace(found, noise=read_noise(study))
+    return replace(found, noise=read_noise(study), pictures=read_pictures(study, found.rows))
 
 
 def gather_rows(study: Study, runs: Path) -> list[Row]:

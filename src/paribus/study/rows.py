@@ -9,7 +9,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Row:
     evaluation; a training metric is taken from the log line at or before it. cost: train_s, eval_s (seconds),
     samples_per_sec (median over log windows), peak_gb, parameters, macs; None where unknown. segments: how
     often it was started; mixed: whether two of them may differ in the last bits. dirty: whether the checkout had
-    uncommitted changes. started: in ISO 8601.
+    uncommitted changes. started: in ISO 8601. notes: by evaluator, what it says its numbers are of; {} for most.
     """
 
     study: str
@@ -54,6 +54,7 @@ class Row:
     hardware: Mapping[str, Any]
     why: str = ""
     started: str | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cell(self) -> str:
@@ -118,7 +119,20 @@ def _build_row(
         hardware={key: last.get(key) for key in ("cpu", "cores", "gpu")},
         why=first_line if state == "FAILED" else "",
         started=segments[0].get("time"),
+        notes=read_notes(runfolder.read_json(folder / runfolder.EVALUATION)) if state == "DONE" else {},
     )
+
+
+def read_notes(details: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """By evaluator, what it says its numbers are of. details: of an evaluation (core/evaluation.py)."""
+    found = {name: [d["text"]["text"] for d in given.values() if "text" in d] for name, given in details.items()}
+    return {name: " ".join(texts) for name, texts in sorted(found.items()) if texts}
+
+
+def format_row(row: Row) -> str:
+    """Its line of results.jsonl. Notes only where there are any, so that earlier lines stay as they are."""
+    values = asdict(row)
+    return json.dumps({"schema": SCHEMA, **{k: v for k, v in values.items() if k != "notes" or v}}) + "\n"
 
 
 def _numerics(segment: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -198,8 +212,7 @@ def update_rows(study: Study, new: Iterable[Row], planned: Mapping[str, str], pa
             rows |= {row.cell: row for row in new if not _is_truncated(row, rows.get(row.cell))}
             after = sorted(rows.values(), key=lambda row: (place.get(row.cell, len(place)), row.arm, row.seed))
             if after != before:
-                text = "".join(json.dumps({"schema": SCHEMA, **asdict(row)}) + "\n" for row in after)
-                runfolder.write_atomically(path, text)
+                runfolder.write_atomically(path, "".join(map(format_row, after)))
             return after
     except OSError as error:
         raise ConfigError(

@@ -7,6 +7,7 @@ of its own: torch's SummaryWriter has one, and an error in it shows up late or n
 
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.events import read_events
-from paribus.core.runfolder import EVENTS, read_config
+from paribus.core.runfolder import EVENTS, find_pictures, read_config
 
 PREFIX = "events.out.tfevents."  # by which TensorBoard finds its files
 _NO_HPARAMS = ("tracker", "paths", "packages", "every", "checkpoints", "runtime")  # as in a run's id: not computed
@@ -48,6 +49,11 @@ class TensorBoardLog:
 
     def _build_event(self, step: int, values: Mapping[str, float]) -> Any:
         measured = [self._summary.Value(tag=key, simple_value=value) for key, value in values.items()]
+        for name, path in find_pictures(self._path.parent, step).items():
+            png = path.read_bytes()
+            width, height = struct.unpack(">II", png[16:24])  # of a PNG's first chunk
+            picture = self._summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
+            measured.append(self._summary.Value(tag=name, image=picture))
         return self._event(step=step, summary=self._summary(value=measured))
 
     def _write(self, *events: Any) -> None:

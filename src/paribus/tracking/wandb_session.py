@@ -10,6 +10,7 @@ import wandb
 
 from paribus.core import runfolder
 from paribus.core.events import parse_event
+from paribus.core.runfolder import find_pictures
 from paribus.tracking.wandb import GRACE, INPUTS
 from paribus.tracking.wandb_state import Follower
 
@@ -38,7 +39,11 @@ def send_run(follower: Follower, online: bool) -> None:
         live.log({"inputs": wandb.Image(str(picture)), "step": 0}, step=0, commit=True)
     for event in _iterate_events(follower):
         if event["step"] >= known:
-            live.log({**event["values"], "step": event["step"]}, step=event["step"], commit=True)
+            # written before the line of the record
+            pictures = {
+                name: wandb.Image(str(path)) for name, path in find_pictures(follower.run, event["step"]).items()
+            }
+            live.log({**event["values"], **pictures, "step": event["step"]}, step=event["step"], commit=True)
     state = runfolder.read_state(follower.run)
     summary = runfolder.read_json(follower.run / runfolder.SUMMARY) if state else {}
     live.summary.update({**summary.get("metrics", {}), "state": STATE_NAMES[state]})

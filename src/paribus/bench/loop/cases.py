@@ -113,7 +113,7 @@ def _run_training(training: Training, folder: Path, loader: Loader) -> None:
     run, tracker = training.run(folder), training.tracker(folder)
     if training.stages is not None:
         tracker = TimedTracker(training.stages, tracker)
-    train(run, training.method, loader, lambda _: {}, tracker, StopRequest(), None)
+    train(run, training.method, loader, lambda *_: {}, tracker, StopRequest(), None)
     tracker.close({})
 
 

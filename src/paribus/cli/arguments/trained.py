@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, add_config_dir, amount, completes, count, exit_codes, path
+from paribus.cli.options import Parser, add_config_dir, amount, completes, count, exit_codes, path, whole_number
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, MISMATCH, OK
 
 # the keys of a run's config that may differ from those it was trained with; a dot at the end: all keys below it
 EVAL_KEYS = ("data.root", "data.pack", "data.on_error", "data.workers", "packages", "runtime.")
 EXPORT_KEYS = ("data.root", "packages")
+SAMPLE_KEYS = ("data.root", "packages", "runtime.")
 PREDICT_KEYS = ("data.root", "data.pack", "data.workers", "packages", "runtime.")
 _TRAINED = "a run folder, one of its checkpoints, or a .safetensors of paribus export"
 
@@ -87,6 +88,34 @@ def add_predict(parser: Parser) -> None:
     parser.add_argument(
         "--batch-size", type=count, metavar="N", help="images at a time (default: that of the run's evaluation)"
     )
+
+
+def add_sample(parser: Parser) -> None:
+    parser.description = (
+        "Images of a trained generator (its averaged weights where the run keeps an average): 000000.png and so on, "
+        "and grid.png of the first 400. Image k depends on the weights, the seed, k and its class alone. Data need not "
+        "be there."
+    )
+    parser.epilog = (
+        "Overrides: data.root=DIR, runtime.KEY=VALUE, packages=[NAME].\n\n"
+        "Examples:\n"
+        "  paribus sample runs/NAME --n 100 --classes 3,5    classes in turn, a column each in the grid\n"
+        "  paribus sample runs/NAME/checkpoints/step_00000500.pt --out before\n\n"
+        + exit_codes({OK: "written", FAILED: "images are NaN"})
+    )
+    completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder or one of its checkpoints"), _given(SAMPLE_KEYS[:2]))
+    parser.add_argument("--n", type=count, default=64, metavar="N", help="images (default: 64)")
+    parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S", help="of the noise (default: 0)")
+    parser.add_argument(
+        "--classes",
+        action="append",
+        default=[],
+        metavar="NAME,...",
+        help="names or numbers of the classes, in turn, of a generator that knows them (default: all)",
+    )
+    out = parser.add_argument("--out", type=path, metavar="DIR", help="default: samples/ in the run folder")
+    completes(out, "folder")
+    parser.add_argument("--batch-size", type=count, default=64, metavar="N", help="images at a time (default: 64)")
 
 
 def add_export(parser: Parser) -> None:

@@ -13,6 +13,7 @@ from paribus.study import plan as plans
 from paribus.study.analysis.details import parse_detail
 from paribus.study.load import load_study
 from paribus.study.measures import Measure, add_measures, measures_path, read_measures
+from paribus.study.pictures import keep_of_measure
 from paribus.study.results import find_rows
 from paribus.study.runner.measurable import Skipped, find_candidates
 
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
         if isinstance(made, Skipped):
             skipped.append(made)
             continue
+        made = [keep_of_measure(study, measured, one.row.steps) for measured in made]
         add_measures(study, made)
         _print_measured(one.row.cell, made)
     if not args.quiet:

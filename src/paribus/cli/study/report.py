@@ -15,6 +15,7 @@ from paribus.study.analysis.interim import list_contradictions
 from paribus.study.frozen import freeze_spec
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path, read_looks
+from paribus.study.pictures import keep_of_runs
 from paribus.study.report.build import build_report
 from paribus.study.report.changes import list_changes
 from paribus.study.report.files import check_writable
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     study, conditions = load_study(args.study), parse_conditions(args)
     runs = runs_folder(args, study)
     rows = gather_rows(study, runs)
+    if (plan := plans.read_plan(study.plan_path)) is not None:
+        keep_of_runs(study, rows, {cell.name: runs / cell.folder for cell in plan.cells})
     analysis = analyse_rows(study, rows)
     report = build_report(analysis, find_changes(study, rows, analysis))
     found = run_gate(args, analysis, conditions)

@@ -4,7 +4,7 @@ and the rows, so that the same rows give the same numbers to the last bit, in wh
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from paribus.study.analysis.beside import Beside, analyse_beside
 from paribus.study.analysis.costs import (
@@ -23,7 +23,8 @@ from paribus.study.analysis.question import AnalysisSpec, find_reference
 from paribus.study.analysis.tuning import TuningAnalysis
 from paribus.study.looks import RecordedInterim
 from paribus.study.measures import Measure
-from paribus.study.rows import Row, package_digests
+from paribus.study.pictures import Pictures
+from paribus.study.rows import Row, package_digests, read_notes
 from paribus.study.spec import PaperResult
 from paribus.study.stats import (
     ArmSummary,
@@ -61,7 +62,7 @@ class Analysis:
     still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
     curves and reliability diagrams. interims: the planned looks; None where the number of seeds is fixed.
     noise: the baseline against itself, None where that was not run. tuning: how the arms' settings were chosen, None
-    where they were not tuned.
+    where they were not tuned. notes: evaluator -> what it says its numbers are of -> cells. pictures: of samples/.
     """
 
     spec: AnalysisSpec
@@ -86,6 +87,8 @@ class Analysis:
     interims: Interims | None = None
     noise: NoiseFloor | None = None
     tuning: TuningAnalysis | None = None
+    notes: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    pictures: Pictures = field(default_factory=Pictures)
 
     @property
     def reference(self) -> str:
@@ -149,7 +152,21 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         beside=analyse_beside(spec, kept, measures),
         interims=interims,
         tuning=spec.tuning,
+        notes=_collect_notes(done, measures),
     )
+
+
+def _collect_notes(rows: Sequence[Row], measures: Sequence[Measure]) -> dict[str, dict[str, tuple[str, ...]]]:
+    said = [(row.cell, name, text) for row in rows for name, text in row.notes.items()]
+    cells = {row.cell for row in rows}
+    for one in measures:
+        if one.cell in cells:
+            said += [(one.cell, name, text) for name, text in read_notes({one.evaluator: one.details}).items()]
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for cell, name, text in said:
+        by_text = found.setdefault(name, {})
+        by_text[text] = tuple(dict.fromkeys((*by_text.get(text, ()), cell)))
+    return dict(sorted(found.items()))
 
 
 def record_interim(analysis: Analysis) -> RecordedInterim | None:

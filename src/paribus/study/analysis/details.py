@@ -4,6 +4,8 @@
     {"reliability": {"counts": [...], "accuracy": [...], "confidence": [...]}}   a value for each bin
     {"matrix": {"rows": [[...], ...], "labels": [...]}}                          labels may be left out
     {"versions": {"Pillow": "…"}}                                                of libraries that had a part in it
+    {"image": {"png": "…", "caption": "…"}}                                      in base64; in a run folder its file
+    {"text": {"text": "…"}}                                                      what the evaluator's numbers are of
 
 An evaluator gives name -> one of them (core/evaluation.py, `HasDetails`). null is a value that there is none of.
 """
@@ -53,6 +55,19 @@ class Versions:
 
 
 @dataclass(frozen=True)
+class Image:
+    """A PNG in base64, or the name of its file. Reports show those in samples/ of a study."""
+
+    content: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Text:
+    text: str
+
+
+@dataclass(frozen=True)
 class Panel:
     """What one figure shows. key: evaluator and name. bands: arm -> mean and band over its seeds. diagonal: whether
     equal x and y are what would be right."""
@@ -65,7 +80,7 @@ class Panel:
     diagonal: bool = False
 
 
-def parse_detail(node: Any, where: str) -> Curve | Reliability | Matrix | Versions:
+def parse_detail(node: Any, where: str) -> Curve | Reliability | Matrix | Versions | Image | Text:
     """Raises ConfigError for anything that has none of the forms."""
     if not isinstance(node, Mapping) or len(node) != 1 or next(iter(node)) not in _PARSERS:
         found = ", ".join(map(str, node)) if isinstance(node, Mapping) else repr(node)[:60]
@@ -104,11 +119,26 @@ def _parse_versions(node: Mapping[str, Any], where: str) -> Versions:
     return Versions({str(name): str(version) for name, version in node.items()})
 
 
+def _parse_image(node: Mapping[str, Any], where: str) -> Image:
+    content = node.get("png", node.get("file"))
+    if not isinstance(content, str):
+        raise ConfigError(f"{where}: found {', '.join(map(str, node)) or 'nothing'}; should have png or file, a string")
+    return Image(content, str(node.get("caption", "")))
+
+
+def _parse_text(node: Mapping[str, Any], where: str) -> Text:
+    if not isinstance(node.get("text"), str):
+        raise ConfigError(f"{where}.text: found {repr(node.get('text'))[:60]}; should be a string")
+    return Text(node["text"])
+
+
 _PARSERS = {
     "curve": _parse_curve,
     "reliability": _parse_reliability,
     "matrix": _parse_matrix,
     "versions": _parse_versions,
+    "image": _parse_image,
+    "text": _parse_text,
 }
 
 

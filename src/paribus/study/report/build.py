@@ -7,12 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from paribus.core.formatting import format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
+from paribus.study.pictures import explain_other_row
 from paribus.study.report import (
     sections,
     sections_beside,
     sections_cost,
     sections_differences,
     sections_noise,
+    sections_pictures,
     sections_runs,
     sections_tuning,
     sections_weights,
@@ -39,6 +41,7 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
         sections_beside.build_secondary,
         sections_beside.build_claims,
         sections.build_arms,
+        sections_pictures.build_pictures,
         sections.build_sensitivity,
         sections_noise.build_noise,
         sections.build_robustness,
@@ -145,6 +148,7 @@ def _list_facts(a: Analysis, unit: Unit) -> tuple[tuple[str, str], ...]:
         ("Settings", spec.settings),
         ("Noise floor", sections_noise.describe_noise(a.noise, unit) if a.noise else ""),
         ("Tuned", sections_tuning.describe_tuned(a.tuning) if a.tuning else ""),
+        *((name, next(iter(texts))) for name, texts in a.notes.items() if len(texts) == 1),
     ]
     return tuple((name, text) for name, text in facts if text)
 
@@ -194,6 +198,12 @@ def _list_cautions(a: Analysis) -> tuple[str, ...]:
             f"Measured on more than one set of weights, and left out: {format_list(a.beside.several)}. Take the lines "
             "of the wrong ones out of measures.jsonl."
         )
+    for name, texts in a.notes.items():
+        if len(texts) > 1:
+            told = "; ".join(f"{format_list(cells)}: {text}" for text, cells in texts.items())
+            cautions.append(f"The numbers of {name} are not of the same, so they do not compare. {told}")
+    if a.pictures.other_row:
+        cautions.append(explain_other_row(a.pictures))
     if a.beside.mixed:
         cautions.append(
             f"Measured under differing numerics or versions: {format_list(a.beside.mixed, 4)}. A difference between "

@@ -2,6 +2,7 @@
 give the same bytes. Its layout is in templates/report.html.j2.
 """
 
+import base64
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ def render_html(report: Report, figures: Mapping[str, Sequence[tuple[str, str]]]
     from markupsafe import Markup
 
     environment = make_environment()
-    environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks}
+    environment.filters |= {"kind": classify_cell, "breakable": add_line_breaks, "base64": encode_base64}
     safe = {key: [(fits, Markup(svg)) for fits, svg in drawn] for key, drawn in figures.items()}
     return environment.get_template(template).render(report=report, figures=safe)
 
@@ -61,6 +62,10 @@ def classify_cell(cell: str) -> str:
         return "worse" if cell == "failed" else "open"
     verdict = next((v for v in Verdict if cell == v.value), None)
     return VERDICT_KINDS[verdict] if verdict else "open" if cell.startswith(f"{Verdict.UNDECIDED} (") else ""
+
+
+def encode_base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
 
 
 def add_line_breaks(name: str) -> str:

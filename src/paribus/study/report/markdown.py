@@ -6,6 +6,7 @@ Text outside the markers is never touched.
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from paribus.core.errors import ConfigError
 from paribus.study.report.model import Report, Section, Sentence, Table
@@ -58,6 +59,9 @@ def format_sentence(verdict: Sentence) -> str:
 
 def _format_section(section: Section) -> str:
     parts = [f"### {escape_markdown(section.title)}"]
+    for one in section.pictures:
+        title, caption = escape_markdown(one.title), escape_markdown(one.caption)
+        parts.append(f"**{title}**, {caption}\n\n![{title}]({quote(one.file)})")
     for table in section.tables:
         if table.caption:
             parts.append(f"{escape_markdown(table.caption)}:")

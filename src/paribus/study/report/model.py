@@ -14,6 +14,16 @@ class Table:
 
 
 @dataclass(frozen=True)
+class ShownPicture:
+    """file: its path in the study's folder."""
+
+    title: str
+    caption: str
+    file: str
+    png: bytes
+
+
+@dataclass(frozen=True)
 class Section:
     """figures: keys of plots. short: also part of the README."""
 
@@ -23,6 +33,7 @@ class Section:
     tables: tuple[Table, ...] = ()
     figures: tuple[str, ...] = ()
     short: bool = True
+    pictures: tuple[ShownPicture, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,14 @@ All of them are built, and everything that could prevent writing is checked, bef
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.costs import COSTS
+from paribus.study.pictures import Pictures
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.figures.curves import build_plots
 from paribus.study.report.files import check_writable, write_file
@@ -94,7 +96,13 @@ def build_json(a: Analysis, report: Report) -> dict[str, Any]:
             for section in report.sections
         },
     }
-    numbers = to_plain(a)
+    numbers = to_plain(replace(a, pictures=Pictures()))
+    del numbers["pictures"]  # the files are in samples/
+    if not a.notes:  # as it was before evaluators said anything
+        del numbers["notes"]
+    for row in numbers["rows"]:
+        if not row["notes"]:
+            del row["notes"]
     asked = numbers.pop("spec")
     if a.interims is None:  # as it was before there were planned looks
         del asked["sequential"], numbers["interims"]
