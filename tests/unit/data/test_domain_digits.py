@@ -37,7 +37,8 @@ def whole(data: DataSets) -> Batch:
 
 def test_each_image_is_in_the_domain_that_its_target_says() -> None:
     data = made(colours=3, rotations=2)
-    assert data.spec.classes == 6 and data.names == (
+    assert data.spec.classes == 6
+    assert data.names == (
         "red 0°",
         "green 0°",
         "blue 0°",
@@ -53,14 +54,17 @@ def test_each_image_is_in_the_domain_that_its_target_says() -> None:
     mass = pixels.sum(1).double()
     left = (mass.sum(1) * torch.arange(32)).sum(1) / mass.sum((1, 2))
     turned = batch.targets // 3 == 1  # counterclockwise, what is above goes to the left
-    assert bool((left[~turned] - 15.5).abs().max() < 0.1) and bool(left[turned].max() < 12)
+    assert bool((left[~turned] - 15.5).abs().max() < 0.1)
+    assert bool(left[turned].max() < 12)
 
 
 def test_the_digit_is_kept_as_content_and_is_the_target_where_asked() -> None:
     domain, content = whole(made()), whole(made(label="content"))
     assert torch.equal(domain.inputs, content.inputs)
-    assert torch.equal(domain.also["content"], domain.ids % 10) and torch.equal(content.targets, domain.ids % 10)
-    assert torch.equal(domain.targets, domain.also["domain"]) and torch.equal(content.also["domain"], domain.targets)
+    assert torch.equal(domain.also["content"], domain.ids % 10)
+    assert torch.equal(content.targets, domain.ids % 10)
+    assert torch.equal(domain.targets, domain.also["domain"])
+    assert torch.equal(content.also["domain"], domain.targets)
     assert made(label="content").names == tuple("0123456789")
 
 
@@ -78,7 +82,8 @@ def test_turning_is_a_rotation_about_the_centre() -> None:
     digits = torch.randint(0, 256, (5, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     steps = torch.tensor([0, 1, 2, 3, 3])
     turned = turn(digits, steps)
-    assert torch.equal(turned[0], digits[0]) and torch.equal(turned[3:], digits[3:].rot90(1, (1, 2)))
+    assert torch.equal(turned[0], digits[0])
+    assert torch.equal(turned[3:], digits[3:].rot90(1, (1, 2)))
     # Pillow's rotation in float64, but for the pixels at the edge, which it does not mix with what is outside
     other = affine_transform(digits[..., None], rotation_matrices(30 * steps, 32, 32), (0,), "bilinear")[..., 0]
     inside = ((torch.arange(32)[:, None] - 15.5).square() + (torch.arange(32) - 15.5).square()).sqrt() < 14
@@ -92,14 +97,16 @@ def test_ink_is_the_colour_in_proportion_to_the_grey_level() -> None:
     digits = torch.tensor([[[0, 255], [128, 1]]], dtype=torch.uint8)
     red = torch.tensor(COLOURS["red"])
     painted = paint(digits, torch.tensor([0]))[0].long()
-    assert painted[0, 0].tolist() == [0, 0, 0] and painted[0, 1].tolist() == red.tolist()
+    assert painted[0, 0].tolist() == [0, 0, 0]
+    assert painted[0, 1].tolist() == red.tolist()
     assert bool(((painted[1, 0] - red * 128 / 255).abs() <= 0.5).all())
 
 
 def test_subsets_have_domains_and_digits_in_proportion() -> None:
     batch = whole(made(colours=2, train_size=100))
     cells = batch.targets * 10 + batch.also["content"]
-    assert len(batch) == 100 and int(cells.bincount(minlength=20).min()) >= 3
+    assert len(batch) == 100
+    assert int(cells.bincount(minlength=20).min()) >= 3
     assert made(val_size=50).sizes["val"] == 50
 
 
@@ -108,7 +115,8 @@ def test_scikit_learns_digits_need_no_files_and_share_its_split() -> None:
     assert (data.sizes["train"], data.sizes["val"]) == (1437, 360)
     assert (data.spec.channels, data.spec.height) == (3, 16)
     inputs = whole(data).inputs
-    assert float(inputs.min()) == -1.0 and 0.5 < float(inputs.max()) <= 1.0
+    assert float(inputs.min()) == -1.0
+    assert 0.5 < float(inputs.max()) <= 1.0
 
 
 def test_one_domain_is_refused() -> None:
