@@ -5,7 +5,7 @@ each image, so there are no pairs: no digit is seen in two looks. What a transla
 `Batch.also` as "content": the digit, 0 to 9. After the multi-domain sets of Choi et al. 2018 (StarGAN, arXiv
 1711.09020), whose question this set puts in small; the set is ours.
 
-Angles are multiples of 30° up to 90°: a half turn would make a 6 a 9, and leave a 0, a 1 and an 8 as they are.
+Angles go from 0° to 90°: a half turn would make a 6 a 9, and leave a 0, a 1 and an 8 as they are.
 """
 
 import math
@@ -36,7 +36,7 @@ COLOURS = {  # of the ink: red, green, blue, each a grey level where a digit is 
     "violet": (220, 70, 230),
     "cyan": (50, 220, 220),
 }
-STEP = 30  # degrees between neighbouring angles, counterclockwise
+ANGLES = {1: (0,), 2: (0, 90), 3: (0, 45, 90), 4: (0, 30, 60, 90)}  # degrees counterclockwise, of so many rotations
 _DIGITS = tuple("0123456789")
 _CHUNK = 4096  # images made at a time, to save memory
 _SKLEARN_TEST = 360  # of 1,797; the set comes without a split of its own
@@ -51,7 +51,7 @@ class DomainDigits:
     source: mnist, 60,000 to train and 10,000 to test; or sklearn, the 1,437 and 360 of scikit-learn, which need no
     files. label: what targets are: the domain, or the content, for a classifier that tells whether it was kept. size:
     pixels a side; MNIST's 28 are padded to 32 and averaged down, scikit-learn's 8 interpolated. colours: how many inks.
-    rotations: how many angles: 0°, 30°, 60° and 90°, the first ones. draw: other domains for another number. root: the
+    rotations: how many angles, evenly spaced from 0° to 90°; 1: only 0°. draw: other domains for another number. root: the
     folder that holds MNIST/raw; else PARIBUS_DATA, else ./data. train_size: a subset of the training set, stratified by
     domain and content. val_size: of the test set. minival: images held out from the training set for selection.
     sampling: each image once an epoch, or each target equally often. augment: further augmentations by name, in order.
@@ -78,7 +78,7 @@ class DomainDigits:
     def domains(self) -> tuple[str, ...]:
         """Their names, in the order of the targets."""
         inks = tuple(COLOURS)[: self.colours]
-        angles = [f" {STEP * k}°" if self.rotations > 1 else "" for k in range(self.rotations)]
+        angles = [f" {angle}°" if self.rotations > 1 else "" for angle in ANGLES[self.rotations]]
         return tuple(ink + angle for angle in angles for ink in inks)
 
     def is_at(self, root: Path) -> bool:
@@ -108,7 +108,8 @@ class DomainDigits:
     def _dress(self, digits: Tensor, content: Tensor, split: str) -> Images:
         ids = torch.arange(len(digits))
         domains = draw_domains(ids, len(self.domains), self.draw, split)
-        images = paint(turn(digits, domains // self.colours), domains % self.colours)
+        angles = torch.tensor(ANGLES[self.rotations])[domains // self.colours]
+        images = paint(turn(digits, angles), domains % self.colours)
         targets = domains if self.label == "domain" else content
         return Images(images, targets, ids, also={"content": content, "domain": domains})
 
@@ -122,15 +123,15 @@ def draw_domains(ids: Tensor, count: int, draw: int, split: str) -> Tensor:
     return (uniform(draw, f"domain_digits.{split}", 0, ids, 1)[:, 0].double() * count).long()
 
 
-def turn(digits: Tensor, steps: Tensor) -> Tensor:
-    """(n, h, w) uint8 square digits, each turned counterclockwise by `steps` times 30° about the centre, bilinear and
-    black outside. steps: (n,) int64. In whole numbers, so the same on every machine."""
+def turn(digits: Tensor, angles: Tensor) -> Tensor:
+    """(n, h, w) uint8 square digits, each turned counterclockwise about the centre, bilinear and black outside. angles:
+    (n,) int64, degrees. In whole numbers, so the same on every machine."""
     out = digits.clone()
-    for step in steps.unique().tolist():
-        if step == 0:
+    for angle in angles.unique().tolist():
+        if angle == 0:
             continue
-        sources, weights = _find_sources(digits.shape[1], STEP * step)
-        for rows in torch.nonzero(steps == step).flatten().split(_CHUNK):
+        sources, weights = _find_sources(digits.shape[1], angle)
+        for rows in torch.nonzero(angles == angle).flatten().split(_CHUNK):
             pixels = digits[rows].flatten(1).int()
             mixed = torch.full_like(pixels, 2**15)  # a half, to round
             for source, weight in zip(sources, weights, strict=True):
