@@ -30,8 +30,7 @@ class Generated(NamedTuple):
 
 @runtime_checkable
 class Generates(Protocol):
-    """Capability of a network. noise: (n, latent). classes: (n, k) weights of the classes; None where `classes` is 0.
-    """
+    """Capability of a network. noise: (n, latent). classes: (n, k) weights of classes; None where `classes` is 0."""
 
     latent: int
     classes: int

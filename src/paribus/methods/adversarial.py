@@ -36,6 +36,7 @@ from paribus.methods.objectives import CrossEntropy
 from paribus.methods.trained import Trained, make_trained
 
 Metrics = dict[str, Tensor]
+Drawn = Mapping[str, Mapping[str, Any]]
 
 
 class DiscriminatorLoss(nn.Module):
@@ -53,8 +54,8 @@ class DiscriminatorLoss(nn.Module):
         self.network = network
         self._loss, self._penalties, self._gathered = loss, dict(penalties), gathered
         self._differentiates = any(penalty.differentiates for penalty in penalties.values())
-        if self._differentiates:  # a compiled graph cannot be differentiated twice
-            self.forward = torch.compiler.disable(self.forward)
+        # a compiled graph cannot be differentiated twice
+        self._called: Callable[..., Any] = torch.compiler.disable(self._lose) if self._differentiates else self._lose
 
     def forward(
         self,
@@ -62,9 +63,14 @@ class DiscriminatorLoss(nn.Module):
         fake: Tensor,
         classes: Tensor | None,
         generated: tuple[Tensor, ...],
-        drawn: Mapping[str, Mapping[str, Any]],
+        drawn: Drawn,
     ) -> tuple[Tensor, Metrics]:
         """The loss, a scalar, and metrics. real, fake: (n, c, h, w), without gradients. drawn: by penalty."""
+        return self._called(real, fake, classes, generated, drawn)
+
+    def _lose(
+        self, real: Tensor, fake: Tensor, classes: Tensor | None, generated: tuple[Tensor, ...], drawn: Drawn
+    ) -> tuple[Tensor, Metrics]:
         if self._differentiates:
             real = real.detach().requires_grad_()
         of_real, of_fake = self.network(real, classes), self.network(fake, classes)
@@ -125,16 +131,17 @@ class AdversarialTraining:
             settings.discriminator_optimizer,
             view=lambda network: DiscriminatorLoss(network, settings.loss, self._penalties, workshop.gathered),
         )
-        self.model, self.optimizer = self._generator.network, self._generator.optimizer
+        self.model, self.optimizer = _as_generator(self._generator.network), self._generator.optimizer
         self._check(workshop)
         self._evaluated = Evaluated(self.model, slots.ema)
 
     def _check(self, workshop: BuildContext) -> None:
         generator, discriminator = self.model, self._discriminator.network
-        for key, network, kind in (("model", generator, Generates), ("method.discriminator", discriminator, Discriminates)):
-            if not isinstance(network, kind):
-                wanted = "a generator, as model=dcgan" if kind is Generates else "a discriminator, as DCGANDiscriminator"
-                raise ConfigError(f"{key}: method=adversarial needs {wanted}; found {type(network).__name__}")
+        if not isinstance(discriminator, Discriminates):
+            raise ConfigError(
+                f"method.discriminator: found {type(discriminator).__name__}, which is no discriminator; use that of "
+                "models/dcgan.py or models/residual_gan.py, or see core/generation.py for one of your own"
+            )
         if generator.classes != discriminator.classes:
             raise ConfigError(
                 f"model, method.discriminator: one of them knows classes and the other does not (found "
@@ -227,6 +234,15 @@ class AdversarialTraining:
         self._generator.load_state_dict(state)
         self._discriminator.load_state_dict(state["discriminator"])
         self._evaluated.load_state_dict(state)
+
+
+def _as_generator(network: nn.Module) -> Any:
+    if not isinstance(network, Generates):
+        raise ConfigError(
+            f"model: found {type(network).__name__}, which generates no images; method=adversarial takes model=dcgan, "
+            "model=residual_gan, or one of your own as in core/generation.py"
+        )
+    return network
 
 
 @schema

@@ -6,6 +6,7 @@ normalisation in place of BatchNorm. Classes, if they are asked for: beside the 
 Koyama 2018, arXiv 1802.05637.
 """
 
+from itertools import pairwise
 from typing import Annotated
 
 import torch
@@ -38,7 +39,7 @@ class GeneratorNet(nn.Module):
             nn.Sequential(
                 nn.ConvTranspose2d(before, after, 4, 2, 1, bias=norm == "none"), norm_layer(norm, after), nn.ReLU()
             )
-            for before, after in zip(widths, widths[1:], strict=False)
+            for before, after in pairwise(widths)
         )
         self.last = nn.ConvTranspose2d(widths[-1], spec.channels, 4, 2, 1)
         draw_weights(self)
