@@ -7,7 +7,7 @@ one that always gives the same image of each domain shows the domain; so both ha
 classifier is right about all images as they are, which is measured beside and bounds what can be asked for.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from paribus.core.batch import Batch
 from paribus.core.build import schema
 from paribus.core.capabilities import Translates
+from paribus.core.content import Checksum
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.formatting import format_list
@@ -41,15 +42,20 @@ class TranslatedImages:
     `_untranslated`: the classifiers' accuracy on the images as they are. val/reconstruction_error: mean absolute
     difference, in grey levels of 255, between an image and what it becomes when it is translated and back.
 
-    domain_classifier, content_classifier: what tells them; null leaves out what needs it. content: the fact in
-    `Batch.also` that the second one tells. targets: each image goes to each other domain, or to one that is drawn.
-    seed: of those, which belong to the image. split: what is translated. limit: at most this many images, evenly spaced
-    in the split; null: all. at: always, at each evaluation, or once at the end. batch_size: samples at a time on one
-    rank.
+    Translated images are rounded to 8 bits, as they would be kept in a file, before they are judged and go back.
+
+    domain_classifier, content_classifier: exports (.safetensors or .json) of what tells them; null leaves out what
+    needs it. domain_classifier_sha256, content_classifier_sha256: of the .safetensors, filled in; written by hand
+    they demand those files. content: the fact in `Batch.also` that the second one tells. targets: each image goes
+    to each other domain, or to one that is drawn. seed: of those, which belong to the image. split: what is
+    translated. limit: at most this many images, evenly spaced in the split; null: all. at: always, at each
+    evaluation, or once at the end. batch_size: samples at a time on one rank.
     """
 
-    domain_classifier: Exported | None = None
-    content_classifier: Exported | None = None
+    domain_classifier: str | None = None
+    domain_classifier_sha256: Checksum = None
+    content_classifier: str | None = None
+    content_classifier_sha256: Checksum = None
     content: str = "content"
     targets: Literal["each", "drawn"] = "each"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -73,8 +79,24 @@ class TranslatedImages:
         return tuple(f"{self.split}/{name}" for name in (*names, *both, "reconstruction_error"))
 
     @property
+    def find_domain_classifier(self) -> Callable[[], Path] | None:
+        """What finds the file that is hashed (core/content.py); None without one."""
+        return _find_weights(self.domain_classifier)
+
+    @property
+    def find_content_classifier(self) -> Callable[[], Path] | None:
+        return _find_weights(self.content_classifier)
+
+    @property
     def _classifiers(self) -> dict[str, Exported | None]:
-        return {"domain": self.domain_classifier, "content": self.content_classifier}
+        slots = {
+            "domain": (self.domain_classifier, self.domain_classifier_sha256),
+            "content": (self.content_classifier, self.content_classifier_sha256),
+        }
+        return {
+            name: None if path is None else Exported(path=path, path_sha256=checksum)
+            for name, (path, checksum) in slots.items()
+        }
 
     def check_data(self, data: DataSets) -> None:
         """Raises ConfigError if there is one domain, or it is not known what the images show."""
@@ -112,7 +134,7 @@ class TranslatedImages:
             for name, judge in judges.items():
                 sums += self._sum(f"{name}_accuracy_untranslated", judge.is_right(batch.inputs, truth[name]))
             for wanted in self._choose_targets(batch, context.spec.classes):
-                there = method.translate(batch.inputs, wanted, batch.targets)
+                there = _to_8_bits(method.translate(batch.inputs, wanted, batch.targets), context)
                 back = method.translate(there, batch.targets, wanted)
                 asked = {**truth, "domain": wanted}
                 right = {name: judge.is_right(there, asked[name]) for name, judge in judges.items()}
@@ -164,6 +186,14 @@ def _read_judge(slot: Exported, name: str, context: EvaluationContext) -> _Judge
         raise ConfigError(f"{key}: {error}") from error
     place = context.place
     return _Judge(network.eval().requires_grad_(False).to(place.device, place.dtype), about, context)
+
+
+def _find_weights(path: str | None) -> Callable[[], Path] | None:
+    return None if path is None else lambda: file_names(Path(path))[0]
+
+
+def _to_8_bits(inputs: Tensor, context: EvaluationContext) -> Tensor:
+    return context.to_inputs(_to_levels(inputs, context).to(inputs.dtype) / 255)
 
 
 def _to_levels(inputs: Tensor, context: EvaluationContext) -> Tensor:
