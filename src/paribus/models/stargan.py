@@ -45,19 +45,18 @@ class Residual(nn.Module):
 
 
 class Translator(nn.Module):
-    """A 7×7 convolution, two that halve the image, residual blocks, two that double it, a 7×7 convolution, tanh."""
+    """A 7×7 convolution, some that halve the image, residual blocks, as many that double it, a 7×7 one, tanh."""
 
-    def __init__(self, channels: int, domains: int, width: float, blocks: int) -> None:
+    def __init__(self, channels: int, domains: int, width: float, halvings: int, blocks: int) -> None:
         super().__init__()
-        a, b, c = (_channels(width, factor) for factor in (1, 2, 4))
+        widths = [_channels(width, 2**k) for k in range(halvings + 1)]
+        down, up = itertools.pairwise(widths), itertools.pairwise(widths[::-1])
         self.layers = nn.Sequential(
-            *_normed(nn.Conv2d(channels + domains, a, 7, 1, 3, bias=False), a),
-            *_normed(nn.Conv2d(a, b, 4, 2, 1, bias=False), b),
-            *_normed(nn.Conv2d(b, c, 4, 2, 1, bias=False), c),
-            *(Residual(c) for _ in range(blocks)),
-            *_normed(nn.ConvTranspose2d(c, b, 4, 2, 1, bias=False), b),
-            *_normed(nn.ConvTranspose2d(b, a, 4, 2, 1, bias=False), a),
-            nn.Conv2d(a, channels, 7, 1, 3, bias=False),
+            *_normed(nn.Conv2d(channels + domains, widths[0], 7, 1, 3, bias=False), widths[0]),
+            *(layer for a, b in down for layer in _normed(nn.Conv2d(a, b, 4, 2, 1, bias=False), b)),
+            *(Residual(widths[-1]) for _ in range(blocks)),
+            *(layer for a, b in up for layer in _normed(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False), b)),
+            nn.Conv2d(widths[0], channels, 7, 1, 3, bias=False),
             nn.Tanh(),
         )
 
@@ -72,14 +71,15 @@ class GeneratorNet(nn.Module):
 
     def __init__(self, spec: Spec, settings: "StarGANGenerator") -> None:
         super().__init__()
-        if spec.height % 4 or spec.width % 4:
+        size = 2**settings.halvings
+        if spec.height % size or spec.width % size:
             raise ConfigError(
-                f"model: it halves an image twice, and 4 does not divide {spec.height}×{spec.width}; choose another "
-                "data.size"
+                f"model.halvings: found {settings.halvings}, each of which halves the image, and {size} does not "
+                f"divide {spec.height}×{spec.width}; use fewer, or another data.size"
             )
         self.division = Division(settings.nets(spec.classes), spec.classes, settings.budget)
         self.nets, note = make_nets(
-            lambda width, known: Translator(spec.channels, known, width, settings.blocks),
+            lambda width, known: Translator(spec.channels, known, width, settings.halvings, settings.blocks),
             settings.width,
             self.division,
             "generators",
@@ -174,17 +174,19 @@ def _for_each(images: Tensor, nets: int) -> tuple[Tensor, ...]:
 
 @schema
 class StarGANGenerator:
-    """width: channels of the first layer; 64 in the paper. blocks: residual ones; 6 in the paper. nets: which networks
+    """width: channels of the first layer, doubled by each halving; 64 in the paper. halvings: of the image, before the
+    residual blocks; 2 in the paper, at 128 pixels. blocks: residual ones; 6 in the paper. nets: which networks
     there are: one for all domains, or one for each two. budget: what several networks have the parameters of one of
     this width in: together, or each of them."""
 
     width: Annotated[int, Field(ge=1)] = 64
+    halvings: Annotated[int, Field(ge=0)] = 2
     blocks: Annotated[int, Field(ge=0)] = 6
     nets: Annotated[DomainNets, matches_signature(DomainNets)] = OneForEachPair()
     budget: Budget = "together"
 
     def __call__(self, spec: Spec) -> nn.Module:
-        """Raises ConfigError where 4 does not divide the image's size."""
+        """Raises ConfigError where the image cannot be halved so often."""
         return GeneratorNet(spec, self)
 
 

@@ -95,7 +95,7 @@ def test_the_generator_is_told_the_domain_and_its_images_are_in_range() -> None:
 
 
 def test_sizes_that_strides_do_not_divide_are_refused() -> None:
-    with pytest.raises(ConfigError, match="4 does not divide 18×18"):
+    with pytest.raises(ConfigError, match=r"model\.halvings: found 2.* 4 does not divide 18×18"):
         StarGANGenerator(nets=OneForAll())(Spec(4, 3, 18, 18))
     with pytest.raises(ConfigError, match=r"layers: found 5.* 32 does not divide 16×16"):
         StarGANDiscriminator(layers=5)(SPEC)
