@@ -128,6 +128,20 @@ def test_the_local_record_holds_config_metrics_and_state(tmp_path: Path) -> None
     }
 
 
+def test_what_evaluators_draw_is_sent_with_the_values_of_its_step(tmp_path: Path) -> None:
+    grids = ["train", "experiment=smoke_images", "evaluators=[samples]", "steps=4ba", "every.evaluate=2ba"]
+    done = paribus(tmp_path, *grids, "every.log=1ba", "runtime.threads=1", "tracker=wandb")
+    assert done.returncode == 0, done.stderr
+    run = settled(tmp_path)
+    summary, steps = record(run)
+    assert steps == recorded(run) == [1, 2, 3, 4]
+    assert summary["summary"]["samples"]["_type"] == "image-file"
+    (folder,) = (run / "wandb").glob("*run-*")
+    sent = {path.read_bytes() for path in folder.glob("files/media/images/samples*.png")}
+    assert sent == {path.read_bytes() for path in (run / "samples").glob("step_*.png")}
+    assert len(sent) == 2
+
+
 def test_drawing_inputs_leaves_the_training_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WandB, "effective_mode", "offline")
     monkeypatch.setattr(WandB, "__call__", lambda self, folder, start, total: NullTracker())

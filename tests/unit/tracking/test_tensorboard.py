@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from paribus.core.errors import ConfigError
-from paribus.core.runfolder import write_atomically
+from paribus.core.image_grid import encode_png
+from paribus.core.runfolder import name_picture, write_atomically
 from paribus.tracking.events import Events
 from paribus.tracking.tensorboard import TensorBoard
 
@@ -47,6 +49,22 @@ def test_after_a_kill_and_a_resume_each_step_is_there_once(tmp_path: Path) -> No
     written.write_bytes(written.read_bytes()[:-7])  # in the middle of a record
     record(tmp_path, 20, (30, 40))
     assert [event.step for event in accumulated(tmp_path).Scalars("lr")] == [10, 20, 30, 40]
+
+
+def test_what_evaluators_drew_is_there_once_also_after_a_resume(tmp_path: Path) -> None:
+    (tmp_path / "samples").mkdir()
+    pictures = {step: encode_png(torch.full((4, 6, 3), step, dtype=torch.uint8)) for step in (10, 20, 30)}
+    for step, png in pictures.items():
+        (tmp_path / "samples" / name_picture(step)).write_bytes(png)
+    (tmp_path / "samples" / name_picture(20, "faces")).write_bytes(pictures[10])
+    (tmp_path / "samples" / "grid.png").write_bytes(pictures[10])
+    record(tmp_path, 0, (10, 20))
+    record(tmp_path, 20, (30,))
+    reader = accumulated(tmp_path)
+    assert sorted(reader.Tags()["images"]) == ["faces", "samples"]
+    shown = {image.step: image for image in reader.Images("samples")}
+    assert {step: image.encoded_image_string for step, image in shown.items()} == pictures
+    assert (shown[10].width, shown[10].height) == (6, 4)
 
 
 def test_the_recipe_is_there_as_hyperparameters(tmp_path: Path) -> None:
