@@ -25,7 +25,7 @@ from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.relabel import ExampleMaps
 
 _FOR_A_CPU = re.compile(
-    r"smoke|quickstart|cifar10_small|\w+_mnist_small|digit_tiles_small|adult_mlp|compas_mlp|shape_captions"
+    r"smoke|quickstart|cifar10_small|cifar10_dcgan_small|\w+_mnist_small|digit_tiles_small|adult_mlp|compas_mlp|shape_captions"
 )
 
 
@@ -184,6 +184,8 @@ FAST_PAIRS = {
     "biased_mnist rubi",
     "cifar100_pyramidnet200 cutmix",
     "cifar100_resnet18 baseline",
+    "cifar10_dcgan fsmr",
+    "cifar10_dcgan ggdr",
     "cifar10_resnet18 baseline",
     "cifar10_resnet18 calm",
     "cifar10_resnet18 cutmix",
