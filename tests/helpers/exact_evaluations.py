@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from helpers.generating import NoisyClasses, PickedFeatures
 from paribus.core.batch import Batch
 from paribus.core.build import build
 from paribus.core.evaluation import Findings, make_context
@@ -48,6 +49,8 @@ EVALUATORS = {
         "limit": 50,
         "batch_size": 7,
     },
+    "fid": {"_target_": "paribus.evaluators.fid.Fid", "features": PickedFeatures(), "batch_size": 7},
+    "samples": {"_target_": "paribus.evaluators.samples.SampleGrid", "rows": 3, "batch_size": 7},
 }
 
 
@@ -67,9 +70,14 @@ class PickedPixels(nn.Module):
 
 
 class Picking(PlainNetwork):
-    """A method that has trained already."""
+    """A method that has trained already, and that also generates."""
+
+    conditional = True
 
     def prepare_eval(self) -> None: ...
+
+    def sample(self, ids: Tensor, seed: int, classes: Tensor | None = None) -> Tensor:
+        return NoisyClasses(conditional=True).sample(ids, seed, classes)
 
 
 def evaluate_exactly(world: World) -> Findings:

@@ -12,11 +12,12 @@ from paribus.core.protocols import Spec
 @runtime_checkable
 class FeatureFactory(Protocol):
     """Makes what takes the features: from (n, c, h, w) pixels, 0 to 1, to (n, d). It normalises them itself, as its
-    network was trained, whatever the data's own mean and std. `label`: the words in which a report names it, by which
-    two networks, or two states of one, are told apart."""
+    network was trained, whatever the data's own mean and std."""
 
-    @property
-    def label(self) -> str: ...
+    def describe(self) -> str:
+        """The words in which a report names it, by which two networks, or two states of one, are told apart. Raises
+        ConfigError if its file cannot be read."""
+        ...
 
     def __call__(self, spec: Spec) -> nn.Module: ...
 

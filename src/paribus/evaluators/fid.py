@@ -132,7 +132,7 @@ class Fid:
         key = (context.spec, place)
         if key not in self._networks:
             try:
-                label, network = self.features.label, self.features(context.spec)
+                network, label = self.features(context.spec), self.features.describe()
             except ConfigError as error:
                 raise ConfigError(f"{_KEY}.features: {error}") from error
             network = network.to(place.device).to(memory_format=place.memory_format)  # pyright: ignore[reportCallIssue]

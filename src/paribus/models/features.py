@@ -55,8 +55,7 @@ class ClassifierFeatures:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
-    @property
-    def label(self) -> str:
+    def describe(self) -> str:
         checksum = getattr(self.classifier, "path_sha256", None) or getattr(self.classifier, "weights_sha256", None)
         return f"{self.name or self._find_name()}{_format_checksum(checksum)}"
 
@@ -119,8 +118,7 @@ class InceptionFeatures:
     weights_sha256: Checksum = None
     source: Literal["torch_fidelity", "torchvision"] = "torch_fidelity"
 
-    @property
-    def label(self) -> str:
+    def describe(self) -> str:
         return f"Inception-v3 of {self.source}{_format_checksum(self.weights_sha256)}"
 
     def __call__(self, spec: Spec) -> nn.Module:
@@ -136,7 +134,7 @@ class InceptionFeatures:
         except ImportError as error:
             raise ConfigError(f"source: {error}; pip install paribus[inception]") from error
         except RuntimeError as error:
-            raise ConfigError(f"weights: {path} does not fit {self.label}: {explain_misfit(error)}") from error
+            raise ConfigError(f"weights: {path} does not fit {self.describe()}: {explain_misfit(error)}") from error
 
 
 def _read_weights(path: Path, checksum: str | None) -> Mapping[str, Tensor]:
