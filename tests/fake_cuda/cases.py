@@ -25,8 +25,8 @@ from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.relabel import ExampleMaps
 
 _FOR_A_CPU = re.compile(
-    r"smoke|quickstart|cifar10_small|\w+_mnist_small|digit_tiles_small|digits_gan_small|domain_digits|adult_mlp|compas_mlp"
-    r"|shape_captions"
+    r"smoke|quickstart|cifar10_(dcgan_)?small|\w+_mnist_small|digit_tiles_small|digits_gan_small|domain_digits"
+    r"|adult_mlp|compas_mlp|shape_captions"
 )
 
 
@@ -188,6 +188,8 @@ FAST_PAIRS = {
     "celeba_stargan baseline",
     "cifar100_pyramidnet200 cutmix",
     "cifar100_resnet18 baseline",
+    "cifar10_dcgan fsmr",
+    "cifar10_dcgan ggdr",
     "cifar10_resnet18 baseline",
     "cifar10_resnet18 calm",
     "cifar10_resnet18 cutmix",
