@@ -51,10 +51,11 @@ class DomainDigits:
     source: mnist, 60,000 to train and 10,000 to test; or sklearn, the 1,437 and 360 of scikit-learn, which need no
     files. label: what targets are: the domain, or the content, for a classifier that tells whether it was kept. size:
     pixels a side; MNIST's 28 are padded to 32 and averaged down, scikit-learn's 8 interpolated. colours: how many inks.
-    rotations: how many angles, evenly spaced from 0° to 90°; 1: only 0°. draw: other domains for another number. root: the
-    folder that holds MNIST/raw; else PARIBUS_DATA, else ./data. train_size: a subset of the training set, stratified by
-    domain and content. val_size: of the test set. minival: images held out from the training set for selection.
-    sampling: each image once an epoch, or each target equally often. augment: further augmentations by name, in order.
+    rotations: how many angles, evenly spaced from 0° to 90°; 1: only 0°. draw: other domains for another number. root:
+    the folder that holds MNIST/raw; else PARIBUS_DATA, else ./data. train_size: a subset of the training set,
+    stratified by domain and content. val_size: of the test set. minival: images held out from the training set for
+    selection. sampling: each image once an epoch, or each target equally often. augment: further augmentations by name,
+    in order.
     """
 
     source: Literal["mnist", "sklearn"] = "mnist"

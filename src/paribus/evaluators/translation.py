@@ -7,9 +7,7 @@ one that always gives the same image of each domain shows the domain; so both ha
 classifier is right about all images as they are, which is measured beside and bounds what can be asked for.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -17,20 +15,16 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
-from paribus.core.build import schema
+from paribus.core.build import matches_signature, schema
 from paribus.core.capabilities import Translates
-from paribus.core.content import Checksum
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.formatting import format_list
-from paribus.core.pixels import to_inputs
-from paribus.core.protocols import DataSets
+from paribus.core.protocols import DataSets, ModelFactory
 from paribus.core.streams import uniform
 from paribus.core.sums import Sums, metric_sums
 from paribus.evaluators.accuracy import rank_targets
 from paribus.evaluators.some_images import check_limit, choose_evenly
-from paribus.models.about import About, read_about
-from paribus.models.exported import Exported, file_names
 
 _KEY = "evaluators.translation"
 
@@ -44,18 +38,15 @@ class TranslatedImages:
 
     Translated images are rounded to 8 bits, as they would be kept in a file, before they are judged and go back.
 
-    domain_classifier, content_classifier: exports (.safetensors or .json) of what tells them; null leaves out what
-    needs it. domain_classifier_sha256, content_classifier_sha256: of the .safetensors, filled in; written by hand
-    they demand those files. content: the fact in `Batch.also` that the second one tells. targets: each image goes
-    to each other domain, or to one that is drawn. seed: of those, which belong to the image. split: what is
-    translated. limit: at most this many images, evenly spaced in the split; null: all. at: always, at each
-    evaluation, or once at the end. batch_size: samples at a time on one rank.
+    domain_classifier, content_classifier: what tells them (paribus.models.judges.Judge, an export); null leaves out
+    what needs it. content: the fact in `Batch.also` that the second one tells. targets: each image goes to each other
+    domain, or to one that is drawn. seed: of those, which belong to the image. split: what is translated. limit: at
+    most this many images, evenly spaced in the split; null: all. at: always, at each evaluation, or once at the end.
+    batch_size: samples at a time on one rank.
     """
 
-    domain_classifier: str | None = None
-    domain_classifier_sha256: Checksum = None
-    content_classifier: str | None = None
-    content_classifier_sha256: Checksum = None
+    domain_classifier: Annotated[ModelFactory, matches_signature(ModelFactory)] | None = None
+    content_classifier: Annotated[ModelFactory, matches_signature(ModelFactory)] | None = None
     content: str = "content"
     targets: Literal["each", "drawn"] = "each"
     seed: Annotated[int, Field(ge=0)] = 0
@@ -79,24 +70,8 @@ class TranslatedImages:
         return tuple(f"{self.split}/{name}" for name in (*names, *both, "reconstruction_error"))
 
     @property
-    def find_domain_classifier(self) -> Callable[[], Path] | None:
-        """What finds the file that is hashed (core/content.py); None without one."""
-        return _find_weights(self.domain_classifier)
-
-    @property
-    def find_content_classifier(self) -> Callable[[], Path] | None:
-        return _find_weights(self.content_classifier)
-
-    @property
-    def _classifiers(self) -> dict[str, Exported | None]:
-        slots = {
-            "domain": (self.domain_classifier, self.domain_classifier_sha256),
-            "content": (self.content_classifier, self.content_classifier_sha256),
-        }
-        return {
-            name: None if path is None else Exported(path=path, path_sha256=checksum)
-            for name, (path, checksum) in slots.items()
-        }
+    def _classifiers(self) -> dict[str, ModelFactory | None]:
+        return {"domain": self.domain_classifier, "content": self.content_classifier}
 
     def check_data(self, data: DataSets) -> None:
         """Raises ConfigError if there is one domain, or it is not known what the images show."""
@@ -115,11 +90,11 @@ class TranslatedImages:
         for name, slot in self._classifiers.items():
             if slot is None:
                 continue
-            found, domains = _read_judge(slot, name, context).about.inputs["classes"], context.spec.classes
+            found, domains = _read_judge(slot, name, context).classes, context.spec.classes
             if name == "domain" and found != domains:
                 raise ConfigError(
-                    f"{_KEY}.domain_classifier: {slot.path} tells {found} classes, and the data has {domains} domains; "
-                    "export a run on this data set"
+                    f"{_KEY}.domain_classifier: it tells {found} classes, and the data has {domains} domains; export a "
+                    "run on this data set"
                 )
 
     @torch.no_grad()
@@ -159,37 +134,24 @@ class TranslatedImages:
 
 
 class _Judge:
-    """A classifier with its own normalisation."""
+    """A classifier of pixels, on images that are normalised as the data's."""
 
-    def __init__(self, network: nn.Module, about: About, context: EvaluationContext) -> None:
-        self._network, self.about, self._context = network, about, context
+    def __init__(self, network: nn.Module, context: EvaluationContext) -> None:
+        self._network, self._context = network, context
+        self.classes: int = getattr(network, "classes", context.spec.classes)
 
     def is_right(self, inputs: Tensor, truth: Tensor) -> Tensor:
-        """(n,) bool. inputs: normalised as the data's."""
-        known, pixels = self.about.inputs, self._context.to_pixels(inputs)
-        scores = self._network(to_inputs(pixels, known["mean"], known["std"]))
-        return rank_targets(scores, truth) < 1
+        """(n,) bool."""
+        return rank_targets(self._network(self._context.to_pixels(inputs)), truth) < 1
 
 
-def _read_judge(slot: Exported, name: str, context: EvaluationContext) -> _Judge:
-    key = f"{_KEY}.{name}_classifier"
+def _read_judge(factory: ModelFactory, name: str, context: EvaluationContext) -> _Judge:
     try:
-        about = read_about(file_names(Path(slot.path))[1])
-        spec, known = context.spec, about.inputs
-        if (known["height"], known["width"]) != (spec.height, spec.width):
-            raise ConfigError(
-                f"{slot.path}: it takes images of {known['height']}×{known['width']}, the data has "
-                f"{spec.height}×{spec.width}"
-            )
-        network = slot(replace(spec, classes=known["classes"]))
+        network = factory(context.spec)
     except ConfigError as error:
-        raise ConfigError(f"{key}: {error}") from error
+        raise ConfigError(f"{_KEY}.{name}_classifier: {error}") from error
     place = context.place
-    return _Judge(network.eval().requires_grad_(False).to(place.device, place.dtype), about, context)
-
-
-def _find_weights(path: str | None) -> Callable[[], Path] | None:
-    return None if path is None else lambda: file_names(Path(path))[0]
+    return _Judge(network.eval().requires_grad_(False).to(place.device, place.dtype), context)
 
 
 def _to_8_bits(inputs: Tensor, context: EvaluationContext) -> Tensor:

@@ -17,6 +17,7 @@ from paribus.core.streams import uniform
 from paribus.engine.evaluate import check_method, evaluate
 from paribus.evaluators.translation import TranslatedImages
 from paribus.models import exported
+from paribus.models.judges import Judge
 from paribus.models.mlp import MLP
 
 N, DOMAINS, CONTENTS = 42, 3, 5
@@ -62,7 +63,7 @@ class Repainter:
         return show(kept, changed, ids)
 
 
-def picking(path: Path, channel: int, classes: int) -> str:
+def picking(path: Path, channel: int, classes: int) -> Judge:
     """An export of a net whose logit k is pixel k of a channel, with a normalisation of its own."""
     weight = torch.zeros(classes, 48)
     weight[torch.arange(classes), 16 * channel + torch.arange(classes)] = 1.0
@@ -70,15 +71,15 @@ def picking(path: Path, channel: int, classes: int) -> str:
     return saved(path, state, classes)
 
 
-def saved(path: Path, state: dict[str, Tensor], classes: int) -> str:
+def saved(path: Path, state: dict[str, Tensor], classes: int) -> Judge:
     spec = replace(SPEC, classes=classes)
     inputs = {**vars(spec), "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.6, 0.7]}
     exported.save(path, MLP(widths=()), spec, state, {"inputs": inputs})
-    return str(path)
+    return Judge(path=str(path))
 
 
 @pytest.fixture
-def judges(tmp_path: Path) -> dict[str, str]:
+def judges(tmp_path: Path) -> dict[str, Judge]:
     return {
         "domain_classifier": picking(tmp_path / "domain.safetensors", 0, DOMAINS),
         "content_classifier": picking(tmp_path / "content.safetensors", 1, CONTENTS),
@@ -89,7 +90,7 @@ def measure(method: Any, settings: dict[str, Any]) -> dict[str, float]:
     return evaluate(method, {"translation": TranslatedImages(**settings)}, {"val": split}, CONTEXT).metrics  # type: ignore[arg-type]
 
 
-def test_every_image_goes_to_every_other_domain_and_is_judged_by_both(judges: dict[str, str]) -> None:
+def test_every_image_goes_to_every_other_domain_and_is_judged_by_both(judges: dict[str, Judge]) -> None:
     method = Repainter()
     found = measure(method, {**judges, "batch_size": 10})
     pairs = [(i, t) for i in range(N) for t in range(DOMAINS) if t != i % DOMAINS]
@@ -104,7 +105,7 @@ def test_every_image_goes_to_every_other_domain_and_is_judged_by_both(judges: di
     assert measure(Repainter(), {**judges, "batch_size": 7}) == found
 
 
-def test_a_drawn_domain_belongs_to_the_image_and_is_never_its_own(judges: dict[str, str]) -> None:
+def test_a_drawn_domain_belongs_to_the_image_and_is_never_its_own(judges: dict[str, Judge]) -> None:
     method = Repainter()
     found = measure(method, {**judges, "targets": "drawn"})
     there = method.asked[:N]
@@ -117,7 +118,7 @@ def test_a_drawn_domain_belongs_to_the_image_and_is_never_its_own(judges: dict[s
     assert other.asked[:N] != there
 
 
-def test_of_a_part_of_the_split_the_content_is_that_of_the_part(judges: dict[str, str]) -> None:
+def test_of_a_part_of_the_split_the_content_is_that_of_the_part(judges: dict[str, Judge]) -> None:
     found = measure(Repainter(), {**judges, "limit": 11, "batch_size": 8})
     chosen = [k * N // 11 for k in range(11)]
     assert found["val/content_accuracy_untranslated"] == 1.0
@@ -155,7 +156,7 @@ def test_a_classifier_sees_images_with_its_own_normalisation(tmp_path: Path) -> 
     assert "val/translation_accuracy" not in found
 
 
-def test_what_does_not_fit_is_refused_before_training(judges: dict[str, str], tmp_path: Path) -> None:
+def test_what_does_not_fit_is_refused_before_training(judges: dict[str, Judge], tmp_path: Path) -> None:
     def data(facts: tuple[str, ...], classes: int = DOMAINS) -> DataSets:
         spec = replace(SPEC, classes=classes)
         return DataSets(spec, lambda size, seed: None, {}, {}, "", MEAN, STD, facts={"val": facts})  # type: ignore[arg-type, return-value]
@@ -172,8 +173,8 @@ def test_what_does_not_fit_is_refused_before_training(judges: dict[str, str], tm
     with pytest.raises(ConfigError, match="tells 5 classes, and the data has 3 domains"):
         check_method(Repainter(), {"translation": swapped}, CONTEXT)
     larger = replace(CONTEXT, spec=replace(SPEC, height=8))
-    with pytest.raises(ConfigError, match="it takes images of 4×4, the data has 8×4"):
+    with pytest.raises(ConfigError, match="it takes images of 3×4×4 .*, the data has 3×8×4"):
         check_method(Repainter(), {"translation": evaluator}, larger)
-    missing = TranslatedImages(domain_classifier=str(tmp_path / "none.safetensors"))
+    missing = TranslatedImages(domain_classifier=Judge(path=str(tmp_path / "none.safetensors")))
     with pytest.raises(ConfigError, match=r"evaluators\.translation\.domain_classifier: .*none\.json"):
         check_method(Repainter(), {"translation": missing}, CONTEXT)
