@@ -173,7 +173,7 @@ def test_what_does_not_fit_is_refused_before_training(judges: dict[str, Judge], 
     with pytest.raises(ConfigError, match="tells 5 classes, and the data has 3 domains"):
         check_method(Repainter(), {"translation": swapped}, CONTEXT)
     larger = replace(CONTEXT, spec=replace(SPEC, height=8))
-    with pytest.raises(ConfigError, match="it takes images of 3×4×4 .*, the data has 3×8×4"):
+    with pytest.raises(ConfigError, match=r"it takes images of 3×4×4 .*, the data has 3×8×4"):
         check_method(Repainter(), {"translation": evaluator}, larger)
     missing = TranslatedImages(domain_classifier=Judge(path=str(tmp_path / "none.safetensors")))
     with pytest.raises(ConfigError, match=r"evaluators\.translation\.domain_classifier: .*none\.json"):
