@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import cached
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
@@ -56,8 +55,7 @@ class DiscriminatorLoss(nn.Module):
         self.network = network
         self._loss, self._penalties, self._gathered = loss, dict(penalties), gathered
         self._differentiates = any(penalty.differentiates for penalty in penalties.values())
-        # a compiled graph cannot be differentiated twice
-        self._called: Callable[..., Any] = torch.compiler.disable(self._lose) if self._differentiates else self._lose
+        self.compiles = not self._differentiates  # a compiled graph cannot be differentiated twice
 
     def forward(
         self,
@@ -68,12 +66,6 @@ class DiscriminatorLoss(nn.Module):
         drawn: Drawn,
     ) -> tuple[Tensor, Metrics]:
         """The loss, a scalar, and metrics. real, fake: (n, c, h, w), without gradients. drawn: by penalty."""
-        return self._called(real, fake, classes, generated, drawn)
-
-    @cached()  # spectral normalisation moves on once a step, and all that is judged in it is by the same weights
-    def _lose(
-        self, real: Tensor, fake: Tensor, classes: Tensor | None, generated: tuple[Tensor, ...], drawn: Drawn
-    ) -> tuple[Tensor, Metrics]:
         if self._differentiates:
             real = real.detach().requires_grad_()
         of_real, of_fake = self.network(real, classes), self.network(fake, classes)
