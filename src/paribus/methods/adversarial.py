@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
@@ -57,6 +58,7 @@ class DiscriminatorLoss(nn.Module):
         self._differentiates = any(penalty.differentiates for penalty in penalties.values())
         self.compiles = not self._differentiates  # a compiled graph cannot be differentiated twice
 
+    @cached()  # spectral normalisation moves on once a step, and all that is judged in it is by the same weights
     def forward(
         self,
         real: Tensor,
