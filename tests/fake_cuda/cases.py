@@ -25,7 +25,7 @@ from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.relabel import ExampleMaps
 
 _FOR_A_CPU = re.compile(
-    r"smoke|quickstart|cifar10_(dcgan_)?small|\w+_mnist_small|digit_tiles_small|digits_gan_small|domain_digits"
+    r"smoke|quickstart|cifar10_(dcgan_)?small|\w+_mnist_small|digit_tiles_small|domain_digits"
     r"|adult_mlp|compas_mlp|shape_captions"
 )
 
