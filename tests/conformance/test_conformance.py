@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from helpers.trainings import OVERLAYS
+from helpers.trainings import OVERLAYS, subject_of
 from paribus.conformance.battery import CHECKS, Check, NotApplicable
-from paribus.conformance.trainings import make_subject
 
 
 @pytest.mark.parametrize("techniques", OVERLAYS, ids=lambda t: "+".join(t) or "baseline")
 @pytest.mark.parametrize("check", CHECKS.values(), ids=lambda check: check.__name__)
 def test_every_overlay_passes(check: Check, techniques: tuple[str, ...], tmp_path: Path) -> None:
     try:
-        assert check(make_subject(techniques), tmp_path)
+        assert check(subject_of(techniques), tmp_path)
     except NotApplicable as reason:
         pytest.skip(str(reason))

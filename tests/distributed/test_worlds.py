@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from helpers.every_overlay import run_overlay
-from helpers.trainings import OVERLAYS, recipe_of, result_in, stopping_after, timeless, trained
+from helpers.trainings import OVERLAYS, recipe_of, result_in, smoke_recipe_for, stopping_after, timeless, trained
 from helpers.worlds import COMMON, WORLDS, furthest, together, torchrun
 from paribus.core.lock import locked
 
@@ -81,11 +81,12 @@ def test_gradients_cross_the_network_once_a_step(accumulate: int, precision: str
 
 
 def test_every_overlay_agrees_in_one_process_and_two(tmp_path: Path) -> None:
-    code, err = torchrun(2, str(Path(__file__).parents[1] / "helpers" / "every_overlay.py"), str(tmp_path / "two"))
+    script, recipes = Path(__file__).parents[1] / "helpers" / "every_overlay.py", list(map(smoke_recipe_for, OVERLAYS))
+    code, err = torchrun(2, str(script), str(tmp_path / "two"), json.dumps(recipes))
     assert code == 0, err
-    for techniques in OVERLAYS:
+    for techniques, recipe in zip(OVERLAYS, recipes, strict=True):
         name = "+".join(techniques) or "baseline"
-        code, folder = run_overlay(techniques, tmp_path / "one")
+        code, folder = run_overlay(techniques, recipe, tmp_path / "one")
         assert code == 0
         one, two = result_in(folder), result_in(tmp_path / "two" / folder.relative_to(tmp_path / "one"))
         assert furthest(one, two) <= 1e-10, name

@@ -25,7 +25,8 @@ from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.techniques.relabel import ExampleMaps
 
 _FOR_A_CPU = re.compile(
-    r"smoke|quickstart|cifar10_small|\w+_mnist_small|digit_tiles_small|adult_mlp|compas_mlp|shape_captions"
+    r"smoke|quickstart|cifar10_(dcgan_)?small|\w+_mnist_small|digit_tiles_small|domain_digits"
+    r"|adult_mlp|compas_mlp|shape_captions"
 )
 
 
@@ -172,6 +173,11 @@ SETTINGS = [
     parse("smoke_captions baseline"),
     parse("smoke_captions pcme"),
     parse("smoke_captions pcme update.precision=bf16"),
+    # two networks against each other, with another optimizer and half precision
+    parse("smoke_images baseline"),
+    parse("smoke_images adamp update.precision=bf16"),
+    parse("smoke_translation baseline"),
+    parse("smoke_translation stargan"),
 ]
 
 # what CI tries each time: each recipe and each technique once or more, and the settings; the others are slow tests
@@ -179,8 +185,11 @@ FAST_PAIRS = {
     "biased_mnist learned_mixin",
     "biased_mnist rebias",
     "biased_mnist rubi",
+    "celeba_stargan baseline",
     "cifar100_pyramidnet200 cutmix",
     "cifar100_resnet18 baseline",
+    "cifar10_dcgan fsmr",
+    "cifar10_dcgan ggdr",
     "cifar10_resnet18 baseline",
     "cifar10_resnet18 calm",
     "cifar10_resnet18 cutmix",

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from paribus.data import biased_mnist, cifar, cluttered_mnist, digit_tiles, images
+from paribus.data import biased_mnist, cifar, cluttered_mnist, digit_tiles, domain_digits, images
 from paribus.data.loaders import decode_batch
 from paribus.data.loaders.in_memory import Images
 from paribus.data.packs.open import Pack, PackedSplit
@@ -76,6 +76,7 @@ def blank_data(train_images: int) -> Iterator[None]:
             (biased_mnist, "read_mnist", read_mnist),
             (digit_tiles, "read_mnist", read_mnist),
             (cluttered_mnist, "read_mnist", read_mnist),
+            (domain_digits, "read_mnist", read_mnist),
             (images, "open_pack", open_pack),
             (images, "find_tree", lambda root, known: root),
             (images, "open_folder_source", open_source),
@@ -103,7 +104,7 @@ def _blank(count: int, size: int) -> Tensor:
 
 
 def _count_classes(name: str) -> int:
-    return {"imagenette": 10, "imagenet100": 100}.get(name, 1000)
+    return {"imagenette": 10, "imagenet100": 100, "folder": 5}.get(name, 1000)
 
 
 def _class_ids(count: int) -> tuple[str, ...]:

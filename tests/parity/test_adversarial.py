@@ -1,37 +1,19 @@
 """Adversarial training against accounts written out: losses, R1, the gradient penalty, one step of both networks."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers.adversarial_steps import SGD, Account, Shown, Weights, logistic, step_once
 from paribus.conformance.trainings import workbench
 from paribus.core.generation import Judged, Judgement
 from paribus.core.progress import Progress
-from paribus.core.streams import normal
 from paribus.methods.adversarial_losses import Hinge, NonSaturating, Wasserstein
 from paribus.methods.discriminator_penalties import R1, GradientPenalty
 from paribus.recipe.smoke import build_small
-
-RATE = 0.1
-SGD = (
-    "experiment=smoke_images",
-    "optimizer=sgd",
-    f"optimizer.lr={RATE}",
-    "optimizer.momentum=0",
-    "optimizer.nesterov=false",
-    "optimizer.weight_decay=0",
-    "schedule=constant",
-    "update.precision=fp64",
-    "batch_size=6",
-    "model.conditional=true",
-    "method.discriminator.conditional=true",
-)
-AT = Progress(0, 10, 0)
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -117,57 +99,20 @@ def test_gradient_penalty_is_of_the_length_between_each_pair() -> None:
         assert abs(off - float(found.detach())) > 1e-2, "negative control: one ε for all; a length of 0"
 
 
-Weights = dict[str, Tensor]
-Account = Callable[[nn.Module, Weights, Tensor, Tensor, Tensor], Tensor]
-
-
 def written_out(gamma: float, flip: bool = False) -> Account:
-    """The discriminator's loss on real and generated inputs of the same classes, in its own words."""
+    """The discriminator's loss with R1, in its own words."""
 
-    def account(network: nn.Module, weights: Weights, real: Tensor, fake: Tensor, classes: Tensor) -> Tensor:
-        real = real.clone().requires_grad_()
-        of_real, of_fake = (torch.func.functional_call(network, weights, (x, classes)).scores for x in (real, fake))
+    def account(network: nn.Module, weights: Weights, shown: Shown) -> Tensor:
+        real = shown.real.clone().requires_grad_()
         if flip:
-            of_real, of_fake = of_fake, of_real
-        loss = (1 + (-of_real).exp()).log().mean() + (1 + of_fake.exp()).log().mean()
+            shown = shown._replace(real=shown.fake, fake=shown.real)
         steepness = torch.zeros((), dtype=torch.float64)
-        for i, score in enumerate(torch.func.functional_call(network, weights, (real, classes)).scores):
+        for i, score in enumerate(torch.func.functional_call(network, weights, (real, shown.classes)).scores):
             (slope,) = torch.autograd.grad(score, real, create_graph=True)
             steepness = steepness + slope[i].square().sum()
-        return loss + gamma / 2 * steepness / len(real)
+        return logistic(network, weights, shown) + gamma / 2 * steepness / len(real)
 
     return account
-
-
-def step_once(account: Account, *overrides: str) -> tuple[float, float]:
-    """The largest difference of a weight from the account after one step of plain SGD: generator, discriminator."""
-    recipe = build_small((*SGD, "method.discriminator.spectral=false", *overrides))
-    data, method, _ = workbench(recipe)
-    batch = data.loader(recipe.batch_size, 0).batch(0)
-    generator, discriminator = (part.network for part in method.parts().values())  # type: ignore[attr-defined]
-    one, other = (
-        {k: p.detach().clone().requires_grad_() for k, p in net.named_parameters()}
-        for net in (generator, discriminator)
-    )
-    classes = F.one_hot(batch.targets, 10).double()
-    mean, std = (torch.tensor(x, dtype=torch.float64).view(-1, 1, 1) for x in (data.mean, data.std))
-
-    def make(stream: str) -> Tensor:
-        noise = normal(0, f"adversarial.{stream}", 0, torch.arange(6), 16).double()
-        images = torch.func.functional_call(generator, one, (noise, classes)).images
-        return ((images + 1) / 2 - mean) / std
-
-    of_discriminator = account(discriminator, other, batch.inputs, make("discriminator").detach(), classes)
-    slopes = torch.autograd.grad(of_discriminator, list(other.values()))
-    stepped = {k: (w - RATE * d).detach() for (k, w), d in zip(other.items(), slopes, strict=True)}
-    judged = torch.func.functional_call(discriminator, stepped, (make("generator"), classes)).scores
-    slopes = torch.autograd.grad((1 + (-judged).exp()).log().mean(), list(one.values()))
-    made = {k: (w - RATE * d).detach() for (k, w), d in zip(one.items(), slopes, strict=True)}
-    method.train_step(batch, AT)
-    return tuple(  # type: ignore[return-value]
-        max(float((p.detach() - expected[k]).abs().max()) for k, p in net.named_parameters())
-        for net, expected in ((generator, made), (discriminator, stepped))
-    )
 
 
 STEP = ("method.penalties.r1.gamma=3.0", "method.penalties.r1.every=1")
@@ -196,3 +141,11 @@ def test_the_generators_step_leaves_the_discriminators_gradients_as_they_were() 
         gradients.append([p.grad for p in network.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*gradients, strict=True))
     assert any(one.any() for one in gradients[0])
+
+
+def test_the_discriminators_rate_is_a_multiple_of_the_recipes() -> None:
+    method = workbench(build_small((*SGD, "method.discriminator_lr=4.0")))[1]
+    loader = workbench(build_small(SGD))[0].loader(6, 0)
+    method.train_step(loader.batch(0), Progress(0, 10, 0))
+    rates = [part.optimizer.param_groups[0]["lr"] for part in method.parts().values()]  # type: ignore[attr-defined]
+    assert rates == [0.1, 0.4]

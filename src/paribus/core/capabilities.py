@@ -70,10 +70,15 @@ class Samples(Protocol):
 
 @runtime_checkable
 class Translates(Protocol):
-    """Capability of a method that gives images of one domain the look of another, after `prepare_eval`: (n, c, h, w)
-    normalised inputs and (n,) int64 domains to (n, c, h, w) normalised inputs."""
+    """Capability of a method that gives images of one domain the look of another, after `prepare_eval`."""
 
-    def translate(self, inputs: Tensor, domains: Tensor) -> Tensor: ...
+    def translate(self, inputs: Tensor, domains: Tensor, sources: Tensor | None = None) -> Tensor:
+        """(n, c, h, w) normalised inputs to as many, of the domains that are asked for.
+
+        domains: (n,) int64. sources: (n,) int64, the domains of the inputs, which a method of several networks has to
+        know; None: not known.
+        """
+        ...
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from paribus.core.batch import Batch
+from paribus.core.meta import to_meta
 from paribus.core.progress import Progress
+from paribus.core.protocols import ModelFactory
 
 ChangeMaps = Callable[[Tensor, int], Tensor]
 """From the (n, c, h, w) maps that a convolution gave, and which one it was from 0, to those that the next is given."""
@@ -101,3 +104,29 @@ class FitsNetworks(Protocol):
     """Capability of a penalty: raises ConfigError unless it can work with these two networks. where: its config key."""
 
     def check_networks(self, generator: Any, discriminator: Any, where: str) -> None: ...
+
+
+@runtime_checkable
+class ExtendsDiscriminator(Protocol):
+    """Capability of a penalty that trains layers of its own (techniques/ggdr.py)."""
+
+    def extend_discriminator(self, discriminator: ModelFactory, generator: nn.Module) -> ModelFactory:
+        """What makes the discriminator with these layers among its modules, under a name in its `added_parts`, made
+        after all others, so that those start as they do without. Raises ConfigError where they do not fit."""
+        ...
+
+
+def sketch_generated(generator: Any) -> Generated:
+    """What a network of `Generates` makes of two rows of noise: shapes without values, at no cost."""
+    noise = torch.empty(2, generator.latent, device="meta")
+    return to_meta(generator)(noise, *_sketch_classes(generator))
+
+
+def sketch_judgement(discriminator: Any, images: Tensor, change: ChangeMaps = keep_maps) -> Judgement:
+    """What a network of `Discriminates` makes of two images, likewise. images: (2, c, h, w) on the meta device."""
+    (classes,) = _sketch_classes(discriminator) or (None,)
+    return to_meta(discriminator)(images, classes, change)
+
+
+def _sketch_classes(network: Any) -> tuple[Tensor, ...]:
+    return (torch.empty(2, network.classes, device="meta"),) if network.classes else ()

@@ -103,5 +103,11 @@ def normal(seed: int, name: str, epoch: int, ids: Tensor, n: int) -> Tensor:
     return math.sqrt(2) * torch.erfinv(middle)
 
 
+def permutation(seed: int, name: str, epoch: int, n: int, device: torch.device) -> Tensor:
+    """(n,) int64: 0 to n − 1 in an order drawn on the device, so that nothing is copied to it. The same on any."""
+    places = torch.arange(n, device=device)
+    return uniform(seed, name, epoch, places, 1)[:, 0].argsort(stable=True)
+
+
 if not TYPE_CHECKING:
     __getattr__ = old_names(__name__, {"drawing_from": "use_generator", "uniform_from": "uniform_from_key"})

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import torch
 
-from paribus.core.batch import Batch
+from paribus.core.batch import Batch, select_facts
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits
 
@@ -42,4 +42,5 @@ def choose_evenly(
             ids=batch.ids[there],
             positions=batch.positions[there],
             size=len(here),
+            also=select_facts(batch.also, there),
         )

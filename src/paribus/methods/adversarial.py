@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import cached
 
 from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
@@ -20,6 +21,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.generation import (
     AdversarialLoss,
     Discriminates,
+    ExtendsDiscriminator,
     FitsNetworks,
     Generates,
     Judged,
@@ -28,7 +30,7 @@ from paribus.core.generation import (
 from paribus.core.mixing import to_soft_targets
 from paribus.core.pixels import to_inputs
 from paribus.core.progress import Progress
-from paribus.core.protocols import BuildContext, ModelFactory, OptimizerFactory, ParameterGroup, Slots
+from paribus.core.protocols import BuildContext, ModelFactory, ParameterGroup, Slots
 from paribus.core.streams import normal
 from paribus.methods.adversarial_losses import NonSaturating
 from paribus.methods.evaluated import Evaluated
@@ -54,9 +56,9 @@ class DiscriminatorLoss(nn.Module):
         self.network = network
         self._loss, self._penalties, self._gathered = loss, dict(penalties), gathered
         self._differentiates = any(penalty.differentiates for penalty in penalties.values())
-        # a compiled graph cannot be differentiated twice
-        self._called: Callable[..., Any] = torch.compiler.disable(self._lose) if self._differentiates else self._lose
+        self.compiles = not self._differentiates  # a compiled graph cannot be differentiated twice
 
+    @cached()  # spectral normalisation moves on once a step, and all that is judged in it is by the same weights
     def forward(
         self,
         real: Tensor,
@@ -66,11 +68,6 @@ class DiscriminatorLoss(nn.Module):
         drawn: Drawn,
     ) -> tuple[Tensor, Metrics]:
         """The loss, a scalar, and metrics. real, fake: (n, c, h, w), without gradients. drawn: by penalty."""
-        return self._called(real, fake, classes, generated, drawn)
-
-    def _lose(
-        self, real: Tensor, fake: Tensor, classes: Tensor | None, generated: tuple[Tensor, ...], drawn: Drawn
-    ) -> tuple[Tensor, Metrics]:
         if self._differentiates:
             real = real.detach().requires_grad_()
         of_real, of_fake = self.network(real, classes), self.network(fake, classes)
@@ -123,15 +120,18 @@ class AdversarialTraining:
         self._slots, self._settings, self._workshop = slots, settings, workshop
         self._penalties = {name: p for name, p in settings.penalties.items() if p is not None}
         self._generator = make_trained(slots, workshop)
+        self.model, self.optimizer = _as_generator(self._generator.network), self._generator.optimizer
+        discriminator = settings.discriminator
+        for penalty in self._penalties.values():
+            if isinstance(penalty, ExtendsDiscriminator):
+                discriminator = penalty.extend_discriminator(discriminator, self.model)
         self._discriminator = make_trained(
             slots,
             workshop,
             "discriminator",
-            settings.discriminator,
-            settings.discriminator_optimizer,
+            discriminator,
             view=lambda network: DiscriminatorLoss(network, settings.loss, self._penalties, workshop.gathered),
         )
-        self.model, self.optimizer = _as_generator(self._generator.network), self._generator.optimizer
         self._check(workshop)
         self._evaluated = Evaluated(self.model, slots.ema)
 
@@ -156,8 +156,8 @@ class AdversarialTraining:
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """A step of the discriminator and, in each k-th, one of the generator. Nothing here waits for the device."""
         slots, factor = self._slots, self._slots.schedule(at)
-        for trained in (self._generator, self._discriminator):
-            trained.prepare_step(factor)
+        self._generator.prepare_step(factor)
+        self._discriminator.prepare_step(factor * self._settings.discriminator_lr)
         for transform in slots.transforms:
             batch = transform(batch, at)
         classes = None
@@ -247,15 +247,15 @@ def _as_generator(network: nn.Module) -> Any:
 
 @schema
 class Adversarial:
-    """discriminator: makes it. discriminator_optimizer: null: the recipe's. loss: of both networks. penalties: of the
-    discriminator, by name; null leaves one out. generator_every: k, steps of the discriminator for one of the
-    generator's.
+    """discriminator: makes it. discriminator_lr: its learning rate, times the recipe's. loss: of both networks.
+    penalties: of the discriminator, by name; null leaves one out. generator_every: k, steps of the discriminator for
+    one of the generator's.
 
     The generator is the recipe's `model`; its `objective` has no place here.
     """
 
     discriminator: Annotated[ModelFactory, matches_signature(ModelFactory)]
-    discriminator_optimizer: Annotated[OptimizerFactory, matches_signature(OptimizerFactory)] | None = None
+    discriminator_lr: Annotated[float, Field(gt=0)] = 1.0
     loss: AdversarialLoss = NonSaturating()
     penalties: Mapping[str, Penalty | None] = Field(default_factory=dict)
     generator_every: Annotated[int, Field(ge=1)] = 1

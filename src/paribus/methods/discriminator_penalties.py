@@ -51,7 +51,7 @@ class R1:
 @schema
 class GradientPenalty:
     """Gulrajani et al. 2017, arXiv 1704.00028: λ E (‖∇ D(x̂)‖ − 1)² at x̂ = ε x + (1 − ε) G(z), ε uniform in [0, 1) for
-    each image. A judgement of its own, so a discriminator with BatchNorm or spectral norm takes in one batch more.
+    each image. A judgement of its own, so a discriminator with BatchNorm takes in one batch more.
 
     weight: λ.
     """

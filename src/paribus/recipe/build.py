@@ -156,7 +156,9 @@ def build_method(
         return made.to(place.device, place.dtype).to(memory_format=place.memory_format)
 
     def wrap(model: torch.nn.Module) -> torch.nn.Module:
-        return compile_model(distributed.wrap_ddp(model, place.device), recipe.runtime.compile)
+        # False of a module that is differentiated twice, as a compiled graph cannot be
+        mode = recipe.runtime.compile if getattr(model, "compiles", True) else False
+        return compile_model(distributed.wrap_ddp(model, place.device), mode)
 
     objective = recipe.objective
     if trains and isinstance(objective, FitsData):

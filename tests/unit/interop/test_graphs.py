@@ -41,6 +41,10 @@ SLOW = {
     "timm's resnet50": (["model=resnet50"], 32),
 }
 CASES = {**QUICK, **SLOW}
+GENERATORS = {
+    "dcgan": ["model=dcgan", "model.latent=6", "model.widths=[8,4]"],
+    "residual_gan": ["model=residual_gan", "model.latent=6", "model.width=4", "model.doublings=2"],
+}
 each = pytest.mark.parametrize(
     "name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)], ids=str
 )
@@ -75,6 +79,7 @@ def test_every_model_config_is_of_a_class_that_is_tried_here() -> None:
         return {compose_config([f"model={model}"])["model"]["_target_"] for model in models}
 
     tried = [overrides[0].removeprefix("model=") for overrides, _ in CASES.values()]
+    tried += list(GENERATORS)
     assert classes(tried) == classes(list(list_options("model")))
 
 
@@ -136,3 +141,18 @@ def test_nothing_of_the_package_touches_torch_jit() -> None:
         if re.search(r"torch\.jit|from torch import .*\bjit\b", path.read_text())
     ]
     assert found == []
+
+
+@pytest.mark.parametrize("conditional", [False, True])
+@pytest.mark.parametrize("name", GENERATORS)
+@torch.no_grad()
+def test_a_generators_graph_makes_the_same_images(name: str, conditional: bool, tmp_path: Path) -> None:
+    model = compose_config([*GENERATORS[name], f"model.conditional={str(conditional).lower()}"])["model"]
+    with use_generator(stream(0, "model")):
+        net = build(model, "model")(Spec(7, 3, 8, 8)).eval()
+    net.about = About({"classes": 7, "channels": 3, "height": 8, "width": 8})
+    graph = torch.export.load(write_pt2(net, tmp_path / "net.pt2")).module()
+    for n in (1, 3):
+        noise = torch.randn(n, 6, generator=stream(n, "noise"))
+        classes = (torch.eye(7)[:n],) if conditional else ()
+        assert torch.equal(graph(noise, *classes), net(noise, *classes).images)

@@ -10,9 +10,11 @@ from paribus.core.build import build
 from paribus.methods.update import GradientStep
 from paribus.recipe.configs import find_config_folder, list_options
 
-ON_A_CPU = {"quickstart", *(f"smoke{net}" for net in ("", "_mobile", "_vit", "_groups", "_captions"))}
+SMOKE = ("", "_mobile", "_vit", "_groups", "_captions", "_images", "_translation")
+ON_A_CPU = {"quickstart", *(f"smoke{net}" for net in SMOKE)}
 ON_A_CPU |= {*(f"cifar10_small{net}" for net in ("", "_mobile", "_vit")), "adult_mlp", "compas_mlp"}
 ON_A_CPU |= {"biased_mnist_small", "cluttered_mnist_small", "digit_tiles_small", "shape_captions"}
+ON_A_CPU |= {"cifar10_dcgan_small", "domain_digits_small", "domain_digits_classifier"}
 FOR_A_GPU = sorted(set(list_options("experiment")) - ON_A_CPU)
 
 
