@@ -33,7 +33,7 @@ def test_several_processes_train_the_nets_of_one(techniques: tuple[str, ...], pr
         for result in (one, other)
     )
     assert {"train/loss", "train/reconstruction", "val/reconstruction_error"} <= ours.keys()
-    assert theirs == pytest.approx(ours, rel=1e-9)
+    assert theirs == pytest.approx(ours, rel=1e-6)
 
 
 def test_negative_control_targets_of_a_share_of_the_batch_are_far_away(

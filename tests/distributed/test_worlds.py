@@ -91,7 +91,7 @@ def test_every_overlay_agrees_in_one_process_and_two(tmp_path: Path) -> None:
         code, folder = run_overlay(techniques, recipe, tmp_path / "one")
         assert code == 0
         one, two = result_in(folder), result_in(tmp_path / "two" / folder.relative_to(tmp_path / "one"))
-        # where two networks follow each other, what rounding does to a gradient near 0 grows, as Adam divides by its size
+        # where two networks follow each other, rounding of gradients near 0 grows, as Adam divides them by their size
         assert furthest(one, two) <= (1e-7 if recipe[0] in TWO_NETWORKS else 1e-10), name
 
 
