@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.trainings import Result, result_in, trained
-from helpers.worlds import furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 from paribus.methods.translation import TranslationTraining
 
 RECIPE = ("experiment=smoke_translation", "steps=8ba", "runtime.threads=1", "runtime.device=cpu")
@@ -22,7 +22,7 @@ def several(folder: Path, processes: int, *overrides: str) -> Result:
     return result_in(run)
 
 
-@pytest.mark.parametrize(("techniques", "processes"), [(("stargan",), 4), (("stargan",), 2), ((), 2)])
+@pytest.mark.parametrize(("techniques", "processes"), [*in_worlds(("stargan",)), ((), 2)])
 def test_several_processes_train_the_nets_of_one(techniques: tuple[str, ...], processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *RECIPE, *MORE, techniques=techniques)
     other = several(tmp_path / "several", processes, *(f"technique={name}" for name in techniques))

@@ -17,12 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
-from paribus.core.build import matches_signature, schema
+from paribus.core.build import schema
 from paribus.core.errors import ConfigError
 from paribus.core.mixing import to_soft_targets
 from paribus.core.pixels import to_inputs, to_pixels
 from paribus.core.progress import Progress
-from paribus.core.protocols import BuildContext, OptimizerFactory, ParameterGroup, Slots
+from paribus.core.protocols import BuildContext, ParameterGroup, Slots
 from paribus.core.streams import uniform
 from paribus.methods.evaluated import Evaluated
 from paribus.methods.objectives import CrossEntropy
@@ -37,7 +37,7 @@ from paribus.methods.translation_losses import (
     source_loss,
     weigh,
 )
-from paribus.models.stargan import GeneratorNet, StarGANDiscriminator
+from paribus.models.stargan import StarGANDiscriminator, StarGANGeneratorNet
 
 Metrics = dict[str, Tensor]
 
@@ -66,7 +66,7 @@ class DiscriminatorStep(nn.Module):
 class GeneratorStep(nn.Module):
     """The generator as a step calls it: there and back in one forward."""
 
-    def __init__(self, network: GeneratorNet) -> None:
+    def __init__(self, network: StarGANGeneratorNet) -> None:
         super().__init__()
         self.network = network
 
@@ -97,14 +97,13 @@ class TranslationTraining:
     def __init__(self, slots: Slots, workshop: BuildContext, settings: "Translation") -> None:
         self._slots, self._settings, self._workshop = slots, settings, workshop
         self._generator = make_trained(slots, workshop, view=as_generator)
-        self.model, self.optimizer = cast(GeneratorNet, self._generator.network), self._generator.optimizer
+        self.model, self.optimizer = cast(StarGANGeneratorNet, self._generator.network), self._generator.optimizer
         self.division = self.model.division
         self._discriminator = make_trained(
             slots,
             workshop,
             "discriminator",
             settings.discriminator.divided(self.division),
-            settings.discriminator_optimizer,
             view=lambda network: DiscriminatorStep(network, settings),
         )
         self._evaluated = Evaluated(self.model, slots.ema)
@@ -112,8 +111,8 @@ class TranslationTraining:
     def train_step(self, batch: Batch, at: Progress) -> dict[str, Tensor | float]:
         """A step of the discriminator and, in each k-th, one of the generator. Nothing here waits for the device."""
         slots, settings, factor = self._slots, self._settings, self._slots.schedule(at)
-        for trained in (self._generator, self._discriminator):
-            trained.prepare_step(factor)
+        self._generator.prepare_step(factor)
+        self._discriminator.prepare_step(factor * settings.discriminator_lr)
         for transform in slots.transforms:
             batch = transform(batch, at)
         sources, targets = self._choose_domains(batch, at)
@@ -206,7 +205,7 @@ class TranslationTraining:
 
 def as_generator(network: nn.Module) -> nn.Module:
     """What a step calls of it. Raises ConfigError for a network of another kind."""
-    if not isinstance(network, GeneratorNet):
+    if not isinstance(network, StarGANGeneratorNet):
         raise ConfigError(
             f"model: method=translation needs a generator that is told a domain, as model=stargan; found "
             f"{type(network).__name__}"
@@ -216,8 +215,8 @@ def as_generator(network: nn.Module) -> nn.Module:
 
 @schema
 class Translation:
-    """discriminator: makes it. discriminator_optimizer: null: the recipe's. generator_every: steps of the discriminator
-    for one of the generator's. domain_weight: λ_cls, of the domain's cross entropy in both losses.
+    """discriminator: makes it. discriminator_lr: its learning rate, times the recipe's. generator_every: steps of the
+    discriminator for one of the generator's. domain_weight: λ_cls, of the domain's cross entropy in both losses.
     reconstruction_weight: λ_rec, of the image that is translated back. penalty_weight: λ_gp, of the discriminator's
     steepness.
 
@@ -225,7 +224,7 @@ class Translation:
     """
 
     discriminator: StarGANDiscriminator = StarGANDiscriminator()
-    discriminator_optimizer: Annotated[OptimizerFactory, matches_signature(OptimizerFactory)] | None = None
+    discriminator_lr: Annotated[float, Field(gt=0)] = 1.0
     generator_every: Annotated[int, Field(ge=1)] = 5
     domain_weight: Annotated[float, Field(ge=0)] = 1.0
     reconstruction_weight: Annotated[float, Field(ge=0)] = 10.0

@@ -27,7 +27,7 @@ _WIDEST = 20  # classes that have a column each
 
 
 @dataclass(frozen=True)
-class Sampler:
+class TrainedGenerator:
     """A trained generator with what makes pixels of its inputs. classes: a name for each that no other has."""
 
     network: Samples
@@ -59,7 +59,7 @@ class Sampler:
             yield to_bytes(pixels).cpu()
 
 
-def open_sampler(found: SavedRun) -> Sampler:
+def open_generator(found: SavedRun) -> TrainedGenerator:
     """Raises ConfigError for a method that makes no images of its own."""
     recipe = found.recipe
     data = describe_data(found)
@@ -69,7 +69,7 @@ def open_sampler(found: SavedRun) -> Sampler:
         raise ConfigError(f"{found.name}: {_explain_none(found, network)}")
     network.prepare_eval()  # pyright: ignore[reportAttributeAccessIssue]
     names = name_classes(data.names, data.class_ids, data.spec.classes)
-    return Sampler(network, make_context(data, place), names)
+    return TrainedGenerator(network, make_context(data, place), names)
 
 
 def _explain_none(found: SavedRun, network: Any) -> str:
@@ -95,15 +95,15 @@ def choose_columns(count: int, classes: int) -> int:
 
 
 def write_samples(
-    sampler: Sampler, folder: Path, count: int, seed: int, classes: Sequence[int], batch_size: int
+    generator: TrainedGenerator, folder: Path, count: int, seed: int, classes: Sequence[int], batch_size: int
 ) -> Path:
     """Write 000000.png and so on, and grid.png of the first of them, whose path it returns. Raises ConfigError,
     RunFailed."""
     shown: list[Tensor] = []
-    total = len(classes or sampler.classes) if sampler.network.conditional else 0
+    total = len(classes or generator.classes) if generator.network.conditional else 0
     try:
         with runfolder.create_folder(folder):
-            for start, images in enumerate(sampler.draw(count, seed, classes, batch_size)):
+            for start, images in enumerate(generator.draw(count, seed, classes, batch_size)):
                 for k, image in enumerate(images, start * batch_size):
                     (folder / f"{k:06d}.png").write_bytes(encode_png(image))
                 shown += images[: max(0, _IN_GRID - start * batch_size)]

@@ -21,7 +21,7 @@ from paribus.models.convnet import ConvNet
 from paribus.models.exported import save
 from paribus.runs import sample
 from paribus.runs.kept_images import keep_images
-from paribus.runs.sample import GRID, open_sampler, write_samples
+from paribus.runs.sample import GRID, open_generator, write_samples
 from paribus.runs.saved_run import load_saved_run
 
 SMALL = ("experiment=smoke_images", "steps=4ba", "every.evaluate=2ba", "every.checkpoint=4ba", "runtime.threads=1")
@@ -55,7 +55,7 @@ def read(path: Path) -> np.ndarray[Any, Any]:
 
 
 def of_generator(folder: Path, count: int, seed: int = 0, classes: Tensor | None = None) -> np.ndarray[Any, Any]:
-    opened = open_sampler(load_saved_run(folder, [], ()))
+    opened = open_generator(load_saved_run(folder, [], ()))
     inputs = opened.network.sample(torch.arange(count), seed, classes)
     return to_bytes(opened.context.to_pixels(inputs)).numpy()
 
@@ -130,7 +130,7 @@ def test_a_method_that_translates_says_what_it_does_instead(
 
 
 def test_images_that_are_no_numbers_are_told(runs: dict[str, Path], tmp_path: Path) -> None:
-    opened = open_sampler(load_saved_run(runs["plain"], [], ()))
+    opened = open_generator(load_saved_run(runs["plain"], [], ()))
     broken = replace(opened, network=NoisyClasses(shift=float("nan")))
     with pytest.raises(RunFailed, match="not finite"):
         write_samples(broken, tmp_path / "out", 3, 0, (), 2)
