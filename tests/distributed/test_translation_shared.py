@@ -27,13 +27,13 @@ def test_several_processes_train_the_nets_of_one(techniques: tuple[str, ...], pr
     one = trained(tmp_path / "one", *RECIPE, *MORE, techniques=techniques)
     other = several(tmp_path / "several", processes, *(f"technique={name}" for name in techniques))
     assert any(name.startswith("discriminator.") for name in one.weights)
-    assert furthest(one, other) <= 1e-9  # promised: 1e-6
+    assert furthest(one, other) <= 1e-7  # promised: 1e-6
     ours, theirs = (
         {k: v for k, v in result.events[-1]["values"].items() if k.startswith(("train/", "val/"))}
         for result in (one, other)
     )
     assert {"train/loss", "train/reconstruction", "val/reconstruction_error"} <= ours.keys()
-    assert theirs == pytest.approx(ours, rel=1e-9)
+    assert theirs == pytest.approx(ours, rel=1e-6)
 
 
 def test_negative_control_targets_of_a_share_of_the_batch_are_far_away(

@@ -132,3 +132,11 @@ def sketch_judgement(discriminator: Any, images: Tensor, change: ChangeMaps = ke
 
 def _sketch_classes(network: Any) -> tuple[Tensor, ...]:
     return (torch.empty(2, network.classes, device="meta"),) if network.classes else ()
+
+
+@runtime_checkable
+class TranslatesToDomains(Protocol):
+    """Capability of a network that gives images the look of a domain (models/stargan.py). images: (n, c, h, w), −1 to
+    1. domains: (n, nets, known) weights of those that each of its networks knows. Returns (n, nets, c, h, w)."""
+
+    def translate_all(self, images: Tensor, domains: Tensor) -> Tensor: ...
