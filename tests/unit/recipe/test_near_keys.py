@@ -106,8 +106,8 @@ def test_the_keys_of_ones_own_class_that_an_overlay_swaps_in(tmp_path: Path, mon
 
 def test_a_technique_that_is_not_there_may_be_ones_own(tmp_path: Path) -> None:
     hint = "; your own are found with --config-dir DIR (in study.yaml and in Python: config_dir)"
-    assert refusal("technique=signum").endswith(f"sgdp{hint}")
-    with pytest.raises(ConfigError, match=r"sgdp$"):
+    assert refusal("technique=signum").endswith(f"stargan{hint}")
+    with pytest.raises(ConfigError, match=r"stargan$"):
         compose_config(["experiment=smoke", "technique=signum"], tmp_path)
 
 
