@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.trainings import Result, result_in, trained
-from helpers.worlds import WORLDS, furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 
 RECIPE = ("experiment=smoke_images", "steps=16ba", "runtime.threads=1", "runtime.device=cpu")
 MORE = ("update.precision=fp64", "every.log=4ba", "every.evaluate=16ba", "tracker=events", "ema.decay=0.9")
@@ -27,7 +27,7 @@ def several(folder: Path, processes: int, *overrides: str) -> Result:
     return result_in(run)
 
 
-@pytest.mark.parametrize(("arm", "processes"), [*(("conditional", n) for n in WORLDS), ("wasserstein", 2)])
+@pytest.mark.parametrize(("arm", "processes"), [*in_worlds("conditional"), ("wasserstein", 2)])
 def test_several_processes_train_the_nets_of_one(arm: str, processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *RECIPE, *MORE, *ARMS[arm])
     other = several(tmp_path / "several", processes, *ARMS[arm])

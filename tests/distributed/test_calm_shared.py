@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from helpers.trainings import trained
-from helpers.worlds import COMMON, WORLDS, furthest, together
+from helpers.worlds import COMMON, furthest, in_worlds, together
 
 OVERRIDES = ("update.precision=fp64", "steps=20ba", "method.plain_epochs=1")
 
 
-@pytest.mark.parametrize("processes", WORLDS)
+@pytest.mark.parametrize("processes", in_worlds())
 def test_several_processes_train_the_network_of_one(processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *COMMON, *OVERRIDES, techniques=("calm",))
     several = together(tmp_path / "several", processes, *OVERRIDES, "technique=[calm]")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.trainings import Result, result_in, trained, workbench
-from helpers.worlds import WORLDS, furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 from paribus.core.progress import Progress
 from paribus.recipe.smoke import build_small
 
@@ -31,7 +31,7 @@ def metrics_of(result: Result) -> dict[str, float]:
     return {k: v for k, v in result.events[-1]["values"].items() if k.startswith(("val/", "train/"))}
 
 
-@pytest.mark.parametrize(("arm", "processes"), [*(("pcme", n) for n in WORLDS), ("contrastive", 2)])
+@pytest.mark.parametrize(("arm", "processes"), [*in_worlds("pcme"), ("contrastive", 2)])
 def test_several_processes_train_the_net_of_one(arm: str, processes: int, tmp_path: Path) -> None:
     overrides, techniques = ARMS[arm]
     one = trained(tmp_path / "one", *RECIPE, *MORE, *overrides, techniques=techniques)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.trainings import Result, result_in, trained
-from helpers.worlds import WORLDS, furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 
 RECIPE = ("experiment=smoke_images", "steps=12ba", "runtime.threads=1", "runtime.device=cpu", "tracker=events")
 MORE = ("update.precision=fp64", "every.log=4ba", "every.evaluate=12ba", "every.checkpoint=12ba")
@@ -24,8 +24,8 @@ def several(folder: Path, processes: int, *overrides: str) -> Result:
     return result_in(run)
 
 
-@pytest.mark.parametrize(("processes", "arm"), [*((n, ()) for n in WORLDS), (2, CONTROLS)])
-def test_several_processes_train_the_nets_of_one(processes: int, arm: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("arm", "processes"), [*in_worlds(()), (CONTROLS, 2)])
+def test_several_processes_train_the_nets_of_one(arm: tuple[str, ...], processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *RECIPE, *MORE, *arm, techniques=BOTH)
     other = several(tmp_path / "several", processes, *arm)
     assert any(name.startswith("discriminator.ggdr.") for name in one.weights)

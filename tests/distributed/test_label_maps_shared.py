@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from helpers.trainings import recipe_of, result_in, trained
-from helpers.worlds import furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 from paribus.core.protocols import DeviceContext
 from paribus.techniques.relabel import ExampleMaps
 
@@ -23,7 +23,7 @@ def maps(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"transforms.relabel.maps={file}"
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", in_worlds())
 def test_several_processes_train_the_net_of_one(processes: int, maps: str, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *SMOKE, *MORE, maps, techniques=BOTH)
     words = ("train", *SMOKE, *MORE, maps, f"technique=[{','.join(BOTH)}]", f"paths.runs={tmp_path / 'several'}")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from helpers.trainings import Result, result_in, trained
-from helpers.worlds import furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 from paribus.methods.translation import TranslationTraining
 
 RECIPE = ("experiment=smoke_translation", "steps=8ba", "runtime.threads=1", "runtime.device=cpu")
@@ -22,18 +22,18 @@ def several(folder: Path, processes: int, *overrides: str) -> Result:
     return result_in(run)
 
 
-@pytest.mark.parametrize(("techniques", "processes"), [(("stargan",), 4), (("stargan",), 2), ((), 2)])
+@pytest.mark.parametrize(("techniques", "processes"), [*in_worlds(("stargan",)), ((), 2)])
 def test_several_processes_train_the_nets_of_one(techniques: tuple[str, ...], processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", *RECIPE, *MORE, techniques=techniques)
     other = several(tmp_path / "several", processes, *(f"technique={name}" for name in techniques))
     assert any(name.startswith("discriminator.") for name in one.weights)
-    assert furthest(one, other) <= 1e-9  # promised: 1e-6
+    assert furthest(one, other) <= 1e-7  # promised: 1e-6
     ours, theirs = (
         {k: v for k, v in result.events[-1]["values"].items() if k.startswith(("train/", "val/"))}
         for result in (one, other)
     )
     assert {"train/loss", "train/reconstruction", "val/reconstruction_error"} <= ours.keys()
-    assert theirs == pytest.approx(ours, rel=1e-9)
+    assert theirs == pytest.approx(ours, rel=1e-6)
 
 
 def test_negative_control_targets_of_a_share_of_the_batch_are_far_away(

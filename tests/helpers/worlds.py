@@ -7,11 +7,20 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from helpers.trainings import Result, result_in
 
 COMMON = ["experiment=smoke", "steps=50ba", "runtime.threads=1", "runtime.device=cpu", "data.val_n=101", "seed=4"]
 WORLDS = (2, 4)
+
+
+def in_worlds(*arm: Any) -> list[Any]:
+    """Parameters of a test in two processes and, as a slow test, in four, which take 40 s of CPU. arm: further ones,
+    before the number of processes."""
+    return [pytest.param(*arm, 2), pytest.param(*arm, 4, marks=pytest.mark.slow)]
 
 
 def torchrun_command(processes: int, *command: str) -> list[str]:

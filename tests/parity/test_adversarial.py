@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from helpers.adversarial_steps import SGD, Account, Shown, Weights, logistic, step_once
 from paribus.conformance.trainings import workbench
-from paribus.core.generation import Judged, Judgement
+from paribus.core.generation import JudgedBatch, ScoredImages
 from paribus.core.progress import Progress
 from paribus.methods.adversarial_losses import Hinge, NonSaturating, Wasserstein
 from paribus.methods.discriminator_penalties import R1, GradientPenalty
@@ -45,14 +45,14 @@ class Quadratic(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(weight)
 
-    def forward(self, images: Tensor, classes: Any = None, change: Any = None) -> Judgement:
-        return Judgement((self.weight * images.square()).flatten(1).sum(1) / 2, ())
+    def forward(self, images: Tensor, classes: Any = None, change: Any = None) -> ScoredImages:
+        return ScoredImages((self.weight * images.square()).flatten(1).sum(1) / 2, ())
 
 
-def judge(weight: Tensor, real: Tensor, fake: Tensor) -> Judged:
+def judge(weight: Tensor, real: Tensor, fake: Tensor) -> JudgedBatch:
     network = Quadratic(weight)
     real = real.clone().requires_grad_()
-    return Judged(network, real, fake, None, network(real), network(fake), (), lambda rows: rows)
+    return JudgedBatch(network, real, fake, None, network(real), network(fake), (), lambda rows: rows)
 
 
 def test_r1_is_half_gamma_times_the_mean_squared_gradient_at_real_images() -> None:

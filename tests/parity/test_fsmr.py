@@ -16,7 +16,7 @@ from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import Spec
 from paribus.core.streams import permutation, uniform
-from paribus.models.dcgan import DiscriminatorNet
+from paribus.models.dcgan import DCGANDiscriminatorNet
 from paribus.recipe.smoke import build_small
 from paribus.techniques.fsmr import choose_statistics, measure_statistics, mix_statistics
 
@@ -146,7 +146,7 @@ def share_of(pass_of: int) -> float:
 
 def test_the_discriminator_mixes_behind_each_convolution() -> None:
     torch.manual_seed(0)
-    network = DiscriminatorNet(Spec(10, 3, 12, 12), (4, 6), spectral=False, conditional=True).double()
+    network = DCGANDiscriminatorNet(Spec(10, 3, 12, 12), (4, 6), spectral=False, conditional=True).double()
     weights = {k: 20 * p.detach() for k, p in network.named_parameters()}
     images, classes = draw(SIZE, 3, 12, 12), F.one_hot(torch.arange(SIZE), 10).double()
     order = torch.tensor(written_order())

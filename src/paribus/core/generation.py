@@ -41,7 +41,7 @@ class Generates(Protocol):
     def __call__(self, noise: Tensor, classes: Tensor | None = None) -> Generated: ...
 
 
-class Judgement(NamedTuple):
+class ScoredImages(NamedTuple):
     """scores: (n,), higher where an image looks real. maps: the features behind each stage, from large to small."""
 
     scores: Tensor
@@ -55,10 +55,12 @@ class Discriminates(Protocol):
 
     classes: int
 
-    def __call__(self, images: Tensor, classes: Tensor | None = None, change: ChangeMaps = keep_maps) -> Judgement: ...
+    def __call__(
+        self, images: Tensor, classes: Tensor | None = None, change: ChangeMaps = keep_maps
+    ) -> ScoredImages: ...
 
 
-class Judged(NamedTuple):
+class JudgedBatch(NamedTuple):
     """What the discriminator was shown in a step, and what it made of it. discriminator: its network. real, fake: its
     inputs. classes: of both. generated: maps of the generator that made `fake`, without gradients. gathered: rows of
     all ranks, as in `BuildContext`."""
@@ -67,8 +69,8 @@ class Judged(NamedTuple):
     real: Tensor
     fake: Tensor
     classes: Tensor | None
-    real_judgement: Judgement
-    fake_judgement: Judgement
+    real_judgement: ScoredImages
+    fake_judgement: ScoredImages
     generated: tuple[Tensor, ...]
     gathered: Callable[[Tensor], Tensor]
 
@@ -83,12 +85,12 @@ class AdversarialLoss(Protocol):
 
 
 @runtime_checkable
-class Penalty(Protocol):
+class DiscriminatorPenalty(Protocol):
     """A term that is added to the discriminator's loss.
 
-    differentiates: whether it takes gradients with respect to `Judged.real`, which has them only then; a step with it
-    is not compiled. draw: what is drawn for a step, outside its graph: tensors and plain values that the call is given
-    as `drawn`. The call gives the term, with its weight, as a scalar.
+    differentiates: whether it takes gradients with respect to `JudgedBatch.real`, which has them only then; a step with
+    it is not compiled. draw: what is drawn for a step, outside its graph: tensors and plain values that the call is
+    given as `drawn`. The call gives the term, with its weight, as a scalar.
     """
 
     @property
@@ -96,7 +98,7 @@ class Penalty(Protocol):
 
     def draw(self, batch: Batch, at: Progress) -> Mapping[str, Any]: ...
 
-    def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor: ...
+    def __call__(self, judged: JudgedBatch, drawn: Mapping[str, Any]) -> Tensor: ...
 
 
 @runtime_checkable
@@ -122,7 +124,7 @@ def sketch_generated(generator: Any) -> Generated:
     return to_meta(generator)(noise, *_sketch_classes(generator))
 
 
-def sketch_judgement(discriminator: Any, images: Tensor, change: ChangeMaps = keep_maps) -> Judgement:
+def sketch_judgement(discriminator: Any, images: Tensor, change: ChangeMaps = keep_maps) -> ScoredImages:
     """What a network of `Discriminates` makes of two images, likewise. images: (2, c, h, w) on the meta device."""
     (classes,) = _sketch_classes(discriminator) or (None,)
     return to_meta(discriminator)(images, classes, change)
@@ -130,3 +132,11 @@ def sketch_judgement(discriminator: Any, images: Tensor, change: ChangeMaps = ke
 
 def _sketch_classes(network: Any) -> tuple[Tensor, ...]:
     return (torch.empty(2, network.classes, device="meta"),) if network.classes else ()
+
+
+@runtime_checkable
+class TranslatesToDomains(Protocol):
+    """Capability of a network that gives images the look of a domain (models/stargan.py). images: (n, c, h, w), −1 to
+    1. domains: (n, nets, known) weights of those that each of its networks knows. Returns (n, nets, c, h, w)."""
+
+    def translate_all(self, images: Tensor, domains: Tensor) -> Tensor: ...

@@ -61,7 +61,7 @@ def list_waits(device: torch.device, quick: bool) -> list[GpuCheck]:
     steps, batch = (2, 8) if quick else (20, 16)
     techniques = ("baseline", *(name for name in list_options("technique") if name != "baseline"))
     return [
-        GpuCheck("waits", name, 6, partial(gpu_waits.check_waits, name, techniques, device, steps, batch, 6.0))
+        GpuCheck("waits", name, 5, partial(gpu_waits.check_waits, name, techniques, device, steps, batch, 5.0))
         for name in experiments
     ]
 

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from paribus.core.errors import ConfigError, explain_exception
-from paribus.core.generation import Generates
+from paribus.core.generation import Generates, TranslatesToDomains
 from paribus.core.runfolder import write_atomically
 
 DESCRIPTION = "paribus.json"  # the name of the export's .json in both
@@ -87,6 +87,8 @@ def _to_trace(network: Any) -> tuple[nn.Module, dict[str, torch.Tensor]]:
         inputs = {"noise": torch.zeros(2, network.latent, dtype=dtype)}
         classes = {"classes": torch.zeros(2, network.classes, dtype=dtype)} if network.classes else {}
         return _ImagesAlone(cast(Any, network)), {**inputs, **classes}
+    if isinstance(network, TranslatesToDomains):
+        raise ConfigError("a network that translates takes images and domains, and no graph of it is written")
     size = network.about.inputs
     return network, {"inputs": torch.zeros(2, size["channels"], size["height"], size["width"], dtype=dtype)}
 
@@ -107,6 +109,8 @@ def _explain(flag: str, path: Path) -> Iterator[None]:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
+    except ConfigError as error:
+        raise ConfigError(f"{flag}: {error}") from error
     except OSError as error:
         raise ConfigError(f"{flag}: {path} cannot be written: {error.strerror}") from error
     except Exception as error:  # torch raises dozens of kinds for code that cannot be traced

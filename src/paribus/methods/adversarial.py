@@ -21,11 +21,11 @@ from paribus.core.errors import ConfigError
 from paribus.core.generation import (
     AdversarialLoss,
     Discriminates,
+    DiscriminatorPenalty,
     ExtendsDiscriminator,
     FitsNetworks,
     Generates,
-    Judged,
-    Penalty,
+    JudgedBatch,
 )
 from paribus.core.mixing import to_soft_targets
 from paribus.core.pixels import to_inputs
@@ -49,7 +49,7 @@ class DiscriminatorLoss(nn.Module):
         self,
         network: nn.Module,
         loss: AdversarialLoss,
-        penalties: Mapping[str, Penalty],
+        penalties: Mapping[str, DiscriminatorPenalty],
         gathered: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class DiscriminatorLoss(nn.Module):
             "train/scores_real": of_real.scores.mean(),
             "train/scores_fake": of_fake.scores.mean(),
         }
-        judged = Judged(self.network, real, fake, classes, of_real, of_fake, generated, self._gathered)
+        judged = JudgedBatch(self.network, real, fake, classes, of_real, of_fake, generated, self._gathered)
         for name, penalty in self._penalties.items():
             term = penalty(judged, drawn[name])
             loss, metrics[f"train/{name}"] = loss + term, term
@@ -84,7 +84,7 @@ class DiscriminatorLoss(nn.Module):
 
 
 @dataclass(frozen=True)
-class Sampler:
+class GeneratorSampler:
     """A generator as one that samples, for evaluators. mean, std: inputs are normalised with them."""
 
     model: nn.Module
@@ -218,10 +218,12 @@ class AdversarialTraining:
         """(n, c, h, w) normalised inputs of the evaluated generator; see `core.capabilities.Samples`."""
         return self._sampler(self.eval_model).sample(ids, seed, classes)
 
-    def _sampler(self, network: nn.Module) -> Sampler:
+    def _sampler(self, network: nn.Module) -> GeneratorSampler:
         model, workshop = self.model, self._workshop
         place = workshop.place
-        return Sampler(network, model.latent, model.classes, workshop.mean, workshop.std, place.device, place.dtype)
+        return GeneratorSampler(
+            network, model.latent, model.classes, workshop.mean, workshop.std, place.device, place.dtype
+        )
 
     def prepare_eval(self) -> None:
         self._evaluated.prepare(self._workshop.sync, (self._discriminator.network,))
@@ -257,7 +259,7 @@ class Adversarial:
     discriminator: Annotated[ModelFactory, matches_signature(ModelFactory)]
     discriminator_lr: Annotated[float, Field(gt=0)] = 1.0
     loss: AdversarialLoss = NonSaturating()
-    penalties: Mapping[str, Penalty | None] = Field(default_factory=dict)
+    penalties: Mapping[str, DiscriminatorPenalty | None] = Field(default_factory=dict)
     generator_every: Annotated[int, Field(ge=1)] = 1
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.generation import Judged
+from paribus.core.generation import JudgedBatch
 from paribus.core.progress import Progress
 from paribus.core.streams import uniform
 
@@ -41,7 +41,7 @@ class R1:
     def draw(self, batch: Batch, at: Progress) -> Mapping[str, Any]:
         return {"due": at.step % self.every == 0}
 
-    def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor:
+    def __call__(self, judged: JudgedBatch, drawn: Mapping[str, Any]) -> Tensor:
         if not drawn["due"]:
             return judged.real_judgement.scores.new_zeros(())
         steepness = squared_gradients(judged.real_judgement.scores, judged.real).mean()
@@ -66,7 +66,7 @@ class GradientPenalty:
         # by place, since an image may be in two steps of an epoch's end and start
         return {"share": uniform(at.seed, "gradient_penalty.share", at.step, batch.positions, 1)}
 
-    def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor:
+    def __call__(self, judged: JudgedBatch, drawn: Mapping[str, Any]) -> Tensor:
         share = drawn["share"][:, :, None, None].to(judged.real.dtype)
         between = (share * judged.real.detach() + (1 - share) * judged.fake).requires_grad_()
         scores = judged.discriminator(between, judged.classes).scores

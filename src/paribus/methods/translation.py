@@ -37,7 +37,7 @@ from paribus.methods.translation_losses import (
     source_loss,
     weigh,
 )
-from paribus.models.stargan import GeneratorNet, StarGANDiscriminator
+from paribus.models.stargan import StarGANDiscriminator, StarGANGeneratorNet
 
 Metrics = dict[str, Tensor]
 
@@ -66,7 +66,7 @@ class DiscriminatorStep(nn.Module):
 class GeneratorStep(nn.Module):
     """The generator as a step calls it: there and back in one forward."""
 
-    def __init__(self, network: GeneratorNet) -> None:
+    def __init__(self, network: StarGANGeneratorNet) -> None:
         super().__init__()
         self.network = network
 
@@ -97,7 +97,7 @@ class TranslationTraining:
     def __init__(self, slots: Slots, workshop: BuildContext, settings: "Translation") -> None:
         self._slots, self._settings, self._workshop = slots, settings, workshop
         self._generator = make_trained(slots, workshop, view=as_generator)
-        self.model, self.optimizer = cast(GeneratorNet, self._generator.network), self._generator.optimizer
+        self.model, self.optimizer = cast(StarGANGeneratorNet, self._generator.network), self._generator.optimizer
         self.division = self.model.division
         self._discriminator = make_trained(
             slots,
@@ -205,7 +205,7 @@ class TranslationTraining:
 
 def as_generator(network: nn.Module) -> nn.Module:
     """What a step calls of it. Raises ConfigError for a network of another kind."""
-    if not isinstance(network, GeneratorNet):
+    if not isinstance(network, StarGANGeneratorNet):
         raise ConfigError(
             f"model: method=translation needs a generator that is told a domain, as model=stargan; found "
             f"{type(network).__name__}"

@@ -17,7 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from paribus.core.build import schema
 from paribus.core.errors import ConfigError
-from paribus.core.generation import ChangeMaps, Generated, Judgement, keep_maps
+from paribus.core.generation import ChangeMaps, Generated, ScoredImages, keep_maps
 from paribus.core.protocols import Spec
 from paribus.models.convnet import Norm, norm_layer
 
@@ -25,7 +25,7 @@ Widths = tuple[Annotated[int, Field(ge=1)], ...]
 _STD = 0.02
 
 
-class GeneratorNet(nn.Module):
+class DCGANGeneratorNet(nn.Module):
     """A linear layer makes maps of the smallest size; each stage doubles it; the last makes an image, by tanh."""
 
     def __init__(self, spec: Spec, latent: int, widths: Widths, norm: Norm, conditional: bool) -> None:
@@ -55,7 +55,7 @@ class GeneratorNet(nn.Module):
         return Generated(torch.tanh(self.last(maps[-1])), tuple(maps))
 
 
-class DiscriminatorNet(nn.Module):
+class DCGANDiscriminatorNet(nn.Module):
     """A stage for each width: a 3×3 convolution and one of stride 2, leaky ReLU; a linear layer makes the score."""
 
     def __init__(self, spec: Spec, widths: Widths, spectral: bool, conditional: bool) -> None:
@@ -75,7 +75,7 @@ class DiscriminatorNet(nn.Module):
         self.score = normed(score)
         self.embedding = normed(embedding) if embedding else None
 
-    def forward(self, images: Tensor, classes: Tensor | None = None, change: ChangeMaps = keep_maps) -> Judgement:
+    def forward(self, images: Tensor, classes: Tensor | None = None, change: ChangeMaps = keep_maps) -> ScoredImages:
         """(n, c, h, w) to scores (n,) and each stage's maps; see `core.generation.Discriminates`."""
         maps, stages = images, []
         for layer, convolution in enumerate(self.convolutions):
@@ -86,7 +86,7 @@ class DiscriminatorNet(nn.Module):
         scores = self.score(features)[:, 0]
         if self.embedding is not None and classes is not None:
             scores = scores + (self.embedding(classes) * features).sum(1)
-        return Judgement(scores, tuple(stages))
+        return ScoredImages(scores, tuple(stages))
 
 
 def smallest_size(spec: Spec, doublings: int, key: str) -> tuple[int, int]:
@@ -121,7 +121,7 @@ class DCGANGenerator:
 
     def __call__(self, spec: Spec) -> nn.Module:
         """Raises ConfigError where the image cannot be halved so often."""
-        return GeneratorNet(spec, self.latent, self.widths, self.norm, self.conditional)
+        return DCGANGeneratorNet(spec, self.latent, self.widths, self.norm, self.conditional)
 
 
 @schema
@@ -135,4 +135,4 @@ class DCGANDiscriminator:
 
     def __call__(self, spec: Spec) -> nn.Module:
         """Raises ConfigError where the image cannot be halved so often."""
-        return DiscriminatorNet(spec, self.widths, self.spectral, self.conditional)
+        return DCGANDiscriminatorNet(spec, self.widths, self.spectral, self.conditional)

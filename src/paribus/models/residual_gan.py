@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from paribus.core.build import schema
-from paribus.core.generation import ChangeMaps, Generated, Judgement, keep_maps
+from paribus.core.generation import ChangeMaps, Generated, ScoredImages, keep_maps
 from paribus.core.protocols import Spec
 from paribus.models.convnet import Norm, norm_layer
 from paribus.models.dcgan import smallest_size
@@ -95,7 +95,7 @@ class ResidualDiscriminator(nn.Module):
         self.score = spectral_norm(score) if spectral else score
         self.embedding = spectral_norm(embedding) if embedding is not None and spectral else embedding
 
-    def forward(self, images: Tensor, classes: Tensor | None = None, change: ChangeMaps = keep_maps) -> Judgement:
+    def forward(self, images: Tensor, classes: Tensor | None = None, change: ChangeMaps = keep_maps) -> ScoredImages:
         """(n, c, h, w) to scores (n,) and each block's maps; see `core.generation.Discriminates`."""
         maps, stages = images, []
         for i, block in enumerate(self.blocks):
@@ -105,7 +105,7 @@ class ResidualDiscriminator(nn.Module):
         scores = self.score(features)[:, 0]
         if self.embedding is not None and classes is not None:
             scores = scores + (self.embedding(classes) * features).sum(1)
-        return Judgement(scores, tuple(stages))
+        return ScoredImages(scores, tuple(stages))
 
 
 def _draw(module: nn.Module | None) -> None:

@@ -66,7 +66,7 @@ class Translator(nn.Module):
         return self.layers(torch.cat((images, planes.to(images.dtype)), 1))
 
 
-class GeneratorNet(nn.Module):
+class StarGANGeneratorNet(nn.Module):
     """The translators of a division of the domains."""
 
     def __init__(self, spec: Spec, settings: "StarGANGenerator") -> None:
@@ -142,7 +142,7 @@ class Discriminator(nn.Module):
         return self.source(features).mean((1, 2, 3)), self.domain(features).flatten(1)
 
 
-class DiscriminatorNet(nn.Module):
+class StarGANDiscriminatorNet(nn.Module):
     """The discriminators of a division of the domains."""
 
     def __init__(self, spec: Spec, settings: "StarGANDiscriminator", division: Division) -> None:
@@ -187,7 +187,7 @@ class StarGANGenerator:
 
     def __call__(self, spec: Spec) -> nn.Module:
         """Raises ConfigError where the image cannot be halved so often."""
-        return GeneratorNet(spec, self)
+        return StarGANGeneratorNet(spec, self)
 
 
 @schema
@@ -204,4 +204,4 @@ class StarGANDiscriminator:
 
     def divided(self, division: Division) -> ModelFactory:
         """What makes the networks of a division."""
-        return lambda spec: DiscriminatorNet(spec, self, division)
+        return lambda spec: StarGANDiscriminatorNet(spec, self, division)

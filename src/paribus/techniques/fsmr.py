@@ -37,7 +37,7 @@ from torch import Tensor
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.generation import Judged
+from paribus.core.generation import JudgedBatch
 from paribus.core.progress import Progress
 from paribus.core.streams import permutation, uniform
 
@@ -100,7 +100,7 @@ class FSMR:
             "share": uniform(at.seed, "fsmr.share", at.step, torch.arange(2, device=device), 1)[:, 0],
         }
 
-    def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor:
+    def __call__(self, judged: JudgedBatch, drawn: Mapping[str, Any]) -> Tensor:
         if not self.weight:
             return judged.real_judgement.scores.new_zeros(())
         shown = [(judged.real.detach(), judged.real_judgement.scores)]
@@ -113,7 +113,7 @@ class FSMR:
         return self.weight * torch.stack(terms).sum()
 
     def _judge_again(
-        self, judged: Judged, images: Tensor, scores: Tensor, drawn: Mapping[str, Any], share: Tensor
+        self, judged: JudgedBatch, images: Tensor, scores: Tensor, drawn: Mapping[str, Any], share: Tensor
     ) -> Tensor:
         """Mean (D − D_FSM)², a scalar."""
 

@@ -41,7 +41,7 @@ from paribus.core.batch import Batch
 from paribus.core.build import matches_signature, schema
 from paribus.core.capabilities import list_added_parts
 from paribus.core.errors import ConfigError
-from paribus.core.generation import Discriminates, Judged, sketch_generated, sketch_judgement
+from paribus.core.generation import Discriminates, JudgedBatch, sketch_generated, sketch_judgement
 from paribus.core.progress import Progress
 from paribus.core.protocols import ModelFactory, Spec, StartsFromFile
 from paribus.core.streams import permutation
@@ -147,7 +147,7 @@ class GGDR:
         circle = permutation(at.seed, "ggdr.other", at.step, batch.size, batch.positions.device)
         return {"other": circle[(circle.argsort()[batch.positions] + 1) % batch.size]}
 
-    def __call__(self, judged: Judged, drawn: Mapping[str, Any]) -> Tensor:
+    def __call__(self, judged: JudgedBatch, drawn: Mapping[str, Any]) -> Tensor:
         maps = judged.fake_judgement.maps
         if not self.weight:  # processes that exchange gradients wait for one of every weight
             maps = tuple(each.detach() for each in maps)

@@ -79,7 +79,7 @@ def test_every_model_config_is_of_a_class_that_is_tried_here() -> None:
         return {compose_config([f"model={model}"])["model"]["_target_"] for model in models}
 
     tried = [overrides[0].removeprefix("model=") for overrides, _ in CASES.values()]
-    tried += list(GENERATORS)
+    tried += [*GENERATORS, "stargan"]
     assert classes(tried) == classes(list(list_options("model")))
 
 
@@ -156,3 +156,12 @@ def test_a_generators_graph_makes_the_same_images(name: str, conditional: bool, 
         noise = torch.randn(n, 6, generator=stream(n, "noise"))
         classes = (torch.eye(7)[:n],) if conditional else ()
         assert torch.equal(graph(noise, *classes), net(noise, *classes).images)
+
+
+def test_no_graph_of_a_network_that_translates_is_written(tmp_path: Path) -> None:
+    net = build(
+        compose_config(["model=stargan", "model.width=4", "model.halvings=1", "model.blocks=0"])["model"], "model"
+    )(Spec(3, 3, 8, 8))
+    net.about = About({"classes": 3, "channels": 3, "height": 8, "width": 8})
+    with pytest.raises(ConfigError, match=r"^--pt2: a network that translates takes images and domains"):
+        write_pt2(net, tmp_path / "net.pt2")

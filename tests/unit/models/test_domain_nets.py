@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from paribus.core.errors import ConfigError
 from paribus.core.protocols import Spec
 from paribus.models.domain_nets import Division, OneForEachPair
-from paribus.models.stargan import GeneratorNet, StarGANDiscriminator, StarGANGenerator
+from paribus.models.stargan import StarGANDiscriminator, StarGANGenerator, StarGANGeneratorNet
 from paribus.techniques.stargan import OneForAll
 
 SPEC = Spec(4, 3, 16, 16)
@@ -22,10 +22,10 @@ def count(network: nn.Module) -> int:
 
 def test_pairs_are_as_large_together_as_one_network_or_each() -> None:
     one = StarGANGenerator(width=16, blocks=2, nets=OneForAll())(SPEC)
-    assert isinstance(one, GeneratorNet)
+    assert isinstance(one, StarGANGeneratorNet)
     pairs = StarGANGenerator(width=16, blocks=2)(SPEC)
     wide = StarGANGenerator(width=16, blocks=2, budget="each")(SPEC)
-    assert isinstance(pairs, GeneratorNet)
+    assert isinstance(pairs, StarGANGeneratorNet)
     assert pairs.division.members == PAIRS
     assert abs(count(pairs) / count(one) - 1) < 0.05
     assert 5.8 < count(wide) / count(one) < 6

@@ -33,7 +33,7 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 
 @dataclass(frozen=True)
-class Samples:
+class FileSamples:
     """Some samples of a source. ids: (n,) int64, their indices in its full listing, in increasing order. boxes: (n, 4)
     float64 edges of their objects in pixels of the files, NaN for none; None: of a source without boxes. facts: (n, …)
     by name, what `Batch.also` has of them."""
@@ -54,9 +54,9 @@ class Samples:
     def name(self, row: int) -> str:
         return self.source.image_name(int(self.ids[row]))
 
-    def select(self, index: Tensor) -> "Samples":
+    def select(self, index: Tensor) -> "FileSamples":
         boxes = None if self.boxes is None else self.boxes[index]
-        return Samples(self.source, self.ids[index], boxes, select_facts(self.facts, index))
+        return FileSamples(self.source, self.ids[index], boxes, select_facts(self.facts, index))
 
 
 class Undecodable(NamedTuple):
@@ -102,7 +102,7 @@ class TrainDecoder:
     fails. reports_crop: whether the crops that were drawn come with the pixels.
     """
 
-    samples: Samples
+    samples: FileSamples
     input_spec: InputSpec
     batch_index: BatchIndex
     first: int
@@ -184,7 +184,7 @@ class EvalDecoder:
     image, resized to size×size, in place of the centre crop.
     """
 
-    samples: Samples
+    samples: FileSamples
     size: int
     ratio: float
     interpolation: Interpolation
@@ -230,7 +230,7 @@ class EvalDecoder:
         return DecodedBatch(pixels[: len(rows)], chosen, tuple(bad), black, boxes=boxes)
 
 
-def _name_if_black(image: Image.Image, samples: Samples, row: int) -> str:
+def _name_if_black(image: Image.Image, samples: FileSamples, row: int) -> str:
     return samples.name(row) if image.info.get(LOW_BYTES_ONLY) else ""
 
 

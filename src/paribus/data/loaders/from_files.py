@@ -18,7 +18,7 @@ from torch import Tensor
 from paribus.core.batch import Batch, find_largest, list_known_facts, select_facts, unique_sample_ids
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.protocols import DataSets, DeviceContext, Loader, Spec
-from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, Samples, TrainDecoder
+from paribus.data.loaders.decode_batch import DecodedBatch, EvalDecoder, FileSamples, TrainDecoder
 from paribus.data.loaders.epoch_order import BatchIndex
 from paribus.data.loaders.settings import ImageDataSettings, build_input_spec, choose_workers
 from paribus.data.loaders.subset import (
@@ -94,7 +94,7 @@ class DecodingLoader:
 
     def __init__(
         self,
-        samples: Samples,
+        samples: FileSamples,
         input_spec: InputSpec,
         classes: int,
         place: DeviceContext,
@@ -231,7 +231,7 @@ class DecodingLoader:
 
 
 def build_decoded_evaluation(
-    samples: Samples,
+    samples: FileSamples,
     settings: ImageDataSettings,
     classes: int,
     place: DeviceContext,
@@ -307,7 +307,7 @@ def build_decoded_sets(
     facts: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> DataSets:
     """Two sources of images, decoded in every step. names: of the classes, () if not known. boxes: of all images of
-    "train" and "val", as in `Samples`; for evaluation batches. facts: of all images of "train" and "val", (n, …) by
+    "train" and "val", as in `FileSamples`; for evaluation batches. facts: of all images of "train" and "val", (n, …) by
     name; those of "group" are kept in proportion in each class, as classes are.
 
     The checksum is of the chosen training samples' names, labels, facts and, where they are files, sizes: reading a
@@ -319,7 +319,7 @@ def build_decoded_sets(
     skip, classes = settings.on_error == "skip", len(train.classes)
     decode_errors, input_spec = DecodeErrors(skip), build_input_spec(settings)
     whole, tested = (
-        Samples(source, torch.arange(len(source.targets)), every_box.get(split), every_fact[split])
+        FileSamples(source, torch.arange(len(source.targets)), every_box.get(split), every_fact[split])
         for split, source in (("train", train), ("val", val))
     )
     samples = whole.select(chosen)
@@ -361,7 +361,7 @@ def build_decoded_sets(
     )
 
 
-def _name_facts(train: Samples, evaluated: Mapping[str, Samples]) -> dict[str, tuple[str, ...]]:
+def _name_facts(train: FileSamples, evaluated: Mapping[str, FileSamples]) -> dict[str, tuple[str, ...]]:
     """As in `DataSets.facts`."""
     named = {"train": known} if (known := list_known_facts(train.facts)) else {}
     for key, part in evaluated.items():
@@ -370,7 +370,7 @@ def _name_facts(train: Samples, evaluated: Mapping[str, Samples]) -> dict[str, t
     return named
 
 
-def _hash_file_sizes(samples: Samples) -> str:
+def _hash_file_sizes(samples: FileSamples) -> str:
     """sha256 over name and size of each sample. A missing file has size -1."""
     digest, source = hashlib.sha256(), samples.source
     for index in samples.ids.tolist():
