@@ -20,7 +20,7 @@ def _a_folder_with_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         (tmp_path / "own" / f"{name}.yaml").write_text("")
 
 
-SMOKE = [f"experiment=smoke_{kind}" for kind in ("captions", "groups", "mobile", "vit")]
+SMOKE = [f"experiment=smoke_{kind}" for kind in ("captions", "groups", "images", "mobile", "translation", "vit")]
 EXPECTED = {
     "": ROOT.listed(),
     "tr": ["train"],
