@@ -241,8 +241,8 @@ def describe_not_compared(
 
 
 def _compare_exactly(file: str, step: int | None, key: str, then: Any, now: Any) -> list[Discrepancy]:
-    """Every leaf, by its dotted key."""
-    a, b = _flatten({key: then}), _flatten({key: now})
+    """Every leaf, by its dotted key. An empty mapping has none, so that one that is not is told by its entries."""
+    a, b = ({k: v for k, v in _flatten({key: node}).items() if v != {}} for node in (then, now))
     return [
         Discrepancy(file, step, name, a.get(name, "nothing"), b.get(name, "nothing"))
         for name in [*a, *(name for name in b if name not in a)]
