@@ -33,7 +33,8 @@ def technique(args: argparse.Namespace) -> int:
         files,
         {
             "its card, and is it sound": f"paribus check technique {name} --config-dir configs",
-            "its own test": f"python -m unittest tests/test_{name}.py",
+            # Not `unittest tests/test_NAME.py`: a tests package of some dependency would be taken for this folder.
+            "its own test": f"python -m unittest discover -s tests -p test_{name}.py",
             "train with it": f"paribus train experiment=quickstart technique={name} --config-dir configs steps=2ep",
             "is it any good": f"paribus new study {name}_digits",
         },
