@@ -2,17 +2,19 @@
 
 A picture comes from the run folder of a row (`paribus study report`) or from `paribus study measure`, and stays when
 run folders go. It says itself what it is of, in a text chunk of the PNG: one that is not of the row on record is told
-and not shown. A PNG is taken apart here by hand: a report needs no more than its chunks.
+and not shown.
 """
 
 import base64
 import json
-import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
@@ -21,8 +23,7 @@ from paribus.study.measures import Measure
 from paribus.study.rows import Row
 from paribus.study.spec import Study
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_KEYWORD = b"paribus\0"  # of the text chunk
+_KEYWORD = "paribus"  # of the text chunk
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def read_pictures(study: Study, rows: Iterable[Row]) -> Pictures:
     others: list[str] = []
     for path in sorted((study.folder / runfolder.SAMPLES).glob("*.png")):
         png = path.read_bytes()
-        of = _read_text(png, path)
+        of = _read_of(_open(png, path), path)
         if of.arm in place and ids.get((of.arm, of.seed)) == of.id:
             shown.append(Picture(of, png))
         else:
@@ -122,41 +123,42 @@ def _find_images(details: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str
 
 
 def _write(study: Study, of: PictureOf, png: bytes) -> None:
+    """Nothing where the file shows the same already: another Pillow compresses the same pixels to other bytes."""
     path = study.folder / of.file
-    content = _with_text(png, of, path)
+    image = _open(png, path)
     try:
-        if not path.exists() or path.read_bytes() != content:
+        if not path.exists() or not _is_same(_open(path.read_bytes(), path), image, of):
+            text, content = PngInfo(), BytesIO()
+            text.add_text(_KEYWORD, json.dumps(asdict(of)))
+            image.save(content, "PNG", pnginfo=text)
             path.parent.mkdir(exist_ok=True)
-            runfolder.write_atomically(path, content)
+            runfolder.write_atomically(path, content.getvalue())
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _with_text(png: bytes, of: PictureOf, path: Path) -> bytes:
-    """The PNG with a chunk that says what it is of, behind its first one."""
-    header = next(_iterate_chunks(png, path))
-    end = len(_SIGNATURE) + 12 + len(header[1])
-    content = b"tEXt" + _KEYWORD + json.dumps(asdict(of)).encode()
-    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
-    return png[:end] + chunk + png[end:]
+def _is_same(kept: Image.Image, image: Image.Image, of: PictureOf) -> bool:
+    said = kept.info.get(_KEYWORD) == json.dumps(asdict(of))
+    return said and (kept.mode, kept.size, kept.tobytes()) == (image.mode, image.size, image.tobytes())
 
 
-def _read_text(png: bytes, path: Path) -> PictureOf:
-    for kind, content in _iterate_chunks(png, path):
-        if kind == b"tEXt" and content.startswith(_KEYWORD):
-            said = json.loads(content.removeprefix(_KEYWORD))
-            return PictureOf(**{field.name: said[field.name] for field in fields(PictureOf)})
-    raise ConfigError(f"{path}: it does not say which run it is of; pictures here are written by paribus study report")
+def _read_of(image: Image.Image, path: Path) -> PictureOf:
+    if _KEYWORD not in image.info:
+        raise ConfigError(
+            f"{path}: it does not say which run it is of; paribus study report writes what belongs here"
+        )
+    said = json.loads(image.info[_KEYWORD])
+    return PictureOf(**{field.name: said[field.name] for field in fields(PictureOf)})
 
 
-def _iterate_chunks(png: bytes, path: Path) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content. Raises ConfigError where it is no whole PNG."""
-    place = len(_SIGNATURE)
-    if not png.startswith(_SIGNATURE):
-        raise ConfigError(f"{path} is no PNG; delete it, or restore it from git")
-    while place < len(png):
-        (size,) = struct.unpack(">I", png[place : place + 4].ljust(4, b"\0"))
-        if place + 12 + size > len(png):
-            raise ConfigError(f"{path} is cut off; delete it, or restore it from git")
-        yield png[place + 4 : place + 8], png[place + 8 : place + 8 + size]
-        place += 12 + size
+def _open(png: bytes, path: Path) -> Image.Image:
+    """With its pixels. Raises ConfigError where it is no whole PNG."""
+    try:
+        image = Image.open(BytesIO(png), formats=["PNG"])
+    except UnidentifiedImageError as error:
+        raise ConfigError(f"{path} is no PNG; delete it, or restore it from git") from error
+    try:
+        image.load()
+    except (OSError, SyntaxError) as error:  # Pillow raises either, by where the file ends
+        raise ConfigError(f"{path} is cut off; delete it, or restore it from git") from error
+    return image
