@@ -144,9 +144,7 @@ def _is_same(kept: Image.Image, image: Image.Image, of: PictureOf) -> bool:
 
 def _read_of(image: Image.Image, path: Path) -> PictureOf:
     if _KEYWORD not in image.info:
-        raise ConfigError(
-            f"{path}: it does not say which run it is of; paribus study report writes what belongs here"
-        )
+        raise ConfigError(f"{path}: it does not say which run it is of; paribus study report writes what belongs here")
     said = json.loads(image.info[_KEYWORD])
     return PictureOf(**{field.name: said[field.name] for field in fields(PictureOf)})
 
