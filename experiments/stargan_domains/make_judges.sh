@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The two classifiers that judge translations in this study, trained on real images: runs/stargan_domains/judge_domain.safetensors and
-# judge_content.safetensors. A few minutes each on one core. No arm trains by them. They have to be there before the study is planned.
+# How judge_domain.safetensors and judge_content.safetensors beside this file were made: the two classifiers that judge translations, trained
+# on real images, two minutes each on one core. No arm trains by them. They are committed, since what other judges say does not compare.
 # usage, from the root of the repository: bash experiments/stargan_domains/make_judges.sh [DIR]     DIR holds MNIST/raw
 set -euo pipefail
 root=${1:-${PARIBUS_DATA:-data}}

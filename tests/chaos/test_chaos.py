@@ -35,12 +35,12 @@ def test_a_study_that_is_killed_again_and_again(tmp_path: Path) -> None:
 
 
 def test_two_ranks_one_of_which_is_killed(tmp_path: Path) -> None:
-    account = killed_ranks(tmp_path, 2, random.Random(2), steps=1500)
+    account = killed_ranks(tmp_path, 2, random.Random(2), steps=900)
     assert (account.kills, account.different) == (2, [])
 
 
 def test_a_run_whose_checkpoints_rot(tmp_path: Path) -> None:
-    account = flipped_checkpoints(tmp_path, 2, random.Random(3), steps=3000)
+    account = flipped_checkpoints(tmp_path, 2, random.Random(3), steps=1000)
     assert account.flips >= 1
     assert account.different == []
 
@@ -48,7 +48,7 @@ def test_a_run_whose_checkpoints_rot(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small file system needs root")
 def test_a_run_on_a_disk_that_fills(tmp_path: Path) -> None:
     try:
-        account = filled_disk(tmp_path, 2, random.Random(4), steps=3000)
+        account = filled_disk(tmp_path, 2, random.Random(4), steps=1000)
     except Exception as error:
         if "mount" in str(error):
             pytest.skip(f"this root may not mount: {error}")

@@ -5,8 +5,10 @@ FairHSIC and ReBias couple pairs of samples, CGL counts over all of them.
 
 from pathlib import Path
 
+import pytest
+
 from helpers.trainings import Result, result_in, trained
-from helpers.worlds import furthest, torchrun
+from helpers.worlds import furthest, in_worlds, torchrun
 
 ALL = ("runtime.threads=1", "runtime.device=cpu", "update.precision=fp64", "tracker=events")
 CGL = (*ALL, "experiment=smoke_groups", "method=fair_hsic", "method.completion.group_epochs=1", "every.evaluate=20ba")
@@ -27,23 +29,24 @@ def logged(result: Result, key: str) -> list[float]:
     return [event["values"][key] for event in result.events if key in event["values"]]
 
 
-def test_two_and_four_processes_count_the_groups_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", in_worlds())
+def test_several_processes_count_the_groups_of_one(processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", STEPS, *CGL, techniques=("cgl",))
     assert any(name.startswith("groups.") for name in one.weights)
     kept = logged(one, "train/group_kept")
     assert 0 < kept[-1] < 1, "groups of both kinds are there"
-    for processes in (2, 4):
-        several = in_several(processes, tmp_path / str(processes), *CGL, "technique=[cgl]")
-        assert furthest(one, several) <= 1e-9  # promised: 1e-6
-        assert logged(several, "train/group_kept") == kept
+    several = in_several(processes, tmp_path / "several", *CGL, "technique=[cgl]")
+    assert furthest(one, several) <= 1e-9  # promised: 1e-6
+    assert logged(several, "train/group_kept") == kept
     other = trained(tmp_path / "other", STEPS, *CGL, "method.learner.weight=99", techniques=("cgl",))
     assert furthest(one, other) > 1e-6, "negative control: another weight of the penalty is seen"
 
 
-def test_four_processes_have_the_dependence_of_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", in_worlds())
+def test_several_processes_have_the_dependence_of_one(processes: int, tmp_path: Path) -> None:
     one = trained(tmp_path / "one", STEPS, *REBIAS, techniques=("rebias",))
-    four = in_several(4, tmp_path / "four", *REBIAS, "technique=[rebias]")
+    several = in_several(processes, tmp_path / "several", *REBIAS, "technique=[rebias]")
     assert any(name.startswith("biased.") for name in one.weights)
-    assert furthest(one, four) <= 1e-9  # promised: 1e-6
+    assert furthest(one, several) <= 1e-9  # promised: 1e-6
     other = trained(tmp_path / "other", STEPS, *REBIAS, "method.lambda_f=1.01", techniques=("rebias",))
     assert furthest(one, other) > 1e-6, "negative control: another weight of the dependence is seen"

@@ -8,7 +8,7 @@ import pytest
 
 from helpers import exact_evaluations
 from helpers.exact_evaluations import EVALUATORS, evaluate_exactly
-from helpers.worlds import torchrun
+from helpers.worlds import in_worlds, torchrun
 from paribus.engine.distributed import World
 
 SCRIPT = str(Path(__file__).parent / "evaluate_exactly.py")
@@ -18,7 +18,7 @@ def alone() -> str:
     return json.dumps(asdict(evaluate_exactly(World(0, 1, 0, 1))), sort_keys=True)
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", in_worlds())
 def test_several_processes_find_what_one_finds(processes: int, tmp_path: Path) -> None:
     code, err = torchrun(processes, SCRIPT, str(tmp_path / "found.json"))
     assert code == 0, err

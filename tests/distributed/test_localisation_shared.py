@@ -8,7 +8,7 @@ import pytest
 
 from helpers import localising
 from helpers.image_trees import tree
-from helpers.worlds import torchrun_command
+from helpers.worlds import in_worlds, torchrun_command
 
 
 def with_boxes(root: Path) -> Path:
@@ -19,7 +19,7 @@ def with_boxes(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", in_worlds())
 def test_processes_find_the_boxes_of_one(world: int, tmp_path: Path) -> None:
     root = with_boxes(tmp_path)
     alone = localising.measure(root)
