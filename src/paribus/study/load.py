@@ -12,6 +12,7 @@ from paribus.core.errors import ConfigError
 from paribus.study.secondary import parse_secondary
 from paribus.study.spec import (
     SPEC,
+    Along,
     ComparisonSpec,
     PaperResult,
     SequentialSeeds,
@@ -72,6 +73,8 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
         first, *others = arms
         values["comparisons"] = tuple({"arm": arm, "against": first} for arm in others)
     values["comparisons"] = _parse_entries(ComparisonSpec, values.get("comparisons", ()), "comparisons")
+    if isinstance(along := values.get("along"), dict):
+        values["along"] = instantiate(Along, along, "along")
     if "also" in values:
         values["also"] = parse_secondary(values["also"])
     if isinstance(metric := values.get("metric"), str):

@@ -25,11 +25,26 @@ Text = Annotated[str, Field(min_length=1)]
 
 @schema
 class ComparisonSpec:
-    """arm is judged against the other one, both by name. what: that change in words, for the table of results."""
+    """arm is judged against the other one, both by name. what: that change in words, for the table of results.
+
+    at: where it stands along the study's `along`, e.g. after how many epochs. line: which of several lines there it is
+    a point of, in a word or two.
+    """
 
     arm: str
     against: str
     what: str = ""
+    at: float | None = None
+    line: str = ""
+
+
+@schema
+class Along:
+    """name: what comparisons are drawn along, with its unit: epochs, training images, weight decay. log: on a
+    logarithmic axis, for values above 0."""
+
+    name: Text
+    log: bool = False
 
 
 @schema
@@ -95,7 +110,8 @@ class StudySpec:
     """question: in words. setting: data, size, network and length in a few words, for tables. recipe: overrides that
     all arms share; arms: name -> further ones, in the order of display.
 
-    comparisons: by default every other arm against the first. factors: name -> arms in which it is on; then the arms
+    comparisons: by default every other arm against the first. along: what those that say `at` are drawn along, as a
+    curve beside the forest plot; it changes no verdict. factors: name -> arms in which it is on; then the arms
     are all combinations. seeds: a list, or n for 0 to n - 1, or {first, more, most}: then `sequential` has that, and
     seeds are all of them up to the last look. metric: split/name, e.g. val/acc1. smallest_effect: the
     smallest difference that would matter, in the metric's unit: of an accuracy a fraction below 0.05, or in points,
@@ -119,6 +135,7 @@ class StudySpec:
     smallest_effect: Annotated[float, Field(ge=0)]  # 0, none stated, only of a lone arm (load.py)
     also: tuple[SecondaryMetric, ...] = ()
     targets: tuple[float, ...] = ()
+    along: Along | None = None
     settings: Literal["paper"] | Tuned | Untuned
     paper: tuple[PaperResult, ...] = ()
     limits: str = ""

@@ -1,6 +1,7 @@
 """What a study.yaml has to be beyond its keys' types: texts that are written, arms and names that fit each other."""
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -19,6 +20,7 @@ def check_spec(spec: StudySpec, lone: bool) -> None:
     _check_texts(spec)
     _check_arms(spec, lone)
     _check_names(spec)
+    _check_along(spec)
     _check_secondary(spec)
     _check_factors(spec)
 
@@ -31,6 +33,8 @@ def _check_texts(spec: StudySpec) -> None:
     if isinstance(spec.settings, Untuned):
         texts["settings.untuned"] = spec.settings.untuned
     texts |= {f"comparisons.{i}.what": pair.what for i, pair in enumerate(spec.comparisons)}
+    texts |= {f"comparisons.{i}.line": pair.line for i, pair in enumerate(spec.comparisons)}
+    texts |= {"along.name": spec.along.name} if spec.along else {}
     texts |= {f"paper.{i}.source": result.source for i, result in enumerate(spec.paper)}
     for key, text in texts.items():
         if re.match(r"\s*TODO\b", text, re.IGNORECASE):
@@ -78,6 +82,27 @@ def _check_names(spec: StudySpec) -> None:
         raise ConfigError(f"comparisons: {twice[0][0]} against {twice[0][1]} is listed twice")
     if not spec.comparisons and len(spec.arms) > 1:
         raise ConfigError("comparisons: found none; leave the key out to compare every arm with the first")
+
+
+def _check_along(spec: StudySpec) -> None:
+    """What is drawn along has two points at least, and one comparison at each of them."""
+    placed = [pair for pair in spec.comparisons if pair.at is not None]
+    for i, pair in enumerate(spec.comparisons):
+        if pair.line and pair.at is None:
+            raise ConfigError(f"comparisons.{i}.line: found {pair.line!r} without at, where on that line it stands")
+        if pair.at is not None and spec.along is None:
+            raise ConfigError(f"comparisons.{i}.at: found {pair.at:g}; say along: {{name: WHAT}}, what it is of")
+        if pair.at is not None and not math.isfinite(pair.at):
+            raise ConfigError(f"comparisons.{i}.at: found {pair.at}; should be a finite number")
+        if pair.at is not None and spec.along is not None and spec.along.log and pair.at <= 0:
+            raise ConfigError(f"comparisons.{i}.at: found {pair.at:g}; on a logarithmic axis it should be above 0")
+    if spec.along is not None and len({pair.at for pair in placed}) < 2:
+        raise ConfigError(f"along: comparisons stand at {len({pair.at for pair in placed})} places; a curve needs two")
+    if twice := find_duplicates((pair.line, pair.at) for pair in placed):
+        line, at = twice[0]
+        raise ConfigError(
+            f"comparisons: two are at {at:g}{f' of {line}' if line else ''}; give them lines of their own"
+        )
 
 
 def _check_secondary(spec: StudySpec) -> None:

@@ -59,7 +59,8 @@ class Analysis:
     values. sources: the user's package of which there are several versions -> version, or None where it is not on
     record -> cells. costs: arm -> kind of cost -> summary over its runs. gaps: baseline -> arm -> difference at each
     step. reported: what the paper says, with our estimate of the same difference (None if there are no runs for it).
-    still_learning: pairs whose arm ended with a far higher loss on unmixed training images. beside: secondary metrics,
+    still_learning: pairs whose arm ended with a far higher loss on unmixed training images, which `losses` has of each
+    arm at the last step. beside: secondary metrics,
     curves and reliability diagrams. interims: the planned looks; None where the number of seeds is fixed.
     noise: the baseline against itself, None where that was not run. tuning: how the arms' settings were chosen, None
     where they were not tuned. notes: evaluator -> what it says its numbers are of -> cells. pictures: of samples/.
@@ -83,6 +84,7 @@ class Analysis:
     gaps: Mapping[str, Mapping[str, Band]]
     reported: tuple[tuple[PaperResult, Comparison | None], ...]
     still_learning: tuple[StillLearning, ...]
+    losses: Mapping[str, ArmSummary]
     beside: Beside
     interims: Interims | None = None
     noise: NoiseFloor | None = None
@@ -149,6 +151,7 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
             (said, _match_paper_result(said, compared, values, spec)) for said in spec.paper if not said.metric
         ),
         still_learning=tuple(found for pair in spec.pairs if (found := find_still_learning(losses, pair)) is not None),
+        losses={arm: summarise(losses[arm], needed[arm]) for arm in spec.arms},
         beside=analyse_beside(spec, kept, measures),
         interims=interims,
         tuning=spec.tuning,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from paribus.study.analysis.tuning import TuningAnalysis, analyse_tuning
-from paribus.study.spec import PaperResult, SecondaryMetric, Study, StudySpec, Tuned, Untuned
+from paribus.study.spec import Along, PaperResult, SecondaryMetric, Study, StudySpec, Tuned, Untuned
 from paribus.study.stats import Rule, SequentialPlan
 from paribus.study.tuned import apply_chosen, find_chosen
 
@@ -18,7 +18,8 @@ class AnalysisSpec:
 
     arms: in the order of display, each with its overrides. pairs: the family of comparisons. margin: 0 if none was
     stated. seeds: the planned ones, of every arm; empty for ad-hoc runs. setting: data and network in a few words.
-    words: what a comparison changes, where its author says so. limits: what the setting cannot show. again: commands
+    words: what a comparison changes, where its author says so. along: what comparisons are drawn along; places: the
+    line and the place on it of those that are. limits: what the setting cannot show. again: commands
     that reproduce it. also: secondary metrics, a family of their own. sequential: the looks at which the study decides,
     None where the number of seeds is fixed. tuning: how the settings were chosen.
     """
@@ -40,6 +41,8 @@ class AnalysisSpec:
     setting: str = ""
     limits: str = ""
     words: Mapping[ArmPair, str] = field(default_factory=dict)
+    along: Along | None = None
+    places: Mapping[ArmPair, tuple[str, float]] = field(default_factory=dict)
     also: tuple[SecondaryMetric, ...] = ()
     sequential: SequentialPlan | None = None
     tuning: TuningAnalysis | None = None
@@ -88,6 +91,8 @@ def build_analysis_spec(study: Study) -> AnalysisSpec:
         setting=spec.setting,
         limits=spec.limits,
         words={(pair.arm, pair.against): pair.what for pair in spec.comparisons if pair.what},
+        along=spec.along,
+        places={(pair.arm, pair.against): (pair.line, pair.at) for pair in spec.comparisons if pair.at is not None},
         again=(f"paribus study run {place} --repeat", f"paribus study report {place}"),
         also=spec.also,
         sequential=build_sequential_plan(spec),

@@ -37,6 +37,7 @@ def build_report(analysis: Analysis, changes: Sequence[str] = ()) -> Report:
     spec, unit = analysis.spec, choose_report_unit(analysis)
     builders: tuple[Callable[[Analysis, Unit], Section | None], ...] = (
         sections_differences.build_differences,
+        sections_differences.build_along,
         sections_differences.build_looks,
         sections_beside.build_secondary,
         sections_beside.build_claims,

@@ -1,9 +1,9 @@
 """The picture of a technique's card: what its studies recorded, each arm beside its baseline.
 
-A panel for each comparison of one technique. Where runs were evaluated while they trained, the metric over steps. Most
-studies read their test images once, after the last step: then each seed's two values, joined, and the loss of training
-over steps where rows have it. Made from the recorded rows only, by the writer of svg.py, so that the same rows give the
-same bytes.
+A panel for each comparison of one technique, of each study the first few: its report has all. Where runs were evaluated
+while they trained, the metric over steps. Most studies read their test images once, after the last step: then each
+seed's two values, joined, and the loss of training over steps where rows have it. Made from the recorded rows only, by
+the writer of svg.py, so that the same rows give the same bytes.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -35,6 +35,7 @@ TRAIN_LOSS = "train/loss"
 _WIDTH, _PANEL, _HEIGHT, _TEXT = 760, 380, 278, 13  # legible where a page shows it 600 pixels wide
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 104, 66, 34  # of a panel, around its axes
 _LINE = 44  # characters of a title that fit
+_MOST = 3  # comparisons of one study; more make a picture that nobody reads to its end
 _BASE, _ARM = "var(--base)", "var(--arm)"
 
 
@@ -78,9 +79,8 @@ def _changes_only(a: Analysis, pair: ArmPair, name: str) -> bool:
 def _build_panels(a: Analysis, name: str) -> Iterator[CardPanel]:
     unit = choose_report_unit(a)
     scale = f", {unit.values}" if unit.values else ""
-    for arm, baseline in a.spec.pairs:
-        if not _changes_only(a, (arm, baseline), name):
-            continue
+    shown = [pair for pair in a.spec.pairs if _changes_only(a, pair, name)]
+    for arm, baseline in shown[:_MOST]:
         title, names = a.spec.words.get((arm, baseline)) or f"{arm} against {baseline}", (baseline, arm)
         before, after = a.values(baseline), a.values(arm)
         seeds = sorted(before.keys() & after.keys())

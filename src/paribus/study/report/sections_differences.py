@@ -3,7 +3,7 @@ saw and decided (analysis/interim.py)."""
 
 import math
 
-from paribus.core.formatting import DASH, format_count, format_list
+from paribus.core.formatting import DASH, format_count, format_list, format_number
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.interim import Interim
 from paribus.study.report.model import Section, Table
@@ -64,6 +64,39 @@ def _explain_differences(a: Analysis, unit: Unit) -> list[str]:
         + f". Both are adjusted by Holm's rule over the study's {family} and decide at 0.05. “Better” means that the "
         "difference is not 0; how large it is, the interval shows.",
     ]
+
+
+def build_along(a: Analysis, unit: Unit) -> Section | None:
+    """The differences in the order of what they are drawn along, with both arms' losses on unmixed training images.
+    Nothing where the study names nothing."""
+    if a.spec.along is None:
+        return None
+    found = {(c.arm, c.baseline): c for c in (compared.comparison for compared in a.comparisons)}
+    lines = list(dict.fromkeys(line for line, _ in a.spec.places.values()))
+    rows = tuple(
+        (
+            line or DASH,
+            f"{at:,.6g}",
+            str(c.judgement),
+            unit.difference(c.estimate.mean),
+            unit.interval(c.estimate.low, c.estimate.high) or DASH,
+            *(format_number(a.losses[arm].mean, 3) if a.losses[arm].n else DASH for arm in pair),
+        )
+        for pair, (line, at) in sorted(a.spec.places.items(), key=lambda one: (lines.index(one[1][0]), one[1][1]))
+        for c in (found[pair],)
+    )
+    head = ("line", a.spec.along.name, VERDICT, with_unit(unit.differences, "difference"), "95 % interval")
+    head = (*head, "loss with", "loss without")
+    keep = [i for i in range(len(head)) if i or lines != [""]]  # a lone line without a name needs no column
+    rows, head = tuple(tuple(row[i] for i in keep) for row in rows), tuple(head[i] for i in keep)
+    notes = (
+        f"The same comparisons along {a.spec.along.name}, each with its own interval and verdict; the lines between "
+        "them are drawn for the eye. Losses are cross entropies of the plain labels on unmixed training images at the "
+        "last step, means over seeds: near 0, an arm has nothing left to learn from them.",
+    )
+    left = frozenset(i for i, name in enumerate(head) if name in ("line", VERDICT))
+    figures = ("along", "along losses")
+    return Section("along", f"Along {a.spec.along.name}", notes, (Table(head, rows, left),), figures)
 
 
 def build_looks(a: Analysis, unit: Unit) -> Section | None:

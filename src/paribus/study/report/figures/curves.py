@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.analysis.curves import Band
 from paribus.study.report.figures import style as drawing
+from paribus.study.report.figures.along import plot_along
 from paribus.study.report.figures.beside import plot_panels, plot_secondary
 from paribus.study.report.figures.intervals import plot_differences, plot_effects, plot_paper
 from paribus.study.report.figures.points import plot_costs, plot_target
@@ -40,7 +41,8 @@ MAX_ARMS_PER_PANEL = 4  # arms in one panel of curves; more get a small panel ea
 def build_plots(analysis: Analysis, unit: Unit) -> tuple[Plot, ...]:
     """All figures that this analysis has data for."""
     with drawing.style_context():
-        found = [*plot_differences(analysis, unit), *_plot_curves(analysis, unit), *plot_costs(analysis, unit)]
+        found = [*plot_differences(analysis, unit), *plot_along(analysis, unit)]
+        found += [*_plot_curves(analysis, unit), *plot_costs(analysis, unit)]
         found += [plot_target(analysis, target, unit) for target in analysis.targets]
         found += [*plot_effects(analysis, unit), *plot_paper(analysis, unit)]
         found += [*plot_secondary(analysis), *plot_panels(analysis), *plot_tuning(analysis)]

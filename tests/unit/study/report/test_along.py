@@ -1,0 +1,143 @@
+"""Comparisons along something: the curve, the losses beside it, and what study.yaml may say of it."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers.reports import invented, question
+from helpers.studies import written
+from paribus.core.errors import ConfigError
+from paribus.study.analysis.analysis import Analysis, analyse
+from paribus.study.analysis.question import build_analysis_spec
+from paribus.study.load import load_study
+from paribus.study.report.build import build_report, choose_report_unit
+from paribus.study.report.figures.along import list_differences, list_losses
+from paribus.study.report.figures.curves import build_plots
+from paribus.study.report.html import render_svgs
+from paribus.study.report.markdown import format_markdown
+from paribus.study.spec import Along
+
+GAINS = {10: -0.03, 50: -0.01, 200: 0.02}
+
+
+def analysed(lines: tuple[str, ...] = ("every batch", "half"), losses: bool = True, **changes: Any) -> Analysis:
+    arms: dict[str, float] = {}
+    places: dict[tuple[str, str], tuple[str, float]] = {}
+    for epochs, gain in reversed(GAINS.items()):  # study.yaml may have them in any order
+        arms[f"plain_{epochs}"] = 0.7
+        for i, line in enumerate(lines):
+            arm = f"cutmix{i}_{epochs}"
+            arms[arm] = 0.7 + gain / (i + 1)
+            places[arm, f"plain_{epochs}"] = (line, float(epochs))
+    rows = [invented(arm, seed, level) for arm, level in arms.items() for seed in range(4)]
+    if losses:
+        added = {"train/unmixed_loss": 0.5}
+        rows = [replace(row, metrics={**row.metrics, **added}) for row in rows]
+    along = {"along": Along(name="epochs", log=True), "places": places}
+    return analyse(question(arms, range(4), pairs=tuple(places), **(along | changes)), rows)
+
+
+def test_points_are_in_order_and_are_those_of_the_comparisons() -> None:
+    a = analysed()
+    found = list_differences(a)
+    assert [line.name for line in found] == ["every batch", "half"]
+    assert [[p.x for p in line.points] for line in found] == [[10, 50, 200]] * 2
+    by_pair = {(c.comparison.arm, c.comparison.baseline): c.comparison.estimate for c in a.comparisons}
+    for i, line in enumerate(found):
+        for p in line.points:
+            e = by_pair[f"cutmix{i}_{p.x:g}", f"plain_{p.x:g}"]
+            assert (p.mean, p.low, p.high) == (e.mean, e.low, e.high)
+
+
+def test_losses_are_those_of_both_arms() -> None:
+    a = analysed(lines=("",))
+    assert [(line.name, line.quiet, [p.mean for p in line.points]) for line in list_losses(a)] == [
+        ("with", False, [0.5] * 3),
+        ("without", True, [0.5] * 3),
+    ]
+    assert list_losses(analysed(losses=False)) == []
+
+
+def test_the_report_has_a_table_and_both_figures() -> None:
+    a = analysed()
+    report, unit = build_report(a), choose_report_unit(a)
+    (section,) = [s for s in report.sections if s.key == "along"]
+    assert [row[:2] for row in section.tables[0].rows] == [
+        (line, str(epochs)) for line in ("every batch", "half") for epochs in GAINS
+    ]
+    assert "Along epochs" in format_markdown(report)
+    drawn = render_svgs(build_plots(a, unit))
+    assert {"along", "along losses"} <= drawn.keys()
+    ((_, svg),) = drawn["along"]
+    for text in (">every batch<", ">10<", ">200<", "at 200"):
+        assert text in svg
+
+
+def test_one_line_without_a_name_has_no_column_and_no_losses_no_numbers() -> None:
+    (section,) = [s for s in build_report(analysed(lines=("",), losses=False)).sections if s.key == "along"]
+    (table,) = section.tables
+    assert table.head[0] == "epochs"
+    assert table.rows[0][-2:] == ("–", "–")
+    without = analysed(losses=False)
+    assert "along losses" not in {plot.key for plot in build_plots(without, choose_report_unit(without))}
+
+
+def test_places_without_runs_are_left_out() -> None:
+    a = analysed()
+    kept = [row for row in a.rows if not row.arm.endswith("_200")]
+    assert [[p.x for p in line.points] for line in list_differences(analyse(a.spec, kept))] == [[10, 50]] * 2
+    assert list_differences(analyse(a.spec, [])) == []
+    assert not [p for p in build_plots(analyse(a.spec, []), choose_report_unit(a)) if p.key.startswith("along")]
+
+
+def test_a_study_that_names_nothing_has_none_of_it() -> None:
+    a = analysed(along=None, places={})
+    assert "along" not in {s.key for s in build_report(a).sections}
+    assert not [p for p in build_plots(a, choose_report_unit(a)) if p.key.startswith("along")]
+
+
+def test_one_seed_has_a_point_without_an_interval() -> None:
+    a = analysed()
+    one = analyse(a.spec, [row for row in a.rows if row.seed == 0])
+    assert all(math.isnan(p.low) for line in list_differences(one) for p in line.points)
+    assert "along" in render_svgs(build_plots(one, choose_report_unit(one)))
+
+
+ARMS = {"plain": [], "cutmix": ["technique=cutmix"], "mixup": ["technique=mixup"]}
+TWO: list[dict[str, Any]] = [
+    {"arm": "cutmix", "against": "plain", "at": 10},
+    {"arm": "mixup", "against": "plain", "at": 50},
+]
+
+
+def test_study_yaml_says_it(tmp_path: Path) -> None:
+    study = written(tmp_path / "s", arms=ARMS, comparisons=TWO, along={"name": "epochs", "log": True})
+    spec = build_analysis_spec(study)
+    assert spec.along == Along(name="epochs", log=True)
+    assert spec.places == {("cutmix", "plain"): ("", 10.0), ("mixup", "plain"): ("", 50.0)}
+
+
+@pytest.mark.parametrize(
+    ("comparisons", "along", "said"),
+    [
+        (TWO, None, r"comparisons.0.at: found 10; say along"),
+        (TWO[:1], {"name": "epochs"}, "along: comparisons stand at 1 places; a curve needs two"),
+        ([TWO[0], {**TWO[1], "at": 0}], {"name": "decay", "log": True}, "comparisons.1.at: found 0; on a logarithmic"),
+        ([TWO[0], {**TWO[1], "at": float("nan")}], {"name": "decay"}, "should be a finite number"),
+        ([{"arm": "mixup", "against": "plain", "line": "x"}], None, "comparisons.0.line: found 'x' without at"),
+        (
+            [TWO[0], {**TWO[1], "at": 10}, {"arm": "mixup", "against": "cutmix", "at": 9}],
+            {"name": "e"},
+            "two are at 10",
+        ),
+        (TWO, {"name": "TODO"}, "along.name: found 'TODO'"),
+        (TWO, "epochs", "along"),
+    ],
+)
+def test_mistakes_are_told_by_their_key(comparisons: Any, along: Any, said: str, tmp_path: Path) -> None:
+    more = {"along": along} if along is not None else {}
+    with pytest.raises(ConfigError, match=said):
+        load_study(written(tmp_path / "s", arms=ARMS, comparisons=comparisons, **more).folder)
