@@ -23,7 +23,7 @@ from paribus.core.protocols import Spec
 from paribus.models.classifier import classifier_like
 from paribus.models.drop_path import DropPathRule, drop_path_rates
 from paribus.models.vit_blocks import Stage, TransformerBlock
-from paribus.models.vit_matching import BlockSize, build_on_meta, format_plain_note, match_size
+from paribus.models.vit_matching import BlockSize, Matched, build_on_meta, format_plain_note, match_size
 
 Count = Annotated[int, Field(ge=1)]
 Init = Literal["trunc_normal", "authors"]
@@ -216,7 +216,7 @@ class ViT:
     """patch: pixels a side. depths: blocks of each stage. heads, head_dim: the width is their product.
 
     stem, pooling: the slots. Filling one changes heads, head_dim and mlp_ratio such that the network costs as many
-    MACs as with both slots plain, within 1 %; `notes` of the module says how.
+    MACs as with both slots plain, or has as many parameters (match), within 1 %; `notes` of the module says how.
     mlp_ratio: width of a block's MLP over the block's. drop_rate: dropout, 0–1. drop_path: stochastic depth of the
     deepest block, 0–1. drop_path_rule: of the other blocks, as the authors' code or timm has it. init: `authors` by
     fan-in, as narrow nets need; trunc_normal with σ = 0.02. global_pool: what the classifier reads, the class token or
@@ -236,6 +236,7 @@ class ViT:
     init: Init = "trunc_normal"
     global_pool: GlobalPool = "token"
     checkpointing: bool = False
+    match: Matched = "macs"
 
     def __post_init__(self) -> None:
         self.stem.stride(self.patch)  # a stem may refuse a patch; better before any data is read
@@ -247,7 +248,7 @@ class ViT:
         if self == plain:
             note = format_plain_note(reference, size, spec)
         else:
-            size, note = match_size(lambda tried: self.build_network(spec, tried), reference, size, spec)
+            size, note = match_size(lambda tried: self.build_network(spec, tried), reference, size, spec, self.match)
         model = self.build_network(spec, size)
         model.notes = (note,)
         return model

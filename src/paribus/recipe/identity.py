@@ -73,6 +73,8 @@ LATER_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "paribus.data.synthetic.Synthetic": {"groups": 0, "group_share": 0.8, "annotated": 1.0},
         "paribus.data.wrapped.FromDataset": {"channels": 3},
         "paribus.methods.distilled.Distilled": {"weights_sha256": None},
+        "paribus.models.vit.ViT": {"match": "macs"},
+        "paribus.techniques.pit.Pooling": {"stride": 2},
         "paribus.models.timm_adapter.Timm": {"weights": None, "weights_sha256": None},
         "paribus.models.timm_adapter.TimmPretrained": {"weights_sha256": None},
     }

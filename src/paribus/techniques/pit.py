@@ -11,11 +11,14 @@ What it changes   pooling between the same stages of the same blocks; heads doub
                       technique=pit_stem      the stem alone, constant width
                       technique=pit_pooling   pooling alone, on patches that do not overlap
                   pit against pit_stem is the effect of pooling where the paper uses it; pit_pooling against the plain
-                  ViT is its effect on few tokens; pit_stem against the plain ViT is the effect of the stem.
+                  ViT is its effect on few tokens; pit_stem against the plain ViT is the effect of the stem. Two
+                  controls are settings of the slot: +model.pooling.stride=1, the layer without its reduction, and
+                  models/vit_pooling.py, a reduction without weights.
 Hyperparameters   none of its own; the network's size. `VARIANTS` has the published ones, all with an MLP ratio of 4.
 Matched cost      each arm costs as many MACs as the plain ViT of its recipe, within 1 %. Pooling lets a network be
                   wider at its end, the stem's tokens make it narrower at its start. models/vit_matching.py has the rule
-                  and the run prints what it found. Parameters are not matched: pooled networks have more.
+                  and the run prints what it found. Parameters are not matched: pooled networks have more. With
+                  model.match=parameters it is these that are, and MACs are not.
 Initialisation    the authors leave linear layers to PyTorch, DeiT uses σ = 0.02; between two arms that would be a
                   second difference. All overlays follow the recipe's model.init. `pit` has the authors' by default.
 As the authors    no padding in the stem; the position map is added before the class tokens join and these get none;
@@ -62,39 +65,52 @@ VARIANTS: dict[Variant, tuple[int, tuple[int, ...], int, int]] = {
 
 
 def pool(
-    maps: Tensor, tokens: Tensor, weight: Tensor, bias: Tensor, token_weight: Tensor, token_bias: Tensor
+    maps: Tensor,
+    tokens: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    token_weight: Tensor,
+    token_bias: Tensor,
+    stride: int = 2,
 ) -> tuple[Tensor, Tensor]:
-    """The pooling layer. maps (n, c, h, w) to (n, 2c, ⌈h/2⌉, ⌈w/2⌉), tokens (n, k, c) to (n, k, 2c).
+    """The pooling layer. maps (n, c, h, w) to (n, 2c, ⌈h/stride⌉, ⌈w/stride⌉), tokens (n, k, c) to (n, k, 2c).
 
     weight (2c, 1, 3, 3): channels 2i and 2i + 1 of the result look at channel i alone. token_weight (2c, c).
     """
-    maps = F.conv2d(maps, weight, bias, stride=2, padding=1, groups=maps.shape[1])
+    maps = F.conv2d(maps, weight, bias, stride=stride, padding=1, groups=maps.shape[1])
     return maps, F.linear(tokens, token_weight, token_bias)
 
 
 class PoolingLayer(nn.Module):
     """`pool` with its weights."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, stride: int = 2) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, groups=width)
+        self.stride = stride
+        self.conv = nn.Conv2d(width, 2 * width, 3, stride=stride, padding=1, groups=width)
         self.fc = nn.Linear(width, 2 * width)
 
     def forward(self, maps: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         assert self.conv.bias is not None
-        return pool(maps, tokens, self.conv.weight, self.conv.bias, self.fc.weight, self.fc.bias)
+        return pool(maps, tokens, self.conv.weight, self.conv.bias, self.fc.weight, self.fc.bias, self.stride)
 
 
 @schema
 class Pooling:
-    """Fills the pooling slot of a ViT. Nothing to choose."""
+    """Fills the pooling slot of a ViT.
+
+    stride: 2, as in the paper; 1 keeps the grid, so that the layer widens and mixes neighbours but does not pool. With
+    that, and with models/vit_pooling.py, one sees which part of a gain is pooling's.
+    """
+
+    stride: Literal[1, 2] = 2
 
     @property
     def growth(self) -> int:
         return 2
 
     def layer(self, width: int) -> nn.Module:
-        return PoolingLayer(width)
+        return PoolingLayer(width, self.stride)
 
 
 @schema

@@ -13,8 +13,10 @@ from paribus.engine.distributed import World
 from paribus.engine.runtime import seed_global_generators
 from paribus.models.drop_path import DropPath
 from paribus.models.groups import decay_groups
+from paribus.models.macs import count_macs
 from paribus.models.vit import NoPooling, Patches, ViT
 from paribus.models.vit_matching import BlockSize, build_on_meta, match_size
+from paribus.models.vit_pooling import PlainPooling
 from paribus.recipe.build import count_steps
 from paribus.recipe.recipe import rebuild_recipe
 from paribus.techniques.pit import OverlappingStem, Pooling
@@ -155,7 +157,93 @@ def test_a_cost_that_cannot_be_matched_is_refused():
         )
 
 
+# -- controls of the pooling
+
+
+def by_hand(maps, kind):
+    """Window by window, over the cells that are there."""
+    n, c, h, w = maps.shape
+    found = torch.empty(n, c, (h + 1) // 2, (w + 1) // 2)
+    for i in range(found.shape[2]):
+        for j in range(found.shape[3]):
+            window = maps[:, :, max(0, 2 * i - 1) : 2 * i + 2, max(0, 2 * j - 1) : 2 * j + 2].flatten(2)
+            one = {"mean": window.mean(2), "max": window.amax(2), "every_second": maps[:, :, 2 * i, 2 * j]}[kind]
+            found[:, :, i, j] = one
+    return found
+
+
+@pytest.mark.parametrize("side", [4, 5])
+@pytest.mark.parametrize("kind", ["mean", "max", "every_second"])
+def test_plain_poolings_are_what_they_say_and_have_no_weights(kind, side):
+    layer = PlainPooling(kind=kind).layer(6)
+    maps, tokens = torch.randn(2, 6, side, side), torch.randn(2, 1, 6)
+    found, wide = layer(maps, tokens)
+    torch.testing.assert_close(found[:, ::2], by_hand(maps, kind))
+    assert torch.equal(found[:, ::2], found[:, 1::2])
+    assert torch.equal(wide, tokens.repeat_interleave(2, 2))
+    assert not list(layer.parameters())
+    others = {"mean", "max", "every_second"} - {kind}
+    assert all((found[:, ::2] - by_hand(maps, other)).abs().max() > 0.1 for other in others)  # negative control
+
+
+def test_a_stride_of_1_is_the_same_layer_on_a_grid_that_stays():
+    pooled, kept = Pooling().layer(6), Pooling(stride=1).layer(6)
+    kept.load_state_dict(pooled.state_dict())
+    maps, tokens = torch.randn(2, 6, 5, 4), torch.randn(2, 1, 6)
+    (small, a), (large, b) = pooled(maps, tokens), kept(maps, tokens)
+    assert large.shape == (2, 12, 5, 4)
+    torch.testing.assert_close(large[:, :, ::2, ::2], small)  # pooling is it at every second cell
+    assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("match", ["macs", "parameters"])
+@pytest.mark.parametrize(
+    "slots",
+    [
+        {"stem": OverlappingStem(), "pooling": Pooling()},
+        {"pooling": Pooling(stride=1)},
+        {"stem": OverlappingStem(), "pooling": PlainPooling(kind="max")},
+    ],
+)
+def test_either_cost_can_be_matched_and_the_other_is_not(match, slots):
+    spec = Spec(10, 3, 32, 32)
+    sizes = {"patch": 8, "depths": (1, 2, 1), "heads": 3, "head_dim": 32}
+    plain, model = ViT(**sizes)(spec), ViT(**sizes, **slots, match=match)(spec)
+    costs = {
+        "macs": [count_macs(net, spec) for net in (plain, model)],
+        "parameters": [sum(p.numel() for p in net.parameters()) for net in (plain, model)],
+    }
+    apart = {key: abs(ours / theirs - 1) for key, (theirs, ours) in costs.items()}
+    assert apart.pop(match) <= 0.01
+    assert min(apart.values()) > 0.02
+    assert f"at matched {'MACs' if match == 'macs' else 'parameters'} (" in model.notes[0]
+
+
+def test_a_plain_network_is_the_same_whatever_would_be_matched():
+    spec = Spec(10, 3, 16, 16)
+    torch.manual_seed(0)
+    one = tiny()(spec).state_dict()
+    torch.manual_seed(0)
+    other = tiny(match="parameters")(spec).state_dict()
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_attention_maps_know_the_pitch_of_a_grid_that_stays():
+    model = tiny(pooling=Pooling(stride=1))(Spec(10, 3, 16, 16))
+    assert {found.pitch for found in model.attention_maps(torch.randn(1, 3, 16, 16))} == {(4, 4)}
+
+
 # -- composed with the shipped configs
+
+
+def test_settings_that_came_later_leave_the_ids_of_recorded_runs():
+    for arm in ARMS:
+        recipe = recipe_of("experiment=smoke_vit", techniques=overlay(arm))
+        assert recipe_of("experiment=smoke_vit", "model.match=macs", techniques=overlay(arm)).id == recipe.id
+        if "pooling" in arm or arm == "pit":
+            strided = recipe_of("experiment=smoke_vit", "+model.pooling.stride=1", techniques=overlay(arm))
+            assert strided.id != recipe.id
+    assert recipe_of("experiment=smoke_vit", "model.match=parameters").id != recipe_of("experiment=smoke_vit").id
 
 
 def test_overlays_fill_the_slots_and_nothing_else():
