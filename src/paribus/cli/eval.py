@@ -2,7 +2,9 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from paribus.cli.arguments.trained import EVAL_KEYS, split_run
 from paribus.core import runfolder
@@ -12,7 +14,8 @@ from paribus.core.exit_codes import OK
 from paribus.engine import distributed
 from paribus.runs import confusion
 from paribus.runs.evaluation import Evaluation, open_evaluation
-from paribus.runs.kept_images import keep_images
+from paribus.runs.kept_images import Details, keep_images
+from paribus.study.rows import read_notes
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
         if not args.quiet:
             other = f", on {' '.join(evaluation.other_data)}" if evaluation.other_data else ""
             print(f"{evaluation.found.name} after step {evaluation.found.checkpoint.step}{other}")
+            if not findings.metrics and not findings.details and not (args.per_class or args.confusion):
+                print("  nothing measured: this run has no evaluators; evaluators=[NAME,...] chooses some")
         for key, value in sorted(findings.metrics.items()):
             print(f"{key} {value:.6f}" if args.quiet else f"  {key:<16} {value:.6f}")
         _write_details(evaluation, findings, where, args)
@@ -49,7 +54,13 @@ def _write_details(evaluation: Evaluation, findings: Findings, where: Path, args
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}; --out DIR chooses another folder") from error
     if not args.quiet:
-        print("", path, sep="\n", flush=True)
+        notes = read_notes(details).values()  # of what the numbers are, which are worth nothing without
+        images = [path.parent / found["image"]["file"] for found in _list_images(details)]
+        print("", *notes, *images, path, sep="\n", flush=True)
+
+
+def _list_images(details: Details) -> list[Mapping[str, Any]]:
+    return [node for found in details.values() for node in found.values() if "image" in node]
 
 
 def _show_classes(evaluation: Evaluation, split: str, where: Path, args: argparse.Namespace) -> None:

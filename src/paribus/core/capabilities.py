@@ -161,20 +161,27 @@ def trained_parameters(method: Any) -> Iterable[nn.Parameter] | None:
 
 
 T = TypeVar("T")
+# what has a capability, for who asks for it of another
+_LIKE = {
+    "Predicts": ", as method=supervised",
+    "Samples": ", as method=adversarial",
+    "Translates": ", as method=translation",
+}
 
 
 def ask_for(method: Any, capability: type[T], where: str) -> T:
     """The method as one that has the capability. where: the config key of who asks. Raises ConfigError.
 
     >>> from paribus.core.protocols import Predicts
-    >>> ask_for(object(), Predicts, "evaluators.accuracy")
+    >>> ask_for(object(), Predicts, "evaluators.ood")
     Traceback (most recent call last):
         ...
-    paribus.core.errors.ConfigError: evaluators.accuracy: needs a method with predict; object has none
+    paribus.core.errors.ConfigError: evaluators.ood: needs a method with predict, as method=supervised; object has none
     """
     if not isinstance(method, cast(Any, capability)):
         wanted = sorted(n for n in dir(capability) if not n.startswith("_"))
-        raise ConfigError(f"{where}: needs a method with {', '.join(wanted)}; {type(method).__name__} has none")
+        like = _LIKE.get(capability.__name__, "")
+        raise ConfigError(f"{where}: needs a method with {', '.join(wanted)}{like}; {type(method).__name__} has none")
     return cast(T, method)
 
 

@@ -1,7 +1,7 @@
 """Top-1 and top-5 accuracy and mean cross entropy, as exact sums over every sample of a split."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,8 @@ class Accuracy:
     acc5 is left out for fewer than 6 classes. The loss is against the hard labels, without smoothing.
     """
 
+    needs: ClassVar[tuple[type, ...]] = (Predicts,)
+
     splits: Annotated[tuple[str, ...], AfterValidator(check_splits)] = ("val",)
     batch_size: Annotated[int, Field(ge=1)] = 512
 
@@ -49,8 +51,7 @@ class Accuracy:
             )
 
     def __call__(self, method: Method, splits: Mapping[str, Callable[[int], Iterable[Batch]]]) -> Sums:
-        if not isinstance(method, Predicts):
-            raise ConfigError(f"evaluators: Accuracy needs a method that predicts; {type(method).__name__} does not")
+        assert isinstance(method, Predicts), "as `needs` says"
         sums = Sums()
         for split in self.splits:
             for batch in splits[split](self.batch_size):

@@ -32,9 +32,10 @@ from paribus.core.pixels import to_inputs
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, ParameterGroup, Slots
 from paribus.core.streams import normal
-from paribus.methods.adversarial_losses import NonSaturating
+from paribus.methods.adversarial_losses import NonSaturating, Wasserstein
 from paribus.methods.evaluated import Evaluated
 from paribus.methods.objectives import CrossEntropy
+from paribus.methods.real_images import refuse_transforms
 from paribus.methods.trained import Trained, make_trained
 
 Metrics = dict[str, Tensor]
@@ -79,6 +80,9 @@ class DiscriminatorLoss(nn.Module):
         judged = JudgedBatch(self.network, real, fake, classes, of_real, of_fake, generated, self._gathered)
         for name, penalty in self._penalties.items():
             term = penalty(judged, drawn[name])
+            if not isinstance(term, Tensor) or term.ndim:
+                found = f"a tensor of shape {tuple(term.shape)}" if isinstance(term, Tensor) else type(term).__name__
+                raise ConfigError(f"method.penalties.{name}: it gave {found}; should be a tensor without dimensions")
             loss, metrics[f"train/{name}"] = loss + term, term
         return loss, metrics
 
@@ -158,8 +162,6 @@ class AdversarialTraining:
         slots, factor = self._slots, self._slots.schedule(at)
         self._generator.prepare_step(factor)
         self._discriminator.prepare_step(factor * self._settings.discriminator_lr)
-        for transform in slots.transforms:
-            batch = transform(batch, at)
         classes = None
         if self.model.classes:
             classes = to_soft_targets(batch.targets, self.model.classes, batch.inputs.dtype)
@@ -253,7 +255,7 @@ class Adversarial:
     penalties: of the discriminator, by name; null leaves one out. generator_every: k, steps of the discriminator for
     one of the generator's.
 
-    The generator is the recipe's `model`; its `objective` has no place here.
+    The generator is the recipe's `model`; its `objective` and `transforms` have no place here.
     """
 
     discriminator: Annotated[ModelFactory, matches_signature(ModelFactory)]
@@ -267,10 +269,17 @@ class Adversarial:
         return True
 
     def __call__(self, slots: Slots, workshop: BuildContext) -> AdversarialTraining:
-        """Raises ConfigError if the networks do not fit each other, or another objective was chosen."""
+        """Raises ConfigError if the networks do not fit each other, or for choices that would have no effect, or
+        another than their names say."""
         if not isinstance(slots.objective, CrossEntropy):  # which is there unless something else is asked for
             raise ConfigError(
                 f"objective: found {type(slots.objective).__name__}; method=adversarial has losses of its own "
                 "(method.loss), so nothing would follow it"
+            )
+        refuse_transforms(slots, "adversarial")
+        if isinstance(self.loss, Wasserstein) and not any(self.penalties.values()):
+            raise ConfigError(
+                "method.penalties: found none; Wasserstein's discriminator has to be held to a steepness, as by "
+                "method.penalties.gradient_penalty (docs/adversarial.md)"
             )
         return AdversarialTraining(slots, workshop, self)

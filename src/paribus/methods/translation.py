@@ -26,6 +26,7 @@ from paribus.core.protocols import BuildContext, ParameterGroup, Slots
 from paribus.core.streams import uniform
 from paribus.methods.evaluated import Evaluated
 from paribus.methods.objectives import CrossEntropy
+from paribus.methods.real_images import refuse_transforms
 from paribus.methods.trained import Trained, make_trained
 from paribus.methods.translation_losses import (
     DomainWeights,
@@ -113,8 +114,6 @@ class TranslationTraining:
         slots, settings, factor = self._slots, self._settings, self._slots.schedule(at)
         self._generator.prepare_step(factor)
         self._discriminator.prepare_step(factor * settings.discriminator_lr)
-        for transform in slots.transforms:
-            batch = transform(batch, at)
         sources, targets = self._choose_domains(batch, at)
         metrics = self._discriminator.step(slots.update, lambda b: self._judge(b, sources, targets, at), batch)
         if at.step % settings.generator_every == 0:
@@ -220,7 +219,7 @@ class Translation:
     reconstruction_weight: λ_rec, of the image that is translated back. penalty_weight: λ_gp, of the discriminator's
     steepness.
 
-    The generator is the recipe's `model`; its `objective` has no place here.
+    The generator is the recipe's `model`; its `objective` and `transforms` have no place here.
     """
 
     discriminator: StarGANDiscriminator = StarGANDiscriminator()
@@ -241,6 +240,7 @@ class Translation:
                 f"objective: found {type(slots.objective).__name__}; method=translation has losses of its own, so "
                 "nothing would follow it"
             )
+        refuse_transforms(slots, "translation")
         if not workshop.mean:
             raise ConfigError("data: method=translation needs to know the mean and std that images are normalised with")
         return TranslationTraining(slots, workshop, self)

@@ -1,7 +1,7 @@
 """The facts for the panel at the start of a run, gathered from a recipe and what was built from it."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from typing import Any, cast
 
 import torch
@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 
 from paribus.core.build import resolve
 from paribus.core.capabilities import list_networks, list_parts
+from paribus.core.generation import Generates
 from paribus.core.protocols import DataSets, Method, Spec
 from paribus.engine.loop import RunSettings
 from paribus.models.macs import count_macs
@@ -27,10 +28,12 @@ _NEVER_SHOWN = ("root", "download", "pack", "keep", "workers", "path_sha256", "w
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """A network's parameters and the multiply-accumulates of one image, or the reason why they are not known."""
+    """The parameters of all networks and the multiply-accumulates of one image, or the reason why they are not known.
+    others: the parameters of each network but the recipe's model, by its name in the method."""
 
     parameters: int
     macs: int | str
+    others: Mapping[str, int] = field(default_factory=dict)
 
 
 def describe_run(
@@ -57,7 +60,8 @@ def describe_run(
         image=(spec.channels, spec.height, spec.width),
         classes=spec.classes,
         model=format_object(recipe.model),
-        parameters=size.parameters,
+        parameters=size.parameters - sum(size.others.values()),
+        other_parameters=tuple(size.others.items()),
         macs=size.macs,
         # what a factory solved for, e.g. a width at matched MACs
         notes=tuple(note for network in networks for note in getattr(network, "notes", ())),
@@ -83,17 +87,19 @@ def measure_network_size(method: Method, spec: Spec, limit: int = COUNTING_LIMIT
     networks = list_networks(method)
     if not networks:
         return NetworkSize(0, "not counted (no single network)")
-    parameters = sum(p.numel() for network in networks.values() for p in network.parameters())
+    sizes = {name: sum(p.numel() for p in network.parameters()) for name, network in networks.items()}
+    parameters, others = sum(sizes.values()), {name: n for name, n in sizes.items() if name}
     macs = 0
     for name, network in networks.items():
         which = f"{name}: " if name else ""
         try:
             macs += count_macs(network, spec, limit)
         except OverflowError:
-            return NetworkSize(parameters, f"not counted ({which}more than {limit:,} operations)")
+            return NetworkSize(parameters, f"not counted ({which}more than {limit:,} operations)", others)
         except Exception as error:  # anything in a network that does not work without values, or takes no images
-            return NetworkSize(parameters, f"not counted ({which}{type(error).__name__})")
-    return NetworkSize(parameters, macs)
+            why = "it makes images" if isinstance(network, Generates) else type(error).__name__
+            return NetworkSize(parameters, f"not counted ({which}{why})", others)
+    return NetworkSize(parameters, macs, others)
 
 
 def format_technique(recipe: Recipe, rule: Mapping[str, Any]) -> str:
@@ -110,10 +116,11 @@ def format_technique(recipe: Recipe, rule: Mapping[str, Any]) -> str:
             {key: value for key, value in node.items() if key not in known or key == "_target_"}, recipe
         )
     if not parts:
-        for path in rule.get("expect", {}):
-            parts += _format_main_settings(
-                cast(dict[str, Any], get_value(config, path.removesuffix("._target_")) or {}), recipe
-            )
+        slots = [path.removesuffix("._target_") for path in rule.get("expect", {})]
+        for path in slots:
+            if any(other.startswith(f"{path}.") for other in slots):
+                continue  # a method that it only asks for; what it added is in there
+            parts += _format_main_settings(cast(dict[str, Any], get_value(config, path) or {}), recipe)
     return " ".join(parts)
 
 
@@ -134,13 +141,13 @@ def format_object(thing: Any) -> str:
     """The class of a config object and its settings other than the defaults: "Cosine warmup=1ep"."""
     parts = [_short_name(type(thing).__qualname__)]
     if is_dataclass(thing):
-        for field in fields(thing):
-            value = getattr(thing, field.name)
-            default = field.default_factory() if field.default_factory is not MISSING else field.default
+        for one in fields(thing):
+            value = getattr(thing, one.name)
+            default = one.default_factory() if one.default_factory is not MISSING else one.default
             if isinstance(default, FieldInfo):
                 default = default.get_default(call_default_factory=True, validated_data={})
-            if field.name in _ALWAYS_SHOWN or (value != default and field.name not in _NEVER_SHOWN):
-                parts.append(f"{field.name}={_format_value(value)}")
+            if one.name in _ALWAYS_SHOWN or (value != default and one.name not in _NEVER_SHOWN):
+                parts.append(f"{one.name}={_format_value(value)}")
     return " ".join(parts)
 
 

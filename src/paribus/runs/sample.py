@@ -1,6 +1,7 @@
 """`paribus sample`: images of a trained generator, rounded to 8 bits as its evaluators see them."""
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from paribus.core import runfolder
 from paribus.core.capabilities import Samples, Translates
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.evaluation import EvaluationContext, make_context
+from paribus.core.formatting import format_count
 from paribus.core.image_grid import encode_png, make_grid, to_bytes
 from paribus.core.spelling import did_you_mean
 from paribus.engine.distributed import World
@@ -94,11 +96,22 @@ def choose_columns(count: int, classes: int) -> int:
     return min(count, wide)
 
 
+def _refuse_leftovers(folder: Path, count: int) -> None:
+    """Who measures a folder would take them for this generator's and seed's."""
+    left = sorted(p.name for p in folder.glob("*.png") if re.fullmatch(r"\d{6,}", p.stem) and int(p.stem) >= count)
+    if left:
+        raise ConfigError(
+            f"--n: {folder} has {format_count(len(left), 'image')} from before that {count:,} new ones would not "
+            f"replace (from {left[0]} on); delete them, or choose another folder with --out"
+        )
+
+
 def write_samples(
     generator: TrainedGenerator, folder: Path, count: int, seed: int, classes: Sequence[int], batch_size: int
 ) -> Path:
-    """Write 000000.png and so on, and grid.png of the first of them, whose path it returns. Raises ConfigError,
-    RunFailed."""
+    """Write 000000.png and so on, and grid.png of the first of them, whose path it returns. Raises ConfigError, also
+    where images of an earlier call would be left among them, and RunFailed."""
+    _refuse_leftovers(folder, count)
     shown: list[Tensor] = []
     total = len(classes or generator.classes) if generator.network.conditional else 0
     try:

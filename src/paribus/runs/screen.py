@@ -62,8 +62,15 @@ class Screen:
         else:
             print("\n".join([description.title, *align_rows(format_rows(description))]), flush=True)
 
-    def print_end(self, summary: Mapping[str, Any], folder: Path, start: int, packages: tuple[str, ...] = ()) -> None:
-        """Print the result. summary: as in summary.json. packages: of the recipe."""
+    def print_end(
+        self,
+        summary: Mapping[str, Any],
+        folder: Path,
+        start: int,
+        packages: tuple[str, ...] = (),
+        samples: bool = False,
+    ) -> None:
+        """Print the result. summary: as in summary.json. packages: of the recipe. samples: the method makes images."""
         outcome = Outcome(
             title=summary["title"],
             state=summary["state"],
@@ -78,6 +85,7 @@ class Screen:
             packages=packages,
             continues=any(runfolder.COPIED in segment for segment in runfolder.read_segments(folder)),
             undecodable=summary.get("undecodable", {}).get("count", 0),
+            samples=samples,
         )
         if self.quiet:
             print(self.prefix + format_result_line(outcome), flush=True)

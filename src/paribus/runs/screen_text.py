@@ -6,21 +6,18 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paribus.core.formatting import format_count, format_seconds, format_si
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
 class RunDescription:
     """What runs. techniques: name and settings of each. sizes: images of each split. image: channels, height, width.
 
-    macs: of one image, or why they are not known. decay: of each parameter group, whether it decays, its tensors and
-    its parameters. others: further parts of the recipe that are not as usual. start: steps done before, by a resumed
-    run.
+    parameters: of the recipe's model; other_parameters: of each other network that is trained, by name. macs: of one
+    image through all of them, or why they are not known. decay: of each parameter group, whether it decays, its tensors
+    and its parameters. others: further parts of the recipe that are not as usual. start: steps done before, by a
+    resumed run.
     """
 
     title: str
@@ -49,6 +46,7 @@ class RunDescription:
     folder: str
     start: int
     wandb: str = ""
+    other_parameters: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Outcome:
 
     command: the arguments of `paribus train` that run it; () where they are not known. packages: of the recipe, which
     other commands want to be given again. continues: it went on with a shorter run of this seed (`init_from`).
-    undecodable: images that did not decode and were done without.
+    undecodable: images that did not decode and were done without. samples: it makes images.
     """
 
     title: str
@@ -74,6 +72,7 @@ class Outcome:
     packages: tuple[str, ...] = ()
     continues: bool = False
     undecodable: int = 0
+    samples: bool = False
 
 
 def format_rows(description: RunDescription) -> list[LabeledText]:
@@ -84,6 +83,7 @@ def format_rows(description: RunDescription) -> list[LabeledText]:
     epochs = description.steps / description.steps_per_epoch
     length = f"{format_count(description.steps, 'step')} of {format_count(description.batch_size, 'image')} "
     length += f"({epochs:.4g} {'epoch' if epochs == 1 else 'epochs'} of {description.steps_per_epoch:,})"
+    others = "".join(f", {name} {n:,}" for name, n in description.other_parameters)
     techniques = [f"{name}: {settings}" if settings else name for name, settings in description.techniques]
     where = [description.device, description.precision, format_count(description.threads, "thread")]
     if description.processes > 1:
@@ -96,7 +96,7 @@ def format_rows(description: RunDescription) -> list[LabeledText]:
             "data",
             f"{description.data}: {sizes} images of {image}, {format_count(description.classes, 'class', 'classes')}",
         ),
-        ("model", f"{description.model}: {format_count(description.parameters, 'parameter')}, {macs}"),
+        ("model", f"{description.model}: {format_count(description.parameters, 'parameter')}{others}, {macs}"),
         *(("", note) for note in description.notes),
         ("weight decay", _format_decay(description.decay)),
         ("optimizer", f"{description.optimizer}; {description.schedule}"),
@@ -167,6 +167,7 @@ def format_next_commands(outcome: Outcome) -> list[str]:
         return ["next", *align_rows(table)] if table else ["next: the same command again resumes"]
     table = [
         ("evaluate again", f"paribus eval {run}"),
+        *([("see its images", f"paribus sample {run}")] if outcome.samples else []),
         ("export weights", f"paribus export {run}"),
         ("compare", "paribus list runs" + (f" {shlex.quote(parent)}" if parent != "runs" else "")),
     ]

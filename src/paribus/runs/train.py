@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from paribus.core import runfolder
+from paribus.core.capabilities import Samples
 from paribus.core.duration import in_steps
 from paribus.core.errors import ConfigError, RunFailed, explain_exception
 from paribus.core.evaluation import make_context
@@ -198,7 +199,7 @@ def _train(
         if world.is_main:
             summary = _write_summary(recipe, rules, run, data, size, state)
             tracker.close(summary)
-            screen.print_end(summary, run.folder, begin, recipe.packages)
+            screen.print_end(summary, run.folder, begin, recipe.packages, isinstance(method, Samples))
     return OK if state == "DONE" else REQUEUE
 
 

@@ -8,6 +8,7 @@ from paribus.core.capabilities import Samples, list_networks
 from paribus.core.errors import ConfigError
 from paribus.core.pixels import to_pixels
 from paribus.core.progress import Progress
+from paribus.methods.discriminator_penalties import R1
 from paribus.recipe.smoke import build_small
 
 SMOKE = ("experiment=smoke_images", "batch_size=8")
@@ -34,11 +35,31 @@ CONDITIONAL = ("model.conditional=true", "method.discriminator.conditional=true"
         (("update.accumulate=2",), r"update.accumulate: found 2; Adversarial takes a batch whole"),
         (("method.loss._target_=paribus.methods.objectives.CrossEntropy",), r"method.loss: "),
         (("method.penalties.r1._target_=paribus.methods.adversarial_losses.Hinge",), r"method.penalties"),
+        (
+            ("+transforms.cutmix._target_=paribus.techniques.cutmix.CutMix",),
+            r"transforms: found CutMix; method=adversarial",
+        ),
+        (
+            ("method.loss._target_=paribus.methods.adversarial_losses.Wasserstein", "method.penalties.r1=null"),
+            r"method.penalties: found none; Wasserstein's discriminator",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_key(overrides: tuple[str, ...], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         workbench(build_small((*SMOKE, *overrides)))
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(torch.zeros(8), r"a tensor of shape \(8,\)"), (0.5, "it gave float; should be a tensor")]
+)
+def test_a_penalty_that_is_no_number_is_told_by_its_name(
+    given: object, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(R1, "__call__", lambda *_: given)
+    data, method, _ = workbench(build_small(SMOKE))
+    with pytest.raises(ConfigError, match=rf"method.penalties.r1: .*{told}"):
+        method.train_step(data.loader(8, 0).batch(0), Progress(0, 10, 0))
 
 
 @pytest.mark.parametrize("more", [(), CONDITIONAL])

@@ -93,6 +93,20 @@ def test_classes_come_in_turn_by_name_or_number(runs: dict[str, Path], tmp_path:
     assert all((read(tmp_path / f"{k:06d}.png") == image).all() for k, image in enumerate(expected))
 
 
+def test_images_of_an_earlier_call_are_not_left_among_new_ones(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sample", str(runs["plain"]), "--out", str(tmp_path)]
+    (tmp_path / "step_00000020.png").touch()  # of the evaluator; no image of this command
+    assert dispatch([*command, "--n", "5", "--seed", "1"]) == 0
+    before = (tmp_path / "000000.png").read_bytes()
+    assert dispatch([*command, "--n", "3"]) == 2
+    assert "has 2 images from before that 3 new ones would not replace (from 000003.png on)" in capsys.readouterr().err
+    assert (tmp_path / "000000.png").read_bytes() == before
+    assert dispatch([*command, "--n", "5"]) == 0
+    assert (tmp_path / "000000.png").read_bytes() != before
+
+
 @pytest.mark.parametrize(
     ("name", "options", "said"),
     [

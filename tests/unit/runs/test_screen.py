@@ -195,14 +195,20 @@ def test_quantities_have_three_digits(n: int, text: str) -> None:
         (["transforms.cutmix.box=timm"], ("cutmix",), {"cutmix": "alpha=1 prob=1 box=timm"}),
         (["optimizer=sgd"], ("sgdp",), {"sgdp": "optimizer=SGDP delta=0.1 wd_ratio=0.1"}),
         (["experiment=smoke_mobile"], ("rexnet",), {"rexnet": "model.plan=LinearPlan"}),
-        (["experiment=smoke_vit"], ("pit",), {"pit": "model.stem=OverlappingStem model.pooling=Pooling"}),
-        (["experiment=smoke_vit"], ("pit_pooling",), {"pit_pooling": "model.pooling=Pooling"}),
+        (["experiment=smoke_vit"], ("pit",), {"pit": "model.stem=OverlappingStem model.pooling=Pooling stride=2"}),
+        (["experiment=smoke_vit"], ("pit_pooling",), {"pit_pooling": "model.pooling=Pooling stride=2"}),
+        (
+            ["experiment=smoke_images"],
+            ("fsmr", "ggdr"),
+            {"fsmr": "weight=1", "ggdr": "weight=10 reduction=2"},
+        ),
     ],
 )
 def test_techniques_are_told_with_what_they_brought(
     overrides: list[str], techniques: tuple[str, ...], told: dict[str, str]
 ) -> None:
-    recipe = recipe_of("experiment=smoke", *overrides, techniques=techniques)
+    smoke = [] if any(o.startswith("experiment=") for o in overrides) else ["experiment=smoke"]
+    recipe = recipe_of(*smoke, *overrides, techniques=techniques)
     rules = composed(f"technique=[{','.join(techniques)}]")["overlays"]
     assert {name: format_technique(recipe, rules[name]) for name in recipe.techniques} == told
 
@@ -222,6 +228,28 @@ def test_the_facts_of_a_recipe_are_those_of_what_was_built() -> None:
     assert all(not p.is_meta and p.requires_grad for p in model.parameters()), "counting leaves the network alone"
     assert format_object(recipe.optimizer) == "AdamW lr=0.01 weight_decay=0.05"
     assert count_macs(model.double(), data.spec) == facts.macs, "the same in any precision"
+
+
+def test_of_two_networks_each_is_told_with_its_size() -> None:
+    recipe = recipe_of("experiment=smoke_images")
+    data, method, _ = workbench(recipe)
+    run = RunSettings(Path("runs/x"), recipe.id, 60, 0, StepIntervals(10, 20, 20), 2, World(), torch.device("cpu"))
+    size = measure_network_size(method, data.spec)
+    facts = describe_run(recipe, {}, run, data, method, size, 8, 0)
+    parts = method.parts()  # type: ignore[attr-defined]
+    sizes = {name: sum(p.numel() for p in part.network.parameters()) for name, part in parts.items()}
+    assert (facts.parameters, facts.other_parameters) == (sizes[""], (("discriminator", sizes["discriminator"]),))
+    assert size.parameters == sum(sizes.values())
+    (model,) = [text for label, text in format_rows(facts) if label == "model"]
+    assert model.endswith(
+        f": {sizes['']:,} parameters, discriminator {sizes['discriminator']:,}, MACs not counted (it makes images)"
+    )
+
+
+def test_a_run_that_makes_images_says_how_to_see_them() -> None:
+    said = "\n".join(format_next_commands(dataclasses.replace(DONE, samples=True)))
+    assert "paribus sample runs/quickstart-cutmix-s0-0123456789ab" in said
+    assert "paribus sample" not in "\n".join(format_next_commands(DONE))
 
 
 def test_a_network_that_cannot_be_counted_is_told_so() -> None:
