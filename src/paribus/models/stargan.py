@@ -111,6 +111,8 @@ class StarGANGeneratorNet(nn.Module):
         out = torch.empty_like(images)
         for k, net in enumerate(self.nets):
             rows = torch.nonzero(which == k)[:, 0]
+            if not len(rows):
+                continue  # an instance norm takes no batch without images
             out[rows] = net(images[rows], to_soft_targets(place[rows], division.known, images.dtype))
         return out
 

@@ -68,6 +68,16 @@ def test_a_translation_is_that_of_the_network_which_knows_both_domains() -> None
         network(images, targets)
 
 
+def test_networks_without_an_image_to_translate_are_left_out() -> None:
+    """As where each image goes to the next domain of four: nobody then knows domains 0 and 2."""
+    network = StarGANGenerator(width=6, blocks=1)(SPEC)
+    images, sources = torch.zeros(4, 3, 16, 16), torch.arange(4)
+    found = network(images, (sources + 1) % 4, sources)
+    one = torch.cat([network(images[k : k + 1], (sources[k : k + 1] + 1) % 4, sources[k : k + 1]) for k in range(4)])
+    assert torch.allclose(found, one, atol=1e-6)
+    assert network(images[:0], sources[:0], sources[:0]).shape == (0, 3, 16, 16)
+
+
 @pytest.mark.parametrize("size", [32, 128])
 def test_networks_are_right_for_small_and_large_images(size: int) -> None:
     spec, layers = Spec(5, 3, size, size), {32: 4, 128: 6}[size]
