@@ -40,11 +40,11 @@ class ComparisonSpec:
 
 @schema
 class Along:
-    """name: what comparisons are drawn along, with its unit: epochs, training images, weight decay. log: on a
-    logarithmic axis, for values above 0."""
+    """name: what comparisons are drawn along, with its unit: epochs, training images, weight decay. scale: of the axis;
+    log is for values above 0, even sets them side by side, whatever lies between them, as 0, 0.005 and 0.5."""
 
     name: Text
-    log: bool = False
+    scale: Literal["linear", "log", "even"] = "linear"
 
 
 @schema

@@ -94,7 +94,7 @@ def _check_along(spec: StudySpec) -> None:
             raise ConfigError(f"comparisons.{i}.at: found {pair.at:g}; say along: {{name: WHAT}}, what it is of")
         if pair.at is not None and not math.isfinite(pair.at):
             raise ConfigError(f"comparisons.{i}.at: found {pair.at}; should be a finite number")
-        if pair.at is not None and spec.along is not None and spec.along.log and pair.at <= 0:
+        if pair.at is not None and spec.along is not None and spec.along.scale == "log" and pair.at <= 0:
             raise ConfigError(f"comparisons.{i}.at: found {pair.at:g}; on a logarithmic axis it should be above 0")
     if spec.along is not None and len({pair.at for pair in placed}) < 2:
         raise ConfigError(f"along: comparisons stand at {len({pair.at for pair in placed})} places; a curve needs two")

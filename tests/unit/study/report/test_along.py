@@ -1,9 +1,11 @@
 """Comparisons along something: the curve, the losses beside it, and what study.yaml may say of it."""
 
+import itertools
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -36,7 +38,7 @@ def analysed(lines: tuple[str, ...] = ("every batch", "half"), losses: bool = Tr
     if losses:
         added = {"train/unmixed_loss": 0.5}
         rows = [replace(row, metrics={**row.metrics, **added}) for row in rows]
-    along = {"along": Along(name="epochs", log=True), "places": places}
+    along = {"along": Along(name="epochs", scale="log"), "places": places}
     return analyse(question(arms, range(4), pairs=tuple(places), **(along | changes)), rows)
 
 
@@ -85,6 +87,16 @@ def test_one_line_without_a_name_has_no_column_and_no_losses_no_numbers() -> Non
     assert "along losses" not in {plot.key for plot in build_plots(without, choose_report_unit(without))}
 
 
+@pytest.mark.parametrize("scale", ["linear", "even"])
+def test_other_axes_have_the_same_values(scale: Literal["linear", "even"]) -> None:
+    a = analysed(along=Along(name="weight decay", scale=scale))
+    ((_, svg),) = render_svgs(build_plots(a, choose_report_unit(a)))["along"]
+    assert all(f">{value}<" in svg for value in (10, 50, 200))
+    ticks = [float(x) for x in re.findall(r'<text [^>]*x="([\d.]+)"[^>]*>(?:10|50|200)<', svg)]
+    gaps = [b - a for a, b in itertools.pairwise(ticks)]
+    assert gaps[1] / gaps[0] == pytest.approx(1.0 if scale == "even" else 150 / 40, rel=0.01)
+
+
 def test_places_without_runs_are_left_out() -> None:
     a = analysed()
     kept = [row for row in a.rows if not row.arm.endswith("_200")]
@@ -114,9 +126,9 @@ TWO: list[dict[str, Any]] = [
 
 
 def test_study_yaml_says_it(tmp_path: Path) -> None:
-    study = written(tmp_path / "s", arms=ARMS, comparisons=TWO, along={"name": "epochs", "log": True})
+    study = written(tmp_path / "s", arms=ARMS, comparisons=TWO, along={"name": "epochs", "scale": "log"})
     spec = build_analysis_spec(study)
-    assert spec.along == Along(name="epochs", log=True)
+    assert spec.along == Along(name="epochs", scale="log")
     assert spec.places == {("cutmix", "plain"): ("", 10.0), ("mixup", "plain"): ("", 50.0)}
 
 
@@ -125,7 +137,11 @@ def test_study_yaml_says_it(tmp_path: Path) -> None:
     [
         (TWO, None, r"comparisons.0.at: found 10; say along"),
         (TWO[:1], {"name": "epochs"}, "along: comparisons stand at 1 places; a curve needs two"),
-        ([TWO[0], {**TWO[1], "at": 0}], {"name": "decay", "log": True}, "comparisons.1.at: found 0; on a logarithmic"),
+        (
+            [TWO[0], {**TWO[1], "at": 0}],
+            {"name": "decay", "scale": "log"},
+            "comparisons.1.at: found 0; on a logarithmic",
+        ),
         ([TWO[0], {**TWO[1], "at": float("nan")}], {"name": "decay"}, "should be a finite number"),
         ([{"arm": "mixup", "against": "plain", "line": "x"}], None, "comparisons.0.line: found 'x' without at"),
         (

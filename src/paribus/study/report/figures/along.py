@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from paribus.study.analysis.analysis import Analysis
@@ -63,17 +63,17 @@ def plot_along(a: Analysis, unit: Unit) -> list[Plot]:
     """Nothing where the study names nothing that its comparisons are drawn along."""
     if a.spec.along is None:
         return []
-    name, log = a.spec.along.name, a.spec.along.log
+    name, scale = a.spec.along.name, a.spec.along.scale
     found: list[Plot] = []
     if differences := list_differences(a):
         better = "better ↑" if a.spec.higher_is_better else "better ↓"
         title = f"difference in {a.spec.metric}{f', {unit.differences}' if unit.differences else ''} ({better})"
-        figure = _draw(differences, unit, title, name, log, a.spec.margin * unit.scale, zero=True)
+        figure = _draw(differences, unit, title, name, scale, a.spec.margin * unit.scale, zero=True)
         found.append(Plot("along", _describe(differences, unit, title, name), figure))
     if losses := list_losses(a):
         plain = Unit(1.0, "", "", 3)
         title = "loss on unmixed training images"
-        found.append(Plot("along losses", f"{title} along {name}", _draw(losses, plain, title, name, log)))
+        found.append(Plot("along losses", f"{title} along {name}", _draw(losses, plain, title, name, scale)))
     return found
 
 
@@ -128,7 +128,7 @@ def _draw(
     unit: Unit,
     title: str,
     name: str,
-    log: bool,
+    scale: str,
     margin: float = 0.0,
     zero: bool = False,
 ) -> Figure:
@@ -136,7 +136,13 @@ def _draw(
     names = max(text_width(shorten(line.name, 18), bold=True) for line in lines)
     inner = PANEL - _LEFT - 14 - (6 + names if names else 0)
     axes = figure.add_axes((_LEFT / PANEL, _BOTTOM / _HEIGHT, inner / PANEL, (_HEIGHT - _TOP - _BOTTOM) / _HEIGHT))
-    _set_places(axes, sorted({p.x for line in lines for p in line.points}), log)
+    places = sorted({p.x for line in lines for p in line.points})
+    if scale == "even":
+        at = {x: float(i) for i, x in enumerate(places)}
+        lines = [replace(line, points=tuple(replace(p, x=at[p.x]) for p in line.points)) for line in lines]
+        _set_places(axes, sorted(at.values()), False, places)
+    else:
+        _set_places(axes, places, scale == "log", places)
     _set_range(axes, lines, unit, margin, zero)
     if zero:
         if margin:
@@ -151,9 +157,9 @@ def _draw(
     return figure
 
 
-def _set_places(axes: Axes, places: Sequence[float], log: bool) -> None:
-    """A tick at each place; on a linear axis without those that would touch the one before."""
-    from matplotlib.ticker import FixedLocator, NullLocator
+def _set_places(axes: Axes, places: Sequence[float], log: bool, values: Sequence[float]) -> None:
+    """A tick at each place with its value, without those that would touch the one before."""
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     scale = math.log if log else float
     at = [scale(x) for x in places]
@@ -162,13 +168,13 @@ def _set_places(axes: Axes, places: Sequence[float], log: bool) -> None:
     if log:
         axes.set_xscale("log")
     axes.set_xlim(inverse(at[0] - room), inverse(at[-1] + room))
-    shown: list[float] = []
-    for x in places:
-        if not shown or (scale(x) - scale(shown[-1])) / (at[-1] - at[0] + 2 * room) > 0.1:
-            shown.append(x)
-    axes.xaxis.set_major_locator(FixedLocator(shown))
+    shown: list[int] = []
+    for i in range(len(at)):
+        if not shown or (at[i] - at[shown[-1]]) / (at[-1] - at[0] + 2 * room) > 0.1:
+            shown.append(i)
+    axes.xaxis.set_major_locator(FixedLocator([places[i] for i in shown]))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:,.6g}")
+    axes.xaxis.set_major_formatter(FixedFormatter([f"{values[i]:,.6g}" for i in shown]))
 
 
 def _set_range(axes: Axes, lines: Sequence[AlongLine], unit: Unit, margin: float, zero: bool) -> None:
