@@ -89,13 +89,13 @@ def with_other_heads(model, monkeypatch):
 
 
 def with_tokens_not_pooled_by_their_layer(model, monkeypatch):
-    monkeypatch.setattr(pit_file, "pool", lambda m, t, w, b, tw, tb: (POOL(m, t, w, b, tw, tb)[0], t.repeat(1, 1, 2)))
+    monkeypatch.setattr(pit_file, "pool", lambda m, t, *weights: (POOL(m, t, *weights)[0], t.repeat(1, 1, 2)))
 
 
 def with_pooling_of_the_wrong_groups(model, monkeypatch):
     # channel i + c of the result instead of 2i and 2i + 1 looks at channel i
-    def pool(maps, tokens, w, b, tw, tb):
-        maps, tokens = POOL(maps, tokens, w, b, tw, tb)
+    def pool(maps, tokens, *weights):
+        maps, tokens = POOL(maps, tokens, *weights)
         return maps.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1, 2), tokens
 
     monkeypatch.setattr(pit_file, "pool", pool)
