@@ -7,13 +7,13 @@ import pytest
 
 from helpers.every_overlay import run_overlay
 from helpers.trainings import OVERLAYS, recipe_of, result_in, smoke_recipe_for, stopping_after, timeless, trained
-from helpers.worlds import COMMON, WORLDS, furthest, together, torchrun
+from helpers.worlds import COMMON, furthest, in_worlds, together, torchrun
 from paribus.core.lock import locked
 
 TWO_NETWORKS = ("experiment=smoke_images", "experiment=smoke_translation")
 
 
-@pytest.mark.parametrize("processes", WORLDS)
+@pytest.mark.parametrize("processes", in_worlds())
 def test_several_processes_train_the_net_of_one(processes: int, tmp_path: Path) -> None:
     overrides = ["update.precision=fp64", "update.accumulate=2"]
     one = trained(tmp_path / "one", *COMMON, *overrides, techniques=("cutmix",))
@@ -28,6 +28,7 @@ def test_several_processes_train_the_net_of_one(processes: int, tmp_path: Path) 
     assert furthest(several, other) > 1e-3, "negative control: another seed is far away"
 
 
+@pytest.mark.slow
 def test_in_float32_they_are_as_near_as_promised(tmp_path: Path) -> None:
     # of a seed with which no rounding error turns the sign of a unit; docs/reliability.md has the table of many seeds
     one = trained(tmp_path / "one", *COMMON, "seed=6", techniques=("cutmix",))
