@@ -1,7 +1,8 @@
 """`paribus results`: regenerate every table and report of a checkout from the recorded rows; nothing is trained.
 
 That is the table of all results (docs/results.md, or README.md where that has its markers), a few of them in README.md
-(its other markers) with a picture (docs/results.svg) and, for each study under experiments/, what `paribus study
+(its other markers) with a picture (docs/results.svg), what papers claim beside it (docs/claims.md, of
+docs/claims.yaml) and, for each study under experiments/, what `paribus study
 report` makes, its line in looks.jsonl included.
 """
 
@@ -16,6 +17,7 @@ from paribus.study.analysis.analysis import Analysis, record_interim
 from paribus.study.load import load_study
 from paribus.study.looks import add_look, looks_path
 from paribus.study.report.build import build_report
+from paribus.study.report.claims import format_claims, read_claims
 from paribus.study.report.files import check_writable, write_file
 from paribus.study.report.highlights import HIGHLIGHTS, draw_highlights, find_highlights, format_highlights
 from paribus.study.report.markdown import build_readme
@@ -27,6 +29,7 @@ from paribus.study.spec import RESULTS, Study
 
 STUDIES = Path("experiments")
 PAGE, PICTURE = Path("docs/results.md"), Path("docs/results.svg")
+CLAIMS, CLAIMS_PAGE = Path("docs/claims.yaml"), Path("docs/claims.md")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,6 +78,8 @@ def _build_pages(analyses: Mapping[str, Analysis]) -> dict[Path, str]:
     """The pages that are about all studies, up to date. Raises ConfigError where markers are damaged."""
     readme, page = Path(README), PAGE if PAGE.is_file() else Path(README)
     pages = {page: _fill_table(page, _read_text(page), analyses)}
+    if CLAIMS.is_file():
+        pages |= {CLAIMS_PAGE: format_claims(read_claims(CLAIMS), analyses, _locate_studies(CLAIMS_PAGE))}
     text = pages.get(readme) or _read_text(readme)
     if HIGHLIGHTS.stand_in(text):
         found = find_highlights(analyses, HIGHLIGHTS.parse_names(text, readme), readme)
@@ -90,8 +95,13 @@ def _fill_table(path: Path, readme: str, analyses: Mapping[str, Analysis]) -> st
             f"{path}: the table of results should name every recorded study once, {', '.join(analyses)}; "
             f"its marker names {', '.join(names)}"
         )
-    experiments = "/".join([*[".."] * (len(path.parts) - 1), str(STUDIES)])
-    return RESULTS_TABLE.insert(format_results_table((analyses[name] for name in names), experiments), readme)
+    table = format_results_table((analyses[name] for name in names), _locate_studies(path))
+    return RESULTS_TABLE.insert(table, readme)
+
+
+def _locate_studies(page: Path) -> str:
+    """Where the studies are, from a page."""
+    return "/".join([*[".."] * (len(page.parts) - 1), str(STUDIES)])
 
 
 def _read_text(path: Path) -> str:
