@@ -1,4 +1,5 @@
-"""`paribus verify RUN`: train a recorded run again, or a span of it, and report whether it is bit-exact.
+"""`paribus verify RUN`: train a recorded run again, or a span of it, and report whether it is bit-exact; and `paribus
+verify STUDY --cell ARM/sN`: the same of a row on record whose run folder is gone.
 
 What is compared is the run's receipt (engine/receipt.py), its record and summary, and its row in a study
 (runs/record_check.py). The run folder is read and never written.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,11 @@ from paribus.cli.arguments.trained import split_run
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import MISMATCH, OK
+from paribus.core.formatting import format_count, format_list, format_seconds
+from paribus.study.load import load_study
 from paribus.study.rows import Row, read_rows
-from paribus.study.spec import RESULTS, SPEC
+from paribus.study.runner.verify_cell import CellVerdict, verify_cell
+from paribus.study.spec import RESULTS, SPEC, Study
 
 if TYPE_CHECKING:
     from paribus.engine.agreement import Difference
@@ -29,6 +34,10 @@ MOST = 10  # values of the record that are named
 
 def run(args: argparse.Namespace) -> int:
     folder, overrides = split_run(args, "run folder")
+    if args.cell is not None:
+        return _verify_cell(args, folder, overrides)
+    if (folder / SPEC).is_file():
+        raise ConfigError(f"{folder}: is a study; --cell ARM/sN says which of its cells")
     span = args.span if args.steps is None else f"0:{args.steps}"
 
     from paribus.engine import distributed
@@ -42,6 +51,38 @@ def run(args: argparse.Namespace) -> int:
     if distributed.from_environment().is_main:
         print(json.dumps(as_json(found)) if args.json else "\n".join(describe(found)))
     return MISMATCH if found.outcome == "differs" else OK
+
+
+def _verify_cell(args: argparse.Namespace, folder: Path, overrides: list[str]) -> int:
+    given = [*overrides, *(f"--{name}" for name in ("steps", "span", "study") if getattr(args, name) is not None)]
+    if given:
+        raise ConfigError(f"--cell: a cell is trained as planned, whole; leave out {', '.join(given)}")
+    study = load_study(folder)
+    with tempfile.TemporaryDirectory(prefix="paribus-verify-") as scratch:
+        found = verify_cell(study, args.cell, args.tolerance, Path(scratch))
+    if args.json:
+        plain = {"cell": args.cell, "verdict": found.outcome, **asdict(found)}
+        print(json.dumps(plain))
+    else:
+        print("\n".join(describe_cell(study, found)))
+    return MISMATCH if found.outcome == "differs" else OK
+
+
+def describe_cell(study: Study, v: CellVerdict) -> list[str]:
+    """The verdict on a cell in words."""
+    c, apart = v.comparison, abs(v.here - v.recorded)
+    lines = [f"{study.name}, {c.cell}: trained again in {format_seconds(v.seconds)}"]
+    told = f"{v.metric} {v.here:.6g}, on record {v.recorded:.6g}"
+    if v.outcome == "bit-equal":
+        lines.append(f"bit-equal: all metrics and curves are those of its row ({told})")
+    else:
+        allowed = f"{apart:.3g} apart, allowed {v.allowed:.3g}"
+        lines.append(
+            f"{v.outcome}: {told} ({allowed}); {format_count(len(c.values), 'value')} of metrics and curves differ"
+        )
+    if c.numerics:
+        lines.append(f"what may change bits and differs: {format_list(map(str, c.numerics), MOST)}")
+    return lines
 
 
 def find_rows(folder: Path, study: Path | None) -> list[Row]:

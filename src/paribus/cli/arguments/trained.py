@@ -145,6 +145,10 @@ def add_verify(parser: Parser) -> None:
         "Overrides: data.root=DIR, packages=[NAME], runtime.KEY=VALUE.\n\n"
         "A run of several processes is replayed by as many:\n"
         "  torchrun --nproc-per-node=N -m paribus.cli verify RUN\n\n"
+        "A row of a study whose run folder is gone is trained again, whole:\n"
+        "  paribus verify experiments/NAME --cell ARM/sN\n"
+        "Its metrics and curves have to be the same bits where nothing differs that may change them; elsewhere the "
+        "study's metric may be three standard deviations between its arm's seeds apart, or --tolerance X.\n\n"
         + exit_codes(
             {
                 OK: "bit-exact or within tolerance",
@@ -153,7 +157,7 @@ def add_verify(parser: Parser) -> None:
             }
         )
     )
-    completes(_add_run(parser, "RUN", "a run folder"), _given(("data.root", "packages")))
+    completes(_add_run(parser, "RUN", "a run folder, or a study with --cell"), _given(("data.root", "packages")))
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--steps", type=count, metavar="K", help="the first K steps; without this and --span, about a minute's worth"
@@ -174,6 +178,7 @@ def add_verify(parser: Parser) -> None:
         help="a study with a row of this run (default: experiments/NAME for a run in runs/NAME, if there is one)",
     )
     completes(study, "study")
+    parser.add_argument("--cell", metavar="ARM/sN", help="RUN is a study: train this cell of it again")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON, for other programs")
 
 
