@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
             other = f", on {' '.join(evaluation.other_data)}" if evaluation.other_data else ""
             print(f"{evaluation.found.name} after step {evaluation.found.checkpoint.step}{other}")
             if not findings.metrics and not findings.details and not (args.per_class or args.confusion):
-                print("  nothing measured: this run has no evaluators; evaluators=[NAME,...] chooses some")
+                print(
+                    "note: nothing measured, as no evaluators are chosen; evaluators=[NAME,...] does", file=sys.stderr
+                )
         for key, value in sorted(findings.metrics.items()):
             print(f"{key} {value:.6f}" if args.quiet else f"  {key:<16} {value:.6f}")
         _write_details(evaluation, findings, where, args)

@@ -216,7 +216,7 @@ class ViT:
     """patch: pixels a side. depths: blocks of each stage. heads, head_dim: the width is their product.
 
     stem, pooling: the slots. Filling one changes heads, head_dim and mlp_ratio such that the network costs as many
-    MACs as with both slots plain, or has as many parameters (match), within 1 %; `notes` of the module says how.
+    MACs as with both slots plain, within 1 %; `notes` of the module says how. match: macs, or parameters instead.
     mlp_ratio: width of a block's MLP over the block's. drop_rate: dropout, 0–1. drop_path: stochastic depth of the
     deepest block, 0–1. drop_path_rule: of the other blocks, as the authors' code or timm has it. init: `authors` by
     fan-in, as narrow nets need; trunc_normal with σ = 0.02. global_pool: what the classifier reads, the class token or
