@@ -148,7 +148,10 @@ def check_groups(batch: Batch, groups: int) -> None:
 
 def _check_largest(largest: int, groups: int) -> None:
     if largest >= groups:
-        raise ConfigError(f"method.groups: found {groups}; the data has a group {largest}, and they count from 0")
+        raise ConfigError(
+            f"method.groups: found {groups}; the data has a group {largest}, and they count from 0: set "
+            f"method.groups={largest + 1}, if that many are meant"
+        )
 
 
 def _without_groups(facts: tuple[str, ...]) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from paribus.core.batch import COPY_OFFSET, Batch
 from paribus.core.build import schema
+from paribus.core.formatting import format_count
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Slots
 from paribus.core.streams import uniform
@@ -65,8 +66,22 @@ class WithClassifier:
         self._histogram = torch.zeros(2, BINS, dtype=torch.float64, device=device)
         self._nothing = torch.zeros((), dtype=workshop.place.dtype, device=device)
         self._level: Tensor | None = None  # a function of the histogram, once that is complete
+        self._warned = False
+
+    def _warn_of_length(self, at: Progress) -> None:
+        """Of a run that ends before an answer of the classifier is taken, and so is one with drawn groups."""
+        needed = self._settings.group_epochs + 1
+        if not self._warned and at.total <= needed * at.steps_per_epoch and self._workshop.place.rank == 0:
+            print(
+                f"warning: method.completion.group_epochs: found {self._settings.group_epochs}; answers of the group "
+                f"classifier are taken after {format_count(needed, 'epoch')}, and this run has "
+                f"{at.total / at.steps_per_epoch:.3g}: every unknown group is drawn",
+                file=sys.stderr,
+            )
+        self._warned = True
 
     def complete(self, batch: Batch, at: Progress, factor: float) -> CompletedGroups:
+        self._warn_of_length(at)
         given = batch.also[GROUP]
         known = given >= 0
         drawn = self._drawing.draw(batch, at)

@@ -100,6 +100,32 @@ def check_choices(overrides: Iterable[str], config_dirs: Sequence[Path] = ()) ->
                     f"{group}={name}: paribus has one of that name, which would be taken, not "
                     f"{folder / group / name}.yaml; give yours another name"
                 )
+    _check_taken_places(values, [*config_dirs, find_config_folder()])
+
+
+def _check_taken_places(values: Mapping[str, list[str]], folders: Sequence[Path]) -> None:
+    """Raise ConfigError if a choice is given for a place that a chosen technique fills itself, which would be replaced
+    without a word. A technique says so in its file's defaults: `override /GROUP: null`. values: group -> choices."""
+    for name in _split_names(re.sub(r"[\[\]]", "", "".join(values.get("technique", [])))):
+        path = next((p for folder in folders if (p := folder / "technique" / f"{name}.yaml").is_file()), None)
+        for group in _list_emptied(path) if path is not None else ():
+            given = values.get(group, ["null"])[0]
+            if given not in ("null", "~"):
+                raise ConfigError(
+                    f"technique={name} takes the place of {group}, so {group}={given} would have no effect; leave one "
+                    "of the two out"
+                )
+
+
+def _list_emptied(path: Path) -> list[str]:
+    """The groups that a config's defaults list sets to null."""
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError):  # which Hydra will say
+        return []
+    defaults = content.get("defaults") if isinstance(content, dict) else None
+    entries = [entry for entry in defaults if isinstance(entry, dict)] if isinstance(defaults, list) else []
+    return [str(key).split(" ")[-1].strip("/") for entry in entries for key, value in entry.items() if value is None]
 
 
 def _advise(group: str, chosen: list[str]) -> str:

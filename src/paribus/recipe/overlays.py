@@ -69,18 +69,19 @@ def apply_overlays(cfg: dict[str, Any], technique_names: list[str]) -> dict[str,
             raise ConfigError(
                 f"technique={name}: its file technique/{name}.yaml has no overlays.{name} that says what it changes"
             )
+    put: dict[str, str] = {}  # by which technique's swap a place was filled
     for name, rule in rules.items():
         for path, swaps in rule.swap.items():
             found = get_value(cfg, path)
             if not isinstance(found, str) or found not in swaps:
-                _refuse(name, path, found, list(swaps), rule)
-            cfg = with_value(cfg, path, swaps[found])
+                _refuse(name, path, found, list(swaps), rule, put.get(path, ""))
+            cfg, put[path] = with_value(cfg, path, swaps[found]), name
     for name, rule in rules.items():
         for path, wanted in rule.expect.items():
             found = get_value(cfg, path)
             allowed = [wanted] if isinstance(wanted, str) else list(wanted)
             if found not in allowed:
-                _refuse(name, path, found, allowed, rule)
+                _refuse(name, path, found, allowed, rule, put.get(path, ""))
     _check_alone(cfg, rules)
     for path in (path for rule in rules.values() for path in rule.first):
         cfg = _with_first(cfg, path)
@@ -215,7 +216,12 @@ def _check_mapping(path: str, value: Any) -> dict[str, Any]:
     return {str(key): item for key, item in (value or {}).items()}
 
 
-def _refuse(name: str, path: str, found: Any, allowed: list[str], rule: Overlay) -> None:
+def _refuse(name: str, path: str, found: Any, allowed: list[str], rule: Overlay, other: str) -> None:
+    """other: the technique that put it there, "" for none."""
+    if other:
+        raise ConfigError(
+            f"technique={name} does not go with technique={other}, which puts {found} into {path}; name one of the two"
+        )
     fits = rule.fits or f"it needs {path} to be {' or '.join(allowed)}"
     raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found}; {fits}")
 

@@ -104,6 +104,18 @@ def test_pseudo_labels_begin_when_the_classifier_is_checked() -> None:
     assert kept[48:] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize(("total", "warned"), [(48, True), (49, False)])
+def test_a_run_that_ends_before_an_answer_is_taken_is_warned_of_once(
+    total: int, warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method, loader = made(PSEUDO)
+    for step in range(2):
+        method.train_step(loader.batch(step), replace(AT, step=step, total=total))
+    err = capsys.readouterr().err
+    assert err.count("every unknown group is drawn") == int(warned)
+    assert not warned or "found 5; answers of the group classifier are taken after 6 epochs, and this run has 6" in err
+
+
 def test_mixed_targets_take_the_mean_of_their_weights() -> None:
     method, _ = made()
     assert isinstance(method, FairTraining)
@@ -147,7 +159,7 @@ def test_the_criterion_within_some_is_that_of_those_alone() -> None:
 def test_data_without_groups_and_groups_that_are_too_many_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"needs training samples with a group \(Batch.also has nothing, not group\)"):
         made("data.groups=0")
-    with pytest.raises(ConfigError, match=r"method.groups: found 2; the data has a group 2"):
+    with pytest.raises(ConfigError, match=r"method.groups: found 2; the data has a group 2.* set method.groups=3"):
         made("data.groups=3")
     bare = Batch(*(torch.zeros(1) for _ in range(4)), 1, 2)
     with pytest.raises(ConfigError, match="method=fair"):

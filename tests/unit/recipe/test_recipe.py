@@ -6,6 +6,7 @@ from helpers.trainings import composed, recipe_of
 from paribus.core.build import build, to_config
 from paribus.core.errors import ConfigError
 from paribus.recipe.build import _with_new_verb
+from paribus.recipe.compose import check_choices
 from paribus.recipe.identity import computed_part, hash_recipe
 from paribus.recipe.overlays import apply_overlays, overlay_rule
 from paribus.recipe.recipe import rebuild_recipe
@@ -61,6 +62,26 @@ def test_overlays_swap_and_expect_or_refuse() -> None:
     with pytest.raises(ConfigError, match=r"no overlays\.y"):
         apply_overlays(cfg, ["y"])
     assert apply_overlays({"overlays": {}}, ["baseline"]) == {"techniques": []}
+
+
+def test_two_techniques_for_one_place_are_told_by_their_names() -> None:
+    other = {**RULE, "swap": {"optimizer.kind": {"old": "newer"}}}
+    cfg = {"optimizer": {"kind": "old"}, "model": {"kind": "vit"}, "overlays": {"x": RULE, "y": other}}
+    with pytest.raises(
+        ConfigError, match=r"technique=y does not go with technique=x, which puts new into optimizer\.kind"
+    ):
+        apply_overlays(cfg, ["x", "y"])
+
+
+@pytest.mark.parametrize("techniques", ["pcme", "[pcme]", "[adamp,pcme]"])
+def test_a_choice_for_a_place_that_a_technique_fills_is_refused(techniques: str) -> None:
+    words = ["experiment=smoke_captions", f"technique={techniques}"]
+    check_choices([*words, "objective=null"])
+    check_choices(["experiment=smoke_captions", "technique=adamp", "objective=contrastive"])
+    with pytest.raises(
+        ConfigError, match="technique=pcme takes the place of objective, so objective=contrastive would"
+    ):
+        check_choices([*words, "objective=contrastive"])
 
 
 def test_settings_for_the_battery_stand_under_check_and_are_read_where_they_stood() -> None:

@@ -56,7 +56,7 @@ def read_facts(tree: Path) -> FactsTable | None:
                 if len(row) != len(names) + 1:
                     raise ConfigError(f"{where}: found {len(row)} cells; the first line has {len(names) + 1}")
                 if row[0] in lines:
-                    raise ConfigError(f"{where}: a second line of {row[0]}; one is read")
+                    raise ConfigError(f"{where}: a second line of {row[0]}; an image has one, so take one of them out")
                 lines[row[0]] = tuple(_read_cell(*cell, where) for cell in zip(row[1:], names, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
