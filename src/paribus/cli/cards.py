@@ -9,6 +9,7 @@ studies under experiments/ measured, with a picture of their rows, docs/cards/NA
 import argparse
 import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 from paribus.cli.results import STUDIES, analyse_study
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.exit_codes import OK
+from paribus.recipe.configs import find_config_folder
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.card_curves import draw_card_curves, find_studies
 from paribus.study.report.results_table import build_claims, format_claims_table
@@ -107,7 +109,7 @@ def build_card(
     else:
         parts.append(f"```text\n{(module.__doc__ or '').strip()}\n```")
     parts.append("## Settings")
-    parts += [_format_settings(getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
+    parts += [_format_settings(name, getattr(module, cls), paper.get("settings", {})) for cls in paper["classes"]]
     parts += ["## Time", *_format_times(name, measured)]
     found = [claim for study in studies for claim in build_claims(study)]
     if about := [claim for claim in found if any(t == name or t.startswith(f"{name}_") for t in claim.techniques)]:
@@ -139,18 +141,23 @@ def _format_curves(name: str, studies: Sequence[Analysis]) -> Iterator[str]:
     yield "\n".join(f"* [{s}](../../{folder}/{s}): `paribus study run {folder}/{s} --repeat`" for s in own)
 
 
-def _format_settings(cls: Any, published: Mapping[str, str]) -> str:
+def _format_settings(name: str, cls: Any, published: Mapping[str, str]) -> str:
     """The fields of a config class: default here, value in the paper."""
-    rows = [(f"`{f.name}`", _format_default(f.default), published.get(f.name, "not in it")) for f in fields(cls)]
+    rows = [
+        (f"`{f.name}`", _format_default(name, f.name, f.default), published.get(f.name, "not in it"))
+        for f in fields(cls)
+    ]
     head = f"`{cls.__name__}`: {' '.join((cls.__doc__ or '').split())}"
     return (
         head if not rows else f"{head}\n\n{_format_table(('setting', 'default here', 'the paper and its code'), rows)}"
     )
 
 
-def _format_default(value: Any) -> str:
+def _format_default(name: str, key: str, value: Any) -> str:
     if value is MISSING:
-        return "to be given"
+        overlay = find_config_folder() / "technique" / f"{name}.yaml"
+        is_there = re.search(rf"^ +{key}:(?! *\?\?\?)", overlay.read_text(), re.MULTILINE)
+        return f"that of [{name}.yaml](../../configs/technique/{name}.yaml)" if is_there else "to be given"
     return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
 
 
