@@ -1,8 +1,6 @@
 """`paribus verify STUDY --cell`: a cell trained again beside its row, where bits are promised and where not."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +18,18 @@ from paribus.study.runner.verify_cell import CellVerdict, verify_cell
 from paribus.study.spec import Study
 
 Train = Callable[..., None]
+
+
+class Ended:
+    """A process that has ended."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+    def wait(self) -> int:
+        return self.code
+
+    poll = wait
 
 
 @pytest.fixture
@@ -42,7 +52,7 @@ def trains(monkeypatch: pytest.MonkeyPatch) -> Train:
     """What the cell's process leaves behind."""
 
     def choose(value: float = 0.5, code: int = 0, changed: dict[str, Any] | None = None, other_id: str = "") -> None:
-        def start(runs: Path, cell: Cell, *_: Any, **__: Any) -> subprocess.Popen[bytes]:
+        def start(runs: Path, cell: Cell, *_: Any, **__: Any) -> "Ended":
             if code == 0:
                 finished(runs / cell.folder, replace(cell, id=other_id or cell.id), value)
                 path = runs / cell.folder / "provenance.json"
@@ -52,7 +62,7 @@ def trains(monkeypatch: pytest.MonkeyPatch) -> Train:
             else:
                 runs.mkdir(parents=True, exist_ok=True)
                 (runs / f"{cell.folder}.log").write_text("== start\nparibus: out of memory\n")
-            return subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+            return Ended(code)
 
         monkeypatch.setattr(module, "start_process", start)
 
