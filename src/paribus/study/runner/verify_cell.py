@@ -40,6 +40,8 @@ class CellVerdict:
     def outcome(self) -> Literal["bit-equal", "within tolerance", "differs"]:
         if self.comparison.result == "equal":
             return "bit-equal"
+        if self.comparison.values and not self.allowed:
+            return "differs"  # another value of any metric or curve, also where the one that decides is equal
         return "within tolerance" if abs(self.here - self.recorded) <= self.allowed else "differs"
 
 

@@ -86,6 +86,15 @@ def test_where_bits_are_promised_any_other_value_differs(study: Study, trains: T
     assert (found.outcome, found.allowed) == ("differs", 0.0)
 
 
+def test_where_bits_are_promised_another_curve_differs_though_the_end_is_equal(
+    study: Study, trains: Train, tmp_path: Path
+) -> None:
+    trains(0.5)
+    study.results_path.write_text(study.results_path.read_text().replace("[10, 0.25]", "[10, 0.26]"))
+    found = verify(study, tmp_path)
+    assert (found.here, found.recorded, found.outcome) == (0.5, 0.5, "differs")
+
+
 @pytest.mark.parametrize(("value", "outcome"), [(0.55, "within tolerance"), (0.57, "differs"), (0.43, "differs")])
 def test_elsewhere_it_may_be_as_far_apart_as_seeds_are(
     value: float, outcome: str, study: Study, trains: Train, tmp_path: Path
