@@ -7,6 +7,7 @@ one that always gives the same image of each domain shows the domain; so both ha
 classifier is right about all images as they are, which is measured beside and bounds what can be asked for.
 """
 
+import base64
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,13 +21,16 @@ from paribus.core.capabilities import Translates
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.formatting import format_list
+from paribus.core.image_grid import encode_png, make_grid, to_bytes
 from paribus.core.protocols import DataSets, ModelFactory
 from paribus.core.streams import uniform
-from paribus.core.sums import Sums, metric_sums
+from paribus.core.sums import Sums, gather_samples, metric_sums
 from paribus.evaluators.accuracy import rank_targets
+from paribus.evaluators.samples import choose_classes
 from paribus.evaluators.some_images import check_limit, choose_evenly
 
 _KEY = "evaluators.translation"
+_SHOWN, _MAX_DOMAINS = "shown", 12  # of the picture
 
 
 @schema
@@ -36,13 +40,16 @@ class TranslatedImages:
     `_untranslated`: the classifiers' accuracy on the images as they are. val/reconstruction_error: mean absolute
     difference, in grey levels of 255, between an image and what it becomes when it is translated and back.
 
-    Translated images are rounded to 8 bits, as they would be kept in a file, before they are judged and go back.
+    Translated images are rounded to 8 bits, as they would be kept in a file, before they are judged and go back. A
+    picture shows some of them: a row an image, as it is and then in every domain (its own: as it is), of which twelve
+    at most, evenly spaced.
 
     domain_classifier, content_classifier: what tells them (paribus.models.judges.Judge, an export); null leaves out
     what needs it. content: the fact in `Batch.also` that the second one tells. targets: each image goes to each other
     domain, or to one that is drawn. seed: of those, which belong to the image. split: what is translated. limit: at
     most this many images, evenly spaced in the split; null: all. at: always, at each evaluation, or once at the end.
-    batch_size: samples at a time on one rank.
+    batch_size: samples at a time on one rank. grid: images in the picture, evenly spaced in the split; 0: no picture,
+    and there is none of a split whose size is not known.
     """
 
     domain_classifier: Annotated[ModelFactory, matches_signature(ModelFactory)] | None = None
@@ -54,6 +61,7 @@ class TranslatedImages:
     limit: Annotated[int, Field(ge=1)] | None = None
     at: When = "always"
     batch_size: Annotated[int, Field(ge=1)] = 128
+    grid: Annotated[int, Field(ge=0, le=64)] = 8
 
     needs: ClassVar[tuple[type, ...]] = (Translates,)
 
@@ -119,6 +127,37 @@ class TranslatedImages:
                     sums += self._sum(f"{name}_accuracy", which)
                 apart = (_to_levels(back, context) - _to_levels(batch.inputs, context)).abs()
                 sums += self._sum("reconstruction_error", apart)
+        return sums + self._show(method, splits, context) if self._has_picture(context) else sums
+
+    def details(self, sums: Sums, context: EvaluationContext) -> dict[str, Any]:
+        """The picture."""
+        if not self._has_picture(context):
+            return {}
+        images = sums.gathered(_SHOWN)
+        names = [context.names[k] if context.names else str(k) for k in self._columns(context)]
+        caption = f"{len(images)} images of {self.split}, as they are and translated to {', '.join(names)}"
+        png = encode_png(make_grid(images.flatten(0, 1), images.shape[1]))
+        return {"grid": {"image": {"png": base64.b64encode(png).decode(), "caption": caption}}}
+
+    def _has_picture(self, context: EvaluationContext) -> bool:
+        return self.grid > 0 and self.split in context.sizes
+
+    def _columns(self, context: EvaluationContext) -> list[int]:
+        return choose_classes(_MAX_DOMAINS, context.spec.classes)
+
+    def _show(self, method: Translates, splits: Splits, context: EvaluationContext) -> Sums:
+        """Of each image of the picture its row, (1 + domains, h, w, channels) uint8."""
+        sums = Sums()
+        for batch in choose_evenly(splits, self.split, self.batch_size, self.grid, context):
+            row = [batch.inputs]
+            for domain in self._columns(context):
+                own = batch.targets == domain
+                # a network for two domains has no own domain to translate to; what it gives instead is not shown
+                wanted = torch.where(own, (batch.targets + 1) % context.spec.classes, domain)
+                there = method.translate(batch.inputs, wanted, batch.targets)
+                row.append(torch.where(own[:, None, None, None], batch.inputs, there))
+            pixels = [to_bytes(context.to_pixels(images)) for images in row]
+            sums += gather_samples(_SHOWN, batch.ids, torch.stack(pixels, 1))
         return sums
 
     def _choose_targets(self, batch: Batch, domains: int) -> Iterator[Tensor]:

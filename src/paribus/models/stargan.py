@@ -104,6 +104,8 @@ class StarGANGeneratorNet(nn.Module):
             weights = to_soft_targets(first.flatten(), division.known, images.dtype)
             return self.translate_all(images, weights.view(*first.shape, -1)).flatten(1, 2)
         if len(self.nets) == 1:
+            if not len(images):
+                return images  # an instance norm takes no batch without images
             return self.nets[0](images, to_soft_targets(domains, division.known, images.dtype))
         if sources is None:
             raise ValueError("several networks share the domains, so that of each image (`sources`) has to be given")
@@ -112,7 +114,7 @@ class StarGANGeneratorNet(nn.Module):
         for k, net in enumerate(self.nets):
             rows = torch.nonzero(which == k)[:, 0]
             if not len(rows):
-                continue  # an instance norm takes no batch without images
+                continue
             out[rows] = net(images[rows], to_soft_targets(place[rows], division.known, images.dtype))
         return out
 

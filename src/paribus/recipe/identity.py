@@ -68,6 +68,7 @@ SWITCHES: Mapping[str, tuple[str, Any]] = MappingProxyType({"ema": ("decay", Non
 # The same for fields of a class that may stand anywhere in a config: class, under its recorded name -> field -> value.
 LATER_FIELDS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
+        "paribus.evaluators.translation.TranslatedImages": {"grid": 8},
         "paribus.exported.Exported": {"path_sha256": None, "network": None, "inputs": None},
         "paribus.data.images.ImageSet": {"channels": 3},
         "paribus.data.synthetic.Synthetic": {"groups": 0, "group_share": 0.8, "annotated": 1.0},

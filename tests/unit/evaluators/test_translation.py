@@ -1,17 +1,24 @@
-"""Translated images under two classifiers: exact counts, each image to every other domain or to a drawn one."""
+"""Translated images under two classifiers: exact counts, each image to every other domain or to a drawn one; and the
+picture of some of them."""
 
+import base64
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
+from helpers.pretended_ranks import on_ranks
 from paribus.core.batch import Batch
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext
+from paribus.core.image_grid import GAP_PX, to_bytes
 from paribus.core.protocols import DataSets, DeviceContext, Spec
 from paribus.core.streams import uniform
 from paribus.engine.evaluate import check_method, evaluate
@@ -92,7 +99,7 @@ def measure(method: Any, settings: dict[str, Any]) -> dict[str, float]:
 
 def test_every_image_goes_to_every_other_domain_and_is_judged_by_both(judges: dict[str, Judge]) -> None:
     method = Repainter()
-    found = measure(method, {**judges, "batch_size": 10})
+    found = measure(method, {**judges, "batch_size": 10, "grid": 0})
     pairs = [(i, t) for i in range(N) for t in range(DOMAINS) if t != i % DOMAINS]
     assert found["val/domain_accuracy"] == sum(i % 5 != 0 for i, _ in pairs) / len(pairs)
     assert found["val/content_accuracy"] == sum(i % 3 != 0 for i, _ in pairs) / len(pairs)
@@ -123,6 +130,47 @@ def test_of_a_part_of_the_split_the_content_is_that_of_the_part(judges: dict[str
     chosen = [k * N // 11 for k in range(11)]
     assert found["val/content_accuracy_untranslated"] == 1.0
     assert found["val/content_accuracy"] == sum(i % 3 != 0 for i in chosen) / 11
+
+
+def draw(settings: dict[str, Any], world: int = 1) -> dict[str, Any]:
+    evaluator = TranslatedImages(**settings)
+    # CONTENT is not needed without classifiers
+    sums = on_ranks(evaluator, Repainter(), (show(TARGETS, CONTENT, IDS), TARGETS, IDS + 100), CONTEXT, world)
+    return evaluator.details(sums, CONTEXT)["grid"]["image"]
+
+
+def test_the_picture_shows_an_image_as_it_is_and_then_in_every_domain() -> None:
+    found = draw({"grid": 4})
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["png"]))))
+    side = 4 + GAP_PX
+    assert picture.shape == (4 * side + GAP_PX, (1 + DOMAINS) * side + GAP_PX, 3)
+    for row, i in enumerate(k * N // 4 for k in range(4)):
+        one = (show(TARGETS[i : i + 1], CONTENT[i : i + 1], IDS[i : i + 1]), torch.tensor([int(TARGETS[i])]))
+        for column, domain in enumerate([None, 0, 1, 2]):
+            own = domain is None or domain == int(TARGETS[i])
+            there = one[0] if own else Repainter().translate(one[0], torch.tensor([domain]), one[1])
+            top, left = (GAP_PX + k * side for k in (row, column))
+            cell = picture[top : top + 4, left : left + 4]
+            assert (cell == to_bytes(CONTEXT.to_pixels(there))[0].numpy()).all(), (row, column)
+    assert found["caption"] == "4 images of val, as they are and translated to 0, 1, 2"
+    named = replace(CONTEXT, names=("red", "green", "blue"))
+    evaluator = TranslatedImages(grid=1)
+    image = (show(TARGETS[:1], CONTENT[:1], IDS[:1]), TARGETS[:1], IDS[:1])
+    sums = on_ranks(evaluator, Repainter(), image, replace(named, sizes={"val": 1}), 1)
+    assert "translated to red, green, blue" in evaluator.details(sums, named)["grid"]["image"]["caption"]
+
+
+@pytest.mark.parametrize(("size", "world"), [(1, 1), (5, 2), (128, 3)])
+def test_no_batch_size_and_no_number_of_processes_changes_the_picture(size: int, world: int) -> None:
+    assert draw({"grid": 5, "batch_size": size}, world) == draw({"grid": 5})
+    assert draw({"grid": 6}) != draw({"grid": 5})
+
+
+def test_without_images_to_show_there_is_no_picture() -> None:
+    splits, here = {"val": split}, {"translation": TranslatedImages()}
+    assert evaluate(Repainter(), here, splits, CONTEXT).details["translation"]["grid"]
+    for evaluator, context in ((TranslatedImages(grid=0), CONTEXT), (TranslatedImages(), replace(CONTEXT, sizes={}))):
+        assert not evaluate(Repainter(), {"translation": evaluator}, splits, context).details.get("translation")
 
 
 def test_a_classifier_sees_images_with_its_own_normalisation(tmp_path: Path) -> None:

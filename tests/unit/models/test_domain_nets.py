@@ -78,6 +78,13 @@ def test_networks_without_an_image_to_translate_are_left_out() -> None:
     assert network(images[:0], sources[:0], sources[:0]).shape == (0, 3, 16, 16)
 
 
+def test_of_no_image_one_network_for_all_domains_gives_none() -> None:
+    """As in a batch of evaluation none of whose images is among those chosen."""
+    network = StarGANGenerator(width=6, blocks=1, nets=OneForAll())(SPEC)
+    none = torch.arange(0)
+    assert network(torch.zeros(0, 3, 16, 16), none, none).shape == (0, 3, 16, 16)
+
+
 @pytest.mark.parametrize("size", [32, 128])
 def test_networks_are_right_for_small_and_large_images(size: int) -> None:
     spec, layers = Spec(5, 3, size, size), {32: 4, 128: 6}[size]

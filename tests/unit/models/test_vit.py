@@ -265,14 +265,21 @@ def test_overlays_fill_the_slots_and_nothing_else():
         (["experiment=cifar10_small_vit", "model=cifar_resnet"], ("pit",)),
         (["experiment=smoke_vit", "model=pit"], ("pit_stem",)),
         (["experiment=smoke_vit", "model=convnet"], ("pit_pooling",)),
-        (["experiment=smoke_vit"], ("pit", "pit_pooling")),
-        (["experiment=smoke_vit"], ("pit", "pit_stem")),
-        (["experiment=smoke_vit"], ("pit_stem", "pit_pooling")),
     ],
 )
 def test_overlays_refuse_what_they_do_not_fit_and_name_what_they_fit(overrides, techniques):
     with pytest.raises(ConfigError, match=r"does not fit.*model=vit_small_images, model=vit_s, model=vit_tiny"):
         recipe_of(*overrides, techniques=techniques)
+
+
+@pytest.mark.parametrize("techniques", [("pit", "pit_pooling"), ("pit", "pit_stem"), ("pit_stem", "pit_pooling")])
+def test_of_overlays_that_want_the_same_place_one_is_to_be_named(techniques):
+    """Each replaces a part of the same ViT; one of two finds what the other has put there."""
+    with pytest.raises(ConfigError, match=r"does not go with.*name one of the two") as found:
+        recipe_of("experiment=smoke_vit", techniques=techniques)
+    assert all(
+        f"technique={name} " in str(found.value) or f"technique={name}," in str(found.value) for name in techniques
+    )
 
 
 def test_pit_goes_together_with_cutmix():

@@ -13,7 +13,7 @@ def build_pictures(a: Analysis, unit: Unit) -> Section | None:
         for one in a.pictures.shown
     )
     notes = (
-        "Drawn after the last step by the first seed's run of each arm, from the same noise; not chosen. One run shows "
-        "what an arm can look like, and no difference between arms: that is what the metrics are for.",
+        "Drawn after the last step by the first seed's run of each arm, from the same noise or images; not chosen. One "
+        "run shows what an arm can look like, and no difference between arms: that is what the metrics are for.",
     )
     return Section("samples", "Samples", notes, pictures=shown)
