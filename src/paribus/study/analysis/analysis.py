@@ -10,8 +10,10 @@ from paribus.study.analysis.beside import Beside, analyse_beside
 from paribus.study.analysis.costs import (
     COSTS,
     Overhead,
+    StepSeconds,
     TimeToTarget,
     compute_overhead,
+    compute_step_seconds,
     compute_time_to_target,
     summarise_cost,
 )
@@ -63,7 +65,8 @@ class Analysis:
     arm at the last step. beside: secondary metrics,
     curves and reliability diagrams. interims: the planned looks; None where the number of seeds is fixed.
     noise: the baseline against itself, None where that was not run. tuning: how the arms' settings were chosen, None
-    where they were not tuned. notes: evaluator -> what it says its numbers are of -> cells. pictures: of samples/.
+    where they were not tuned. targets, target_seconds: of each value, in steps and, where `step_seconds` are known,
+    in seconds of training. notes: evaluator -> what it says its numbers are of -> cells. pictures: of samples/.
     """
 
     spec: AnalysisSpec
@@ -77,6 +80,8 @@ class Analysis:
     comparisons: tuple[ComparisonDetails, ...]
     effects: tuple[Effect, ...]
     targets: tuple[TimeToTarget, ...]
+    target_seconds: tuple[TimeToTarget, ...]
+    step_seconds: StepSeconds | None
     costs: Mapping[str, Mapping[str, ArmSummary]]
     overheads: tuple[Overhead, ...]
     bias: Mapping[str, SelectionBias]
@@ -118,6 +123,8 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         compared = compare_at_looks(values, spec.pairs, spec.rule, interims)
     needed = interims.needed if interims else dict.fromkeys(spec.arms, spec.seeds)
     cells = {row.cell for row in kept}
+    failed = [row for row in kept if row.state != "done"]
+    step_seconds = compute_step_seconds(done)
     return Analysis(
         spec=spec,
         rows=kept,
@@ -133,10 +140,12 @@ def analyse(spec: AnalysisSpec, rows: Iterable[Row], measures: Sequence[Measure]
         arms={arm: summarise(values[arm], needed[arm]) for arm in spec.arms},
         comparisons=tuple(_add_details(c, values, spec) for c in compared),
         effects=_compute_effects(spec, values),
-        targets=tuple(
-            compute_time_to_target(spec, curves, [row for row in kept if row.state != "done"], value)
-            for value in spec.targets
+        targets=tuple(compute_time_to_target(spec, curves, failed, value) for value in spec.targets),
+        target_seconds=tuple(
+            compute_time_to_target(spec, curves, failed, value, step_seconds)
+            for value in (spec.targets if step_seconds else ())
         ),
+        step_seconds=step_seconds,
         costs={arm: {kind: summarise_cost(done, arm, kind) for kind in COSTS} for arm in spec.arms},
         overheads=tuple(compute_overhead(done, pair) for pair in spec.pairs),
         bias={arm: _compute_bias(curves[arm], spec) for arm in spec.arms},

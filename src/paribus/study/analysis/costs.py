@@ -28,12 +28,14 @@ COSTS = ("train_s", "eval_s", "samples_per_sec", "peak_gb", "parameters", "macs"
 
 @dataclass(frozen=True)
 class TimeToTarget:
-    """Time, in steps, until the metric reaches a value. arms, comparisons: in the order of the spec."""
+    """Time until the metric reaches a value. arms, comparisons: in the order of the spec. unit: steps, or seconds of
+    training."""
 
     value: float
     horizon: float
     arms: Mapping[str, ArrivalSummary]
     comparisons: tuple[TimeComparison, ...]
+    unit: str = "steps"
 
 
 @dataclass(frozen=True)
@@ -56,17 +58,25 @@ class Overhead:
     neighbours: int = 0
 
 
+StepSeconds = Mapping[str, Mapping[int, float]]  # arm -> seed -> seconds of training a step
+
+
 def compute_time_to_target(
-    spec: AnalysisSpec, curves: Mapping[str, Curves], failed: Sequence[Row], value: float
+    spec: AnalysisSpec,
+    curves: Mapping[str, Curves],
+    failed: Sequence[Row],
+    value: float,
+    step_seconds: StepSeconds | None = None,
 ) -> TimeToTarget:
-    """failed: runs that ended early; whether they would have arrived is not known."""
-    arrivals = {
-        arm: {
-            seed: find_arrival(*split_curve(run.get(spec.metric, [])), value, higher_is_better=spec.higher_is_better)
-            for seed, run in runs.items()
-        }
-        for arm, runs in curves.items()
-    }
+    """failed: runs that ended early; whether they would have arrived is not known. step_seconds: of all other runs, to
+    count in seconds; None: in steps."""
+    arrivals: dict[str, dict[int, Arrival]] = {}
+    for arm, runs in curves.items():
+        arrivals[arm] = {}
+        for seed, run in runs.items():
+            steps, values = split_curve(run.get(spec.metric, []))
+            times = steps if step_seconds is None else [step * step_seconds[arm][seed] for step in steps]
+            arrivals[arm][seed] = find_arrival(times, values, value, higher_is_better=spec.higher_is_better)
     for row in failed:
         arrivals[row.arm][row.seed] = Arrival(math.nan, False)
     horizon = common_horizon(arrivals)
@@ -75,7 +85,21 @@ def compute_time_to_target(
         horizon,
         {arm: summarise_arrivals(runs, horizon) for arm, runs in arrivals.items()},
         compare_times(arrivals, spec.pairs, replace(spec.rule, margin=0.0)),
+        "steps" if step_seconds is None else "seconds",
     )
+
+
+def compute_step_seconds(done: Sequence[Row]) -> StepSeconds | None:
+    """Each run's own, over all its steps: the speed of training hardly changes within a run. None where a run's time is
+    not known, and where runs are of several machines, whose seconds are not the same."""
+    if not done or not all(row.steps and _train_seconds(row) for row in done):
+        return None
+    if any(row.hardware != done[0].hardware for row in done):
+        return None
+    found: dict[str, dict[int, float]] = {}
+    for row in done:
+        found.setdefault(row.arm, {})[row.seed] = _train_seconds(row) / row.steps
+    return found
 
 
 def summarise_cost(rows: Sequence[Row], arm: str, kind: str) -> ArmSummary:

@@ -48,26 +48,46 @@ def _format_spread(cost: ArmSummary) -> str:
 def build_time_to_target(a: Analysis, unit: Unit) -> Section | None:
     if not a.targets:
         return None
-    tables = tuple(table for target in a.targets for table in _target_tables(a, target, unit))
+    tables = tuple(
+        table
+        for i in range(len(a.targets))
+        for target in (a.targets[i], *a.target_seconds[i : i + 1])
+        for table in _target_tables(a, target, unit)
+    )
     notes = (
         "Steps until the metric first reaches the target, known to the spacing of evaluations. A run that never does "
         "is censored: known to take longer than it was watched, and not dropped, which would favour the arm that fails "
         "more often. Median: Kaplan-Meier's, none if fewer than half arrived.",
-        "Arms are compared on min(steps, horizon), where the horizon is the shortest time for which any run was "
+        "Arms are compared on min(time, horizon), where the horizon is the shortest time for which any run was "
         "watched in vain; shorter is better, p values are Holm-adjusted. Beside it the sign test over seeds: who "
         "arrived sooner.",
+        _explain_seconds(a),
     )
-    return Section("targets", "Time to accuracy", notes, tables, tuple(f"target {t.value}" for t in a.targets))
+    figures = [f"target {t.value}" for t in a.targets] + (["over seconds"] if a.target_seconds else [])
+    return Section("targets", "Time to accuracy", notes, tables, tuple(figures))
+
+
+def _explain_seconds(a: Analysis) -> str:
+    if not a.target_seconds:
+        return (
+            "Not in seconds: the time of a run is not known, or runs are of several machines, whose seconds are not "
+            "the same."
+        )
+    return (
+        "Seconds are those of training, without evaluation: a run's steps to the target times its own mean seconds a "
+        "step. They hold for this machine and what else it did at the time; steps do not depend on it."
+    )
 
 
 def _target_tables(a: Analysis, target: TimeToTarget, unit: Unit) -> tuple[Table, Table]:
-    target_text = f"{a.spec.metric} of {format_target(target, unit)}"
+    target_text, kind = f"{a.spec.metric} of {format_target(target, unit)}", target.unit
+    places = 0 if kind == "steps" else 1
     arms = tuple(
         (
             name,
             f"{arm.reached} of {arm.n}" + (f", {len(arm.missing)} failed" if arm.missing else ""),
-            format_number(arm.median, 0),
-            format_number(arm.restricted_mean, 0),
+            format_number(arm.median, places),
+            format_number(arm.restricted_mean, places),
         )
         for name, arm in target.arms.items()
     )
@@ -75,8 +95,8 @@ def _target_tables(a: Analysis, target: TimeToTarget, unit: Unit) -> tuple[Table
         (
             a.spec.label_comparison(t.comparison.arm, t.comparison.baseline),
             {"better": "sooner", "worse": "later"}.get(str(t.comparison.judgement), str(t.comparison.judgement)),
-            format_number(t.comparison.estimate.mean, 0, sign=True),
-            _format_steps(t.comparison.estimate.low, t.comparison.estimate.high),
+            format_number(t.comparison.estimate.mean, places, sign=True),
+            _format_interval(t.comparison.estimate.low, t.comparison.estimate.high, places),
             format_p(t.comparison.judgement.p_zero),
             f"{t.sooner} / {t.later} / {t.tied}",
             format_p(t.sign_p),
@@ -84,13 +104,21 @@ def _target_tables(a: Analysis, target: TimeToTarget, unit: Unit) -> tuple[Table
         for t in target.comparisons
     )
     limited = math.isfinite(target.horizon)
-    limit = f"horizon {format_number(target.horizon, 0)} steps" if limited else "every finished run arrived"
-    head = (a.spec.comparison_header, VERDICT, "steps", "95 % interval", "p", "sooner / later / tied", "sign-test p")
+    limit = f"horizon {format_number(target.horizon, places)} {kind}" if limited else "every finished run arrived"
+    head = (
+        a.spec.comparison_header,
+        VERDICT,
+        target.unit,
+        "95 % interval",
+        "p",
+        "sooner / later / tied",
+        "sign-test p",
+    )
     return (
         Table(
-            ("arm", "arrived", "median (steps)", "restricted mean (steps)"),
+            ("arm", "arrived", f"median ({kind})", f"restricted mean ({kind})"),
             arms,
-            caption=f"Until {target_text}; {limit}",
+            caption=f"Until {target_text}, in {kind}; {limit}",
         ),
         Table(head, comparisons, frozenset({0, 1})),
     )
@@ -100,8 +128,9 @@ def format_target(target: TimeToTarget, unit: Unit) -> str:
     return f"{target.value * unit.scale:.6g} {unit.values}".rstrip()
 
 
-def _format_steps(low: float, high: float) -> str:
-    return DASH if math.isnan(low) else f"{format_number(low, 0, sign=True)} to {format_number(high, 0, sign=True)}"
+def _format_interval(low: float, high: float, places: int) -> str:
+    ends = (format_number(end, places, sign=True) for end in (low, high))
+    return DASH if math.isnan(low) else " to ".join(ends)
 
 
 def build_overheads(a: Analysis, unit: Unit) -> Section | None:

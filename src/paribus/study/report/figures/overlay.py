@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from paribus.study.analysis.curves import Band
 from paribus.study.report.figures import style as drawing
-from paribus.study.report.figures.curves import compute_axis_range, set_plain_ticks, set_step_axis
+from paribus.study.report.figures.bands import compute_axis_range, set_plain_ticks, set_step_axis
 from paribus.study.report.figures.style import (
     ARMS,
     FAINT,
