@@ -76,15 +76,21 @@ def explain_unknown_key(key: str, known: Iterable[str], value: Any = None) -> st
         return f" (did you mean steps={value if str(value).isdecimal() else example}{unit}?)"
     if last in _ADVICE:
         return f"; {_ADVICE[last]}"
-    if same := find_same(key, known):
+    if same := find_same(key, _keep_nearby(key, known)):
         return format_near(same[:2])
-    if (alias := ALIASES.get(last)) is not None:
+    if (alias := ALIASES.get(last)) is not None and alias not in known:
         return f"; {alias} is a key of other choices of {alias.partition('.')[0]}="
     parent = key.rpartition(".")[0]  # shared by its neighbours, which are therefore all close as wholes
     beside = [k for k in known if parent and k.rpartition(".")[0] == parent]
     if close := _find_close_last_parts(last, beside, 0.6):
         return format_near(close)
     return did_you_mean(key, known) or ("" if "." in key else format_near(_find_close_last_parts(last, known)))
+
+
+def _keep_nearby(key: str, known: list[str]) -> list[str]:
+    """Of a key three parts deep those that begin alike: who writes method.penalties.r1.weight means no objective.*."""
+    alike = [k for k in known if k.startswith(f"{key.partition('.')[0]}.")]
+    return alike if alike and key.count(".") > 1 else known
 
 
 def find_same(key: str, known: Iterable[str]) -> list[str]:

@@ -56,6 +56,13 @@ def test_a_word_of_another_tool_is_answered_with_ours(overrides: str) -> None:
     assert said.endswith(("shows them all", "brings it", "foo=3"))
 
 
+def test_the_place_of_a_deep_key_says_more_than_its_last_word() -> None:
+    """`weight` alone is the field's word for objective.class_weights."""
+    with pytest.raises(ConfigError, match=r"did you mean method\.penalties\.r1\.") as caught:
+        build_recipe(compose_config(["experiment=smoke_images", "method.penalties.r1.weight=1"]), [])
+    assert "objective" not in str(caught.value)
+
+
 SIGN = """
 import torch
 from paribus.core.build import schema
