@@ -41,14 +41,14 @@ class Fid:
     generated images against those of `split`, on the features of a network.
 
     features: of which network; paribus.models.features.ClassifierFeatures or InceptionFeatures. split: the real images.
-    images: how many are generated; null: as many as the split has. neighbours: k of precision and recall. seed: of the
-    generated images, not the run's. at: always, or end: after the last step alone. batch_size: images at a time on one
-    rank.
+    images: how many are generated, a million at most, as the features of all are kept; null: as many as the split has.
+    neighbours: k of precision and recall. seed: of the generated images, not the run's. at: always, or end: after the
+    last step alone. batch_size: images at a time on one rank.
     """
 
     features: Annotated[FeatureFactory, matches_signature(FeatureFactory)]
     split: str = "val"
-    images: Annotated[int, Field(ge=2)] | None = None
+    images: Annotated[int, Field(ge=2, le=1_000_000)] | None = None
     neighbours: Annotated[int, Field(ge=1)] = 3
     seed: Annotated[int, Field(ge=0)] = 0
     at: When = "always"
