@@ -23,6 +23,7 @@ from paribus.core.exit_codes import OK
 from paribus.recipe.configs import find_config_folder
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.card_curves import draw_card_curves, find_studies
+from paribus.study.report.markdown import escape_markdown
 from paribus.study.report.results_table import build_claims, format_claims_table
 from paribus.study.spec import RESULTS
 
@@ -130,15 +131,19 @@ def _read_if_there(path: Path) -> str | None:
 
 
 def _format_curves(name: str, studies: Sequence[Analysis]) -> Iterator[str]:
-    """The picture, how to read it, and the command of each study whose rows are in it."""
-    own = [study.spec.name for study in find_studies(name, studies)]
+    """The picture, how to read it, and of each study whose rows are in it the command and what it cannot show."""
+    own = {study.spec.name: study.spec.limits for study in find_studies(name, studies)}
     if not own:
         yield _NO_STUDY
         return
     yield f"![{name}: each study's arm beside its baseline]({name}.svg)"
     yield _CURVES
     folder = STUDIES.as_posix()
-    yield "\n".join(f"* [{s}](../../{folder}/{s}): `paribus study run {folder}/{s} --repeat`" for s in own)
+    yield "\n".join(
+        f"* [{s}](../../{folder}/{s}): `paribus study run {folder}/{s} --repeat`."
+        + (f" Cannot show: {escape_markdown(limits)}" if limits else "")
+        for s, limits in own.items()
+    )
 
 
 def _format_settings(name: str, cls: Any, published: Mapping[str, str]) -> str:

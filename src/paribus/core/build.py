@@ -161,6 +161,8 @@ def _explain_error(error: dict[str, Any], path: str, cls: str, known: list[str])
     shown = repr(found) if not is_dataclass(found) else type(found).__name__
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+    if error["type"] in ("is_instance_of", "dataclass_type", "dataclass_exact_type"):
+        message += ", which a config makes by {_target_: CLASS, ...}"
     return where, f"found {shown}; {message}"
 
 

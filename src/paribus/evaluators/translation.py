@@ -30,7 +30,7 @@ from paribus.evaluators.samples import choose_classes
 from paribus.evaluators.some_images import check_limit, choose_evenly
 
 _KEY = "evaluators.translation"
-_SHOWN, _MAX_DOMAINS = "shown", 12  # of the picture
+_SHOWN, _MAX_DOMAINS, _BLANK = "shown", 12, 255  # of the picture; white, as what lies between images
 
 
 @schema
@@ -41,8 +41,8 @@ class TranslatedImages:
     difference, in grey levels of 255, between an image and what it becomes when it is translated and back.
 
     Translated images are rounded to 8 bits, as they would be kept in a file, before they are judged and go back. A
-    picture shows some of them: a row an image, as it is and then in every domain (its own: as it is), of which twelve
-    at most, evenly spaced.
+    picture shows some of them: a row an image, as it is and then in every other domain, of which twelve at most, evenly
+    spaced; the place of its own is blank.
 
     domain_classifier, content_classifier: what tells them (paribus.models.judges.Judge, an export); null leaves out
     what needs it. content: the fact in `Batch.also` that the second one tells. targets: each image goes to each other
@@ -94,7 +94,9 @@ class TranslatedImages:
             )
 
     def check_method(self, method: Any, context: EvaluationContext) -> None:
-        """Raises ConfigError if a classifier cannot be read, or does not tell the domains."""
+        """Raises ConfigError if a classifier cannot be read, or does not tell the domains, and for a limit on a split
+        whose size is not known."""
+        check_limit("translation", self.limit, (self.split,), context)
         for name, slot in self._classifiers.items():
             if slot is None:
                 continue
@@ -107,7 +109,6 @@ class TranslatedImages:
 
     @torch.no_grad()
     def __call__(self, method: Translates, splits: Splits, context: EvaluationContext) -> Sums:
-        check_limit("translation", self.limit, (self.split,), context)
         judges = {
             name: _read_judge(slot, name, context) for name, slot in self._classifiers.items() if slot is not None
         }
@@ -135,7 +136,7 @@ class TranslatedImages:
             return {}
         images = sums.gathered(_SHOWN)
         names = [context.names[k] if context.names else str(k) for k in self._columns(context)]
-        caption = f"{len(images)} images of {self.split}, as they are and translated to {', '.join(names)}"
+        caption = f"{len(images)} images of {self.split}, as they are, then in {', '.join(names)} (blank: their own)"
         png = encode_png(make_grid(images.flatten(0, 1), images.shape[1]))
         return {"grid": {"image": {"png": base64.b64encode(png).decode(), "caption": caption}}}
 
@@ -149,15 +150,14 @@ class TranslatedImages:
         """Of each image of the picture its row, (1 + domains, h, w, channels) uint8."""
         sums = Sums()
         for batch in choose_evenly(splits, self.split, self.batch_size, self.grid, context):
-            row = [batch.inputs]
+            row = [to_bytes(context.to_pixels(batch.inputs))]
             for domain in self._columns(context):
                 own = batch.targets == domain
                 # a network for two domains has no own domain to translate to; what it gives instead is not shown
                 wanted = torch.where(own, (batch.targets + 1) % context.spec.classes, domain)
                 there = method.translate(batch.inputs, wanted, batch.targets)
-                row.append(torch.where(own[:, None, None, None], batch.inputs, there))
-            pixels = [to_bytes(context.to_pixels(images)) for images in row]
-            sums += gather_samples(_SHOWN, batch.ids, torch.stack(pixels, 1))
+                row.append(to_bytes(context.to_pixels(there)).masked_fill(own[:, None, None, None], _BLANK))
+            sums += gather_samples(_SHOWN, batch.ids, torch.stack(row, 1))
         return sums
 
     def _choose_targets(self, batch: Batch, domains: int) -> Iterator[Tensor]:

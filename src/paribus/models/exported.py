@@ -64,8 +64,11 @@ def load(path: str | Path, packages: Sequence[str] = (), dtype: torch.dtype | No
 
 
 def file_names(path: Path) -> tuple[Path, Path]:
-    """Of the weights and of the description, whichever of them is given."""
+    """Of the weights and of the description, whichever of them is given. Raises ConfigError for a file of another
+    kind."""
     path = path.expanduser()
+    if path.suffix not in (".safetensors", ".json") and path.is_file():
+        raise ConfigError(f"{path} is no export; give the .safetensors or the .json that `paribus export RUN` writes")
     return path.with_suffix(".safetensors"), path.with_suffix(".json")
 
 

@@ -29,7 +29,9 @@ def problem(values: dict, cls: type = Outer) -> str:
 
 
 def test_every_mistake_has_a_place_and_a_remedy() -> None:
-    assert problem({"inner": 3}) == "top.inner: found 3; should be an instance of Inner"
+    assert problem({"inner": 3}) == (
+        "top.inner: found 3; should be an instance of Inner, which a config makes by {_target_: CLASS, ...}"
+    )
     assert problem({}) == "top.inner: missing; Outer needs it"
     assert problem({"rate": True}, Inner) == "top.rate: found True; should be a valid number"
     assert problem({"kind": "c"}, Inner) == "top.kind: found 'c'; should be 'a' or 'b'"

@@ -104,7 +104,7 @@ def add_sample(parser: Parser) -> None:
         + exit_codes({OK: "written", FAILED: "images are NaN"})
     )
     completes(_add_run(parser, "RUN|CHECKPOINT", "a run folder or one of its checkpoints"), _given(SAMPLE_KEYS[:2]))
-    parser.add_argument("--n", type=count, default=64, metavar="N", help="images (default: 64)")
+    parser.add_argument("--n", type=whole_number(1, 1_000_000), default=64, metavar="N", help="images (default: 64)")
     parser.add_argument("--seed", type=whole_number(0), default=0, metavar="S", help="of the noise (default: 0)")
     parser.add_argument(
         "--classes",
