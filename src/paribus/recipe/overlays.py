@@ -223,7 +223,7 @@ def _refuse(name: str, path: str, found: Any, allowed: list[str], rule: Overlay,
             f"technique={name} does not go with technique={other}, which puts {found} into {path}; name one of the two"
         )
     fits = rule.fits or f"it needs {path} to be {' or '.join(allowed)}"
-    raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found}; {fits}")
+    raise ConfigError(f"technique={name} does not fit this recipe: {path} is {found or 'not there'}; {fits}")
 
 
 def get_value(cfg: Mapping[str, Any], path: str) -> Any:

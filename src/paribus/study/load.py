@@ -89,6 +89,11 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
         values["settings"] = instantiate(Untuned if "untuned" in settings else Tuned, settings, "settings")
     tunes, tune = "tune" in values, values.pop("tune", None)
     worded = tunes and "settings" not in values
+    if "settings" not in values and not tunes:
+        raise ConfigError(
+            "settings: missing; where the arms' settings come from: paper, {tuned: with which budget}, {untuned: where "
+            "from}, or tune: to search them here"
+        )
     if worded:
         values["settings"] = Tuned(tuned="by tune")  # worded below, once that is known to be valid
     spec = instantiate(StudySpec, values, name=SPEC, internal=("sequential",))
