@@ -123,7 +123,8 @@ def build_card(
 
 def _analyse_studies(studies: Path) -> list[Analysis]:
     """All with recorded rows."""
-    return [analyse_study(path.parent) for path in sorted(studies.glob(f"*/{RESULTS}"))]
+    found = (analyse_study(path.parent) for path in sorted(studies.glob(f"*/{RESULTS}")))
+    return [study for study in found if not study.is_waiting]
 
 
 def _read_if_there(path: Path) -> str | None:

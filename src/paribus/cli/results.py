@@ -3,7 +3,8 @@
 That is the table of all results (docs/results.md, or README.md where that has its markers), a few of them in README.md
 (its other markers) with a picture (docs/results.svg), what papers claim beside it (docs/claims.md, of
 docs/claims.yaml) and, for each study under experiments/, what `paribus study
-report` makes, its line in looks.jsonl included.
+report` makes, its line in looks.jsonl included. A study that waits for the first of its planned looks
+has its report alone.
 """
 
 import argparse
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     rows = {name: _gather_recorded_rows(study) for name, study in studies.items()}
     analyses = {name: analyse_rows(study, rows[name]) for name, study in studies.items()}
     reports = {name: build_report(a, find_changes(studies[name], rows[name], a)) for name, a in analyses.items()}
-    readmes = _build_pages(analyses)
+    readmes = _build_pages({name: a for name, a in analyses.items() if not a.is_waiting})
     pages = list(readmes)
     for name, folder in folders.items():
         path = folder / README

@@ -132,6 +132,14 @@ def asked(**changes: Any) -> Any:
     return question(["base", "better", "same"], SEEDS, sequential=PLAN, **changes)
 
 
+def test_before_its_first_look_a_study_waits() -> None:
+    """Pages about all studies leave it out: two seeds would stand there as a result."""
+    assert analyse(asked(), rows(2)).is_waiting
+    assert analyse(asked(), rows(4, same=3)).is_waiting
+    assert not analyse(asked(), rows(4)).is_waiting
+    assert not analyse(replace(asked(), sequential=None), rows(2)).is_waiting
+
+
 def test_a_report_has_the_verdicts_of_the_looks_and_calls_its_intervals_repeated() -> None:
     a = analyse(asked(), rows(12, better=8))
     assert a.missing == ()

@@ -102,6 +102,12 @@ class Analysis:
         """The arm that most comparisons are made against."""
         return find_reference(self.spec.arms, self.spec.pairs)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether looks are planned and none was made: nothing is known yet, and pages about all studies leave it
+        out."""
+        return self.interims is not None and not self.interims.made
+
     def values(self, arm: str) -> Values:
         """seed -> value of the metric at the last step; NaN where the cell failed."""
         return _final_values(self.rows, arm, self.spec.metric)
