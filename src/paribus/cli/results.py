@@ -2,9 +2,8 @@
 
 That is the table of all results (docs/results.md, or README.md where that has its markers), a few of them in README.md
 (its other markers) with a picture (docs/results.svg), what papers claim beside it (docs/claims.md, of
-docs/claims.yaml) and, for each study under experiments/, what `paribus study
-report` makes, its line in looks.jsonl included. A study that waits for the first of its planned looks
-has its report alone.
+docs/claims.yaml) and, for each study under experiments/, what `paribus study report` makes, its line in looks.jsonl
+included. A study that waits for the first of its planned looks has its report alone.
 """
 
 import argparse

@@ -228,3 +228,9 @@ def test_what_does_not_fit_is_refused_before_training(judges: dict[str, Judge], 
     missing = TranslatedImages(domain_classifier=Judge(path=str(tmp_path / "none.safetensors")))
     with pytest.raises(ConfigError, match=r"evaluators\.translation\.domain_classifier: .*none\.json"):
         check_method(Repainter(), {"translation": missing}, CONTEXT)
+
+
+def test_a_judge_of_another_kind_of_file_is_called_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("no export")
+    with pytest.raises(ConfigError, match=r"notes\.md is no export; give the \.safetensors or the \.json"):
+        Judge(path=str(tmp_path / "notes.md"))(SPEC)

@@ -108,7 +108,7 @@ def _target_tables(a: Analysis, target: TimeToTarget, unit: Unit) -> tuple[Table
     head = (
         a.spec.comparison_header,
         VERDICT,
-        target.unit,
+        kind,
         "95 % interval",
         "p",
         "sooner / later / tied",
