@@ -54,7 +54,8 @@ def test_a_report_is_four_files_and_says_the_verdict(run: Run, study: Study) -> 
     assert (code, err) == (0, "")
     assert "cutmix is worse than baseline." in out
     assert str(study.folder / "report.html") in out
-    assert {"README.md", "report.html", "report.csv", "report.json"} <= {p.name for p in study.folder.iterdir()}
+    made = {"README.md", "differences.svg", "report.html", "report.csv", "report.json"}
+    assert made <= {p.name for p in study.folder.iterdir()}
     assert "paribus study run experiments/made_up" in (study.folder / "report.html").read_text()
 
 

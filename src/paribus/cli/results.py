@@ -20,9 +20,10 @@ from paribus.study.report.build import build_report
 from paribus.study.report.claims import format_claims, read_claims
 from paribus.study.report.files import check_writable, write_file
 from paribus.study.report.highlights import HIGHLIGHTS, draw_highlights, find_highlights, format_highlights
-from paribus.study.report.markdown import build_readme
+from paribus.study.report.markdown import FIGURE, build_readme
 from paribus.study.report.publish import README, publish
 from paribus.study.report.results_table import RESULTS_TABLE, format_results_table
+from paribus.study.report.study_figure import draw_study_figure
 from paribus.study.results import analyse_rows, gather_rows
 from paribus.study.rows import Row
 from paribus.study.spec import RESULTS, Study
@@ -43,8 +44,10 @@ def run(args: argparse.Namespace) -> int:
     readmes = _build_pages({name: a for name, a in analyses.items() if not a.is_waiting})
     pages = list(readmes)
     for name, folder in folders.items():
-        path = folder / README
-        readmes[path] = build_readme(reports[name], _read_text(path) if path.exists() else None, path)
+        path, figure = folder / README, draw_study_figure(analyses[name])
+        before = _read_text(path) if path.exists() else None
+        readmes[path] = build_readme(reports[name], before, path, bool(figure))
+        readmes |= {folder / FIGURE: figure} if figure else {}
     stale = [path for path, text in readmes.items() if not path.is_file() or _read_text(path) != text]
     if args.write:
         for path in pages:

@@ -186,7 +186,10 @@ def add_noise(parser: Parser) -> None:
 
 
 def add_report(parser: Parser) -> None:
-    parser.description = "Write the tables into the study's README.md and make report.html, report.csv and report.json."
+    parser.description = (
+        "Write the tables and a figure (differences.svg) into the study's README.md and make report.html, report.csv "
+        "and report.json."
+    )
     _add_study(parser, "where the run folders are whose rows are not recorded yet")
     parser.add_argument(
         "--wandb", action="store_true", help="send the same tables and figures to W&B as one run of the group"

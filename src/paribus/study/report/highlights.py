@@ -1,46 +1,41 @@
-"""A few results for a front page: a short table and a picture of them, ours beside the papers'.
+"""A few results for a front page: questions with their answers in a short table, and a picture of all of them.
 
-The table is between two markers, the first of which names comparisons in order, each as STUDY/ARM: the first comparison
-of that arm. Made from the recorded rows only.
+The table is between two markers, the first of which names a question each in order: STUDY/ARM, or STUDY/ARM,ARM where
+several arms answer it, each by its first comparison. Made from the recorded rows only.
 """
 
-import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from paribus.core.errors import ConfigError
-from paribus.core.formatting import DASH, MINUS
+from paribus.core.formatting import DASH
 from paribus.core.spelling import did_you_mean
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
+from paribus.study.report.forest import WIDTH, draw_forest, make_forest_row
 from paribus.study.report.markdown import escape_markdown
 from paribus.study.report.markers import Markers
-from paribus.study.report.svg import build_svg, draw_line, draw_rectangle, draw_text, list_ticks
-from paribus.study.report.wording import VERDICT_KINDS, Unit
+from paribus.study.report.svg import build_svg
+from paribus.study.report.wording import Unit
 from paribus.study.stats import Comparison
 
 HIGHLIGHTS = Markers(
-    re.compile(r"^<!-- paribus highlights: begin((?:\s+[\w-]+/[\w.+-]+)+)\.\s[^\n]*-->$", re.MULTILINE),
+    re.compile(r"^<!-- paribus highlights: begin((?:\s+[\w-]+/[\w.+,-]+)+)\.\s[^\n]*-->$", re.MULTILINE),
     "<!-- paribus highlights: end -->",
-    "<!-- paribus highlights: begin STUDY/ARM ... . (any words) -->",
+    "<!-- paribus highlights: begin STUDY/ARM STUDY/ARM,ARM ... . (any words) -->",
 )
-_WIDTH, _NAMES, _VERDICTS, _ROW, _TOP = 960, 370, 190, 28, 6
+_AXIS = "difference in accuracy, points (better →). Bar: 95 % interval here; cross: the paper's; shaded: too small"
 
 
 @dataclass(frozen=True)
-class Highlight:
-    """One comparison. what: the change in words. published: the paper's difference, None where there is none. All
-    numbers in the metric's own unit."""
+class Answer:
+    """One comparison. what: the change in words. published: the paper's difference in the metric's own unit, None where
+    there is none."""
 
     what: str
-    study: str
-    setting: str
-    limits: str
     comparison: Comparison
-    unit: Unit
-    margin: float
     published: float | None
 
     @property
@@ -48,32 +43,50 @@ class Highlight:
         return self.comparison.judgement.verdict.value
 
 
+@dataclass(frozen=True)
+class Highlight:
+    """A study's question, and the comparisons that answer it. margin: in the metric's own unit."""
+
+    study: str
+    question: str
+    setting: str
+    limits: str
+    unit: Unit
+    margin: float
+    answers: tuple[Answer, ...]
+
+
 def find_highlights(analyses: Mapping[str, Analysis], names: Sequence[str], path: Path) -> list[Highlight]:
-    """names: STUDY/ARM each. Raises ConfigError for one that is not there, or whose metric is no accuracy."""
+    """names: STUDY/ARM or STUDY/ARM,ARM each. Raises ConfigError for one that is not there, or whose metric is no
+    accuracy."""
     return [_find_one(analyses, name, path) for name in names]
 
 
 def _find_one(analyses: Mapping[str, Analysis], name: str, path: Path) -> Highlight:
-    study, _, arm = name.partition("/")
+    study, _, arms = name.partition("/")
     if study not in analyses:
         raise ConfigError(f"{path}: its marker names {name}; no recorded study {study}{did_you_mean(study, analyses)}")
     a = analyses[study]
-    found = next((x.comparison for x in a.comparisons if x.comparison.arm == arm), None)
     unit = choose_report_unit(a)
-    if found is None or unit.differences != "points":
-        arms = [x.comparison.arm for x in a.comparisons]
-        why = "its metric is no accuracy" if found is not None else f"compared are {', '.join(arms)}"
-        raise ConfigError(f"{path}: its marker names {name}; {why}")
+    if unit.differences != "points":
+        raise ConfigError(f"{path}: its marker names {name}; its metric is no accuracy")
+    answers = tuple(_find_answer(a, arm, f"{path}: its marker names {name}") for arm in arms.split(","))
+    return Highlight(study, a.spec.question, a.spec.setting, a.spec.limits, unit, a.spec.margin, answers)
+
+
+def _find_answer(a: Analysis, arm: str, where: str) -> Answer:
+    found = next((x.comparison for x in a.comparisons if x.comparison.arm == arm), None)
+    if found is None:
+        raise ConfigError(f"{where}; compared are {', '.join(x.comparison.arm for x in a.comparisons)}")
     pair = (found.arm, found.baseline)
     published = next((said.difference for said, _ in a.reported if (said.arm, said.against) == pair), None)
-    what = a.spec.words.get(pair) or f"{found.arm} against {found.baseline}"
-    return Highlight(what, study, a.spec.setting, a.spec.limits, found, unit, a.spec.margin, published)
+    return Answer(a.spec.words.get(pair) or f"{found.arm} against {found.baseline}", found, published)
 
 
 def format_highlights(found: Sequence[Highlight]) -> str:
-    """Markdown: what was changed, where, by how much, what that means, and what it cannot show. Its cells are not
-    padded: the longest of them would make lines of 400 characters for who reads the file as text."""
-    head = ("change", "setting", "difference in points (95 % interval)", "verdict; what this setting cannot show")
+    """Markdown: what was asked, where, what came out, and what it cannot show. Its cells are not padded: the longest of
+    them would make lines of 400 characters for who reads the file as text."""
+    head = ("question", "setting", "answer: difference in points (95 % interval)", "not shown by this setting")
     return "\n".join(_format_row(cells) for cells in (head, ("---",) * len(head), *map(_list_cells, found)))
 
 
@@ -82,71 +95,27 @@ def _format_row(cells: Sequence[str]) -> str:
 
 
 def _list_cells(h: Highlight) -> tuple[str, ...]:
-    e = h.comparison.estimate
-    interval = h.unit.interval(e.low, e.high) or DASH
-    paper = f"; paper {h.unit.difference(h.published)}" if h.published is not None else ""
     limits = h.limits.partition(";")[0].rstrip(". ")  # what follows the first semicolon gives reasons
     return (
-        f"[{escape_markdown(h.what)}](experiments/{h.study})",
+        f"[{escape_markdown(h.question)}](experiments/{h.study})",
         escape_markdown(h.setting) or DASH,
-        f"{h.unit.difference(e.mean)} ({interval}), {e.n} seeds{paper}".replace(" to ", "\u00a0to\u00a0"),
-        f"**{h.verdict}**" + (f"; not shown: {escape_markdown(limits)}" if limits else ""),
+        "<br>".join(_format_answer(answer, h.unit) for answer in h.answers),
+        escape_markdown(limits) or DASH,
     )
+
+
+def _format_answer(answer: Answer, unit: Unit) -> str:
+    e = answer.comparison.estimate
+    interval = unit.interval(e.low, e.high) or DASH
+    paper = f"; paper {unit.difference(answer.published)}" if answer.published is not None else ""
+    numbers = f"{unit.difference(e.mean)} ({interval}), {e.n} seeds{paper}".replace(" to ", "\u00a0to\u00a0")
+    return f"{escape_markdown(answer.what)}: **{answer.verdict}**, {numbers}"
 
 
 def draw_highlights(found: Sequence[Highlight]) -> str:
-    """A row for each: the change, our interval, a cross for the paper's difference, the verdict. Shaded: the smallest
-    effect of interest. An SVG file that follows the reader's light or dark scheme."""
-    ends = [0.0]
-    for h in found:
-        e = h.comparison.estimate
-        ends += [v * h.unit.scale for v in (e.mean, e.low, e.high, h.published or 0.0) if math.isfinite(v)]
-    room = (max(ends) - min(ends) or 1.0) * 0.04
-    low, high = min(ends) - room, max(ends) + room
-    inner, bottom = _WIDTH - _NAMES - _VERDICTS, _TOP + _ROW * len(found)
-
-    def x(value: float) -> float:
-        return round(_NAMES + (value - low) / (high - low) * inner, 1)
-
-    parts: list[str] = []
-    for i, h in enumerate(found):
-        margin = h.margin * h.unit.scale
-        parts.append(draw_rectangle(x(-margin), x(margin), _TOP + _ROW * i, _ROW, "var(--margin)"))
-    for tick in list_ticks(low, high):
-        parts.append(draw_line(x(tick), x(tick), _TOP, bottom, "var(--grid)" if tick else "var(--faint)", 0.8))
-        parts.append(draw_text(x(tick), bottom + 16, _format_tick(tick), "middle", "var(--faint)"))
-    axis = (
-        "difference in accuracy, points (better →). Bar: 95 % interval here; cross: the paper's; shaded: too small to "
-        "matter"
-    )
-    parts.append(draw_text(_WIDTH / 2, bottom + 36, axis, "middle", "var(--faint)"))
-    for i, h in enumerate(found):
-        parts += _draw_row(h, _TOP + _ROW * i + _ROW / 2, x)
-    said = "; ".join(f"{h.what} {h.unit.difference(h.comparison.estimate.mean)}: {h.verdict}" for h in found)
-    return build_svg(_WIDTH, bottom + 46, 12, said, parts)
-
-
-def _draw_row(h: Highlight, y: float, x: Callable[[float], float]) -> list[str]:
-    e, scale = h.comparison.estimate, h.unit.scale
-    colour = f"var(--{VERDICT_KINDS[h.comparison.judgement.verdict]})"
-    parts = [
-        draw_text(_NAMES - 12, y + 4, _shorten(h.what, 54), "end", "var(--ink)"),
-        draw_text(_WIDTH - _VERDICTS + 12, y + 4, _shorten(h.verdict, 30), "start", colour),
-    ]
-    if math.isfinite(e.low):
-        parts.append(draw_line(x(e.low * scale), x(e.high * scale), y, y, colour, 2.4))
-    if math.isfinite(e.mean):
-        parts.append(f'<circle cx="{x(e.mean * scale)}" cy="{y:g}" r="3.8" fill="{colour}"/>')
-    if h.published is not None:
-        at = x(h.published * scale)
-        parts.append(draw_line(round(at - 4, 1), round(at + 4, 1), y - 4, y + 4, "var(--ink)", 1.4))
-        parts.append(draw_line(round(at - 4, 1), round(at + 4, 1), y + 4, y - 4, "var(--ink)", 1.4))
-    return parts
-
-
-def _format_tick(value: float) -> str:
-    return f"{value:+g}".replace("-", MINUS) if value else "0"
-
-
-def _shorten(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1].rstrip(' ,')}…"
+    """An SVG file that follows the reader's light or dark scheme, with a row for each answer."""
+    answers = [(h, answer) for h in found for answer in h.answers]
+    rows = [make_forest_row(x.what, x.comparison, h.unit, h.margin, x.published) for h, x in answers]
+    said = "; ".join(f"{x.what} {h.unit.difference(x.comparison.estimate.mean)}: {x.verdict}" for h, x in answers)
+    height, parts = draw_forest(rows, _AXIS)
+    return build_svg(WIDTH, height, 12, said, parts)

@@ -16,12 +16,16 @@ END = "<!-- paribus report: end -->"
 _MARKER = re.compile(r"^[ \t]*<!-- paribus report: (begin|end)\b[^\n]*-->[ \t]*$", re.MULTILINE)
 
 
-def build_readme(report: Report, before: str | None, path: Path) -> str:
+FIGURE = "differences.svg"  # beside the README
+
+
+def build_readme(report: Report, before: str | None, path: Path, shows_figure: bool = False) -> str:
     """A README with this report in it. before: the existing one, None if there is none; path: of it, for messages.
+    shows_figure: whether there is a figure beside it.
 
     Raises ConfigError where its markers are not exactly one begin and, after it, one end.
     """
-    block = f"{BEGIN}\n\n{format_markdown(report)}\n{END}"
+    block = f"{BEGIN}\n\n{format_markdown(report, FIGURE if shows_figure else '')}\n{END}"
     if before is None:
         return f"# {report.name}\n\n{report.question}\n\n{block}\n"
     found = list(_MARKER.finditer(before))
@@ -36,12 +40,14 @@ def build_readme(report: Report, before: str | None, path: Path) -> str:
     return before[: found[0].start()] + block + before[found[1].end() :]
 
 
-def format_markdown(report: Report) -> str:
-    """The verdicts, then the short sections."""
+def format_markdown(report: Report, figure: str = "") -> str:
+    """The verdicts, then the short sections. figure: the name of a file that shows the differences."""
     parts = [f"## {report.title}"]
     parts.append("\n".join(f"* {format_sentence(verdict)}" for verdict in report.verdicts))
     parts += [escape_markdown(text) for text in report.remarks]
     parts += [f"> {escape_markdown(text)}" for text in report.cautions]
+    if figure:
+        parts.append(f"![Each difference with its interval and verdict]({figure})")
     parts.append("\n".join(f"* {escape_markdown(name)}: {escape_markdown(text)}" for name, text in report.facts))
     parts += [_format_section(section) for section in report.sections if section.short]
     parts.append("### Make it again\n\n```bash\n" + "\n".join(report.again) + "\n```")

@@ -1,4 +1,4 @@
-"""The files of a report: README.md, report.html, report.csv, report.json in the study's folder.
+"""The files of a report: README.md, its figure, report.html, report.csv, report.json in the study's folder.
 
 All of them are built, and everything that could prevent writing is checked, before the first is written.
 """
@@ -18,8 +18,9 @@ from paribus.study.report.build import choose_report_unit
 from paribus.study.report.figures.curves import build_plots
 from paribus.study.report.files import check_writable, write_file
 from paribus.study.report.html import render_html, render_svgs
-from paribus.study.report.markdown import build_readme
+from paribus.study.report.markdown import FIGURE, build_readme
 from paribus.study.report.model import Report
+from paribus.study.report.study_figure import draw_study_figure
 from paribus.study.stats import to_plain
 
 SCHEMA = 1
@@ -27,16 +28,18 @@ README, HTML, CSV, JSON = "README.md", "report.html", "report.csv", "report.json
 
 
 def publish(folder: Path, analysis: Analysis, report: Report) -> Path:
-    """Write all four; returns the path of report.html. Raises ConfigError, and writes nothing, if one of them cannot
+    """Write all of them; returns the path of report.html. Raises ConfigError, and writes nothing, if one of them cannot
     be written or the README's markers are damaged."""
     readme = folder / README
-    for name in (README, HTML, CSV, JSON):
+    for name in (README, FIGURE, HTML, CSV, JSON):
         check_writable(folder / name)
     try:
         before = readme.read_text(encoding="utf-8") if readme.exists() else None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{readme} cannot be read: {error}") from error
-    contents = {README: build_readme(report, before, readme)}
+    figure = draw_study_figure(analysis)
+    contents = {README: build_readme(report, before, readme, bool(figure))}
+    contents |= {FIGURE: figure} if figure else {}
     contents |= {
         CSV: format_csv(analysis),
         JSON: json.dumps(build_json(analysis, report), indent=1, allow_nan=False) + "\n",

@@ -21,7 +21,7 @@ from paribus.study.spec import PaperResult
 
 ROOT = Path(__file__).parents[4]
 README = Path("README.md")
-MARKED = f"# top\n\n<!-- paribus highlights: begin one/b two/c. Written. -->\n{HIGHLIGHTS.end}\n\nrest\n"
+MARKED = f"# top\n\n<!-- paribus highlights: begin one/b\ntwo/c,b. Written. -->\n{HIGHLIGHTS.end}\n\nrest\n"
 
 
 def compared(name: str, **changes: object) -> Analysis:
@@ -41,7 +41,7 @@ def analyses() -> dict[str, Analysis]:
 
 
 def test_markers_name_comparisons_and_the_text_goes_between_them() -> None:
-    assert HIGHLIGHTS.parse_names(MARKED, README) == ("one/b", "two/c")
+    assert HIGHLIGHTS.parse_names(MARKED, README) == ("one/b", "two/c,b")
     assert (HIGHLIGHTS.stand_in(MARKED), HIGHLIGHTS.stand_in("# no markers")) == (True, False)
     once = HIGHLIGHTS.insert("text", MARKED)
     assert once.startswith("# top\n\n<!-- paribus highlights: begin one/b")
@@ -52,20 +52,29 @@ def test_markers_name_comparisons_and_the_text_goes_between_them() -> None:
             HIGHLIGHTS.parse_names(damaged, README)
 
 
-def test_a_row_has_the_change_its_interval_and_what_it_cannot_show(analyses: dict[str, Analysis]) -> None:
-    found = find_highlights(analyses, ("one/b", "two/c"), README)
-    assert [(h.study, h.verdict, h.published) for h in found] == [("one", "better", 0.02), ("two", "worse", None)]
+def test_a_row_has_the_question_its_answers_and_what_they_cannot_show(analyses: dict[str, Analysis]) -> None:
+    found = find_highlights(analyses, ("one/b", "two/c,b"), README)
+    said = [[(x.verdict, x.published) for x in h.answers] for h in found]
+    assert said == [[("better", 0.02)], [("worse", None), ("better", None)]], "in the order in which they are named"
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in format_highlights(found).splitlines()[2:]]
     e = analyses["one"].comparisons[0].comparison.estimate
     assert rows[0][1] == "ten images"
-    assert rows[0][2].startswith(f"{100 * e.mean:+.2f} (")
+    assert rows[0][2].startswith("B & friends for A, which is a long account of a change: **better**, ")
+    assert f"**better**, {100 * e.mean:+.2f} (" in rows[0][2]
     assert rows[0][2].endswith("), 6 seeds; paper +2.00")
-    assert rows[0][3] == "**better**; not shown: anything at scale"
-    assert rows[1][0] == "[c against a](experiments/two)"
+    assert rows[0][3] == "anything at scale"
+    assert rows[1][0] == "[What is it worth?](experiments/two)"
+    assert [part.partition(":")[0] for part in rows[1][2].split("<br>")] == ["c against a", "b against a"]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("on/b", "did you mean one"), ("one/x", "compared are b, c"), ("loss/b", "no accuracy")]
+    ("name", "said"),
+    [
+        ("on/b", "did you mean one"),
+        ("one/x", "compared are b, c"),
+        ("one/b,", "compared are b, c"),
+        ("loss/b", "no accuracy"),
+    ],
 )
 def test_what_is_not_there_is_told(analyses: dict[str, Analysis], name: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -14,10 +14,11 @@ from paribus.study.analysis.analysis import Analysis, analyse
 from paribus.study.analysis.noise import NoiseFloor, measure_noise
 from paribus.study.load import load_study
 from paribus.study.report.build import build_report, choose_report_unit
-from paribus.study.report.markdown import build_readme, format_markdown
+from paribus.study.report.markdown import FIGURE, build_readme, format_markdown
 from paribus.study.report.model import Section
 from paribus.study.report.publish import build_json, format_csv
 from paribus.study.report.sections_noise import FALSE_VERDICTS, choose_noise_unit, make_section
+from paribus.study.report.study_figure import draw_study_figure
 from paribus.study.results import analyse_rows
 from paribus.study.rows import read_rows
 from paribus.study.stats import Rule
@@ -132,8 +133,10 @@ def test_readmes_on_record_come_out_as_they_are(name: str) -> None:
     recorded = load_study(folder)
     rows = read_rows(recorded.results_path)
     a = analyse_rows(recorded, rows)
-    before = (folder / "README.md").read_text()
-    assert build_readme(build_report(a, find_changes(recorded, rows, a)), before, folder / "README.md") == before
+    before, figure = (folder / "README.md").read_text(), draw_study_figure(a)
+    report = build_report(a, find_changes(recorded, rows, a))
+    assert build_readme(report, before, folder / "README.md", bool(figure)) == before
+    assert not figure or (folder / FIGURE).read_text() == figure
 
 
 def test_twin_a_noise_floor_changes_the_readme(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_twin_a_noise_floor_changes_the_readme(tmp_path: Path) -> None:
     recorded = load_study(folder)
     a = replace(analyse_rows(recorded, read_rows(recorded.results_path)), noise=floor())
     before = (folder / "README.md").read_text()
-    text = build_readme(build_report(a), before, folder / "README.md")
+    text = build_readme(build_report(a), before, folder / "README.md", shows_figure=True)
     assert text != before
     assert "* Noise floor: two halves" in text
     assert choose_report_unit(a).differences == "points"
