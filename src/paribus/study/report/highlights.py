@@ -26,7 +26,7 @@ HIGHLIGHTS = Markers(
     "<!-- paribus highlights: end -->",
     "<!-- paribus highlights: begin STUDY/ARM STUDY/ARM,ARM ... . (any words) -->",
 )
-_AXIS = "difference in accuracy, points (better →). Bar: 95 % interval here; cross: the paper's; shaded: too small"
+_AXIS = "difference in accuracy, points (better →). Bar: 95 % interval; cross: the paper's; shaded: too small to matter"
 
 
 @dataclass(frozen=True)
