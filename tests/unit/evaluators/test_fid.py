@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from helpers.evaluations import plain_context
@@ -131,6 +132,12 @@ def test_too_few_images_are_told_before_training(settings: Any, sizes: dict[str,
     context: EvaluationContext = replace(CONTEXT, sizes=sizes)
     with pytest.raises(ConfigError, match=said):
         check_method(NoisyClasses(), {"fid": Fid(features=PickedFeatures(), **settings)}, context)
+
+
+@pytest.mark.parametrize("images", [1, 1_000_001])
+def test_a_number_of_images_that_memory_would_not_hold_or_that_has_no_spread_is_refused(images: int) -> None:
+    with pytest.raises(ValidationError, match="images"):
+        Fid(features=PickedFeatures(), images=images)
 
 
 def test_a_method_that_generates_nothing_is_told_before_training() -> None:

@@ -114,6 +114,7 @@ def test_images_of_an_earlier_call_are_not_left_among_new_ones(
         ("plain", ["--classes", "3"], "--classes: this generator knows no classes"),
         ("classifier", [], "SupervisedTraining makes no images; a run of method=adversarial does"),
         ("plain", ["--n", "0"], "found '0'"),
+        ("plain", ["--n", "1000001"], "found '1000001'"),
         ("plain", ["model.latent=3"], "model.latent: cannot be overridden here"),
     ],
 )
