@@ -1,7 +1,8 @@
 """A few results for a front page: questions with their answers in a short table, and a picture of all of them.
 
 The table is between two markers, the first of which names a question each in order: STUDY/ARM, or STUDY/ARM,ARM where
-several arms answer it, each by its first comparison. Made from the recorded rows only.
+several arms answer it. An arm stands for its first comparison, ARM:OTHER for the one against another. Made from the
+recorded rows only.
 """
 
 import re
@@ -22,9 +23,9 @@ from paribus.study.report.wording import Unit
 from paribus.study.stats import Comparison
 
 HIGHLIGHTS = Markers(
-    re.compile(r"^<!-- paribus highlights: begin((?:\s+[\w-]+/[\w.+,-]+)+)\.\s[^\n]*-->$", re.MULTILINE),
+    re.compile(r"^<!-- paribus highlights: begin((?:\s+[\w-]+/[\w.+,:-]+)+)\.\s[^\n]*-->$", re.MULTILINE),
     "<!-- paribus highlights: end -->",
-    "<!-- paribus highlights: begin STUDY/ARM STUDY/ARM,ARM ... . (any words) -->",
+    "<!-- paribus highlights: begin STUDY/ARM STUDY/ARM,ARM:OTHER ... . (any words) -->",
 )
 _AXIS = "difference in accuracy, points (better →). Bar: 95 % interval; cross: the paper's; shaded: too small to matter"
 
@@ -32,11 +33,13 @@ _AXIS = "difference in accuracy, points (better →). Bar: 95 % interval; cross:
 @dataclass(frozen=True)
 class Answer:
     """One comparison. what: the change in words. published: the paper's difference in the metric's own unit, None where
-    there is none."""
+    there is none. source: of it,
+    without what is in brackets, mostly the two figures."""
 
     what: str
     comparison: Comparison
     published: float | None
+    source: str = ""
 
     @property
     def verdict(self) -> str:
@@ -75,12 +78,17 @@ def _find_one(analyses: Mapping[str, Analysis], name: str, path: Path) -> Highli
 
 
 def _find_answer(a: Analysis, arm: str, where: str) -> Answer:
-    found = next((x.comparison for x in a.comparisons if x.comparison.arm == arm), None)
+    name, _, other = arm.partition(":")
+    made = [x.comparison for x in a.comparisons]
+    found = next((c for c in made if c.arm == name and other in ("", c.baseline)), None)
     if found is None:
-        raise ConfigError(f"{where}; compared are {', '.join(x.comparison.arm for x in a.comparisons)}")
+        raise ConfigError(f"{where}; compared are {', '.join(f'{c.arm}:{c.baseline}' for c in made)}")
     pair = (found.arm, found.baseline)
-    published = next((said.difference for said, _ in a.reported if (said.arm, said.against) == pair), None)
-    return Answer(a.spec.words.get(pair) or f"{found.arm} against {found.baseline}", found, published)
+    what = a.spec.words.get(pair) or f"{found.arm} against {found.baseline}"
+    said = next((said for said, _ in a.reported if (said.arm, said.against) == pair), None)
+    if said is None:
+        return Answer(what, found, None)
+    return Answer(what, found, said.difference, re.sub(r" *\([^)]*\)", "", said.source))
 
 
 def format_highlights(found: Sequence[Highlight]) -> str:
@@ -107,7 +115,9 @@ def _list_cells(h: Highlight) -> tuple[str, ...]:
 def _format_answer(answer: Answer, unit: Unit) -> str:
     e = answer.comparison.estimate
     interval = unit.interval(e.low, e.high) or DASH
-    paper = f"; paper {unit.difference(answer.published)}" if answer.published is not None else ""
+    paper = ""
+    if answer.published is not None:
+        paper = f" (paper: {unit.difference(answer.published)}; {escape_markdown(answer.source)})"
     numbers = f"{unit.difference(e.mean)} ({interval}), {e.n} seeds{paper}".replace(" to ", "\u00a0to\u00a0")
     return f"{escape_markdown(answer.what)}: **{answer.verdict}**, {numbers}"
 

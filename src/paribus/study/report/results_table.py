@@ -165,7 +165,7 @@ def build_claims(a: Analysis) -> Iterator[Claim]:
         what = (a.spec.words.get(pair) or f"{c.arm} against {c.baseline}") + _name_other_metric(a)
         ratio = ratios.get(pair, math.nan)
         time = DASH if math.isnan(ratio) else f"× {ratio:.2f}"
-        made = find_changed_techniques(a, *pair)
+        made = find_changed_techniques(a, *pair) or _find_shared_techniques(a, *pair)
         against = pair in published and published[pair].difference * c.estimate.mean < 0
         learning = any((x.arm, x.baseline) == pair for x in a.still_learning)
         cells = (what, claim, *_format_estimate(c, unit), time, str(c.judgement), a.spec.name)
@@ -182,13 +182,21 @@ def find_changed_techniques(a: Analysis, arm: str, baseline: str) -> frozenset[s
     return _find_techniques(a, arm) ^ _find_techniques(a, baseline)
 
 
+def _find_shared_techniques(a: Analysis, *arms: str) -> frozenset[str]:
+    """The overlays that both of two arms name for themselves: they compare a technique with a variant of it, a control
+    perhaps."""
+    own = (_find_techniques(a, arm) - _find_named(a.spec.recipe) for arm in arms)
+    return frozenset.intersection(*own)
+
+
 def _find_techniques(a: Analysis, arm: str) -> frozenset[str]:
     """The overlays that an arm names."""
-    named = [
-        value
-        for key, _, value in (o.partition("=") for o in (*a.spec.recipe, *a.spec.arms[arm]))
-        if key == _TECHNIQUE_KEY
-    ]
+    return _find_named((*a.spec.recipe, *a.spec.arms[arm]))
+
+
+def _find_named(overrides: Sequence[str]) -> frozenset[str]:
+    """By the last override that names any."""
+    named = [value for key, _, value in (o.partition("=") for o in overrides) if key == _TECHNIQUE_KEY]
     return frozenset(re.findall(r"\w+", named[-1])) - {"baseline"} if named else frozenset()
 
 

@@ -21,7 +21,7 @@ from paribus.study.spec import PaperResult
 
 ROOT = Path(__file__).parents[4]
 README = Path("README.md")
-MARKED = f"# top\n\n<!-- paribus highlights: begin one/b\ntwo/c,b. Written. -->\n{HIGHLIGHTS.end}\n\nrest\n"
+MARKED = f"# top\n\n<!-- paribus highlights: begin one/b\ntwo/c,b:a. Written. -->\n{HIGHLIGHTS.end}\n\nrest\n"
 
 
 def compared(name: str, **changes: object) -> Analysis:
@@ -31,7 +31,7 @@ def compared(name: str, **changes: object) -> Analysis:
 
 @pytest.fixture
 def analyses() -> dict[str, Analysis]:
-    claim = PaperResult(arm="b", against="a", difference=0.02, source="a paper")
+    claim = PaperResult(arm="b", against="a", difference=0.02, source="a paper (60 % to 62 %), of 2021 (a table)")
     limits = "anything at scale; for a reason."
     words = {("b", "a"): "B & friends for A, which is a long account of a change"}
     return {
@@ -41,7 +41,7 @@ def analyses() -> dict[str, Analysis]:
 
 
 def test_markers_name_comparisons_and_the_text_goes_between_them() -> None:
-    assert HIGHLIGHTS.parse_names(MARKED, README) == ("one/b", "two/c,b")
+    assert HIGHLIGHTS.parse_names(MARKED, README) == ("one/b", "two/c,b:a")
     assert (HIGHLIGHTS.stand_in(MARKED), HIGHLIGHTS.stand_in("# no markers")) == (True, False)
     once = HIGHLIGHTS.insert("text", MARKED)
     assert once.startswith("# top\n\n<!-- paribus highlights: begin one/b")
@@ -53,7 +53,7 @@ def test_markers_name_comparisons_and_the_text_goes_between_them() -> None:
 
 
 def test_a_row_has_the_question_its_answers_and_what_they_cannot_show(analyses: dict[str, Analysis]) -> None:
-    found = find_highlights(analyses, ("one/b", "two/c,b"), README)
+    found = find_highlights(analyses, ("one/b", "two/c,b:a"), README)
     said = [[(x.verdict, x.published) for x in h.answers] for h in found]
     assert said == [[("better", 0.02)], [("worse", None), ("better", None)]], "in the order in which they are named"
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in format_highlights(found).splitlines()[2:]]
@@ -61,7 +61,7 @@ def test_a_row_has_the_question_its_answers_and_what_they_cannot_show(analyses: 
     assert rows[0][1] == "ten images"
     assert rows[0][2].startswith("B & friends for A, which is a long account of a change: **better**, ")
     assert f"**better**, {100 * e.mean:+.2f} (" in rows[0][2]
-    assert rows[0][2].endswith("), 6 seeds; paper +2.00")
+    assert rows[0][2].endswith("), 6 seeds (paper: +2.00; a paper, of 2021)")
     assert rows[0][3] == "anything at scale"
     assert rows[1][0] == "[What is it worth?](experiments/two)"
     assert [part.partition(":")[0] for part in rows[1][2].split("<br>")] == ["c against a", "b against a"]
@@ -71,8 +71,9 @@ def test_a_row_has_the_question_its_answers_and_what_they_cannot_show(analyses: 
     ("name", "said"),
     [
         ("on/b", "did you mean one"),
-        ("one/x", "compared are b, c"),
-        ("one/b,", "compared are b, c"),
+        ("one/x", "compared are b:a, c:a"),
+        ("one/b:c", "compared are b:a"),
+        ("one/b,", "compared are b:a, c:a"),
         ("loss/b", "no accuracy"),
     ],
 )
