@@ -94,6 +94,15 @@ def test_a_claim_knows_which_techniques_it_is_about() -> None:
     assert found == [{"cutmix"}, {"adamp"}, {"cutmix", "adamp"}]
 
 
+def test_a_technique_against_its_own_control_is_about_it() -> None:
+    arms = {"a": ("technique=ggdr",), "control": ("technique=ggdr", "method.penalties.ggdr.maps=other"), "none": ()}
+    rows = [invented(arm, seed) for arm in arms for seed in range(4)]
+    asked = replace(question(arms, range(4)), arms=arms, pairs=(("a", "control"), ("control", "none")))
+    assert [claim.techniques for claim in build_claims(analyse(asked, rows))] == [{"ggdr"}, {"ggdr"}]
+    everywhere = replace(asked, recipe=("technique=ggdr",), arms={arm: arms[arm][1:] for arm in arms})
+    assert [claim.techniques for claim in build_claims(analyse(everywhere, rows))] == [frozenset(), frozenset()]
+
+
 @pytest.mark.parametrize(
     "damage", ["", RESULTS_TABLE.end, MARKED + MARKED, f"{RESULTS_TABLE.end}\n<!-- paribus results: begin a. W. -->"]
 )
