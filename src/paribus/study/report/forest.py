@@ -12,8 +12,8 @@ from paribus.study.report.svg import draw_dot, draw_line, draw_rectangle, draw_t
 from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Comparison
 
-WIDTH, ROW = 960, 28
-_NAMES, _VERDICTS, _TOP, _BELOW = 370, 190, 6, 46
+WIDTH, ROW = 1000, 28
+_NAMES, _VERDICTS, _TOP, _BELOW = 410, 190, 6, 46
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def draw_forest(rows: Sequence[ForestRow], label: str) -> tuple[float, list[str]
     parts.append(draw_text(WIDTH / 2, bottom + 36, label, "middle", "var(--faint)"))
     for i, row in enumerate(rows):
         y = _TOP + ROW * i + ROW / 2
-        parts.append(draw_text(_NAMES - 12, y + 4, _cut(row.name, 54), "end", "var(--ink)"))
+        parts.append(draw_text(_NAMES - 12, y + 4, _cut(row.name, 62), "end", "var(--ink)"))
         parts.append(draw_text(WIDTH - _VERDICTS + 12, y + 4, _cut(row.verdict, 30), "start", f"var(--{row.kind})"))
         if math.isfinite(row.low):
             parts.append(draw_line(x(row.low), x(row.high), y, y, f"var(--{row.kind})", 2.4))

@@ -24,7 +24,7 @@ from paribus.study.report.svg import (
     list_ticks,
 )
 
-_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 370, 190, 34, 44, 280  # of the curve, below the forest plot
+_LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 410, 190, 34, 44, 280  # of the curve, below the forest plot
 _SIDE = 9  # points between the intervals of two lines at one place
 _COLOURS = ("var(--arm)", "var(--base)")
 
