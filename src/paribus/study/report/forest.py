@@ -44,7 +44,7 @@ def make_forest_row(
 
 def draw_forest(rows: Sequence[ForestRow], label: str) -> tuple[float, list[str]]:
     """Its height and its parts, from the top left. label: below the axis. A cross is a paper's difference."""
-    values = [v for row in rows for v in (row.mean, row.low, row.high, row.published or 0.0)]
+    values = [v for r in rows for v in (r.mean, r.low, r.high, r.published or 0.0, r.margin, -r.margin)]
     ends = [0.0, *filter(math.isfinite, values)]
     room = (max(ends) - min(ends) or 1.0) * 0.04
     low, high = min(ends) - room, max(ends) + room
