@@ -213,6 +213,12 @@ class AdversarialTraining:
         return self._evaluated.model
 
     @property
+    def without_ema(self) -> GeneratorSampler | None:
+        """What samples with the latest weights, where evaluation uses averaged ones; else None."""
+        plain = self._evaluated.without_ema
+        return None if plain is None else self._sampler(plain.model)
+
+    @property
     def conditional(self) -> bool:
         return self.model.classes > 0
 

@@ -100,6 +100,22 @@ def test_the_network_is_made_and_real_images_are_read_once_a_run() -> None:
     assert again.metrics == found[1].metrics
 
 
+class Averaged(NoisyClasses):
+    @property
+    def without_ema(self) -> NoisyClasses:
+        return NoisyClasses(shift=5)
+
+
+def test_of_averaged_weights_the_latest_stand_beside() -> None:
+    def judge(method: Any) -> dict[str, float]:
+        split = {"val": make_split(*SPLIT, 10)}
+        return evaluate(method, {"fid": Fid(features=PickedFeatures())}, split, CONTEXT).metrics
+
+    plain, latest = judge(NoisyClasses()), judge(NoisyClasses(shift=5))
+    assert plain["val/fid"] != latest["val/fid"]
+    assert judge(Averaged()) == plain | {f"{key}_without_ema": value for key, value in latest.items()}
+
+
 def test_details_say_on_whose_features_and_of_how_many_images() -> None:
     evaluator = Fid(features=PickedFeatures(label="digits-s0 (sha256 abc)"), images=30)
     _, sums = find(evaluator)

@@ -92,6 +92,9 @@ def test_the_average_is_what_is_sampled_and_moves_with_the_generators_steps() ->
     method.train_step(loader.batch(1), Progress(1, 10, 0))
     assert all(map(torch.equal, average, method.eval_model.parameters()))  # type: ignore[attr-defined]
     assert method.eval_model is not list_networks(method)[""]  # type: ignore[attr-defined]
+    latest = method.without_ema.sample(torch.arange(3), 0)  # type: ignore[attr-defined]
+    assert not torch.equal(latest, method.sample(torch.arange(3), 0))  # type: ignore[attr-defined]
+    assert workbench(build_small(SMOKE))[1].without_ema is None  # type: ignore[attr-defined]
     other = workbench(build_small((*SMOKE, "ema.decay=0.9", "seed=1")))[1]
     other.load_state_dict(method.state_dict())
     for one in (method, other):
