@@ -1,8 +1,6 @@
 """`paribus study report FOLDER`: rows to README.md and its figure, report.html, report.csv and report.json.
 
-No torch, no composing.
-
-It is a look at the results, and is put on record as one (study/looks.py).
+No torch, no composing. It is a look at the results, and is put on record as one (study/looks.py).
 """
 
 import argparse

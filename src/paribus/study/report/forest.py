@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from paribus.core.formatting import MINUS
+from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.svg import draw_dot, draw_line, draw_rectangle, draw_text, list_ticks
 from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Comparison
@@ -31,10 +32,17 @@ class ForestRow:
     published: float | None = None
 
 
+def find_reach(a: Analysis) -> float:
+    """How far from 0 intervals are drawn: an early look spends so little that its own would leave no room for anything
+    else. Infinite where no looks were planned."""
+    means = [abs(x.comparison.estimate.mean) for x in a.comparisons if x.comparison.estimate.n]
+    return math.inf if a.interims is None else 3 * max([a.spec.margin, *means])
+
+
 def make_forest_row(
     name: str, c: Comparison, unit: Unit, margin: float, published: float | None = None, reach: float = math.inf
 ) -> ForestRow:
-    """reach: how far from 0 an interval is drawn; an early look's would leave no room for anything else."""
+    """All in the metric's own unit. reach: see find_reach."""
     e, scale = c.estimate, unit.scale
     low, high = max(e.low, -reach) * scale, min(e.high, reach) * scale
     paper = None if published is None else published * scale
@@ -51,7 +59,7 @@ def draw_forest(rows: Sequence[ForestRow], label: str) -> tuple[float, list[str]
     inner, bottom = WIDTH - _NAMES - _VERDICTS, _TOP + ROW * len(rows)
 
     def x(value: float) -> float:
-        return round(_NAMES + (min(max(value, low), high) - low) / (high - low) * inner, 1)
+        return round(_NAMES + (value - low) / (high - low) * inner, 1)
 
     parts = [
         draw_rectangle(x(-row.margin), x(row.margin), _TOP + ROW * i, ROW, "var(--margin)")

@@ -33,8 +33,7 @@ _AXIS = "difference in accuracy, points (better →). Bar: 95 % interval; cross:
 @dataclass(frozen=True)
 class Answer:
     """One comparison. what: the change in words. published: the paper's difference in the metric's own unit, None where
-    there is none. source: of it,
-    without what is in brackets, mostly the two figures."""
+    there is none. source: where it is from, without what is in brackets, mostly the two figures."""
 
     what: str
     comparison: Comparison

@@ -13,10 +13,8 @@ from paribus.study.report.model import Report, Section, Sentence, Table
 
 BEGIN = "<!-- paribus report: begin. What stands up to its end is written by `paribus study report`. -->"
 END = "<!-- paribus report: end -->"
-_MARKER = re.compile(r"^[ \t]*<!-- paribus report: (begin|end)\b[^\n]*-->[ \t]*$", re.MULTILINE)
-
-
 FIGURE = "differences.svg"  # beside the README
+_MARKER = re.compile(r"^[ \t]*<!-- paribus report: (begin|end)\b[^\n]*-->[ \t]*$", re.MULTILINE)
 
 
 def build_readme(report: Report, before: str | None, path: Path, shows_figure: bool = False) -> str:

@@ -10,7 +10,7 @@ from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
 from paribus.study.report.figures.along import AlongLine, list_differences
 from paribus.study.report.figures.style import spread_apart
-from paribus.study.report.forest import WIDTH, draw_forest, format_tick, make_forest_row
+from paribus.study.report.forest import WIDTH, draw_forest, find_reach, format_tick, make_forest_row
 from paribus.study.report.svg import (
     ARM_STYLE,
     STYLE,
@@ -35,8 +35,7 @@ def draw_study_figure(a: Analysis) -> str:
     if not compared:
         return ""
     unit = choose_report_unit(a)
-    # an early look spends so little that its interval would leave no room for anything else
-    reach = math.inf if a.interims is None else 3 * max([a.spec.margin, *(abs(c.estimate.mean) for c in compared)])
+    reach = find_reach(a)
     names = [a.spec.words.get((c.arm, c.baseline)) or a.spec.label_comparison(c.arm, c.baseline) for c in compared]
     rows = [make_forest_row(*of, unit, a.spec.margin, reach=reach) for of in zip(names, compared, strict=True)]
     better = "better →" if a.spec.higher_is_better else "← better"
@@ -46,7 +45,7 @@ def draw_study_figure(a: Analysis) -> str:
         parts += [f'<g transform="translate(0 {height:g})">', *_draw_curves(a, lines, unit.scale, reach), "</g>"]
         height += _HEIGHT
     told = "; ".join(
-        f"{n} {unit.difference(c.estimate.mean)}: {r.verdict}" for n, c, r in zip(names, compared, rows, strict=True)
+        f"{row.name} {unit.difference(c.estimate.mean)}: {row.verdict}" for c, row in zip(compared, rows, strict=True)
     )
     return build_svg(WIDTH, height, 12, told, parts, f"{STYLE}\n{ARM_STYLE}")
 
@@ -88,8 +87,7 @@ def _draw_line(
 ) -> list[str]:
     colour = _COLOURS[index % 2]
     xs, ys = [x(p.x) for p in line.points], [y(p.mean * scale) for p in line.points]
-    curve = draw_curve(xs, ys, colour, 1.4)
-    parts = [curve.replace("/>", ' stroke-dasharray="5 4"/>') if index % 2 else curve]
+    parts = [draw_curve(xs, ys, colour, 1.4, dashed=index % 2 == 1)]
     for at, p in zip(xs, line.points, strict=True):
         if math.isfinite(p.low):
             across = round(at, 1)

@@ -26,6 +26,7 @@ from paribus.study.report.figures.style import (
     text_width,
     wrap_text,
 )
+from paribus.study.report.forest import find_reach
 from paribus.study.report.wording import VERDICT_KINDS, Unit
 from paribus.study.stats import Judgement
 
@@ -49,9 +50,7 @@ class ForestLine:
 
 
 def plot_differences(a: Analysis, unit: Unit) -> list[Plot]:
-    means = [abs(x.comparison.estimate.mean) for x in a.comparisons if x.comparison.estimate.n]
-    # an early look spends so little that its interval would leave no room for anything else
-    reach = math.inf if a.interims is None else 3 * max([a.spec.margin, *means])
+    reach = find_reach(a)
     lines = [
         ForestLine(
             a.spec.label_comparison(c.arm, c.baseline),
