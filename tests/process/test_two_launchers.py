@@ -38,8 +38,12 @@ def aside(study: Study) -> Iterator[ThreadPoolExecutor]:
     """Threads for launchers; in the end their cells no longer wait."""
     with ThreadPoolExecutor() as threads:
         yield threads
-        runs_of(study).mkdir(exist_ok=True)
-        (runs_of(study) / "go").touch()
+        let_cells_go(study)
+
+
+def let_cells_go(study: Study) -> None:
+    runs_of(study).mkdir(exist_ok=True)  # On a busy machine no launcher may have made it yet.
+    (runs_of(study) / "go").touch()
 
 
 def running(study: Study, plan: Plan) -> int:
@@ -54,7 +58,7 @@ def polled(made: Launch) -> None:
 
 
 def all_done(study: Study, plan: Plan, *outcomes: Future[None]) -> None:
-    (runs_of(study) / "go").touch()
+    let_cells_go(study)
     for outcome in outcomes:
         outcome.result(60)
     assert set(starts(study, plan).values()) == {1}
@@ -119,7 +123,7 @@ def test_the_cell_of_a_killed_launcher_counts(
 def test_two_processes_with_one_worker_each(study: Study, plan: Plan) -> None:
     with launch_apart(study, WAITS, workers=1) as first, launch_apart(study, WAITS, workers=1) as second:
         until(lambda: running(study, plan) == 2)
-        (runs_of(study) / "go").touch()
+        let_cells_go(study)
         assert (first.wait(60), second.wait(60)) == (0, 0)
     all_done(study, plan)
 

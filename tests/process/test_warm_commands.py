@@ -21,7 +21,7 @@ def test_the_same_bits_files_and_words_as_from_a_fresh_interpreter(paribus: Run,
         (tmp_path / name).mkdir()
         done = paribus(*SMOKE, cwd=tmp_path / name, fresh=name == "fresh")
         (folder,) = (tmp_path / name / "runs").iterdir()
-        said = re.sub(r"[\d.,]+ (?=s of|s in|images/s)", "", done.stdout)
+        said = re.sub(r" *[\d.,]+ (?=s of|s in|images/s)", "", done.stdout)
         files = sorted(path.name for path in folder.iterdir())
         found.append((done.returncode, done.stderr, said, files, (folder / "receipts.jsonl").read_text()))
     assert found[0] == found[1]
