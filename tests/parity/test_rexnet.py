@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 import timm
@@ -19,7 +20,7 @@ from paribus.models.inverted import InvertedNet, make_divisible
 from paribus.models.macs import count_macs
 from paribus.models.mobile import STRIDES, Channels, MobileNet, StepwisePlan, describe_blocks
 from paribus.techniques import rexnet as technique
-from paribus.techniques.rexnet import LinearPlan, ReXNet, linear_channels, rexnet_channels
+from paribus.techniques.rexnet import LinearPlan, PowerPlan, ReXNet, linear_channels, rexnet_channels
 
 IMAGENET = Spec(classes=1000, channels=3, height=224, width=224)
 
@@ -356,6 +357,19 @@ def test_the_linear_plan_costs_what_the_stepwise_plan_costs_and_says_so(width: f
     assert target_parameters == sum(p.numel() for p in stepwise.parameters())
     assert told_width == width
     assert 0 < solved < width
+
+
+def test_a_power_of_one_is_the_line_and_others_bend_it_at_the_same_cost() -> None:
+    spec, net = pixels(32), MobileNet(width=0.5)
+    target, _ = net.cost(StepwisePlan().channels(net, 0.5), spec)
+    line = replace(net, plan=LinearPlan()).channels(spec).blocks
+    assert replace(net, plan=PowerPlan()).channels(spec).blocks == line
+    early, late = (replace(net, plan=PowerPlan(power=power)).channels(spec) for power in (0.5, 2.0))
+    for plan in (early, late):
+        assert abs(net.cost(plan, spec)[0] / target - 1) <= 0.01
+        assert plan.blocks[0] == line[0], "the same ends"
+    assert early.blocks[4] > line[4] > late.blocks[4]
+    assert early.blocks[-1] < line[-1] < late.blocks[-1]
 
 
 def test_negative_control_without_solving_the_costs_differ() -> None:

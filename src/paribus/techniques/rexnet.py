@@ -14,7 +14,8 @@ What it changes   in `LinearPlan`, the channels of the blocks after the first, a
                   recipe's. `ReXNet` is the whole published network, which differs from MobileNetV2 in four things at
                   once (plan, squeeze-excitation, SiLU, shortcuts), so a gain of it is not a gain of the plan.
 Fair comparison   the four are separate values of a mobile net, so that a study can attribute the gain, each cell at the
-                  baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists cells and costs.
+                  baseline's MACs or parameters: configs/model/mobile_factorial.yaml lists cells and costs. The paper
+                  found its line among random plans; `PowerPlan` makes other shapes to compare it with, at equal cost.
 Hyperparameters   none in the plan: its width is solved for, so that it costs what the step-wise plan costs.
                   The network: width 1 (0.9 to 3 were released), depth 1, dropout 0.2.
 As the authors    partial shortcuts (inputs are added to the first outputs of the same number), SiLU after stem,
@@ -99,6 +100,22 @@ class LinearPlan:
         first, blocks = ends.blocks[0], sum(net.repeats)
         line = linear_channels(first / width, RISE / blocks, width, blocks)
         return Channels(ends.stem, tuple(make_divisible(c, net.divisor or 1) for c in line))
+
+
+@schema
+class PowerPlan:
+    """Channels that grow with a power of the block's index, for asking whether a line is the best of these shapes.
+
+    power: 1 is `LinearPlan`; below it the early blocks are wider and the late ones narrower, above it the other way.
+    """
+
+    power: Annotated[float, Field(gt=0)] = 1.0
+
+    def channels(self, net: MobileNet, width: float) -> Channels:
+        ends = StepwisePlan().channels(net, net.width)
+        first, blocks = ends.blocks[0], sum(net.repeats)
+        grown = (first + width * RISE * (index / blocks) ** self.power for index in range(blocks))
+        return Channels(ends.stem, tuple(make_divisible(round(c), net.divisor or 1) for c in grown))
 
 
 def rexnet(
