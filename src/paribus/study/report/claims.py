@@ -37,14 +37,29 @@ class Measured:
 
 
 @schema
+class MeasuredWithoutStudy:
+    """What needs no training, and so neither seeds nor a verdict. what: was measured; found: the figure; where: the
+    command or page."""
+
+    what: str
+    found: str
+    where: str
+
+
+@schema
 class PaperClaim:
-    """says: the paper's figure, "" where we have not seen it. here: where it was measured; without that, not_here says
-    why."""
+    """says: the paper's figure, "" where we have not seen it. here: where it was measured; without_study: figures that
+    need no training. Without either, not_here says why."""
 
     claim: str
     says: str = ""
     here: tuple[Measured, ...] = ()
+    without_study: tuple[MeasuredWithoutStudy, ...] = ()
     not_here: str = ""
+
+    @property
+    def is_measured(self) -> bool:
+        return bool(self.here or self.without_study)
 
 
 @schema
@@ -77,22 +92,32 @@ def _parse_technique(entry: object, at: str) -> TechniqueClaims:
 
 def _parse_claim(node: object, at: str) -> PaperClaim:
     if not isinstance(node, dict):
-        raise ConfigError(f"{at}: found {node!r}; should be claim, says, and here or not_here")
-    here = node.get("here") or []
-    if not isinstance(here, list) or not all(isinstance(one, dict) for one in here):
-        raise ConfigError(f"{at}.here: found {here!r}; should be a list of {{study, arm}}")
-    found = tuple(instantiate(Measured, one, f"{at}.here.{i}") for i, one in enumerate(here))
-    claim = instantiate(PaperClaim, {**node, "here": found}, at)
-    if bool(claim.here) == bool(claim.not_here):
-        raise ConfigError(f"{at}: should have here, or not_here with the reason, and not both")
+        raise ConfigError(f"{at}: found {node!r}; should be claim, says, and here, without_study or not_here")
+    found = {
+        key: tuple(instantiate(made, one, f"{at}.{key}.{i}") for i, one in enumerate(_list_of(node, key, at, keys)))
+        for key, made, keys in (
+            ("here", Measured, "study, arm"),
+            ("without_study", MeasuredWithoutStudy, "what, found, where"),
+        )
+    }
+    claim = instantiate(PaperClaim, {**node, **found}, at)
+    if claim.is_measured == bool(claim.not_here):
+        raise ConfigError(f"{at}: should have here or without_study, or not_here with the reason, and not both")
     return claim
+
+
+def _list_of(node: dict[str, object], key: str, at: str, keys: str) -> list[dict[str, object]]:
+    found = node.get(key) or []
+    if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+        raise ConfigError(f"{at}.{key}: found {found!r}; should be a list of {{{keys}}}")
+    return found
 
 
 def format_claims(claims: Sequence[TechniqueClaims], analyses: Mapping[str, Analysis], experiments: str) -> str:
     """The page. experiments: where that folder is, from the page. Raises ConfigError for a comparison that no study
     makes."""
     all_claims = [claim for one in claims for claim in one.claims]
-    measured = sum(bool(claim.here) for claim in all_claims)
+    measured = sum(claim.is_measured for claim in all_claims)
     parts = [TITLE, _explain(len(all_claims), measured)]
     for one in claims:
         lines = [_format_row(_HEAD), _format_row(("---",) * len(_HEAD))]
@@ -119,16 +144,19 @@ def _format_row(cells: Sequence[str]) -> str:
 def _list_rows(claim: PaperClaim, analyses: Mapping[str, Analysis], experiments: str) -> Iterator[tuple[str, ...]]:
     """A row for each place where the claim was measured; after the first without the claim again."""
     head = (escape_markdown(claim.claim), escape_markdown(claim.says) or DASH)
-    if not claim.here:
+    if not claim.is_measured:
         yield (*head, DASH, DASH, "not measured", escape_markdown(claim.not_here))
-    for i, where in enumerate(claim.here):
+    for one in claim.without_study:
+        yield (*head, escape_markdown(one.what), escape_markdown(one.found), "no study: no verdict", one.where)
+        head = ("", "")
+    for where in claim.here:
         a = _find_analysis(where, analyses)
         c, unit, better = _find_comparison(where, a)
         e, limits = c.estimate, a.spec.limits.partition(";")[0].rstrip(". ")
         metric = where.metric or a.spec.metric
         what = a.spec.words.get((c.arm, c.baseline)) or f"{c.arm} against {c.baseline}"
         yield (
-            *(head if i == 0 else ("", "")),
+            *head,
             escape_markdown(f"{what}: {metric} {better}"),
             f"{unit.difference(e.mean)} ({unit.interval(e.low, e.high) or DASH}), {e.n} seeds".replace(
                 " to ", "\u00a0to\u00a0"
@@ -138,6 +166,7 @@ def _list_rows(claim: PaperClaim, analyses: Mapping[str, Analysis], experiments:
             + (f": {escape_markdown(a.spec.setting)}" if a.spec.setting else "")
             + (f"; not shown: {escape_markdown(limits)}" if limits else ""),
         )
+        head = ("", "")
 
 
 def _find_analysis(where: Measured, analyses: Mapping[str, Analysis]) -> Analysis:

@@ -56,10 +56,21 @@ def test_a_secondary_metric_and_what_is_not_here(tmp_path: Path) -> None:
     assert "Of 2 claims, 1 were measured in some form and 1 not" in page
 
 
+def test_a_figure_that_needs_no_study_has_no_verdict(tmp_path: Path) -> None:
+    figure = {"what": "ms an image", "found": "55 for 70", "where": "`python scripts/x.py`"}
+    here = [{"study": "invented", "arm": "cutmix"}]
+    page = page_of(tmp_path, {"claim": "faster", "says": "70 to 55", "without_study": [figure], "here": here})
+    assert "| faster | 70 to 55 | ms an image | 55 for 70 | no study: no verdict | `python scripts/x.py` |" in page
+    assert "\n|  |  | cutmix against baseline: " in page, "the claim is said once"
+    assert "Of 1 claim, 1 were measured in some form and 0 not" in page
+
+
 @pytest.mark.parametrize(
     ("claim", "said"),
     [
-        ({"claim": "x"}, "0.claims.0: should have here, or not_here with the reason"),
+        ({"claim": "x"}, "0.claims.0: should have here or without_study, or not_here with the reason"),
+        ({"claim": "x", "without_study": [{"what": "a"}]}, "0.claims.0.without_study.0.found"),
+        ({"claim": "x", "without_study": "55 ms"}, "should be a list of {what, found, where}"),
         ({"claim": "x", "here": [{"study": "a", "arm": "b"}], "not_here": "why"}, "and not both"),
         ({"claim": "x", "here": [{"study": "invented"}]}, "0.claims.0.here.0.arm"),
         ({"claim": "x", "here": "invented/cutmix"}, "should be a list of {study, arm}"),
