@@ -2,6 +2,7 @@
 configs of the folder that it is started in."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,7 +56,7 @@ def test_the_commands_for_a_technique_work_as_printed(shell: Shell, slow: bool) 
     assert commands[0] == "cd 'a lab'"
     assert len(commands) == 5
     out = shell(chosen(commands, slow))
-    assert ("own_idea: 11 ok in " if slow else "done: quickstart-own_idea-s0") in out
+    assert re.search(r"own_idea: \d+ ok in " if slow else "done: quickstart-own_idea-s0", out), "all ok, none skipped"
     if not slow:
         assert "experiments/own_idea_digits/study.yaml" in out
 
