@@ -14,13 +14,22 @@ from paribus.core.evaluation import EvaluationContext, call_evaluator
 from paribus.core.sums import Sums
 
 
-def make_split(inputs: Tensor, targets: Tensor, ids: Tensor, classes: int, rank: int = 0, world: int = 1):
+def make_split(
+    inputs: Tensor,
+    targets: Tensor,
+    ids: Tensor,
+    classes: int,
+    rank: int = 0,
+    world: int = 1,
+    boxes: Tensor | None = None,
+):
     """A split's batches by their size: this rank's share, in the order given; an empty batch of an empty share."""
     first, last = (len(ids) * r // world for r in (rank, rank + 1))
 
     def batches(size: int):
         for here in torch.arange(first, last).split(size):
-            yield Batch(inputs[here], targets[here], ids[here], ids[here], len(here), classes)
+            also = {} if boxes is None else {"box": boxes[here]}
+            yield Batch(inputs[here], targets[here], ids[here], ids[here], len(here), classes, also=also)
 
     return batches
 
@@ -28,8 +37,8 @@ def make_split(inputs: Tensor, targets: Tensor, ids: Tensor, classes: int, rank:
 def on_ranks(
     evaluator: Any, method: Any, split: Sequence[Tensor], context: EvaluationContext, world: int, name: str = "val"
 ) -> Sums:
-    """The evaluator's reduced sums. split: inputs, targets and ids."""
-    inputs, targets, ids = split
+    """The evaluator's reduced sums. split: inputs, targets and ids, and boxes if it needs some."""
+    inputs, targets, ids, *boxes = split
     networks = [method, *(copy.deepcopy(method) for _ in range(world - 1))]  # a process has its own
     barrier, slots = Barrier(world), [torch.empty(0)] * world
     found: list[Any] = [None] * world
@@ -46,7 +55,7 @@ def on_ranks(
 
     def work(rank: int) -> None:
         place = replace(context.place, rank=rank, world=world)
-        share = make_split(inputs, targets, ids, context.spec.classes, rank, world)
+        share = make_split(inputs, targets, ids, context.spec.classes, rank, world, *boxes)
         here = replace(context, place=place, gather=gather_of(rank), sizes={name: len(ids)})
         try:
             found[rank] = call_evaluator(evaluator, networks[rank], {name: share}, here)

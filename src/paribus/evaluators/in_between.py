@@ -19,7 +19,7 @@ from paribus.core.protocols import Predicts
 from paribus.core.streams import uniform
 from paribus.core.sums import Sums, table_sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
-from paribus.evaluators.some_images import choose_evenly
+from paribus.evaluators.some_images import choose_evenly, choose_partners, gather_by_id
 
 KINDS = ("mixup", "cutmix")
 Images = tuple[Tensor, Tensor, Tensor]  # inputs (n, c, h, w), targets (n,), ids (n,)
@@ -27,23 +27,14 @@ Images = tuple[Tensor, Tensor, Tensor]  # inputs (n, c, h, w), targets (n,), ids
 
 def gather_images(batches: Iterable[Batch], gather: Callable[[Tensor], Tensor]) -> Images:
     """The images of all ranks' batches, as they are on every rank, sorted by id."""
-    parts = [(batch.inputs, batch.targets, batch.ids) for batch in batches]
-    inputs, targets, ids = (gather(torch.cat(part)) for part in zip(*parts, strict=True))
-    by_id = ids.argsort()
-    return inputs[by_id], targets[by_id], ids[by_id]
+    inputs, targets, ids = gather_by_id(((batch.inputs, batch.targets, batch.ids) for batch in batches), gather)
+    return inputs, targets, ids
 
 
 def draw_partners(targets: Tensor, ids: Tensor, seed: int) -> Tensor:
     """The position of each image's partner, uniformly among those of other classes; −1 where there are none. targets,
     ids: (n,), sorted by id."""
-    by_class = targets.argsort(stable=True)
-    ordered = targets[by_class]
-    first, after = (torch.searchsorted(ordered, targets, right=right) for right in (False, True))
-    own = after - first
-    others = len(targets) - own
-    drawn = (uniform(seed, "in_between.partner", 0, ids, 1)[:, 0].double() * others).long()
-    place = torch.where(drawn < first, drawn, drawn + own)  # its own class stands in between, and is passed over
-    return torch.where(others > 0, by_class[place.clamp(max=len(targets) - 1)], -1)
+    return choose_partners(targets, uniform(seed, "in_between.partner", 0, ids, 1)[:, 0], same_class=False)
 
 
 def mix_pixels(first: Tensor, second: Tensor, share: float) -> Tensor:

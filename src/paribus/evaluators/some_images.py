@@ -1,9 +1,11 @@
-"""A part of a split, the same for every network and any number of processes, where all of it would take too long."""
+"""A part of a split, the same for every network and any number of processes, where all of it would take too long, and
+pairs of its images."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from paribus.core.batch import Batch, select_facts
 from paribus.core.errors import ConfigError
@@ -44,3 +46,30 @@ def choose_evenly(
             size=len(here),
             also=select_facts(batch.also, there),
         )
+
+
+def gather_by_id(parts: Iterable[tuple[Tensor, ...]], gather: Callable[[Tensor], Tensor]) -> tuple[Tensor, ...]:
+    """Columns of all ranks' batches, as they are on every rank, sorted by the last of them, the ids. gather: of the
+    context."""
+    columns = [gather(torch.cat(part)) for part in zip(*parts, strict=True)]
+    by_id = columns[-1].argsort()
+    return tuple(column[by_id] for column in columns)
+
+
+def choose_partners(targets: Tensor, drawn: Tensor, *, same_class: bool) -> Tensor:
+    """(n,) int64: the position of each image's partner, uniformly among the others of its class, or among those of
+    other classes; −1 where there are none. targets: (n,). drawn: (n,) in [0, 1)."""
+    by_class = targets.argsort(stable=True)
+    ordered = targets[by_class]
+    first, after = (torch.searchsorted(ordered, targets, right=right) for right in (False, True))
+    own = after - first
+    if same_class:
+        choices = own - 1
+        place = first + (drawn.double() * choices).long()
+        passed, width = by_class.argsort(), torch.ones_like(own)  # itself is passed over
+    else:
+        choices = len(targets) - own
+        place = (drawn.double() * choices).long()
+        passed, width = first, own  # its own class stands in between, and is passed over
+    place = torch.where(place < passed, place, place + width)
+    return torch.where(choices > 0, by_class[place.clamp(max=len(targets) - 1)], -1)
