@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paribus.cli.arguments.trained import split_run
+from paribus.cli.options import amount
 from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import MISMATCH, OK
 from paribus.core.formatting import format_count, format_list, format_seconds
+from paribus.core.scratch import scratch_folder
 from paribus.study.load import load_study
 from paribus.study.rows import Row, read_rows
 from paribus.study.runner.verify_cell import CellVerdict, verify_cell
 from paribus.study.spec import RESULTS, SPEC, Study
+from paribus.study.units import read_margin
 
 if TYPE_CHECKING:
     from paribus.engine.agreement import Difference
@@ -39,13 +41,14 @@ def run(args: argparse.Namespace) -> int:
     if (folder / SPEC).is_file():
         raise ConfigError(f"{folder}: is a study; --cell ARM/sN says which of its cells")
     span = args.span if args.steps is None else f"0:{args.steps}"
+    tolerance = None if args.tolerance is None else _read_tolerance(args.tolerance)
 
     from paribus.engine import distributed
     from paribus.runs.replay import replay_run  # torch comes with it
 
     rows = find_rows(folder, args.study)
     try:
-        found = replay_run(folder, span, args.tolerance, overrides, rows)
+        found = replay_run(folder, span, tolerance, overrides, rows)
     finally:
         distributed.destroy_process_group()
     if distributed.from_environment().is_main:
@@ -58,14 +61,24 @@ def _verify_cell(args: argparse.Namespace, folder: Path, overrides: list[str]) -
     if given:
         raise ConfigError(f"--cell: a cell is trained as planned, whole; leave out {', '.join(given)}")
     study = load_study(folder)
-    with tempfile.TemporaryDirectory(prefix="paribus-verify-") as scratch:
-        found = verify_cell(study, args.cell, args.tolerance, Path(scratch))
+    given = args.tolerance
+    tolerance = None if given is None else read_margin(given, study.spec.metric, "--tolerance")
+    with scratch_folder("paribus-verify-") as scratch:
+        found = verify_cell(study, args.cell, tolerance, scratch)
     if args.json:
         plain = {"cell": args.cell, "verdict": found.outcome, **asdict(found)}
         print(json.dumps(plain))
     else:
         print("\n".join(describe_cell(study, found)))
     return MISMATCH if found.outcome == "differs" else OK
+
+
+def _read_tolerance(text: str) -> float:
+    """Of a run's replay: a relative difference, without a unit. With --cell it is one of the metric."""
+    try:
+        return amount(text)
+    except argparse.ArgumentTypeError as error:
+        raise ConfigError(f"--tolerance: {error}") from error
 
 
 def describe_cell(study: Study, v: CellVerdict) -> list[str]:
@@ -82,6 +95,10 @@ def describe_cell(study: Study, v: CellVerdict) -> list[str]:
         )
     if c.numerics:
         lines.append(f"what may change bits and differs: {format_list(map(str, c.numerics), MOST)}")
+        if v.outcome == "differs" and not v.allowed:
+            lines.append(
+                "with fewer than three other seeds of the arm no difference is allowed; --tolerance X allows one"
+            )
     return lines
 
 

@@ -4,12 +4,8 @@ Evaluations are repeated too, and every line of the record is made again: what a
 """
 
 import shutil
-import signal
-import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +16,7 @@ from paribus.core import runfolder
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import make_context
 from paribus.core.protocols import DataSets, Method
+from paribus.core.scratch import scratch_folder
 from paribus.engine import checkpoint, distributed, receipt
 from paribus.engine.agreement import (
     EVENT,
@@ -131,7 +128,7 @@ def replay_run(
         )
     device = apply_runtime(recipe.runtime, world)
     distributed.init_process_group(world, device, recipe.runtime.timeout)
-    with _temporary_folder() as scratch:
+    with scratch_folder("paribus-verify-") as scratch:
         shutil.copyfile(folder / runfolder.RECEIPTS, scratch / runfolder.RECEIPTS)
         again = _train_again(recipe, scratch, device, world, start, end)
     optimizer = describe_optimizer(again.method)
@@ -210,12 +207,8 @@ def _compare(
 
 def _row_tolerance(row: Row, made: Row, recipe: Recipe) -> float:
     """For the row of another run of the recipe: 0 where both were promised to be equal."""
-    promised = (
-        row.fingerprint == made.fingerprint
-        and row.hardware.get("cpu") == made.hardware.get("cpu")
-        and (not made.hardware.get("gpu") or bool(made.fingerprint.get("deterministic")))
-    )
-    return 0.0 if promised else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
+    same = row.fingerprint == made.fingerprint and row.hardware.get("cpu") == made.hardware.get("cpu")
+    return 0.0 if same and made.repeats_bits else TOLERANCE.get(getattr(recipe.update, "precision", "fp32"), 1e-3)
 
 
 class _StopAfter(StopRequest):
@@ -272,23 +265,6 @@ def _train_again(
         pending = enumerate(pending_losses, end - len(pending_losses) + 1)
         values = collect_values(receipt.read(scratch / runfolder.RECEIPTS), pending)
     return _Replayed(values, recorder.lines, method, data, asdict(every), total, seconds)
-
-
-@contextmanager
-def _temporary_folder() -> Iterator[Path]:
-    """A temporary folder that is removed however this ends, also by SIGTERM and Ctrl-C."""
-
-    def exit_on_signal(number: int, _: object) -> None:
-        print("paribus: interrupted, before a verdict", file=sys.stderr)
-        sys.exit(128 + number)
-
-    before = {number: signal.signal(number, exit_on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with tempfile.TemporaryDirectory(prefix="paribus-verify-") as scratch:
-            yield Path(scratch)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _find_differences(

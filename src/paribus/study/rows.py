@@ -60,6 +60,11 @@ class Row:
     def cell(self) -> str:
         return f"{self.arm}/s{self.seed}"
 
+    @property
+    def repeats_bits(self) -> bool:
+        """Whether another run of the recipe on equal hardware and code has the same bits. CUDA has to be told to."""
+        return not self.hardware.get("gpu") or bool(self.fingerprint.get("deterministic"))
+
 
 def read_rows(path: Path) -> list[Row]:
     """The rows of a results.jsonl; [] if there is none. Raises ConfigError for a damaged or newer one."""

@@ -5,18 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from scipy.special import stdtrit
+from scipy.stats import nct
 
 from helpers.reports import invented, question
 from helpers.studies import made_up_plan, row, written
 from paribus.core.errors import ConfigError
 from paribus.study.analysis.analysis import analyse, record_interim
-from paribus.study.analysis.interim import Interims, follow_looks, list_contradictions
+from paribus.study.analysis.interim import Interims, compare_at_looks, cut_to, follow_looks, list_contradictions
 from paribus.study.frozen import Frozen, Replaced, freeze_spec, parse_frozen, plain_frozen
-from paribus.study.looks import add_look, looks_path, read_looks
+from paribus.study.looks import RecordedInterim, add_look, looks_path, read_looks
 from paribus.study.report.build import build_report
 from paribus.study.report.changes import list_changes
 from paribus.study.report.gate import run_checks
 from paribus.study.report.publish import build_json
+from paribus.study.report.sections_differences import format_beside
 from paribus.study.rows import Row
 from paribus.study.stats import Rule, SequentialPlan, compare_all, decide
 from paribus.study.tuned import open_stage
@@ -82,6 +85,47 @@ def test_a_failed_seed_ends_its_cell_and_takes_its_pair_along() -> None:
     found = arms(4)
     found["same"][2] = float("nan")
     assert [d.estimate.n for d in follow(found).decisions] == [4, 3]
+
+
+def test_a_look_without_two_usable_seeds_waits() -> None:
+    """Or whoever reads a report would put it on record, and its failed cells would not be run again."""
+    nan = float("nan")
+    found = arms(4)
+    found["same"] |= {0: nan, 1: nan, 2: nan}
+    waits = follow(found)
+    assert (waits.made, waits.over, waits.needed["same"]) == ((), False, SEEDS[:4])
+    found["same"][2] = 0.9
+    assert [d.estimate.n for d in follow(found).decisions] == [4, 2]
+    later = arms(12)  # the seeds of a comparison that is closed do not matter any more
+    later["better"] |= dict.fromkeys(SEEDS[8:], nan)
+    assert [one.number for one in follow(later).made] == [1, 2, 3]
+
+
+def test_what_a_look_would_detect_is_at_its_own_level() -> None:
+    found = arms(8)
+    interims = follow(found)
+    a = compare_at_looks(found, PAIRS, RULE, interims)
+    for c, decision in zip(a, interims.decisions, strict=True):
+        e, d = decision.estimate, c.judgement.minimum_detectable
+        critical = -float(stdtrit(e.df, decision.level_zero / 2))
+        power = float(nct.sf(critical, e.df, d / e.se) + nct.cdf(-critical, e.df, d / e.se))
+        assert power == pytest.approx(0.8, abs=1e-3)
+    fixed = compare_all({arm: cut_to(those, SEEDS[:8]) for arm, those in found.items()}, PAIRS, RULE)
+    assert a[1].judgement.minimum_detectable > fixed[1].judgement.minimum_detectable  # of a study without looks
+
+
+@pytest.mark.parametrize(
+    ("p", "level", "shown"),
+    [
+        (0.00282, 0.00291, ("0.00282", "0.00291")),
+        (0.01204, 0.01198, ("0.01204", "0.01198")),
+        (5e-5, 1.47e-5, ("5.00e-5", "1.47e-5")),
+        (float("nan"), 0.0123, ("–", "0.0123")),
+        (0.02, 0.02, ("0.02", "0.02")),
+    ],
+)
+def test_p_and_its_level_are_told_apart(p: float, level: float, shown: tuple[str, str]) -> None:
+    assert format_beside(p, level) == shown
 
 
 def test_it_is_over_when_all_is_decided_or_the_last_look_is_made() -> None:
@@ -203,9 +247,30 @@ def test_a_gate_goes_by_the_verdicts_of_the_looks(condition: str, fails: list[bo
 
 def test_a_gate_takes_no_other_margin_than_the_looks_were_planned_for() -> None:
     a = analyse(asked(), rows(12, better=8))
-    assert run_checks(a, ["worse"], 0.01)
+    assert run_checks(a, ["maybe-worse", "not-equivalent"], 0.01)
     with pytest.raises(ConfigError, match="--margin: found 2 points"):
-        run_checks(a, ["worse"], 0.02)
+        run_checks(a, ["maybe-worse"], 0.02)
+
+
+@pytest.mark.parametrize("condition", ["worse", "not-better"])
+def test_looks_that_ask_about_zero_take_no_margin(condition: str) -> None:
+    """Better by 0.4 points is not better by a point, and no claim of a look says which it is."""
+    a = analyse(asked(), rows(12, better=8))
+    with pytest.raises(ConfigError, match=f"for {condition} its looks ask whether the difference is 0"):
+        run_checks(a, ["undecided", condition], 0.01)
+
+
+@pytest.mark.parametrize("seeds", [0, 1])
+@pytest.mark.parametrize("condition", ["worse", "not-better", "maybe-worse", "not-equivalent", "undecided"])
+def test_before_the_first_look_too_few_seeds_pass_no_gate(condition: str, seeds: int) -> None:
+    """One seed that is 20 points down, or none: nothing was shown, and nothing could be."""
+    made = [
+        invented(arm, s, metrics={"val/acc1": v}) for arm, v in (("base", 0.7), ("better", 0.5)) for s in SEEDS[:seeds]
+    ]
+    a = analyse(replace(asked(), pairs=PAIRS[:1]), made)
+    (check,) = run_checks(a, [condition], None)
+    assert check.failed
+    assert check.why.startswith(f"cannot be tested: {seeds} usable seed")
 
 
 def test_looks_are_recorded_and_a_look_that_comes_out_otherwise_is_told(tmp_path: Path) -> None:
@@ -227,6 +292,11 @@ def test_looks_are_recorded_and_a_look_that_comes_out_otherwise_is_told(tmp_path
     (told,) = list_contradictions([look], worse.interims, worse.spec.pairs, look.frozen)
     assert told.startswith("Look 2 put on record that better against base is “better”; by the rows that are there now")
     assert "it is “worse”" in told
+    opened = replace(look, interim=RecordedInterim(2, {}))
+    (told,) = list_contradictions([opened], worse.interims, worse.spec.pairs, look.frozen)
+    assert told.startswith("Look 2 left better against base open; by the rows that are there now it is “worse” at look")
+    later = replace(look, interim=RecordedInterim(1, {}))  # it was open at the first look and is now as well
+    assert list_contradictions([later], worse.interims, worse.spec.pairs, look.frozen) == []
     other = replace(look.frozen, smallest_effect=0.02)
     assert list_contradictions([look], worse.interims, worse.spec.pairs, other) == []
 

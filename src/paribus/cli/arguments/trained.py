@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, add_config_dir, amount, completes, count, exit_codes, path, whole_number
+from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path, whole_number
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, MISMATCH, OK
 
@@ -147,8 +147,8 @@ def add_verify(parser: Parser) -> None:
         "  torchrun --nproc-per-node=N -m paribus.cli verify RUN\n\n"
         "A row of a study whose run folder is gone is trained again, whole:\n"
         "  paribus verify experiments/NAME --cell ARM/sN\n"
-        "Its metrics and curves have to be the same bits where nothing differs that may change them; elsewhere the "
-        "study's metric may be three standard deviations between its arm's seeds apart, or --tolerance X.\n\n"
+        "Its metrics and curves have to be the same bits where they are promised (as for --tolerance); elsewhere the "
+        "study's metric may be three standard deviations between the arm's other seeds apart, or --tolerance X.\n\n"
         + exit_codes(
             {
                 OK: "bit-exact or within tolerance",
@@ -165,11 +165,11 @@ def add_verify(parser: Parser) -> None:
     length.add_argument("--span", metavar="A:B", help="from the checkpoint at step A to step B; 0: is the whole run")
     parser.add_argument(
         "--tolerance",
-        type=amount,
         metavar="X",
         help="largest relative difference of a loss or norm that passes (default: 0 where the run is promised to "
         "be bit-exact: with the recorded fingerprint, on a CPU, or on CUDA with runtime=deterministic; elsewhere 1e-3, "
-        "for fp64 1e-9, for bf16 and fp16 5e-2, which rounding alone exceeds after enough steps)",
+        "for fp64 1e-9, for bf16 and fp16 5e-2, which rounding alone exceeds after enough steps). With --cell: the "
+        "largest difference of the study's metric, of an accuracy in points: 1pt",
     )
     study = parser.add_argument(
         "--study",

@@ -1,8 +1,9 @@
 """The planned looks of a study with sequential seeds, made anew from its values: what each decided, and what runs next.
 
 A look is made once every cell that it needs has ended: of the arms of comparisons that are still open, the seeds up to
-that look. So it does not matter when somebody reads the numbers in between, or whether more runs are there already:
-only the planned looks decide, each on its own seeds, one after the other.
+that look; and if two of these seeds are usable for each, or it could decide nothing for want of runs. So it does not
+matter when somebody reads the numbers in between, or whether more runs are there already: only the planned looks
+decide, each on its own seeds, one after the other.
 """
 
 import math
@@ -22,9 +23,12 @@ from paribus.study.stats import (
     arms_to_run,
     compare_all,
     decide,
+    minimum_detectable,
 )
 from paribus.study.stats.estimate import NAN, Estimate
 from paribus.study.stats.verdict import Rule
+
+USABLE = 2  # seeds that a comparison needs, or its look could decide nothing
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,9 @@ def follow_looks(
         if any(seed not in values[arm] for arm in arms for seed in now):
             return Interims(plan.looks, tuple(made), needed, over=False)
         found = compare_all({arm: cut_to(found, now) for arm, found in values.items()}, pairs, rule)
+        open_ones = [c for i, c in enumerate(found) if not decisions or not decisions[i].closed]
+        if any(c.estimate.n < USABLE for c in open_ones):
+            return Interims(plan.looks, tuple(made), needed, over=False)
         decisions = decide([c.estimate for c in found], plan, rule, look=number, before=decisions)
         made.append(Interim(number, now, decisions))
         arms = arms_to_run(pairs, decisions)
@@ -90,8 +97,9 @@ def follow_looks(
 def list_contradictions(
     looks: Sequence[Look], interims: Interims, pairs: Sequence[ArmPair], frozen: Frozen
 ) -> list[str]:
-    """Verdicts on record that the same look would not give today, since rows of it were changed: a sentence each.
-    frozen: what is in force; looks under another margin, metric or plan of looks are told of elsewhere."""
+    """Verdicts on record that the same look would not give today, and what it had left open and would decide, since
+    rows of it were changed: a sentence each. frozen: what is in force; looks under another margin, metric or plan of
+    looks are told of elsewhere."""
     now = {_name(pair): decision for pair, decision in zip(pairs, interims.decisions, strict=False)}
     found: dict[str, str] = {}
     for recorded in (look.interim for look in looks if look.interim is not None and look.frozen == frozen):
@@ -103,6 +111,13 @@ def list_contradictions(
                     name,
                     f"Look {recorded.number} put on record that {name} is “{verdict}”; by the rows that are there now "
                     f"it is “{told}”. Rows of that look were made anew or taken out.",
+                )
+        for name, today in now.items():
+            if today.closed and today.look <= recorded.number and name not in recorded.verdicts:
+                found.setdefault(
+                    name,
+                    f"Look {recorded.number} left {name} open; by the rows that are there now it is "
+                    f"“{today.verdict.value}” at look {today.look}. Rows of that look were made anew or taken out.",
                 )
     return list(found.values())
 
@@ -123,7 +138,11 @@ def compare_at_looks(
     if not interims.made:
         none = Judgement(Verdict.UNDECIDED, NAN, NAN, None, NAN)
         return tuple(
-            replace(found, judgement=none, estimate=replace(found.estimate, low=NAN, high=NAN))
+            replace(
+                found,
+                judgement=none if found.estimate.n >= USABLE else replace(none, verdict=Verdict.UNTESTABLE),
+                estimate=replace(found.estimate, low=NAN, high=NAN),
+            )
             for found in compare_all(values, pairs, rule)
         )
     by_look = {
@@ -132,18 +151,26 @@ def compare_at_looks(
     }
     return tuple(
         replace(
-            found := by_look[decision.look][i],
+            by_look[decision.look][i],
             estimate=_drop_infinite(decision.estimate),
             judgement=Judgement(
                 decision.verdict,
                 decision.estimate.p_zero,
                 decision.estimate.p_beyond,
                 None,
-                found.judgement.minimum_detectable,
+                _find_detectable(decision, rule),
             ),
         )
         for i, decision in enumerate(interims.decisions)
     )
+
+
+def _find_detectable(decision: Decision, rule: Rule) -> float:
+    """What this look alone would find, at the level that the comparison had there."""
+    estimate, level = decision.estimate, decision.level_zero
+    if estimate.n < USABLE or not estimate.spread or level <= 0:
+        return NAN
+    return minimum_detectable(estimate.se, estimate.df, alpha=level, power=rule.power)
 
 
 def _drop_infinite(estimate: Estimate) -> Estimate:

@@ -30,6 +30,7 @@ from paribus.study.stats.paired import Comparison
 from paribus.study.stats.verdict import Judgement, Rule, Verdict, judge
 
 _NEEDS_MARGIN = {"maybe-worse", "not-equivalent"}  # where the margin is the smallest effect of interest unless given
+AGAINST_ZERO = ("worse", "not-better")  # conditions by claims that planned looks make about 0 alone
 _EQUIVALENT_VERDICTS = {Verdict.EQUIVALENT, Verdict.BETTER_WITHIN, Verdict.WORSE_WITHIN}
 
 

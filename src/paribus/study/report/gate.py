@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from paribus.core.errors import ConfigError
+from paribus.core.formatting import format_list
 from paribus.study.analysis.analysis import Analysis
 from paribus.study.report.build import choose_report_unit
-from paribus.study.report.conditions import CONDITIONS, GateCheck, Gated, check_conditions, format_junit
+from paribus.study.report.conditions import AGAINST_ZERO, CONDITIONS, GateCheck, Gated, check_conditions, format_junit
 from paribus.study.stats import Estimate, Rule, compare_all
 from paribus.study.stats.estimate import Values
 
@@ -14,9 +15,15 @@ __all__ = ["CONDITIONS", "GateCheck", "format_junit", "run_checks"]
 
 
 def run_checks(a: Analysis, conditions: Sequence[str], margin: float | None) -> tuple[GateCheck, ...]:
-    """See `check_conditions`. A study with planned looks is checked by its own verdicts and repeated intervals."""
+    """See `check_conditions`. A study with planned looks is checked by its own verdicts and repeated intervals, which
+    ask whether a difference is not 0: a margin for them is refused."""
     gated = _gate(a)
     if a.interims is not None:
+        if margin and (against_zero := [name for name in conditions if name in AGAINST_ZERO]):
+            raise ConfigError(
+                f"--margin: found {gated.unit.size(margin)}; for {format_list(against_zero)} its looks ask "
+                "whether the difference is 0, so leave it out; the other conditions take the study's own without it"
+            )
         if margin not in (None, a.spec.margin):
             raise ConfigError(
                 f"--margin: found {gated.unit.size(margin or 0.0)}; the looks of this study were planned for its own, "

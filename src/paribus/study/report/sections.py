@@ -68,9 +68,10 @@ def build_sensitivity(a: Analysis, unit: Unit) -> Section:
         "P(arm better) (%)",
         "same seed (%)",
     )
+    where = "" if a.interims is None else ", in the look of the verdict alone and at its level"
     notes = (
-        "Detectable: the true difference that this many seeds, with this spread, would find in 80 % of studies. d: "
-        "mean difference over the sd of the differences.",
+        "Detectable: the true difference that this many seeds, with this spread, would find in 80 % of "
+        f"studies{where}. d: mean difference over the sd of the differences.",
         "Pairing: correlation of the two arms over shared seeds, and var(difference) / (var(arm) + var(baseline)). At "
         "1, sharing seeds was worth nothing; at 0.5, half the seeds.",
         "P(arm better): in so many of all pairs of one run each, the arm is the better one, ties counting half; beside "

@@ -85,7 +85,8 @@ def build_along(a: Analysis, unit: Unit) -> Section | None:
         for pair, (line, at) in sorted(a.spec.places.items(), key=lambda one: (lines.index(one[1][0]), one[1][1]))
         for c in (found[pair],)
     )
-    head = ("line", a.spec.along.name, VERDICT, with_unit(unit.differences, "difference"), "95 % interval")
+    interval = "95 % interval" if a.interims is None else "repeated 95 % interval"
+    head = ("line", a.spec.along.name, VERDICT, with_unit(unit.differences, "difference"), interval)
     head = (*head, "loss with", "loss without")
     keep = [i for i in range(len(head)) if i or lines != [""]]  # a lone line without a name needs no column
     rows, head = tuple(tuple(row[i] for i in keep) for row in rows), tuple(head[i] for i in keep)
@@ -133,17 +134,25 @@ def _list_rows(a: Analysis, unit: Unit, made: Interim) -> list[tuple[str, ...]]:
             str(len(made.seeds)),
             unit.difference(d.estimate.mean),
             unit.interval(d.estimate.low, d.estimate.high) if math.isfinite(d.estimate.low) else DASH,
-            f"{format_p(d.estimate.p_zero)} ({format_level(d.level_zero)})",
-            f"{format_p(d.estimate.p_beyond)} ({format_level(d.level_beyond)})",
+            "{} ({})".format(*format_beside(d.estimate.p_zero, d.level_zero)),
+            "{} ({})".format(*format_beside(d.estimate.p_beyond, d.level_beyond)),
         )
         for pair, d in zip(a.spec.pairs, made.decisions, strict=True)
         if d.look == made.number
     ]
 
 
-def format_level(level: float) -> str:
-    """Three significant digits, since a p value just above it is not enough."""
-    return f"{level:.3g}" if level >= 1e-4 else "< 0.0001"
+def format_beside(p: float, level: float) -> tuple[str, str]:
+    """A p value and what it is compared with, in three significant digits or as many as tell them apart: one that is
+    just above its level is not enough."""
+    if math.isnan(p):
+        return DASH, _format_digits(level, 3)
+    digits = next((n for n in range(3, 8) if _format_digits(p, n) != _format_digits(level, n)), 3)
+    return _format_digits(p, digits), _format_digits(level, digits)
+
+
+def _format_digits(p: float, digits: int) -> str:
+    return f"{p:.{digits}g}" if p >= 1e-4 or not p else f"{p:.{digits - 1}e}".replace("e-0", "e-")
 
 
 def format_state(a: Analysis) -> str:
@@ -165,6 +174,8 @@ def explain_look(a: Analysis, index: int) -> str:
         return ""
     decision, looks = a.interims.decisions[index], len(a.interims.looks)
     if decision.closed:
-        level = decision.level_beyond if decision.verdict is Verdict.EQUIVALENT else decision.level_zero
-        return f"Decided at look {decision.look} of {looks}, where p had to be at most {format_level(level)}."
+        e, negligible = decision.estimate, decision.verdict is Verdict.EQUIVALENT
+        p, level = (e.p_beyond, decision.level_beyond) if negligible else (e.p_zero, decision.level_zero)
+        was, needed = format_beside(p, level)
+        return f"Decided at look {decision.look} of {looks}: p was {was} and had to be at most {needed}."
     return f"Not decided at look {decision.look} of {looks}."

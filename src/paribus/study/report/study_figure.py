@@ -27,6 +27,7 @@ from paribus.study.report.svg import (
 _LEFT, _RIGHT, _TOP, _BOTTOM, _HEIGHT = 410, 190, 34, 44, 280  # of the curve, below the forest plot
 _SIDE = 9  # points between the intervals of two lines at one place
 _COLOURS = ("var(--arm)", "var(--base)")
+_DASHES = ("", "5 4", "1 4", "")  # with the colours four lines that differ
 
 
 def draw_study_figure(a: Analysis) -> str:
@@ -87,7 +88,7 @@ def _draw_line(
 ) -> list[str]:
     colour = _COLOURS[index % 2]
     xs, ys = [x(p.x) for p in line.points], [y(p.mean * scale) for p in line.points]
-    parts = [draw_curve(xs, ys, colour, 1.4, dashed=index % 2 == 1)]
+    parts = [draw_curve(xs, ys, colour, 1.4, _DASHES[index % 4])]
     for at, p in zip(xs, line.points, strict=True):
         if math.isfinite(p.low):
             across = round(at, 1)

@@ -52,11 +52,12 @@ def draw_dot(x: float, y: float, colour: str, radius: float = 3) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{colour}"/>'
 
 
-def draw_curve(xs: Sequence[float], ys: Sequence[float], colour: str, width: float, dashed: bool = False) -> str:
-    dashes = ' stroke-dasharray="5 4"' if dashed else ""
+def draw_curve(xs: Sequence[float], ys: Sequence[float], colour: str, width: float, dashes: str = "") -> str:
+    """dashes: lengths of dash and gap in turn; "" for none."""
+    dashed = f' stroke-dasharray="{dashes}"' if dashes else ""
     return (
         f'<polyline points="{_join(xs, ys)}" fill="none" stroke="{colour}" stroke-width="{width}" '
-        f'stroke-linejoin="round" stroke-linecap="round"{dashes}/>'
+        f'stroke-linejoin="round" stroke-linecap="round"{dashed}/>'
     )
 
 

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from paribus.core.errors import ConfigError
 from paribus.core.formatting import format_count, format_list
 from paribus.study.analysis.analysis import Analysis, analyse, record_interim
-from paribus.study.analysis.interim import Interims
+from paribus.study.analysis.interim import USABLE, Interims
 from paribus.study.analysis.question import ArmPair, build_analysis_spec
 from paribus.study.frozen import freeze_spec
 from paribus.study.looks import add_look, read_looks
 from paribus.study.plan import Cell, Plan
 from paribus.study.rows import Row, read_rows
 from paribus.study.spec import SPEC, Study
-
-_PAIRS = 2  # usable seeds that a comparison needs, or its look could decide nothing
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def make_look(study: Study, look: NextLook) -> str:
     done = {row.cell for row in rows if _has_value(study, row)}
     for arm, against in look.pairs:
         both = sum(f"{arm}/s{s}" in done and f"{against}/s{s}" in done for s in look.seeds)
-        if both < _PAIRS:
+        if both < USABLE:
             return (
                 f"look {look.number} has {both} usable seeds of {arm} against {against}, two are needed; mend what "
                 "fails, and run the same command again"

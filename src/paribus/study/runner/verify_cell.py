@@ -1,8 +1,8 @@
 """One cell of a study trained again, whole, and held against its row on record: `paribus verify STUDY --cell ARM/sN`.
 
 Where nothing differs that may change bits, its metrics and curves have to be the same bits. Elsewhere, on another
-processor, version of torch or of this package, rounding alone makes another run of a whole training; then its metric
-may be as far from the row's as seeds are from each other.
+processor, version of torch or of this package, rounding alone makes another run of a whole training, as it does on CUDA
+without runtime=deterministic; then its metric may be as far from the row's as other seeds are from each other.
 """
 
 import math
@@ -20,8 +20,8 @@ from paribus.study.runner.cells import explain_exit, read_state, start_process
 from paribus.study.runner.repeat import CellComparison, compare_rows
 from paribus.study.spec import Study
 
-SPREADS = 3.0  # standard deviations between the seeds of its arm that a cell may be apart elsewhere
-_LEAST_SEEDS = 3  # for a standard deviation that is worth something
+SPREADS = 3.0  # standard deviations between the other seeds of its arm that a cell may be apart elsewhere
+_LEAST_SEEDS = 3  # for a standard deviation that is worth something; of the others, without the cell itself
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,14 @@ def verify_cell(study: Study, name: str, tolerance: float | None, runs: Path) ->
     if found.result == "nothing on record":
         raise ConfigError(f"{study.folder}: {name} is another recipe by now ({made.id}; its row is of {row.id})")
     metric = study.spec.metric
-    allowed = _choose_tolerance(found, others, metric) if tolerance is None else tolerance
+    allowed = _choose_tolerance(found, made, others, metric) if tolerance is None else tolerance
     recorded, here = (one.metrics.get(metric, math.nan) for one in (row, made))
     return CellVerdict(found, metric, recorded, here, allowed, time.monotonic() - began)
 
 
 def _find_recorded(study: Study, name: str) -> tuple[Cell, Row, list[Row]]:
-    """The cell, its row, and all done rows of its arm."""
+    """The cell, its row, and the other done rows of its arm. Not with its own: in the spread of few seeds a wrong row
+    would make room for itself (among n it can be no further off than sqrt(n) standard deviations)."""
     cells = require_plan(study).by_name()
     if name not in cells:
         raise ConfigError(
@@ -71,7 +72,7 @@ def _find_recorded(study: Study, name: str) -> tuple[Cell, Row, list[Row]]:
     row = next((row for row in done if row.cell == name), None)
     if row is None:
         raise ConfigError(f"--cell: {name} has no result in {study.results_path} to compare with")
-    return cells[name], row, [one for one in done if one.arm == row.arm]
+    return cells[name], row, [one for one in done if one.arm == row.arm and one is not row]
 
 
 def _train(study: Study, cell: Cell, runs: Path) -> Row:
@@ -89,9 +90,9 @@ def _train(study: Study, cell: Cell, runs: Path) -> Row:
     return made
 
 
-def _choose_tolerance(found: CellComparison, rows: list[Row], metric: str) -> float:
-    """0 where nothing is known that may change bits, or too few seeds say how far they are apart."""
-    values = [row.metrics[metric] for row in rows if math.isfinite(row.metrics.get(metric, math.nan))]
-    if not found.numerics or len(values) < _LEAST_SEEDS:
+def _choose_tolerance(found: CellComparison, made: Row, others: list[Row], metric: str) -> float:
+    """0 where the bits are promised, or too few other seeds say how far they are apart."""
+    values = [row.metrics[metric] for row in others if math.isfinite(row.metrics.get(metric, math.nan))]
+    if (not found.numerics and made.repeats_bits) or len(values) < _LEAST_SEEDS:
         return 0.0
     return SPREADS * statistics.stdev(values)

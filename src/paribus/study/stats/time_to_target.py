@@ -45,7 +45,8 @@ class ArrivalSummary:
 
 @dataclass(frozen=True, slots=True)
 class TimeComparison:
-    """comparison: of min(time, horizon), lower being better; not testable where no run of either arm arrived.
+    """comparison: of min(time, horizon), lower being better; not testable where no run of either arm arrived
+    before the horizon.
 
     sooner, later, tied, unknown: numbers of seeds, by which arm arrived first; unknown if neither did, or if one was
     last seen under way before the other arrived. sign_p: exact, two-sided.
@@ -103,7 +104,7 @@ def compare_times(
 
     Arms that share too few seeds are compared by Welch's test, and then have no sign test.
     """
-    horizon = common_horizon({name: arms[name] for pair in pairs for name in pair if name in arms})
+    horizon = common_horizon(arms)
     restricted = {
         name: {seed: min(a.time, horizon) if math.isfinite(a.time) else NAN for seed, a in arm.items()}
         for name, arm in arms.items()
@@ -113,10 +114,12 @@ def compare_times(
 
 
 def _add_sign_test(comparison: Comparison, arm: Arrivals, baseline: Arrivals, horizon: float) -> TimeComparison:
-    if not any(a.reached for runs in (arm, baseline) for a in _drop_failed(runs).values()):
-        # all times equal the horizon: no evidence of equivalence
-        nothing = replace(comparison.judgement, verdict=Verdict.UNTESTABLE, more_seeds=None)
-        comparison = replace(comparison, judgement=nothing)
+    runs = [*_drop_failed(arm).values(), *_drop_failed(baseline).values()]
+    if not any(a.reached and a.time < horizon for a in runs):
+        # all times equal the horizon: no evidence of equivalence, and a difference of 0 is none that was seen
+        nothing = replace(comparison.judgement, verdict=Verdict.UNTESTABLE, p_zero=NAN, p_beyond=NAN, more_seeds=None)
+        unseen = replace(comparison.estimate, mean=NAN, low=NAN, high=NAN)
+        comparison = replace(comparison, judgement=nothing, estimate=unseen)
     orders = [_compare_arrivals(arm[s], baseline[s]) for s in comparison.seeds]
     sooner, later, tied = (orders.count(which) for which in (-1, 1, 0))
     sign_p = sign_test_p(sooner, later) if orders else NAN

@@ -61,6 +61,28 @@ def test_losses_are_those_of_both_arms() -> None:
         ("without", True, [0.5] * 3),
     ]
     assert list_losses(analysed(losses=False)) == []
+    shared = list_losses(analysed())  # two lines with the same baselines have one in common
+    assert [line.name for line in shared] == ["every batch", "half", "without"]
+
+
+@pytest.mark.parametrize("places", [(0.0, 0.5), (0.0,)])
+def test_lines_with_baselines_of_their_own_each_show_them(places: tuple[float, ...]) -> None:
+    """AdamP against AdamW beside SGDP against SGD: one line of baselines would have shown the last of each place."""
+    losses = {"adamw": 0.4, "adamp": 0.3, "sgd": 1.4, "sgdp": 1.3}
+    pairs = {
+        (f"{arm}_{x}", f"{other}_{x}"): (line, x)
+        for line, arm, other in (("Adam", "adamp", "adamw"), ("SGD", "sgdp", "sgd"))
+        for x in (places if line == "SGD" else (0.0, 0.5))
+    }
+    arms = dict.fromkeys(name for pair in pairs for name in pair)
+    rows = [invented(arm, seed, 0.7) for arm in arms for seed in range(3)]
+    rows = [replace(r, metrics={**r.metrics, "train/unmixed_loss": losses[r.arm.partition("_")[0]]}) for r in rows]
+    spec = question(arms, range(3), pairs=tuple(pairs), along=Along(name="decay", scale="even"), places=pairs)
+    found = {line.name: [(p.x, p.mean) for p in line.points] for line in list_losses(analyse(spec, rows)) if line.quiet}
+    assert found == {
+        "without Adam": [(0.0, pytest.approx(0.4)), (0.5, pytest.approx(0.4))],
+        "without SGD": [(x, pytest.approx(1.4)) for x in places],
+    }
 
 
 def test_the_report_has_a_table_and_both_figures() -> None:

@@ -1,6 +1,7 @@
 """`paribus verify STUDY --cell`: a cell trained again beside its row, where bits are promised and where not."""
 
 import json
+import statistics
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from helpers.studies import finished, made_up_plan, written
 from paribus.cli.main import dispatch
 from paribus.core.errors import ConfigError, RunFailed
 from paribus.study.plan import Cell
-from paribus.study.rows import format_row, read_row
+from paribus.study.rows import format_row, read_row, read_rows
 from paribus.study.runner import verify_cell as module
 from paribus.study.runner.verify_cell import CellVerdict, verify_cell
 from paribus.study.spec import Study
@@ -34,8 +35,8 @@ class Ended:
 
 @pytest.fixture
 def study(tmp_path: Path) -> Study:
-    """Two arms of three seeds with rows; those of cutmix have 0.5, 0.52 and 0.54."""
-    made = written(tmp_path / "study", seeds=3)
+    """Two arms of four seeds with rows; those of cutmix have 0.5, 0.52, 0.54 and 0.56."""
+    made = written(tmp_path / "study", seeds=4)
     cells = made_up_plan(made).cells
     rows = []
     for cell in cells:
@@ -51,13 +52,16 @@ def study(tmp_path: Path) -> Study:
 def trains(monkeypatch: pytest.MonkeyPatch) -> Train:
     """What the cell's process leaves behind."""
 
-    def choose(value: float = 0.5, code: int = 0, changed: dict[str, Any] | None = None, other_id: str = "") -> None:
+    def choose(
+        value: float = 0.5, code: int = 0, changed: dict[str, Any] | None = None, other_id: str = "", gpu: str = ""
+    ) -> None:
         def start(runs: Path, cell: Cell, *_: Any, **__: Any) -> "Ended":
             if code == 0:
                 finished(runs / cell.folder, replace(cell, id=other_id or cell.id), value)
                 path = runs / cell.folder / "provenance.json"
                 known = json.loads(path.read_text())
                 known["segments"][-1]["fingerprint"] |= changed or {}
+                known["segments"][-1] |= {"gpu": gpu} if gpu else {}
                 path.write_text(json.dumps(known))
             else:
                 runs.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def test_elsewhere_it_may_be_as_far_apart_as_seeds_are(
 ) -> None:
     trains(value, changed={"torch": "3.0"})
     found = verify(study, tmp_path)
-    assert found.allowed == pytest.approx(0.06)  # three times the standard deviation of 0.5, 0.52, 0.54
+    assert found.allowed == pytest.approx(0.06)  # three times the standard deviation of 0.52, 0.54, 0.56
     assert found.outcome == outcome
 
 
@@ -111,11 +115,51 @@ def test_a_given_tolerance_counts(study: Study, trains: Train, tmp_path: Path) -
     assert verify(study, tmp_path / "b", 0.01).outcome == "differs"
 
 
-def test_two_seeds_say_nothing_of_a_spread(study: Study, trains: Train, tmp_path: Path) -> None:
+def test_a_wrong_row_makes_no_room_for_itself(study: Study, trains: Train, tmp_path: Path) -> None:
+    trains(0.5, changed={"torch": "3.0"})
+    rows = read_rows(study.results_path)
+    wrong = [replace(r, metrics={**r.metrics, "val/acc1": 0.95}) if r.cell == "cutmix/s0" else r for r in rows]
+    study.results_path.write_text("".join(map(format_row, wrong)))
+    found = verify(study, tmp_path)
+    assert (found.outcome, found.recorded, found.here) == ("differs", 0.95, 0.5)
+    assert found.allowed == pytest.approx(0.06)
+    assert 3 * statistics.stdev([0.95, 0.52, 0.54, 0.56]) > 0.45  # what its own row would have allowed
+
+
+def test_two_other_seeds_say_nothing_of_a_spread(
+    study: Study, trains: Train, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     lines = study.results_path.read_text().splitlines(keepends=True)
     study.results_path.write_text("".join(line for line in lines if '"seed": 2' not in line))
     trains(0.51, changed={"torch": "3.0"})
     assert verify(study, tmp_path).outcome == "differs"
+    assert dispatch(["verify", str(study.folder), "--cell", "cutmix/s0"]) == 4
+    assert "with fewer than three other seeds of the arm no difference is allowed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("deterministic", "outcome"), [(False, "within tolerance"), (True, "differs")])
+def test_cuda_repeats_bits_only_where_it_was_told_to(
+    deterministic: bool, outcome: str, study: Study, trains: Train, tmp_path: Path
+) -> None:
+    rows = read_rows(study.results_path)
+    gpu = [
+        replace(r, hardware={**r.hardware, "gpu": "one"}, fingerprint={**r.fingerprint, "deterministic": deterministic})
+        for r in rows
+    ]
+    study.results_path.write_text("".join(map(format_row, gpu)))
+    trains(0.5 + 1e-4, changed={"deterministic": deterministic}, gpu="one")
+    assert verify(study, tmp_path).outcome == outcome
+
+
+def test_a_tolerance_of_an_accuracy_is_in_points(
+    study: Study, trains: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["verify", str(study.folder), "--cell", "cutmix/s0", "--tolerance"]
+    trains(0.51)
+    assert dispatch([*command, "0.5"]) == 4
+    assert dispatch([*command, "2pt"]) == 0
+    assert dispatch([*command, "0.01"]) == 2
+    assert "Give the unit pt" in capsys.readouterr().err
 
 
 def test_what_cannot_be_verified_is_told(study: Study, trains: Train, tmp_path: Path) -> None:

@@ -452,6 +452,24 @@ def test_where_no_run_arrives_there_is_nothing_to_compare() -> None:
     assert math.isnan(welch_too.sign_p)
 
 
+def test_a_short_arm_leaves_the_comparison_of_two_long_ones_open_and_not_at_an_exact_zero() -> None:
+    """Its horizon is everybody's, and before it neither of the long ones arrived."""
+    seeds = range(6)
+    arms = {
+        "short": {s: Arrival(780.0, False) for s in seeds},
+        "early": {s: Arrival(6000.0 + 40 * s, True) for s in seeds},
+        "late": {s: Arrival(9000.0 + 50 * s, True) for s in seeds},
+    }
+    (c,) = compare_times(arms, [("early", "late")], Rule())
+    assert c.horizon == common_horizon(arms) == 780.0
+    assert c.comparison.judgement.verdict is Verdict.UNTESTABLE
+    estimate, judged = c.comparison.estimate, c.comparison.judgement
+    assert all(math.isnan(v) for v in (estimate.mean, estimate.low, estimate.high, judged.p_zero, judged.p_beyond))
+    assert (c.sooner, c.later, c.sign_p) == (6, 0, 2 / 2**6)
+    (alone,) = compare_times({name: arms[name] for name in ("early", "late")}, [("early", "late")], Rule())
+    assert alone.comparison.judgement.verdict is Verdict.BETTER
+
+
 # what others build on
 
 

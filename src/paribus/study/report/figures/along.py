@@ -90,16 +90,37 @@ def list_differences(a: Analysis) -> list[AlongLine]:
 def list_losses(a: Analysis) -> list[AlongLine]:
     """The same places: the mean loss of each arm, and of what it is compared with."""
     of_arms: dict[str, list[AlongPoint]] = {}
-    of_others: dict[float, AlongPoint] = {}
+    others: dict[str, dict[float, str]] = {}  # line -> place -> what its arm there is compared with
     for (arm, other), (line, x) in a.spec.places.items():
         if a.losses[arm].n and a.losses[other].n:
             of_arms.setdefault(line or "with", []).append(AlongPoint(x, a.losses[arm].mean))
-            of_others[x] = AlongPoint(x, a.losses[other].mean)
-    lines = _as_lines(of_arms)
-    if lines:
-        points = tuple(of_others[x] for x in sorted(of_others))
-        lines.append(AlongLine("without", points, ARMS[0], MARKERS[0], quiet=True))
-    return lines
+            others.setdefault(line, {})[x] = other
+    shared = _share_places(others)
+    quiet = [
+        AlongLine(
+            "without" if len(shared) == 1 else f"without {line}",
+            tuple(AlongPoint(x, a.losses[places[x]].mean) for x in sorted(places)),
+            ARMS[0],
+            MARKERS[0],
+            quiet=True,
+        )
+        for line, places in shared.items()
+    ]
+    return _as_lines(of_arms) + quiet
+
+
+def _share_places(others: Mapping[str, Mapping[float, str]]) -> dict[str, dict[float, str]]:
+    """Lines that are compared with the same arms wherever they meet have one in common, under the first one's name."""
+    found: dict[str, dict[float, str]] = {}
+    for line, places in others.items():
+        for known in found.values():
+            meet = known.keys() & places.keys()
+            if meet and all(known[x] == places[x] for x in meet):
+                known |= places
+                break
+        else:
+            found[line] = dict(places)
+    return found
 
 
 def _as_lines(points: Mapping[str, list[AlongPoint]]) -> list[AlongLine]:
