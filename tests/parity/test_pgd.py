@@ -22,7 +22,7 @@ from paribus.methods.schedules import Constant
 from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.update import GradientStep
 from paribus.models.groups import decay_groups
-from paribus.techniques.pgd import PGDTraining
+from paribus.techniques.pgd import ObjectiveUnderAttack, PGDTraining
 
 N, SHAPE, CLASSES = 6, (3, 4, 5), 4
 MEAN, STD = (0.5, 0.45, 0.4), (0.2, 0.25, 0.4)  # far enough apart that a gradient in the wrong unit shows in l2
@@ -216,3 +216,39 @@ def test_a_radius_of_0_is_the_supervised_method() -> None:
     method = make(PGDTraining(epsilon=0.0))
     assert isinstance(method, SupervisedTraining)
     assert torch.equal(attacked_inputs(a_batch(), epsilon=0.0), a_batch().inputs)
+
+
+class Normed(nn.Module):
+    """A linear map of pixels after a BatchNorm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(SHAPE[0], dtype=torch.float64)
+        weight = torch.randn(CLASSES, 60, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.norm(inputs).flatten(1).tanh() @ self.weight.T
+
+
+@pytest.mark.parametrize("syncs", [True, False])
+def test_the_attack_is_on_the_statistics_that_all_ranks_share(syncs: bool) -> None:
+    """Each rank's own ones drift apart between evaluations, which make them rank 0's. Without sync: the negative
+    control."""
+    batch, of_rank_0, drifted = a_batch(), Normed(), Normed()
+    drifted.norm.running_mean.copy_(torch.tensor([2.0, -1.0, 3.0]))  # type: ignore[union-attr]
+    attack = attacks.Attack("l2", 40.0, 4, None, MEAN, STD)
+    seen: list[Tensor] = []
+
+    def objective(model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
+        seen.append(batch.inputs)
+        return CrossEntropy()(model, batch, at)
+
+    def sync(network: nn.Module) -> None:
+        if syncs:
+            network.load_state_dict(of_rank_0.state_dict())
+
+    for network in (of_rank_0, drifted):
+        under_attack = ObjectiveUnderAttack(objective, network, attack, False, sync)
+        under_attack(network.eval(), batch, Progress(0, 10, 0))
+    assert torch.equal(*seen) == syncs

@@ -20,6 +20,7 @@ from paribus.study.plan import diff_recipes
 from paribus.study.report.build import build_report
 from paribus.study.report.markdown import escape_markdown, format_sentence, format_table
 from paribus.study.rows import Row
+from paribus.study.units import choose_direction
 
 SHOWN = ("differences", "arms", "beside", "robustness", "overhead")
 
@@ -54,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             arms={other.arm: other.techniques, one.arm: one.techniques},
             pairs=((one.arm, other.arm),),
             metric=args.metric,
-            higher_is_better=not (args.lower_is_better or args.metric.endswith("loss")),
+            higher_is_better=choose_direction(args.metric, args.lower_is_better, args.higher_is_better),
             margin=margin or 0.0,
             factors={},
         ),

@@ -135,6 +135,14 @@ def completion_of(action: argparse.Action) -> Kind | tuple[str, ...] | None:
     return getattr(action, _COMPLETES, None)
 
 
+def add_direction(parser: argparse._ActionsContainer) -> None:  # pyright: ignore[reportPrivateUsage]
+    """--lower-is-better and --higher-is-better, for a metric whose name does not say it."""
+    parser.add_argument("--lower-is-better", action="store_true", help="of the metric: an error; always set for losses")
+    parser.add_argument(
+        "--higher-is-better", action="store_true", help="of the metric: a score; always set for accuracies"
+    )
+
+
 def add_config_dir(
     parser: argparse._ActionsContainer, what: str = "a folder with your own configs: DIR/GROUP/NAME.yaml"
 ) -> None:

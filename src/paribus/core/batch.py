@@ -59,7 +59,8 @@ class Batch:
     """inputs (n, c, h, w) float; targets (n,) int64 class ids or (n, classes) weights that sum to 1; ids (n,) sample
     indices, to which the k-th further copy of a repeated sample adds k · COPY_OFFSET.
 
-    positions: (n,) indices of these samples in the global batch of `size` samples, on the inputs' device.
+    positions: (n,) indices of these samples in the global batch of `size` samples, on the inputs' device. Of evaluation
+    batches: in this rank's share of the split, in which samples that could not be decoded are counted as well.
     fetch: makes the samples at any positions of the same global batch, transformed as far as this batch is; None when
     all of it is on this rank. It takes positions on the CPU, for which the host need not wait, or on the device.
     known: `positions` and the same on the CPU, from who made this batch; read it by `host_positions`.

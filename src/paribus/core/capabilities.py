@@ -263,7 +263,8 @@ def watch_ending(model: nn.Module, inputs: Tensor) -> tuple[Tensor, Ending | Non
 
 @contextmanager
 def in_eval_mode(model: nn.Module) -> Iterator[None]:
-    """With every module in evaluation mode, and as it was afterwards."""
+    """With every module in evaluation mode (running statistics are used and not changed, nothing is dropped), and each
+    as it was afterwards."""
     before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

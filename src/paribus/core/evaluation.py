@@ -70,7 +70,8 @@ class EvaluationContext:
 
 
 def make_context(data: DataSets, place: DeviceContext) -> EvaluationContext:
-    return EvaluationContext(data.spec, place, data.mean, data.std, data.names, data.class_ids, data.sizes)
+    sizes = {**data.part_sizes, **data.sizes}
+    return EvaluationContext(data.spec, place, data.mean, data.std, data.names, data.class_ids, sizes)
 
 
 @runtime_checkable

@@ -56,14 +56,16 @@ class DataSets:
 
     The splits give this rank's share: every sample exactly once over all ranks, no padding.
     checksum: of the training samples and their order. mean, std: what inputs are normalised with, a channel each, in
-    units of the 0–1 range. names: of the classes, or () where classes are known by index alone. class_ids: by which
-    they are matched with another set's (core/labels.py), if not by `names`. class_counts: training images of each
-    class; () unknown. undecodable: gives the names of images that could not be decoded and are done without, as far as
-    this process has met them by now: those decoded in every step are known only at the end, and each rank knows its
-    share. facts: by split, the names of what is known of its samples in `Batch.also`; "train" stands for
-    training batches. largest: of those facts of training samples that are whole numbers, the largest value. whole:
-    (batch size, pixels a side or None) -> every training sample of this rank's share once, uncropped: all of the stored
-    image, resized to a square of that side, or to the inputs' own size; None: this data set cannot.
+    units of the 0–1 range. sizes: images of "train" and of each split; part_sizes: of splits that are a part of another
+    one, such as some training images, which are not counted on record. names: of the classes, or () where classes are
+    known by index alone. class_ids: by which they are matched with another set's (core/labels.py), if not by `names`.
+    class_counts: training images of each class; () unknown. undecodable: gives the names of images that could not be
+    decoded and are done without, as far as this process has met them by now: those decoded in every step are known only
+    at the end, and each rank knows its share. facts: by split, the names of what is known of its samples in
+    `Batch.also`; "train" stands for training batches. largest: of those facts of training samples that are whole
+    numbers, the largest value. whole: (batch size, pixels a side or None) -> every training sample of this rank's share
+    once, uncropped: all of the stored image, resized to a square of that side, or to the inputs' own size; None: this
+    data set cannot.
     """
 
     spec: Spec
@@ -80,6 +82,7 @@ class DataSets:
     facts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     largest: Mapping[str, int] = field(default_factory=dict)
     whole: Callable[[int, int | None], Iterable[Batch]] | None = None
+    part_sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_ids", choose_class_ids(self.class_ids, self.names))

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
-from paribus.core.capabilities import HasNetwork
+from paribus.core.capabilities import HasNetwork, in_eval_mode
 from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.sums import Sums, metric_sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
 from paribus.evaluators.some_images import check_limit, choose_evenly
-from paribus.methods.attacks import Attack, Norm, draw_starts, in_evaluation_mode
+from paribus.methods.attacks import Attack, Norm, draw_starts
 
 
 def _check_epsilons(epsilons: tuple[float, ...]) -> tuple[float, ...]:
@@ -75,7 +75,7 @@ class AccuracyUnderAttack:
         spec, place = context.spec, context.place
         shape = (1, spec.channels, spec.height, spec.width)
         inputs = torch.zeros(shape, dtype=place.dtype, device=place.device, requires_grad=True)
-        with in_evaluation_mode(method.eval_model), torch.enable_grad():
+        with in_eval_mode(method.eval_model), torch.enable_grad():
             if not method.eval_model(inputs).requires_grad:
                 raise ConfigError(
                     "evaluators.attack: the network gives no gradient with respect to its inputs, which an attack "
@@ -84,7 +84,7 @@ class AccuracyUnderAttack:
 
     def __call__(self, method: HasNetwork, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()
-        with in_evaluation_mode(method.eval_model):
+        with in_eval_mode(method.eval_model):
             for split in self.splits:
                 for batch in choose_evenly(splits, split, self.batch_size, self.limit, context):
                     sums += self._attack_batch(method.eval_model, split, batch, context)

@@ -21,7 +21,7 @@ from paribus.core.protocols import DataSets, Predicts
 from paribus.core.streams import uniform
 from paribus.core.sums import Sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
-from paribus.evaluators.some_images import choose_evenly, choose_partners, gather_by_id
+from paribus.evaluators.some_images import check_limit, choose_evenly, choose_partners, gather_by_id
 
 _KEY = "evaluators.backgrounds"
 
@@ -107,6 +107,10 @@ class ExchangedBackgrounds:
                     f"{_KEY}.splits: found {split}; its images have no boxes; a tree of images has them with a "
                     "boxes.csv (docs/data.md, Boxes), and its pack after another `paribus data prepare`"
                 )
+
+    def check_method(self, method: Any, context: EvaluationContext) -> None:
+        """Raises ConfigError for a split of unknown size."""
+        check_limit("backgrounds", self.limit, self.splits, context, always=True)
 
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()

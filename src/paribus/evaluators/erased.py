@@ -74,11 +74,11 @@ class ErasedPixels:
         return (f"{self.split}/unerased", *names)
 
     def check_method(self, method: Any, context: EvaluationContext) -> None:
-        """Raises ConfigError if no map can be made of the network."""
+        """Raises ConfigError if no map can be made of the network, or for a limit on a split of unknown size."""
         check_maps(method, context, "evaluators.erased")
+        check_limit("erased", self.limit, (self.split,), context)
 
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
-        check_limit("erased", self.limit, (self.split,), context)
         sums = Sums()
         for batch in choose_evenly(splits, self.split, self.batch_size, self.limit, context):
             scores, maps = make_maps(method.eval_model, batch, self.of)

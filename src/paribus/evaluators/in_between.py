@@ -19,7 +19,7 @@ from paribus.core.protocols import Predicts
 from paribus.core.streams import uniform
 from paribus.core.sums import Sums, table_sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
-from paribus.evaluators.some_images import choose_evenly, choose_partners, gather_by_id
+from paribus.evaluators.some_images import check_limit, choose_evenly, choose_partners, gather_by_id
 
 KINDS = ("mixup", "cutmix")
 Images = tuple[Tensor, Tensor, Tensor]  # inputs (n, c, h, w), targets (n,), ids (n,)
@@ -89,6 +89,7 @@ class InBetween:
                 f"evaluators.in_between: the data has {context.spec.classes} classes, of which every prediction is one "
                 "of the two; it needs three at least: evaluators.in_between=null leaves it out"
             )
+        check_limit("in_between", self.limit, self.splits, context, always=True)
 
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         sums = Sums()

@@ -28,7 +28,7 @@ from paribus.evaluators.ranks import (
     rank_of_gram,
     record_grams,
 )
-from paribus.evaluators.some_images import choose_evenly
+from paribus.evaluators.some_images import check_limit, choose_evenly
 
 Part = Literal["attention", "rank", "lengths", "random_layers"]
 ATTENTION = ("entropy", "evenness", "distance")  # columns of the table
@@ -87,6 +87,8 @@ class Mechanism:
                     f"evaluators.mechanism.parts: found {part}; {type(method.eval_model).__name__} has no "
                     f"{lacks.get(part, 'linear layers or convolutions')}; leave it out, or set parts=auto"
                 )
+        if {"attention", "rank"} & (has if self.parts == "auto" else set(self.parts)):
+            check_limit("mechanism", self.limit, self.splits, context)
 
     @torch.no_grad()
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:

@@ -18,7 +18,7 @@ from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.protocols import Predicts
 from paribus.core.sums import Sums, metric_sums, table_sums
 from paribus.evaluators.accuracy import check_splits, rank_targets
-from paribus.evaluators.some_images import choose_evenly
+from paribus.evaluators.some_images import check_limit, choose_evenly
 
 KINDS = ("center", "border")
 Box = tuple[int, int]  # height and width, pixels
@@ -72,6 +72,10 @@ class Occlusion:
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(f"{split}/occlusion_{kind}" for split in self.splits for kind in KINDS)
+
+    def check_method(self, method: Any, context: EvaluationContext) -> None:
+        """Raises ConfigError for a limit on a split of unknown size."""
+        check_limit("occlusion", self.limit, self.splits, context)
 
     def __call__(self, method: Any, splits: Splits, context: EvaluationContext) -> Sums:
         fractions, sums = side_fractions(self.sides), Sums()

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from paribus.core.build import schema
 from paribus.core.capabilities import HasNetwork
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.evaluation import EvaluationContext, Splits, When
 from paribus.core.formatting import format_list
 from paribus.core.protocols import DataSets
@@ -88,7 +88,10 @@ class PixelAP:
         return sums
 
     def derived(self, sums: Sums, context: EvaluationContext) -> dict[str, float]:
+        """Raises RunFailed if a map has a NaN, which no order can rank."""
         maps, masks = (sums.gathered(name).flatten(1).cpu().numpy() for name in ("maps", "masks"))
+        if np.isnan(maps).any():
+            raise RunFailed(f"the maps of {self.split} are NaN, by which no pixel comes before another")
         if not masks.any():
             return {}
         each = [average_precision(m, there) for m, there in zip(maps, masks, strict=True)]

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd  # pyright: ignore[reportPrivateUsage]
 
+from paribus.core.errors import RunFailed
 from paribus.core.streams import stream
 
 Nonlinearity = Callable[[Tensor], Tensor]
@@ -72,7 +73,9 @@ def random_rank_ratios(draws: int, tolerance: float, seed: int, rank: int = 0, w
 
 def rank_of_gram(gram: Tensor, tolerance: float) -> int:
     """The numerical rank of a matrix F from FᵀF in float64. Eigenvalues are squared singular values, so a tolerance
-    under about 1e-7 is lost in rounding."""
+    under about 1e-7 is lost in rounding. Raises RunFailed if F has NaN or infinite values."""
+    if not bool(gram.isfinite().all()):
+        raise RunFailed("the outputs of a layer are NaN or infinite, and have no rank")
     values = torch.linalg.eigvalsh(gram.cpu()).clamp_min(0).sqrt()
     return int((values > tolerance * values[-1]).sum())
 

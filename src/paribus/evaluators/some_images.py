@@ -12,12 +12,15 @@ from paribus.core.errors import ConfigError
 from paribus.core.evaluation import EvaluationContext, Splits
 
 
-def check_limit(name: str, limit: int | None, splits: Sequence[str], context: EvaluationContext) -> None:
-    """Raises ConfigError for a limit on a split whose number of images is not known. name: of the evaluator."""
+def check_limit(
+    name: str, limit: int | None, splits: Sequence[str], context: EvaluationContext, *, always: bool = False
+) -> None:
+    """Raises ConfigError for a limit on a split whose number of images is not known. name: of the evaluator. always: it
+    cannot do without a limit."""
     if limit and (unknown := [split for split in splits if split not in context.sizes]):
+        instead = "name another split" if always else "limit=null takes all"
         raise ConfigError(
-            f"evaluators.{name}.limit: found {limit}; how many images {unknown[0]} has is not known; limit=null takes "
-            "all"
+            f"evaluators.{name}.limit: found {limit}; how many images {unknown[0]} has is not known; {instead}"
         )
 
 
@@ -25,17 +28,20 @@ def choose_evenly(
     splits: Splits, split: str, batch_size: int, limit: int | None, context: EvaluationContext
 ) -> Iterator[Batch]:
     """This rank's batches with at most `limit` images of the whole split in all, evenly spaced; None: all. A batch may
-    be empty."""
+    be empty. A chosen image that does not decode is missing; no other takes its place."""
     if limit is None:
         yield from splits[split](batch_size)
         return
     n, place = context.sizes[split], context.place
     size = min(limit, n)
     chosen = torch.arange(size) * n // max(size, 1)
-    start = n * place.rank // place.world
+    wanted = chosen - n * place.rank // place.world
+    start = 0
     for batch in splits[split](batch_size):
-        here = chosen[(chosen >= start) & (chosen < start + len(batch))] - start
+        # by their places in the split, where some of its images may not decode: else the choice would hang on the ranks
+        places = batch.known[1] if batch.known else torch.arange(start, start + len(batch))
         start += len(batch)
+        here = torch.isin(places, wanted).nonzero()[:, 0]
         there = here.to(batch.inputs.device)
         yield replace(
             batch,
@@ -44,6 +50,7 @@ def choose_evenly(
             ids=batch.ids[there],
             positions=batch.positions[there],
             size=len(here),
+            known=None,
             also=select_facts(batch.also, there),
         )
 

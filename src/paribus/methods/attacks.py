@@ -16,8 +16,7 @@ White-box attacks of first order, by nothing but the network's own gradient: a n
 loss (saturated, quantised, random) looks robust to them and need not be.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,17 +120,6 @@ class Attack:
 def draw_starts(seed: int, name: str, key: int, ids: Tensor, like: Tensor) -> Tensor:
     """The numbers for `spread`, of the samples with these ids: the same in any batch and on any rank."""
     return uniform(seed, name, key, ids, like[0].numel() + 1)
-
-
-@contextmanager
-def in_evaluation_mode(network: nn.Module) -> Iterator[None]:
-    """Running statistics are used and not changed, and nothing is dropped; afterwards the mode is what it was."""
-    was_training = network.training
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train(was_training)
 
 
 def _length(change: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from paribus.engine.evaluate import WITHOUT_EMA
 from paribus.recipe.compose import compose_unresolved, explain_hydra_error
 from paribus.recipe.recipe import Recipe, build_recipe
 from paribus.study.frozen import freeze_spec
+from paribus.study.measures import protocol_of
 from paribus.study.plan import Cell, Plan
 from paribus.study.runner.cells import quote_override
 from paribus.study.spec import Study, StudySpec, merge_overrides, parse_key
@@ -43,6 +44,7 @@ def build_plan(study: Study) -> Plan:
         to_measure=tuple(
             one.metric for one in study.spec.also if any(one.metric not in arm.measured for arm in arms.values())
         ),
+        protocols={name: arm.protocols for name, arm in arms.items() if arm.protocols},
     )
 
 
@@ -71,6 +73,7 @@ class _Arm:
             self.recipe = self._recipe(spec.seeds[0])
             self.measured = _list_measured(self.recipe)
             _check_metric(spec, self.recipe, self.measured)
+            self.protocols = _list_protocols(spec, self.recipe)
         except ConfigError as error:
             raise ConfigError(f"arms.{name}: {error}") from error
         self._overrides = (*self._overrides, *_wandb_group_overrides(self.recipe, study.name, name))
@@ -107,6 +110,18 @@ def _list_measured(recipe: Recipe) -> list[str]:
     if getattr(recipe.ema, "decay", None) is not None:
         known += [key + WITHOUT_EMA for key in known]
     return known
+
+
+def _list_protocols(spec: StudySpec, recipe: Recipe) -> dict[str, Any]:
+    """Evaluator -> its settings, of those that declare a metric of the study and are not part of the recipe's id."""
+    asked = {spec.metric, *(one.metric for one in spec.also)}
+    asked |= {metric.removesuffix(WITHOUT_EMA) for metric in asked}
+    hashed = recipe.computed["evaluators"]
+    return {
+        name: protocol_of(recipe.config["evaluators"][name])
+        for name, evaluator in recipe.evaluators.items()
+        if name not in hashed and not asked.isdisjoint(getattr(evaluator, "keys", ()))
+    }
 
 
 def _check_metric(spec: StudySpec, recipe: Recipe, known: list[str]) -> None:

@@ -4,7 +4,7 @@ The stage's runs measure the tuning metric alone: every evaluator is set to its 
 are left out, so that no run of the stage reads the split that the study is judged on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import Any
@@ -26,7 +26,7 @@ def build_tuning_plan(study: Study) -> Plan:
     for arm in study.spec.arms:
         recipe = compose_arm(study, arm)  # whose errors name the arm
         try:
-            measuring[arm] = _measure_alone(recipe, stage.spec.metric)
+            measuring[arm] = _measure_alone(recipe, stage.spec.metric, study.spec.metric)
         except ConfigError as error:
             raise ConfigError(f"arms.{arm}: {error}") from error
     arms = {
@@ -40,30 +40,72 @@ def build_tuning_plan(study: Study) -> Plan:
     return replace(plan, cells=tuple(cell for cell in plan.cells if owners[cell.arm] == cell.arm))
 
 
-def _measure_alone(recipe: Recipe, metric: str) -> tuple[str, ...]:
-    """Overrides with which a run measures this metric and, as far as evaluators declare it, nothing else."""
+def _measure_alone(recipe: Recipe, metric: str, judged: str) -> tuple[str, ...]:
+    """Overrides with which a run measures this metric and, as far as evaluators declare it, nothing else. judged: the
+    study's own metric. Raises ConfigError where that would read a split that the study is judged on."""
     split = metric.partition("/")[0]
     if split == "minival" and getattr(recipe.data, "minival", None) == 0:
         raise ConfigError(
             f"tune.metric: found {metric}, but data.minival is 0, so no images are held out to tune on; add "
             "data.minival=N to recipe, e.g. a tenth of the training images"
         )
-    on_split = {name: _set_split(one, split) for name, one in recipe.evaluators.items() if one is not None}
     wanted = {metric, metric.removesuffix(WITHOUT_EMA)}
+    on_split = {name: _set_split(one, split, wanted) for name, one in recipe.evaluators.items() if one is not None}
     kept = [name for name, one in on_split.items() if wanted & set(getattr(one, "keys", ()))]
     kept = kept or [name for name, one in on_split.items() if not hasattr(one, "keys")]
     if not kept:
         there = [key for one in on_split.values() for key in getattr(one, "keys", ())]
         raise ConfigError(f"tune.metric: found {metric}; the evaluators measure {', '.join(there) or 'nothing'}")
+    apart = _list_judged(recipe, judged)
+    for name in kept:
+        if both := sorted(_list_read(on_split[name]) & apart):
+            raise ConfigError(
+                f"tune.metric: found {metric}; evaluators.{name} reads {both[0]} for it, and the study is judged on "
+                f"{both[0]} ({judged}), so choose by another metric"
+            )
     return tuple(
-        f"evaluators.{name}=null" if name not in kept else f"evaluators.{name}.splits=[{split}]"
+        override
         for name, one in on_split.items()
-        if name not in kept or hasattr(one, "splits")
+        for override in ([f"evaluators.{name}=null"] if name not in kept else _name_split(name, one))
     )
 
 
-def _set_split(evaluator: Any, split: str) -> Any:
-    return replace(evaluator, splits=(split,)) if hasattr(evaluator, "splits") else evaluator
+def _name_split(name: str, evaluator: Any) -> list[str]:
+    if hasattr(evaluator, "splits"):
+        return [f"evaluators.{name}.splits=[{','.join(evaluator.splits)}]"]
+    return [f"evaluators.{name}.split={evaluator.split}"] if hasattr(evaluator, "split") else []
+
+
+def _set_split(evaluator: Any, split: str, wanted: Collection[str]) -> Any:
+    """The evaluator on this split. Where its metric is not named by a split, as ood/auroc: on the images held out."""
+    if hasattr(evaluator, "splits"):
+        return replace(evaluator, splits=(split,))
+    if not hasattr(evaluator, "split"):
+        return evaluator
+    unnamed = evaluator.split != split and not set(wanted).isdisjoint(getattr(evaluator, "keys", ()))
+    try:
+        return replace(evaluator, split="minival" if unnamed else split)
+    except (ConfigError, ValueError):  # it does not go with its other settings
+        return evaluator
+
+
+def _list_read(evaluator: Any) -> set[str]:
+    """The splits that an evaluator says it reads."""
+    return _list_reported(evaluator) | set(getattr(evaluator, "needed_splits", {}).values())
+
+
+def _list_reported(evaluator: Any) -> set[str]:
+    """The splits of which an evaluator reports."""
+    return {*getattr(evaluator, "splits", ()), *([evaluator.split] if hasattr(evaluator, "split") else ())}
+
+
+def _list_judged(recipe: Recipe, judged: str) -> set[str]:
+    """The split of the study's metric, and those that its evaluator reads, but for what it fits something on."""
+    found = {judged.partition("/")[0]}
+    for one in recipe.evaluators.values():
+        if not {judged, judged.removesuffix(WITHOUT_EMA)}.isdisjoint(getattr(one, "keys", ())):
+            found |= _list_reported(one)
+    return found
 
 
 def _check_differences(plan: Plan, trials: Mapping[str, Sequence[TuningTrial]]) -> None:

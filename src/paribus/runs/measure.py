@@ -21,6 +21,8 @@ from paribus.runs.chosen_evaluators import EVALUATORS, choose_evaluators
 from paribus.runs.evaluation import Evaluation, open_evaluation
 from paribus.runs.saved_run import with_overrides
 from paribus.study.measures import Measure, check_protocol, hash_metrics
+from paribus.study.plan import Plan
+from paribus.study.protocols import check_planned_protocol
 from paribus.study.runner.measurable import Candidate, Skipped
 
 VERSIONS = ("paribus", "torch", "numpy", "pillow")  # of what inputs and numbers are made with
@@ -64,10 +66,12 @@ def parse_request(names: Sequence[str], overrides: Sequence[str], config_dir: Pa
     return Request(tuple(dict.fromkeys(names)), settings, others, config_dir)
 
 
-def list_missing(one: Candidate, request: Request, known: Sequence[Measure]) -> list[str]:
-    """The evaluators that this cell has no measure of yet. Raises ConfigError if one was measured otherwise."""
+def list_missing(one: Candidate, request: Request, known: Sequence[Measure], plan: Plan) -> list[str]:
+    """The evaluators that this cell has no measure of yet. Raises ConfigError if one was measured otherwise, or is in
+    the runs of an arm."""
     for name, config in _describe(one, request).items():
         check_protocol(known, name, config)
+        check_planned_protocol(plan, name, config)
     done = {m.evaluator for m in known if (m.id, m.row) == (one.row.id, hash_metrics(one.row.metrics))}
     return [name for name in request.names if name not in done]
 

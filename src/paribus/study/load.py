@@ -24,7 +24,7 @@ from paribus.study.spec import (
 from paribus.study.spec_checks import STUDY_KEYS, check_effect, check_spec, find_duplicates
 from paribus.study.tuning.parse import parse_tune
 from paribus.study.tuning.space import describe_budget
-from paribus.study.units import read_difference, read_value
+from paribus.study.units import is_accuracy, read_difference, read_value
 
 
 def load_study(path: Path, lone: bool = False) -> Study:
@@ -79,6 +79,11 @@ def _parse_spec(values: Any, lone: bool) -> StudySpec:
         values["also"] = parse_secondary(values["also"])
     if isinstance(metric := values.get("metric"), str):
         values |= _read_numbers(values, metric)
+        if "higher_is_better" not in values and not is_accuracy(metric):
+            raise ConfigError(
+                f"higher_is_better: missing; {metric} is not an accuracy, so say which way is better: false for an "
+                "error or a loss, true for a score"
+            )
     lone = lone and isinstance(arms, dict) and len(arms) == 1
     check_effect(values, lone)
     if lone:

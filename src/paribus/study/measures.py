@@ -116,10 +116,8 @@ def check_protocol(
     names = set(metrics)
     for one in known:
         if one.evaluator == evaluator:
-            old, new = _protocol(one.config), _protocol(config)
-            changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-            if changed:
-                was, now = (", ".join(f"{key}={node.get(key)}" for key in changed) for node in (old, new))
+            if (changed := diff_protocols(one.config, config)) is not None:
+                was, now = changed
                 raise ConfigError(
                     f"evaluators.{evaluator}: {MEASURES} has it with {was}, and this is {now}; give the same settings, "
                     f"or take the lines of {evaluator} out of {MEASURES} to measure every cell anew"
@@ -129,6 +127,17 @@ def check_protocol(
                 f"evaluators.{evaluator}: {both[0]} is measured by {one.evaluator} already ({MEASURES}); a metric "
                 "comes from one evaluator, so leave one of the two out"
             )
+
+
+def diff_protocols(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What differs between two configurations of an evaluator and may change its numbers, in words: was, is. None:
+    nothing."""
+    old, new = protocol_of(old), protocol_of(new)
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if not changed:
+        return None
+    was, now = (", ".join(f"{key}={node.get(key)}" for key in changed) for node in (old, new))
+    return was, now
 
 
 def hash_metrics(metrics: Mapping[str, float]) -> str:
@@ -172,10 +181,10 @@ def _find_mixed(used: Iterable[Measure]) -> tuple[str, ...]:
     return tuple(sorted(mixed))
 
 
-def _protocol(config: Any) -> Any:
+def protocol_of(config: Any) -> Any:
     """A configuration without what changes no number, at any depth: batch sizes, and the place of a file whose checksum
     is there."""
     if isinstance(config, Mapping):
         config = drop_hashed_paths(config)
-        return {key: _protocol(value) for key, value in config.items() if key not in _NOT_PROTOCOL}
-    return [_protocol(item) for item in config] if isinstance(config, list | tuple) else config
+        return {key: protocol_of(value) for key, value in config.items() if key not in _NOT_PROTOCOL}
+    return [protocol_of(item) for item in config] if isinstance(config, list | tuple) else config

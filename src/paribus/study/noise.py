@@ -87,6 +87,7 @@ def choose_seeds(study: Study, plan: Plan | None, asked: int | None) -> tuple[in
         plans.read_plan(path, study.folder) for path in (study.plan_path, *sorted(study.folder.glob(f"*/{PLAN}")))
     ]
     used = {cell.seed for other in others if other is not None for cell in other.cells} | {*study.spec.seeds, *planned}
+    used |= set(study.spec.tune.seeds) if study.spec.tune else set[int]()
     first = max(used) + 1
     if first + wanted > 2**63:
         raise ConfigError(f"seeds: found {first - 1}; noise takes seeds above the largest, and there are none")

@@ -1,8 +1,9 @@
 """plan.jsonl: every cell of a study, composed once and frozen. Committed, so that rows can be checked against it later.
 
 The first line is the head: {"schema", "study", "frozen", "earlier", "arms": {arm: {"device", "recipe"}}}, where recipe
-is what an arm computes, without the seed; and "config_dir", the user's own configs relative to the study's folder, if
-there are any: each cell is composed with them. Of a study with `tune:`, "tuned" and "tuning_digest": the settings that
+is what an arm computes, without the seed, and "evaluators" stands beside it where the study judges by one whose
+settings are in no id (protocols.py); and "config_dir", the user's own configs relative to the study's folder, if there
+are any: each cell is composed with them. Of a study with `tune:`, "tuned" and "tuning_digest": the settings that
 were chosen for each arm, which its cells have, and a hash of the rows of tune/results.jsonl that they were chosen by.
 frozen: metric, direction, margin, comparisons, seeds and secondary metrics; earlier: what they
 were before they were changed with rows on record, [{"rows", "looked", "frozen"}] (frozen.py). A line for each cell
@@ -24,6 +25,7 @@ from paribus.core.runfolder import write_atomically
 from paribus.study.frozen import Frozen, Replaced, freeze_spec, pair_with_next, parse_frozen, plain_frozen
 from paribus.study.jsonl import read_lines
 from paribus.study.looks import LOOKS, Look, read_looks
+from paribus.study.protocols import check_protocols
 from paribus.study.rows import Row
 from paribus.study.spec import PLAN, RESULTS, Study, find_config_folder
 from paribus.study.tuning.choice import ChosenSettings, parse_chosen, plain_chosen
@@ -54,7 +56,8 @@ class Plan:
     """recipes: arm -> what it computes, without the seed. devices: arm -> its runtime.device. frozen: None in a plan of
     schema 1. earlier: oldest first. config_dir: of the user's own configs, relative to the study's folder. to_measure:
     secondary metrics that no evaluator of some arm declares, which composing alone shows; it is not written. tuned: the
-    settings that were chosen, None where nothing is tuned, and in the plan of the tuning itself."""
+    settings that were chosen, None where nothing is tuned, and in the plan of the tuning itself. protocols: arm ->
+    evaluator -> its settings, of those that measure what the study judges by and are in no id; {} in an old plan."""
 
     study: str
     recipes: Mapping[str, Mapping[str, Any]]
@@ -65,6 +68,7 @@ class Plan:
     config_dir: str | None = None
     to_measure: tuple[str, ...] = field(default=(), compare=False)
     tuned: ChosenSettings | None = None
+    protocols: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def by_name(self) -> dict[str, Cell]:
         return {cell.name: cell for cell in self.cells}
@@ -96,8 +100,11 @@ def read_plan(path: Path, folder: Path | None = None) -> Plan | None:
         recipes, devices = ({arm: arms[arm][key] for arm in arms} for key in ("recipe", "device"))
         frozen = parse_frozen(head["frozen"]) if head.get("frozen") else None
         earlier = tuple(Replaced(parse_frozen(e["frozen"]), e["rows"], e["looked"]) for e in head.get("earlier", ()))
+        protocols = {arm: arms[arm]["evaluators"] for arm in arms if arms[arm].get("evaluators")}
         tuned = parse_chosen(head)
-        return Plan(head["study"], recipes, devices, cells, frozen, earlier, config_dir, tuned=tuned)
+        return Plan(
+            head["study"], recipes, devices, cells, frozen, earlier, config_dir, tuned=tuned, protocols=protocols
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} is damaged: {error!r}; {again}") from error
 
@@ -111,7 +118,14 @@ def require_plan(study: Study) -> Plan:
 
 
 def format_plan(plan: Plan) -> str:
-    arms = {arm: {"device": plan.devices[arm], "recipe": plan.recipes[arm]} for arm in plan.recipes}
+    arms = {
+        arm: {
+            "device": plan.devices[arm],
+            "recipe": plan.recipes[arm],
+            **({"evaluators": plan.protocols[arm]} if plan.protocols.get(arm) else {}),
+        }
+        for arm in plan.recipes
+    }
     cells = (
         {
             "schema": SCHEMA,
@@ -147,10 +161,14 @@ def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> tuple[Replaced, ...
     rows, before = list(rows), read_plan(study.plan_path, study.folder)
     check_cells(plan)
     check_rows(study, plan, before, rows)
+    check_protocols(plan, before, rows)
     earlier = list_earlier(study, before, rows)
-    if before is not None and before.frozen is None and not earlier and replace(plan, frozen=None) == before:
+    alike = plan if before is None or before.protocols else replace(plan, protocols={})  # old plans do not have them
+    if before is not None and before.frozen is None and not earlier and replace(alike, frozen=None) == before:
         return ()  # of schema 1, and nothing changed
     text = format_plan(replace(plan, earlier=earlier))
+    if alike is not plan and study.plan_path.read_text() == format_plan(replace(alike, earlier=earlier)):
+        return ()
     try:
         if not study.plan_path.is_file() or study.plan_path.read_text() != text:
             write_atomically(study.plan_path, text)

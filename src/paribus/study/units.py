@@ -26,6 +26,26 @@ def is_accuracy(metric: str) -> bool:
     return re.search(r"(^|_)acc(uracy)?\d*(_|$)", metric.rpartition("/")[2]) is not None
 
 
+def infer_direction(metric: str) -> bool | None:
+    """Whether higher is better, by the name: of accuracies it is, of losses it is not; None: the name does not say."""
+    if is_accuracy(metric):
+        return True
+    return False if re.search(r"(^|_)loss(_|$)", metric.rpartition("/")[2]) else None
+
+
+def choose_direction(metric: str, lower: bool, higher: bool) -> bool:
+    """Whether higher is better: --lower-is-better and --higher-is-better, or what the name says. Raises ConfigError."""
+    found = infer_direction(metric)
+    if lower or higher:
+        return higher
+    if found is None:
+        raise ConfigError(
+            f"--metric: found {metric}; it is no accuracy and no loss, so say which way is better: --lower-is-better "
+            "for an error, --higher-is-better for a score"
+        )
+    return found
+
+
 @dataclass(frozen=True)
 class Typed:
     """A number as somebody typed it. value: without its unit, or in the metric's unit where it stands in points."""

@@ -11,7 +11,8 @@ Hyperparameters   epsilon = 8, step_size = 2 (in 1/255), steps = 7, random start
 As the authors    the order of augmentation and attack, the start, the steps and both projections
                   (paribus.methods.attacks has them); the attack's loss is the cross entropy of each image.
 Deviations        the network is in evaluation mode while it is attacked: BatchNorm uses its running statistics, which
-                  move once a step, with the attacked batch, and nothing is dropped. So what an image becomes does not
+                  move once a step, with the attacked batch, and nothing is dropped; of several processes they are
+                  rank 0's. So what an image becomes does not
                   depend on the others in its batch, nor on how a batch is divided. The authors' TensorFlow code
                   (cifar10_challenge) attacks in training mode and lets each pass of the attack move the statistics;
                   their later PyTorch library (robustness) attacks in evaluation mode. Random numbers come from a stream
@@ -22,6 +23,7 @@ Cost              `steps` further passes forward and back, without gradients of 
                   never compiled; one random number for each value of an image.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated
 
@@ -30,27 +32,39 @@ from torch import Tensor, nn
 
 from paribus.core.batch import Batch
 from paribus.core.build import schema
+from paribus.core.capabilities import in_eval_mode
 from paribus.core.errors import ConfigError
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, Objective, Slots
-from paribus.methods.attacks import Attack, Norm, draw_starts, in_evaluation_mode
+from paribus.methods.attacks import Attack, Norm, draw_starts
 from paribus.methods.supervised import SupervisedTraining
 from paribus.methods.trained import make_trained
 
 
 class ObjectiveUnderAttack:
     """Any objective, on inputs that were changed to raise the loss of `network`, whose weights are those of the model
-    that is called in a step."""
+    that is called in a step. sync: makes its buffers equal on all ranks."""
 
-    def __init__(self, objective: Objective, network: nn.Module, attack: Attack, random_start: bool) -> None:
+    def __init__(
+        self,
+        objective: Objective,
+        network: nn.Module,
+        attack: Attack,
+        random_start: bool,
+        sync: Callable[[nn.Module], None],
+    ) -> None:
         self._objective = objective
         self._network = network
+        self._sync = sync
         self._attack = attack
         self._random_start = random_start
 
     def __call__(self, model: nn.Module, batch: Batch, at: Progress) -> tuple[Tensor, dict[str, Tensor]]:
         drawn = draw_starts(at.seed, "pgd", at.epoch, batch.ids, batch.inputs) if self._random_start else None
-        with in_evaluation_mode(self._network):
+        # DDP makes buffers those of rank 0 in its own forward only, which comes after this. Else each rank would attack
+        # with statistics of its own until an evaluation or a checkpoint makes them equal, and so train otherwise.
+        self._sync(self._network)
+        with in_eval_mode(self._network):
             inputs = self._attack(self._network, batch.inputs, batch.targets, drawn)
         return self._objective(model, replace(batch, inputs=inputs), at)
 
@@ -75,5 +89,5 @@ class PGDTraining:
             raise ConfigError("method: PGDTraining needs the mean and std of the data, to change pixels by `epsilon`")
         attack = Attack(self.norm, self.epsilon, self.steps, self.step_size, workshop.mean, workshop.std)
         trained = make_trained(slots, workshop)
-        objective = ObjectiveUnderAttack(slots.objective, trained.network, attack, self.random_start)
+        objective = ObjectiveUnderAttack(slots.objective, trained.network, attack, self.random_start, workshop.sync)
         return SupervisedTraining(replace(slots, objective=objective), workshop, trained=trained)

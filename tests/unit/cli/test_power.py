@@ -15,7 +15,11 @@ from paribus.cli.study.power import power_lines
     [
         ({"smallest_effect": "0.5pt"}, "true difference of 0.5 points in val/acc1", "points over 6 seeds"),
         ({"smallest_effect": "1e-2"}, "true difference of 1 point in val/acc1", "points over 6 seeds"),
-        ({"smallest_effect": "1e-1", "metric": "val/loss"}, "true difference of 0.1 in val/loss", " over 6 seeds"),
+        (
+            {"smallest_effect": "1e-1", "metric": "val/loss", "higher_is_better": False},
+            "true difference of 0.1 in val/loss",
+            " over 6 seeds",
+        ),
     ],
 )
 def test_differences_are_in_the_unit_of_reports(

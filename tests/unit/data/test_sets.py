@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paribus.core.errors import ConfigError
+from paribus.core.evaluation import make_context
 from paribus.core.protocols import DataSets, DeviceContext
 from paribus.data.cifar import CLASSES, Cifar
 from paribus.data.digits import Digits
@@ -171,3 +172,10 @@ def test_a_damaged_file_is_told_before_it_is_unpickled(tmp_path: Path) -> None:
         Cifar(name="cifar10", root=str(tmp_path))(HERE)
     with pytest.raises(ConfigError, match="cifar100 is not there"):
         Cifar(name="cifar100", root=str(tmp_path))(HERE)
+
+
+def test_the_sample_of_training_images_has_a_size_for_evaluators_and_none_on_record() -> None:
+    data = Digits()(HERE)
+    assert dict(data.part_sizes) == {"train_sample": 1000}
+    assert make_context(data, HERE).sizes == {"train": 1437, "val": 360, "train_sample": 1000}
+    assert sum(len(batch) for batch in data.splits["train_sample"](64)) == 1000

@@ -1,6 +1,7 @@
 """Mixtures of pairs: which pairs, how they are mixed and what counts, as loops have it."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -154,4 +155,4 @@ def test_the_curve_of_boxes_has_the_shares_that_came_out() -> None:
 def test_two_classes_are_refused_before_training() -> None:
     with pytest.raises(ConfigError, match=r"evaluators\.in_between: the data has 2 classes"):
         InBetween().check_method(SumOfPixels(), plain_context(2))
-    InBetween().check_method(SumOfPixels(), plain_context(3))
+    InBetween().check_method(SumOfPixels(), replace(plain_context(3), sizes={"val": N}))

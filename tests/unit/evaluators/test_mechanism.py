@@ -2,6 +2,7 @@
 
 import copy
 import math
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from helpers.evaluations import plain_context
 from helpers.pretended_ranks import on_ranks
 from paribus.core.capabilities import AttentionMap, HasAttention
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.evaluation import EvaluationContext
 from paribus.core.protocols import Spec
 from paribus.core.streams import stream, use_generator
@@ -21,7 +22,15 @@ from paribus.core.sums import Sums
 from paribus.evaluators import mechanism, ranks
 from paribus.evaluators.attention import among_cells, entropy, mean_distance
 from paribus.evaluators.mechanism import Mechanism
-from paribus.evaluators.ranks import NONLINEARITIES, RATIOS, draw_layer, random_rank_ratios, rank_ratio
+from paribus.evaluators.ranks import (
+    NONLINEARITIES,
+    RATIOS,
+    draw_layer,
+    gram,
+    random_rank_ratios,
+    rank_of_gram,
+    rank_ratio,
+)
 from paribus.methods.evaluated import PlainNetwork
 from paribus.models.vit import ViT
 from paribus.models.vit_blocks import Attention
@@ -277,5 +286,13 @@ def test_what_a_network_lacks_is_left_out_or_refused() -> None:
         Mechanism(parts=("rank", "attention")).check_method(method, plain_context(CLASSES))
     with pytest.raises(ConfigError, match="found lengths; Linear has no convolutions"):
         Mechanism(parts=("lengths",)).check_method(PlainNetwork(nn.Linear(1, 1)), plain_context(CLASSES))
-    Mechanism(parts=("rank", "lengths")).check_method(method, plain_context(CLASSES))
-    Mechanism().check_method(method, plain_context(CLASSES))
+    known = replace(plain_context(CLASSES), sizes={"val": N})
+    Mechanism(parts=("rank", "lengths")).check_method(method, known)
+    Mechanism().check_method(method, known)
+    Mechanism(parts=("lengths",)).check_method(method, plain_context(CLASSES))  # which needs no images
+
+
+def test_outputs_that_are_not_finite_have_no_rank() -> None:
+    with pytest.raises(RunFailed, match="NaN or infinite, and have no rank"):
+        rank_of_gram(gram(torch.full((4, 3), float("nan")), 1), 0.01)
+    assert rank_of_gram(gram(torch.eye(3)[[0, 0, 1]], 1), 0.01) == 2

@@ -10,9 +10,10 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from paribus.core.batch import Batch
-from paribus.core.errors import ConfigError
+from paribus.core.errors import ConfigError, RunFailed
 from paribus.core.evaluation import EvaluationContext
 from paribus.core.protocols import DeviceContext, Spec
+from paribus.core.sums import gather_samples
 from paribus.engine.evaluate import evaluate
 from paribus.evaluators.maps import normalise_maps
 from paribus.evaluators.pixel_ap import PixelAP, average_precision
@@ -72,10 +73,12 @@ def split(batch_size: int) -> Iterator[Batch]:
         yield Batch(INPUTS[ids], TARGETS[ids], ids, ids, len(ids), 2, also={"mask": MASKS[ids]})
 
 
+CONTEXT = EvaluationContext(Spec(2, 1, 8, 8), DeviceContext(torch.device("cpu")), (0.0,), (1.0,))
+
+
 def measure(of: str, batch_size: int = 4) -> dict[str, float]:
-    context = EvaluationContext(Spec(2, 1, 8, 8), DeviceContext(torch.device("cpu")), (0.0,), (1.0,))
     evaluators = {"pixel_ap": PixelAP(of=of, batch_size=batch_size)}  # type: ignore[arg-type]
-    return evaluate(Method(Mapped()), evaluators, {"val": split}, context).metrics  # type: ignore[arg-type]
+    return evaluate(Method(Mapped()), evaluators, {"val": split}, CONTEXT).metrics  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("of", ["predicted", "true"])
@@ -90,9 +93,15 @@ def test_both_metrics_are_those_of_the_maps_at_the_inputs_size(of: str) -> None:
     assert found != measure("predicted" if of == "true" else "true")
 
 
+def test_maps_of_a_network_that_fell_apart_have_no_order() -> None:
+    sums = gather_samples("maps", torch.arange(9), torch.full((9, 8, 8), float("nan")))
+    sums += gather_samples("masks", torch.arange(9), MASKS)
+    with pytest.raises(RunFailed, match="the maps of val are NaN"):
+        PixelAP().derived(sums.all_reduce(lambda value: value), CONTEXT)
+
+
 def test_data_without_masks_and_networks_without_maps_are_refused() -> None:
     with pytest.raises(ConfigError, match="whose samples have no mask"):
         PixelAP().check_data(SimpleNamespace(facts={"val": ("box",)}))  # type: ignore[arg-type]
-    context = EvaluationContext(Spec(2, 1, 8, 8), DeviceContext(torch.device("cpu")), (0.0,), (1.0,))
     with pytest.raises(ConfigError, match=r"evaluators.pixel_ap: .* global average pool"):
-        PixelAP().check_method(Method(nn.Sequential(nn.Flatten(), nn.Linear(64, 2))), context)
+        PixelAP().check_method(Method(nn.Sequential(nn.Flatten(), nn.Linear(64, 2))), CONTEXT)

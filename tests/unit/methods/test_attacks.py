@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from paribus.methods.attacks import Attack, Norm, ascend, draw_starts, in_evaluation_mode, pgd, project, spread
+from paribus.core.capabilities import in_eval_mode
+from paribus.methods.attacks import Attack, Norm, ascend, draw_starts, pgd, project, spread
 
 SHAPE = (5, 3, 4, 4)
 
@@ -111,7 +112,7 @@ def test_a_network_is_left_as_it_was() -> None:
     before = {name: value.clone() for name, value in network.state_dict().items()}
     attack = Attack("linf", 8.0, 3, None, (0.5,) * 3, (0.25,) * 3)
     inputs = torch.randn(SHAPE)
-    with in_evaluation_mode(network), torch.no_grad():
+    with in_eval_mode(network), torch.no_grad():
         attacked = attack(network, inputs, torch.arange(5) % 4)
     assert network.training
     assert network.norm.training

@@ -64,9 +64,12 @@ THREE = {"baseline": [], "cutmix": ["technique=cutmix"], "adamp": ["technique=ad
     ("changes", "said"),
     [
         ({"smallest_effect": 0.02}, ["Margin changed from 1 point to 2 points"]),
-        ({"metric": "val/loss"}, ["Metric changed from val/acc1 to val/loss"]),
         (
-            {"metric": "val/loss", "smallest_effect": 0.1},
+            {"metric": "val/loss", "higher_is_better": False},
+            ["Metric changed from val/acc1 to val/loss", "Direction changed to lower is better"],
+        ),
+        (
+            {"metric": "val/loss", "smallest_effect": 0.1, "higher_is_better": True},
             ["Metric changed from val/acc1 to val/loss", "Margin changed from 1 point to 0.1"],
         ),
         ({"higher_is_better": False}, ["Direction changed to lower is better"]),

@@ -152,3 +152,9 @@ def test_without_a_margin_none_is_stated(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(two)
     with pytest.raises(ConfigError, match="smallest_effect: missing"):
         load_study(tmp_path, lone=True)
+
+
+def test_the_seeds_that_tuning_will_take_are_left_to_it(tmp_path: Path) -> None:
+    space = {"optimizer.lr": {"log_uniform": [1e-4, 1e-2]}}
+    study = written(tmp_path, seeds=4, settings=None, tune={"space": space, "trials": 2, "seeds": [4, 5, 9]})
+    assert open_stage(study).spec.seeds[0] == 10

@@ -71,6 +71,8 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
      "paper.0.difference: found 2.2 on val/acc1; is it 2.2 points (2.2pt) or 220 points (220pt)?"),
     ({"limits": ["a"]}, "limits: found ('a',)"),
     ({"metric": "accuracy"}, "metric: found 'accuracy'"),
+    ({"metric": "val/ece", "smallest_effect": 0.1}, "higher_is_better: missing; val/ece is not an accuracy"),
+    ({"metric": "val/loss_without_ema", "smallest_effect": 0.1}, "higher_is_better: missing; val/loss_without_ema is"),
     ({"recipe": "experiment=smoke"}, "recipe: found 'experiment=smoke'"),
     ({"recipe": ["smoke"]}, "recipe: found 'smoke'; an override is key=value"),
     ({"recipe": ["seed=3"]}, "recipe: found 'seed=3'; a study sets this by seeds"),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from paribus.core.errors import ConfigError
-from paribus.study.units import is_accuracy, read_difference, read_margin, read_value
+from paribus.study.units import choose_direction, infer_direction, is_accuracy, read_difference, read_margin, read_value
 
 POINTS = ["0.5pt", "0.5 pt", "0.5pts", "0.5%", "0.5 points", ".5pt", "0.5 pp", "5e-1pt", "+0.5pt"]
 
@@ -95,3 +95,30 @@ def test_what_is_no_number_is_one_line(read: Any, found: Any, metric: str) -> No
 def test_margins_are_numbers_from_0(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^--margin: found"):
         read_margin(text, "val/acc1", "--margin")
+
+
+@pytest.mark.parametrize(
+    ("metric", "up"),
+    [
+        ("val/acc1", True),
+        ("val/attack_acc_pgd10_linf_4", True),
+        ("val/acc1_without_ema", True),
+        ("val/loss", False),
+        ("train/unmixed_loss", False),
+        ("val/loss_without_ema", False),
+        ("val/lossless", None),
+        ("val/ece", None),
+        ("val/deo_max", None),
+        ("val/fid", None),
+        ("val/r_precision", None),
+    ],
+)
+def test_which_way_is_better_is_inferred_of_accuracies_and_losses_alone(metric: str, up: bool | None) -> None:
+    assert infer_direction(metric) is up
+    assert choose_direction(metric, lower=True, higher=False) is False
+    assert choose_direction(metric, lower=False, higher=True) is True
+    if up is None:
+        with pytest.raises(ConfigError, match=f"--metric: found {metric}; it is no accuracy and no loss"):
+            choose_direction(metric, lower=False, higher=False)
+    else:
+        assert choose_direction(metric, lower=False, higher=False) is up

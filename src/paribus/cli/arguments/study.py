@@ -3,7 +3,17 @@
 import argparse
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path, time_span, whole_number
+from paribus.cli.options import (
+    Parser,
+    add_config_dir,
+    add_direction,
+    completes,
+    count,
+    exit_codes,
+    path,
+    time_span,
+    whole_number,
+)
 from paribus.core.exit_codes import FAILED, MISMATCH, OK, REQUEUE, STUDY_FAILED
 from paribus.study.slurm.templates import list_templates as template_names
 
@@ -181,7 +191,7 @@ def add_noise(parser: Parser) -> None:
     completes(out, "folder")
     recipe.add_argument("--metric", metavar="KEY", help="default: val/acc1")
     recipe.add_argument("--margin", metavar="M", help="the smallest effect of interest, e.g. 0.5pt (default: none)")
-    recipe.add_argument("--lower-is-better", action="store_true", help="always set for metrics that end in loss")
+    add_direction(recipe)
     parser.set_defaults(repeat=False, cluster=None, dry_run=False)
 
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from paribus.cli.arguments.gate import add_gate_options
-from paribus.cli.options import Parser, add_config_dir, completes, count, exit_codes, path, whole_number
+from paribus.cli.options import Parser, add_config_dir, add_direction, completes, count, exit_codes, path, whole_number
 from paribus.core.errors import ConfigError
 from paribus.core.exit_codes import BAD_CONFIG, FAILED, MISMATCH, OK
 
@@ -195,9 +195,7 @@ def add_compare(parser: Parser) -> None:
         completes(action, "run")
     add_config_dir(parser, "your techniques, for runs that did not record which keys theirs set")
     parser.add_argument("--metric", default="val/acc1", help="the metric to compare (default: val/acc1)")
-    parser.add_argument(
-        "--lower-is-better", action="store_true", help="for the metric; always set for metrics that end in loss"
-    )
+    add_direction(parser)
 
 
 def add_plot(parser: Parser) -> None:

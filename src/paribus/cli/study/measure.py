@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     request = measure.parse_request(_parse_names(args.evaluators), args.overrides, study.config_folder)
     known = read_measures(study)
-    missing = {one.row.cell: names for one in found if (names := measure.list_missing(one, request, known))}
+    missing = {one.row.cell: names for one in found if (names := measure.list_missing(one, request, known, plan))}
     if args.workers > 1 and len(missing) > 1:
         return _share(args, list(missing))
     for one in (one for one in found if one.row.cell in missing):

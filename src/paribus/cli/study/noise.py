@@ -21,11 +21,11 @@ from paribus.study.load import load_study
 from paribus.study.noise import STAGE, format_lone_study, open_stage, read_noise
 from paribus.study.runner.signals import LaunchStop
 from paribus.study.spec import SPEC, Study, parse_key
-from paribus.study.units import read_margin
+from paribus.study.units import choose_direction, read_margin
 
 SCHEMA = 1
 STDOUT = "-"
-_OF_RECIPES = ("out", "metric", "margin", "lower_is_better")  # options
+_OF_RECIPES = ("out", "metric", "margin", "lower_is_better", "higher_is_better")  # options
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +83,7 @@ def _write_record(args: argparse.Namespace, recipe: tuple[str, ...]) -> tuple[Pa
     metric = args.metric or "val/acc1"
     margin = None if args.margin is None else read_margin(args.margin, metric, "--margin")
     own = None if args.config_dir is None else Path(os.path.relpath(args.config_dir, folder)).as_posix()
-    up = not (args.lower_is_better or metric.endswith("loss"))
+    up = choose_direction(metric, args.lower_is_better, args.higher_is_better)
     text, record = format_lone_study(recipe, metric, up, margin, own), folder / SPEC
     if record.exists():
         if record.read_text(errors="replace") == text:

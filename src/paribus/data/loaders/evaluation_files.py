@@ -89,7 +89,7 @@ def _label(
                     told.add(reason)
                     print(f"warning: {reason}; it is left out", file=sys.stderr)
             rows = part.rows + first
-            labels, ids = to_device(place.device, files.targets[rows], rows)
-            yield Batch(part.inputs, labels, ids, torch.arange(len(ids), device=place.device), len(ids), classes)
+            labels, ids, places = to_device(place.device, files.targets[rows], rows, part.rows)
+            yield Batch(part.inputs, labels, ids, places, len(ids), classes, known=(places, part.rows))
 
     return batches

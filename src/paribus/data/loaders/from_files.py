@@ -278,16 +278,17 @@ def build_decoded_evaluation(
                 facts = select_facts(own_samples.facts, rows)
                 if boxes := [part.boxes for part in parts if part.boxes is not None]:
                     facts["box"] = torch.cat(boxes)
-                targets, ids, *also = to_device(
-                    place.device, own_samples.targets[rows], own_samples.ids[rows], *facts.values()
+                targets, ids, places, *also = to_device(
+                    place.device, own_samples.targets[rows], own_samples.ids[rows], rows, *facts.values()
                 )
                 yield Batch(
                     inputs=inputs.transform_eval(pixels),
                     targets=targets,
                     ids=ids,
-                    positions=torch.arange(len(rows), device=place.device),
+                    positions=places,
                     size=len(rows),
                     classes=classes,
+                    known=(places, rows),
                     also=dict(zip(facts, also, strict=True)),
                 )
         finally:
@@ -358,6 +359,7 @@ def build_decoded_sets(
         undecodable=lambda: decode_errors.names,
         facts=_name_facts(samples, {TRAIN_SAMPLE: some, **parts}),
         largest=find_largest(samples.facts),
+        part_sizes={TRAIN_SAMPLE: len(some)},
     )
 
 

@@ -372,4 +372,5 @@ def build_in_memory_sets(
             **{key: list_known_facts(part.also) for key, part in evaluated.items()},
         },
         largest=find_largest(drop_places(train.also)),
+        part_sizes={TRAIN_SAMPLE: len(evaluated[TRAIN_SAMPLE].ids)},
     )

@@ -135,8 +135,9 @@ def _read_long(table: SourceTable, roles: Roles, options: JudgeOptions) -> Answe
     aligned = {
         name: right[at][order] for (name, at), order in zip(_as_arrays(rows), _align(table.name, places), strict=True)
     }
-    first = next(iter(rows))
-    clusters = _read_clusters(parts[first], roles.found.get("cluster"))
+    cluster = roles.found.get("cluster")
+    orders = _align(table.name, places)
+    clusters = _share_clusters([(part, cluster, order) for part, order in zip(parts.values(), orders, strict=True)])
     return Answers(aligned, clusters, roles.describe())
 
 
@@ -158,13 +159,15 @@ def _read_files(tables: Sequence[SourceTable], options: JudgeOptions) -> Answers
         for name, table, roles in zip(stems, tables, every, strict=True)
     }
     examples = [roles.find("example") for roles in every]
-    clusters = _read_clusters(tables[0], every[0].find("cluster"))
+    columns = [roles.find("cluster") for roles in every]
     if None in examples:
         if unlike := next((t for t in tables if len(t.rows) != len(tables[0].rows)), None):
             raise ConfigError(
                 f"{tables[0].name} has {len(tables[0].rows):,} examples and {unlike.name} {len(unlike.rows):,}; "
                 "name the examples in a column (--example) so that they can be matched"
             )
+        in_order = np.arange(len(tables[0].rows))
+        clusters = _share_clusters([(t, column, in_order) for t, column in zip(tables, columns, strict=True)])
         return Answers(right, clusters, every[0].describe(), by_order=True)
     places = {
         name: _place_examples(table, table.cells(str(column)), "")
@@ -172,6 +175,7 @@ def _read_files(tables: Sequence[SourceTable], options: JudgeOptions) -> Answers
     }
     orders = _align(f"{tables[0].name} and {tables[1].name}", places)
     aligned = {name: right[name][order] for name, order in zip(stems, orders, strict=True)}
+    clusters = _share_clusters(list(zip(tables, columns, orders, strict=True)))
     return Answers(aligned, clusters, every[0].describe())
 
 
@@ -183,6 +187,10 @@ def _name_models(tables: Sequence[SourceTable]) -> list[str]:
 
 def _find_correct(roles: Roles, options: JudgeOptions) -> str:
     """The column that says whether a row is right: as named, by its name, else the only one of 0 and 1."""
+    if len(options.values) > 1:
+        raise ConfigError(
+            f"--value: found {', '.join(options.values)}; a row says of one model whether it is right, so name one"
+        )
     if options.values:
         roles.found["correct"] = check_column(roles.table, options.values[0], "--value")
     elif roles.find("correct") is None:
@@ -231,13 +239,30 @@ def _align(where: str, places: Mapping[str, Mapping[str, int]]) -> list[np.ndarr
 
 
 def _read_clusters(table: SourceTable, column: str | None) -> np.ndarray | None:
-    if column is None:
-        return None
-    cells = table.cells(column)
-    for i, text in enumerate(cells):
-        if not text:
-            raise ConfigError(f"{table.where(i)} has no cluster ({column} is empty)")
-    return np.unique(np.array(cells), return_inverse=True)[1]
+    return None if column is None else _share_clusters([(table, column, np.arange(len(table.rows)))])
+
+
+def _share_clusters(parts: Sequence[tuple[SourceTable, str | None, np.ndarray]]) -> np.ndarray | None:
+    """The cluster of each example, by the tables that have a column of them; None where none has. parts: table, column,
+    and its rows in the order of the examples. Raises ConfigError where two tables do not agree."""
+    found: np.ndarray | None = None
+    for table, column, order in parts:
+        if column is None:
+            continue
+        cells = table.cells(column)
+        for i, text in enumerate(cells):
+            if not text:
+                raise ConfigError(f"{table.where(i)} has no cluster ({column} is empty)")
+        here = np.array(cells, dtype=object)[order]
+        if found is None:
+            found = here
+        elif len(unlike := np.flatnonzero(found != here)):
+            at = int(unlike[0])
+            raise ConfigError(
+                f"{table.where(int(order[at]))} is in cluster {here[at]}, and the same example of another model in "
+                f"{found[at]}; an example is in one cluster"
+            )
+    return None if found is None else np.unique(found.astype(str), return_inverse=True)[1]
 
 
 def list_outcomes(outcomes: Sequence[Outcomes]) -> list[dict[str, int | None]]:

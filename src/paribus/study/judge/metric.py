@@ -37,13 +37,16 @@ class Metric:
         """--margin in the metric's own unit. Of accuracies a bare number is in points, whatever their numbers are."""
         if text is None:
             return None
-        margin = read_margin(text, "acc" if self.accuracy else self.name, "--margin")
+        # its numbers say that it is no accuracy, whatever its name
+        named = "acc" if self.accuracy else "value" if is_accuracy(self.name) else self.name
+        margin = read_margin(text, named, "--margin")
         return float(Decimal(str(margin)) * 100) if self.in_percent else margin
 
 
-def choose_metric(name: str, values: Iterable[float], higher: bool | None) -> Metric:
-    """name: of the column, or what the user calls it. higher: as given. Raises ConfigError where the direction is not
-    given and the name does not tell it."""
+def choose_metric(name: str, values: Iterable[float], higher: bool | None, in_percent: bool = False) -> Metric:
+    """name: of the column, or what the user calls it. higher: as given. in_percent: a % stands at the numbers or their
+    column; else an accuracy is in per cent where one is above 1. Raises ConfigError where the direction is not given
+    and the name does not tell it."""
     word = last_word(name)
     values = list(values)
     known = is_accuracy(word) or normalise(name) in _ACCURACIES
@@ -53,7 +56,7 @@ def choose_metric(name: str, values: Iterable[float], higher: bool | None) -> Me
         raise ConfigError(f"is more or less of {name} better? Give --higher or --lower")
     up = higher if higher is not None else known or word in _HIGHER
     why = "as given" if higher is not None else "by its name"
-    return Metric(name, accuracy, accuracy and highest > 1, up, why, _find_odd(name, known, values))
+    return Metric(name, accuracy, accuracy and (in_percent or highest > 1), up, why, _find_odd(name, known, values))
 
 
 def _find_odd(name: str, known: bool, values: Sequence[float]) -> str:

@@ -13,8 +13,8 @@ _SPREADS = ((0.5, "half as large"), (1.0, "as large"), (2.0, "twice as large"))
 
 def format_refusal(c: Comparison, judged: Judged, unit: Unit) -> str:
     """Why there is no verdict, and the seeds that the smallest effect, or what was seen, would take."""
-    one = "seed" if c.paired else "run"
-    where = "in both arms" if c.paired else "in the smaller arm"
+    paired = c.paired and judged.counted == SEEDS  # an arm without any result shares all of its none
+    one, where = ("seed", "in both arms") if paired else ("run", "in the smaller arm")
     have = f"Only one {one} has a result {where}" if c.estimate.n else f"No {one} has a result {where}"
     return f"{have}, two are needed to see a spread. {_format_needed(c, judged, unit)}"
 

@@ -1,6 +1,7 @@
 """Runs, one a row: paired by seed where there are seeds, else independent of each other."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -67,7 +68,8 @@ def _judge_rows(table: SourceTable, roles: Roles, options: JudgeOptions) -> Judg
     for i, run in enumerate(runs):
         values[run.arm][labels[run.seed] if seeded else i] = run.value
     finite = [run.value for run in runs if math.isfinite(run.value)]
-    metric = choose_metric(options.metric or roles.found["value"], finite, options.higher)
+    value = roles.found["value"]
+    metric = choose_metric(options.metric or value, finite, options.higher, table.has_percent(value))
     rule = Rule(margin=metric.read_margin(options.margin) or 0.0, higher_is_better=metric.higher_is_better)
     pairs = [(arm, baseline) for arm in ordered[1:]]
     comparisons = compare_all(values, pairs, rule)
@@ -80,7 +82,7 @@ def _judge_rows(table: SourceTable, roles: Roles, options: JudgeOptions) -> Judg
         arms={arm: summarise(values[arm]) for arm in ordered},
         comparisons=comparisons,
         estimate=lambda bonus, margin: _estimate_shifted(values, pairs, bonus, margin),
-        test=_name_test(comparisons),
+        test=_name_test(comparisons) if seeded else "Welch's t",
         columns=f"{roles.describe()}; against {baseline}, {how}",
         counted=SEEDS if seeded else RUNS,
         missing=_list_missing(values, labels),
@@ -108,7 +110,8 @@ def _name_test(comparisons: Sequence[Comparison]) -> str:
 
 def _read_runs(table: SourceTable, roles: Roles, options: JudgeOptions) -> list[RunRow]:
     arm, value, seed = roles.found["arm"], roles.found["value"], roles.found.get("seed")
-    seeds = table.cells(seed) if seed else [""] * len(table.rows)
+    # 3.0 is seed 3: a column of whole numbers with a gap is written so
+    seeds = [re.sub(r"^(\d+)\.0+$", r"\1", text) for text in table.cells(seed)] if seed else [""] * len(table.rows)
     values = _read_values(table, value, _find_failed(table, roles), options.failed)
     runs: list[RunRow] = []
     first: dict[tuple[str, str], int] = {}

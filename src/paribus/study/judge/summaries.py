@@ -57,7 +57,8 @@ def judge_summaries(table: SourceTable, roles: Roles, options: JudgeOptions) -> 
     baseline, how = choose_baseline(list(samples), options.against)
     ordered = [baseline, *(arm for arm in samples if arm != baseline)]
     means = [sample.mean for sample in samples.values()]
-    metric = choose_metric(options.metric or roles.found["mean"], means, options.higher)
+    column = roles.found["mean"]
+    metric = choose_metric(options.metric or column, means, options.higher, table.has_percent(column))
     rule = Rule(margin=metric.read_margin(options.margin) or 0.0, higher_is_better=metric.higher_is_better)
     pairs = [(arm, baseline) for arm in ordered[1:]]
 

@@ -50,6 +50,10 @@ class SourceTable:
         except ValueError:
             return [self.number(text) for text in cells]
 
+    def has_percent(self, column: str) -> bool:
+        """Whether a % stands in the column's name or at one of its numbers."""
+        return "%" in column or any("%" in text for text in self.cells(column))
+
     def number(self, text: str) -> float | None:
         """None where it is not one; NaN and infinities are."""
         try:

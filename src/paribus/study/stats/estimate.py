@@ -140,7 +140,7 @@ def _estimate_without_spread(
 ) -> Estimate:
     """rarest: one-sided p of the most extreme arrangement that an exact test can see."""
     p_zero = 1.0 if abs(mean) <= rounding else min(1.0, 2 * rarest)
-    p_beyond = (rarest if abs(mean) < margin else 1.0) if margin > 0 else NAN
+    p_beyond = (rarest if margin - abs(mean) > rounding else 1.0) if margin > 0 else NAN
     at = mean if 2 * rarest <= alpha else NAN
     return Estimate(n, mean, 0.0, 0.0, df, at, at, p_zero, p_beyond, spread=False)
 

@@ -79,6 +79,8 @@ def find_edge(axis: Axis, value: object) -> Literal["smallest", "largest", ""]:
         if len(numbers) < 3 or not ordered:
             return ""
         return "smallest" if value <= numbers[0] else "largest" if value >= numbers[-1] else ""
+    if axis.kind == "integers" and axis.high - axis.low < 2:
+        return ""  # two values, as two options
     share = find_share(axis, value)
     return "smallest" if share <= EDGE else "largest" if share >= 1 - EDGE else ""
 

@@ -177,3 +177,35 @@ def test_no_difference_at_all_is_no_proof_of_equivalence(tmp_path: Path) -> None
     assert c.estimate.high > 0.1
     with pytest.raises(ConfigError, match="needs a column of 0 and 1"):
         judge_files([tmp_path / "t.csv"], JudgeOptions(against="a", values=("a",)), examples=True)
+
+
+def test_clusters_count_whichever_file_names_them(tmp_path: Path) -> None:
+    """Copies in clusters that one model's file leaves out: in either order the test is the cluster's."""
+    rng = np.random.default_rng(3)
+    one, two = (rng.integers(0, 2, 12).repeat(5) for _ in range(2))
+    plain, named = tmp_path / "plain.csv", tmp_path / "named.csv"
+    plain.write_text("example,correct\n" + "".join(f"{i},{v}\n" for i, v in enumerate(one)))
+    order = rng.permutation(60)
+    named.write_text("example,correct,cluster\n" + "".join(f"{i},{two[i]},c{i // 5}\n" for i in order))
+    asked = JudgeOptions(against="plain", margin="1")
+    first, second = (judge_files(paths, asked, examples=True) for paths in ([plain, named], [named, plain]))
+    assert first.comparisons[0].estimate.p_zero == pytest.approx(second.comparisons[0].estimate.p_zero, rel=1e-12)
+    assert first.test == second.test
+    control = tmp_path / "other" / "named.csv"
+    control.parent.mkdir()
+    control.write_text("example,correct\n" + "".join(f"{i},{two[i]}\n" for i in order))
+    without = judge_files([plain, control], asked, examples=True)
+    assert without.comparisons[0].estimate.p_zero != pytest.approx(first.comparisons[0].estimate.p_zero, rel=0.01)
+
+
+def test_an_example_in_two_clusters_is_refused(tmp_path: Path) -> None:
+    rows = ["a,x,1,p", "a,y,0,q", "b,x,1,p", "b,y,1,p"]
+    (tmp_path / "t.csv").write_text("model,example,correct,cluster\n" + "\n".join(rows) + "\n")
+    with pytest.raises(ConfigError, match="is in cluster p, and the same example of another model in q"):
+        judge_files([tmp_path / "t.csv"], JudgeOptions(against="a"), examples=True)
+
+
+def test_of_two_columns_that_say_right_one_has_to_be_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("model,example,right,strict\na,x,1,0\nb,x,1,1\n")
+    with pytest.raises(ConfigError, match="--value: found right, strict; a row says of one model"):
+        judge_files([tmp_path / "t.csv"], JudgeOptions(against="a", values=("right", "strict")), examples=True)

@@ -282,3 +282,41 @@ def test_conditions_move_the_arm_and_not_only_the_interval(condition: str, margi
         "undecided": lambda v: v == "undecided",
     }[condition]
     assert found == [holds(v) for v in verdicts]
+
+
+PERCENT = {"base": (0.5, 0.6, 0.7, 0.65), "new": (0.83, 0.94, 1.0, 0.99)}  # of a hundred, as of ImageNet-21k
+
+
+@pytest.mark.parametrize(("head", "sign"), [("acc (%)", ""), ("acc", "%"), ("acc", " %")])
+def test_a_per_cent_sign_settles_what_small_numbers_are(head: str, sign: str, tmp_path: Path) -> None:
+    lines = [f"{arm},{s},{v}{sign}" for arm, of in PERCENT.items() for s, v in enumerate(of)]
+    (tmp_path / "t.csv").write_text(f"arm,seed,{head}\n" + "\n".join(lines) + "\n")
+    judged = judge_files([tmp_path / "t.csv"], JudgeOptions(against="base", margin="0.5"))
+    assert (judged.metric.in_percent, judged.rule.margin) == (True, 0.5)
+    assert judged.comparisons[0].estimate.mean == pytest.approx(0.3275)  # points
+    (tmp_path / "t.csv").write_text((tmp_path / "t.csv").read_text().replace("%", "").replace("()", ""))
+    assert not judge_files([tmp_path / "t.csv"], JudgeOptions(against="base")).metric.in_percent
+
+
+def test_numbers_beyond_an_accuracy_take_a_margin_as_typed(tmp_path: Path) -> None:
+    arms = {name: {s: 100 * v + 5 for s, v in of.items()} for name, of in RUNS.items()}
+    arms["new"][0] = 100.01
+    assert judge(tmp_path, arms, column="accuracy", margin="0.5").rule.margin == 0.5
+    assert judge(tmp_path, arms, column="top1", margin="0.5").rule.margin == 0.5
+
+
+def test_seed_3_is_3_point_0(tmp_path: Path) -> None:
+    """As pandas writes whole numbers once there was a gap."""
+    lines = [f"base,{s},{v}" for s, v in RUNS["base"].items()] + [f"new,{s}.0,{v}" for s, v in RUNS["new"].items()]
+    (tmp_path / "t.csv").write_text("arm,seed,acc\n" + "\n".join(lines) + "\n")
+    judged = judge_files([tmp_path / "t.csv"], JudgeOptions(against="base", margin="1"))
+    assert judged.comparisons[0].paired
+    assert judged.comparisons[0].estimate == judge(tmp_path, margin="1").comparisons[0].estimate
+
+
+def test_an_arm_that_failed_altogether_is_not_called_paired(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("arm,acc\nbase,0.9\nbase,0.91\nnew,nan\nnew,nan\n")
+    judged = judge_files([tmp_path / "t.csv"], JudgeOptions(against="base", failed=True))
+    assert judged.test == "Welch's t"
+    (verdict,) = build_judge_report(judged).verdicts
+    assert verdict.numbers.startswith("No run has a result in the smaller arm")

@@ -27,6 +27,12 @@ def parsed(folder: Path, changes: dict[str, Any] | None = None, **study: Any) ->
     return found
 
 
+def test_two_whole_numbers_are_two_options_and_have_no_edge() -> None:
+    two, three = (Interval(kind="integers", low=1, high=high) for high in (2, 3))
+    assert find_edge(two, 1) == find_edge(two, 2) == ""
+    assert (find_edge(three, 1), find_edge(three, 2), find_edge(three, 3)) == ("smallest", "", "largest")
+
+
 def test_what_is_left_out_has_a_meaning(tmp_path: Path) -> None:
     tune = parsed(tmp_path)
     interval = Interval(kind="log_uniform", low=1e-4, high=1e-2)
