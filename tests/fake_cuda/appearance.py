@@ -67,6 +67,13 @@ class FakeGenerator:
         assert -(2**63) <= seed < 2**64
         return self
 
+    def get_state(self) -> int:
+        """Of the real one a tensor on the CPU, seed and offset, which the host has without waiting."""
+        return 0
+
+    def set_state(self, state: int) -> "FakeGenerator":
+        return self
+
 
 def _apply(self: nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
     """nn.Module._apply for fake tensors, whose parameters can neither be changed in place nor swapped."""

@@ -6,6 +6,7 @@ Jung, Chun & Moon 2022 (arXiv 2111.14581). Each documented defect of their code 
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from sklearn.metrics import roc_curve
 from torch import Tensor
 
-from helpers.trainings import workbench
+from helpers.trainings import trained, workbench
 from paribus.conformance.trainings import make_subject
 from paribus.core.batch import Batch
 from paribus.core.progress import Progress
@@ -344,3 +345,15 @@ def test_the_classifier_never_sees_who_is_checked_or_unknown() -> None:
         runs.append(torch.cat([p.flatten() for p in method.parts()["groups"].network.parameters()]))
     assert torch.equal(runs[0], runs[1])
     assert not torch.equal(runs[0], runs[2]), "negative control"
+
+
+def test_dropout_of_the_compared_network_is_not_the_classifiers_business(tmp_path: Path) -> None:
+    """The classifier goes first in a step. With threshold 1 none of its answers is taken, so the run is the drawn
+    one's, masks included."""
+    smoke = ("experiment=smoke_groups", "steps=4ba", "model.dropout=0.2", "method.completion.group_epochs=1")
+    cgl = trained(tmp_path / "cgl", *smoke, "method.completion.threshold=1.0", techniques=("cgl",))
+    drawn = trained(tmp_path / "drawn", *smoke[:3], "method=fair")
+    weights = {name: w for name, w in cgl.weights.items() if not name.startswith("groups.")}
+    assert weights.keys() == drawn.weights.keys()
+    assert all(torch.equal(w, drawn.weights[name]) for name, w in weights.items())
+    assert torch.equal(torch.rand(3, generator=stream(0, "a")), torch.rand(3, generator=stream(0, "a")))

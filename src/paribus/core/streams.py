@@ -66,6 +66,22 @@ def use_generator(generator: torch.Generator) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
+@contextmanager
+def use_module_stream(device: torch.device, seed: int, name: str, *key: int | str) -> Iterator[None]:
+    """Let dropout and drop-path of a further network draw from a stream of their own, which torch has no argument for.
+    Afterwards the global generators are where they were, so that another network draws as it would alone."""
+    on_device = torch.cuda.default_generators[device.index] if device.type == "cuda" else None
+    before = on_device.get_state() if on_device is not None else None
+    try:
+        with use_generator(stream(seed, name, *key)):
+            if on_device is not None:
+                on_device.manual_seed(key64(seed, name, *key))
+            yield
+    finally:
+        if on_device is not None and before is not None:
+            on_device.set_state(before)
+
+
 def _splitmix64(x: Tensor) -> Tensor:
     """SplitMix64's finaliser on int64, whose products wrap the same way on every device."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47  # 0xBF58476D1CE4E5B9

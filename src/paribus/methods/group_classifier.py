@@ -20,7 +20,7 @@ from paribus.core.build import schema
 from paribus.core.formatting import format_count
 from paribus.core.progress import Progress
 from paribus.core.protocols import BuildContext, ModelFactory, Slots
-from paribus.core.streams import uniform
+from paribus.core.streams import uniform, use_module_stream
 from paribus.methods.completion import GROUP, CompletedGroups, Completer, Drawing, normalise, one_hot
 from paribus.methods.trained import Trained, make_trained
 
@@ -90,7 +90,7 @@ class WithClassifier:
         loss, kept = self._nothing, torch.zeros_like(known)
         guess = drawn
         if phase < 0:
-            loss = self._train(batch, known & ~checked, factor)
+            loss = self._train(batch, known & ~checked, at, factor)
         else:
             self._rest()
             guess, kept = self._ask(batch, given, known, checked, drawn, phase > 0)
@@ -103,8 +103,9 @@ class WithClassifier:
         """(n,) bool, by the sample alone. Of those that are annotated, this share is held back."""
         return uniform(at.seed, "fair.checked", 0, batch.ids % COPY_OFFSET, 1)[:, 0] < self._settings.checked
 
-    def _train(self, batch: Batch, learned: Tensor, factor: float) -> Tensor:
-        """A step of the classifier on these samples, (n,) bool. Returns its loss."""
+    def _train(self, batch: Batch, learned: Tensor, at: Progress, factor: float) -> Tensor:
+        """A step of the classifier on these samples, (n,) bool, with dropout of its own: it goes before the network
+        that is compared, whose masks would be others. Returns its loss."""
         self._h.prepare_step(factor)
         weights = normalise(learned, batch.size, self._workshop)
 
@@ -115,7 +116,9 @@ class WithClassifier:
             return (losses * part.also[_WEIGHT]).mean(), {}
 
         weighted = replace(batch, also={**batch.also, _WEIGHT: weights})
-        return self._h.step(self._slots.update, loss_of, weighted)["train/loss"]
+        place = self._workshop.place
+        with use_module_stream(place.device, at.seed, "modules.groups", at.step, place.rank):
+            return self._h.step(self._slots.update, loss_of, weighted)["train/loss"]
 
     def _rest(self) -> None:
         """Evaluation mode, with the buffers of rank 0, and no gradients that nobody follows any more."""

@@ -64,6 +64,8 @@ class GradientStep:
             nn.utils.clip_grad_norm_(model.parameters(), self.clip_norm)
         scaler.step(optimizer)
         scaler.update()
+        if torch.is_autocast_enabled(batch.inputs.device.type):
+            torch.clear_autocast_cache()  # within another's forward, which would go on with the weights of before
         return totals
 
     def _autocast(self, device: torch.device) -> AbstractContextManager[Any]:

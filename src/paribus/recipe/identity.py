@@ -94,7 +94,11 @@ def computed_part(config: Mapping[str, Any]) -> dict[str, Any]:
     for path, neutral in LATER_KEYS.items():
         core = _drop_key(core, path.split("."), to_recorded_names(neutral))
     core = drop_hashed_paths(_drop_later_fields(core))
-    # the order of transforms is part of the recipe, the order of all other keys is not
+    # the order of transforms and of augmentations is part of the recipe, the order of all other keys is not; that of
+    # augmentations came later, and is left out where it is the alphabet's
+    order = list(core["data"].get("augment") or ())
+    if order != sorted(order):
+        core["data"]["augment_order"] = order
     core["transforms"] = [[key, value] for key, value in core["transforms"].items() if value is not None]
     return {"protocol": PROTOCOL, **core}
 

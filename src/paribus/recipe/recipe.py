@@ -35,6 +35,7 @@ from paribus.core.protocols import (
 )
 from paribus.engine.runtime import Runtime
 from paribus.interop.weight_files import find_weights, hash_weights
+from paribus.recipe.equal_draws import refuse_equal_draws
 from paribus.recipe.files import fill_checksums
 from paribus.recipe.identity import computed_part, fill_in_earlier, hash_recipe
 from paribus.recipe.near_keys import explain_unknown_key, list_keys
@@ -173,6 +174,8 @@ def build_recipe(cfg: Any, technique_names: list[str], known_checksums: dict[Pat
         if leftovers := explain_leftovers(cfg, str(error)):
             raise ConfigError(f"{error}{leftovers}") from error
         raise
+    data = recipe.config.get("data")
+    refuse_equal_draws(recipe.transforms, data.get("augment") if isinstance(data, Mapping) else None)
     if recipe.init_from is not None and isinstance(recipe.model, StartsFromFile):
         for file in iterate_files(recipe.model, "model"):
             raise ConfigError(f"init_from: {file.key} names starting weights too; leave one of them out")

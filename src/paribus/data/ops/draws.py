@@ -10,6 +10,8 @@ from paribus.core.streams import key64, uniform_from_key
 from paribus.data.ops.native import draw_uniform, load_kernels
 from paribus.data.ops.transfer import to_device
 
+OF_LOADERS = ("crop_and_flip", "flip", "resized_crop")  # names that no augmentation may have (recipe/equal_draws.py)
+
 
 @dataclass(frozen=True)
 class SampleRandom:
