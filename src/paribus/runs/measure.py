@@ -71,7 +71,7 @@ def list_missing(one: Candidate, request: Request, known: Sequence[Measure], pla
     the runs of an arm."""
     for name, config in _describe(one, request).items():
         check_protocol(known, name, config)
-        check_planned_protocol(plan, name, config)
+        check_planned_protocol(plan.protocols, name, config)
     done = {m.evaluator for m in known if (m.id, m.row) == (one.row.id, hash_metrics(one.row.metrics))}
     return [name for name in request.names if name not in done]
 

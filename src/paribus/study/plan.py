@@ -161,7 +161,10 @@ def freeze(study: Study, plan: Plan, rows: Iterable[Row]) -> tuple[Replaced, ...
     rows, before = list(rows), read_plan(study.plan_path, study.folder)
     check_cells(plan)
     check_rows(study, plan, before, rows)
-    check_protocols(plan, before, rows)
+    if before is not None:
+        old = before.by_name()
+        both = {cell.name: (old[cell.name].overrides, cell.overrides) for cell in plan.cells if cell.name in old}
+        check_protocols(plan.protocols, before.protocols, both, rows)
     earlier = list_earlier(study, before, rows)
     alike = plan if before is None or before.protocols else replace(plan, protocols={})  # old plans do not have them
     if before is not None and before.frozen is None and not earlier and replace(alike, frozen=None) == before:

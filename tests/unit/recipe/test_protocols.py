@@ -71,10 +71,10 @@ def test_a_plan_from_before_is_held_to_its_overrides_and_stays_as_it_is(tmp_path
 def test_measuring_with_other_settings_than_the_runs_is_refused(tmp_path: Path) -> None:
     made = planned(judged(tmp_path))
     config = dict(made.protocols["baseline"]["calibration"])
-    check_planned_protocol(made, "calibration", {**config, "batch_size": 3})
-    check_planned_protocol(made, "ood", {"split": "val"})
+    check_planned_protocol(made.protocols, "calibration", {**config, "batch_size": 3})
+    check_planned_protocol(made.protocols, "ood", {"split": "val"})
     with pytest.raises(ConfigError, match="runs of baseline measure with bins=15, and this is bins=5"):
-        check_planned_protocol(made, "calibration", {**config, "bins": 5})
+        check_planned_protocol(made.protocols, "calibration", {**config, "bins": 5})
 
 
 TUNE = {"space": {"optimizer.lr": {"choices": [0.01, 0.02]}}, "trials": 2, "seeds": [10]}
