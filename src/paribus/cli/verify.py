@@ -61,8 +61,8 @@ def _verify_cell(args: argparse.Namespace, folder: Path, overrides: list[str]) -
     if given:
         raise ConfigError(f"--cell: a cell is trained as planned, whole; leave out {', '.join(given)}")
     study = load_study(folder)
-    given = args.tolerance
-    tolerance = None if given is None else read_margin(given, study.spec.metric, "--tolerance")
+    text = args.tolerance
+    tolerance = None if text is None else read_margin(text, study.spec.metric, "--tolerance")
     with scratch_folder("paribus-verify-") as scratch:
         found = verify_cell(study, args.cell, tolerance, scratch)
     if args.json:

@@ -44,11 +44,6 @@ def _measure_alone(recipe: Recipe, metric: str, judged: str) -> tuple[str, ...]:
     """Overrides with which a run measures this metric and, as far as evaluators declare it, nothing else. judged: the
     study's own metric. Raises ConfigError where that would read a split that the study is judged on."""
     split = metric.partition("/")[0]
-    if split == "minival" and getattr(recipe.data, "minival", None) == 0:
-        raise ConfigError(
-            f"tune.metric: found {metric}, but data.minival is 0, so no images are held out to tune on; add "
-            "data.minival=N to recipe, e.g. a tenth of the training images"
-        )
     wanted = {metric, metric.removesuffix(WITHOUT_EMA)}
     on_split = {name: _set_split(one, split, wanted) for name, one in recipe.evaluators.items() if one is not None}
     kept = [name for name, one in on_split.items() if wanted & set(getattr(one, "keys", ()))]
@@ -56,6 +51,12 @@ def _measure_alone(recipe: Recipe, metric: str, judged: str) -> tuple[str, ...]:
     if not kept:
         there = [key for one in on_split.values() for key in getattr(one, "keys", ())]
         raise ConfigError(f"tune.metric: found {metric}; the evaluators measure {', '.join(there) or 'nothing'}")
+    read = {split}.union(*(_list_reported(on_split[name]) for name in kept))
+    if "minival" in read and getattr(recipe.data, "minival", None) == 0:
+        raise ConfigError(
+            f"tune.metric: found {metric}, but data.minival is 0, so no images are held out to tune on; add "
+            "data.minival=N to recipe, e.g. a tenth of the training images"
+        )
     apart = _list_judged(recipe, judged)
     for name in kept:
         if both := sorted(_list_read(on_split[name]) & apart):

@@ -35,9 +35,11 @@ def infer_direction(metric: str) -> bool | None:
 
 def choose_direction(metric: str, lower: bool, higher: bool) -> bool:
     """Whether higher is better: --lower-is-better and --higher-is-better, or what the name says. Raises ConfigError."""
-    found = infer_direction(metric)
+    if lower and higher:
+        raise ConfigError("--lower-is-better, --higher-is-better: found both; give one of them")
     if lower or higher:
         return higher
+    found = infer_direction(metric)
     if found is None:
         raise ConfigError(
             f"--metric: found {metric}; it is no accuracy and no loss, so say which way is better: --lower-is-better "

@@ -88,6 +88,13 @@ def test_a_metric_without_a_split_in_its_name_is_tuned_on_the_images_held_out(tm
     assert all("evaluators.accuracy=null" in cell.overrides for cell in made.cells)
 
 
+def test_without_images_held_out_there_is_nothing_to_tune_on(tmp_path: Path) -> None:
+    tune = {**TUNE, "metric": "ood/auroc", "higher_is_better": True}
+    recipe = ["experiment=smoke", "steps=4ba", "evaluators=[accuracy,ood]"]
+    with pytest.raises(ConfigError, match=r"found ood/auroc, but data\.minival is 0"):
+        build_tuning_plan(written(tmp_path, recipe=recipe, settings=None, tune=tune))
+
+
 def test_tuning_does_not_read_what_the_study_is_judged_on(tmp_path: Path) -> None:
     tune = {**TUNE, "metric": "val/acc1", "higher_is_better": True}
     recipe = [*RECIPE, "evaluators=[accuracy,ood]"]

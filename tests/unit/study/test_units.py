@@ -117,6 +117,8 @@ def test_which_way_is_better_is_inferred_of_accuracies_and_losses_alone(metric: 
     assert infer_direction(metric) is up
     assert choose_direction(metric, lower=True, higher=False) is False
     assert choose_direction(metric, lower=False, higher=True) is True
+    with pytest.raises(ConfigError, match="found both"):
+        choose_direction(metric, lower=True, higher=True)
     if up is None:
         with pytest.raises(ConfigError, match=f"--metric: found {metric}; it is no accuracy and no loss"):
             choose_direction(metric, lower=False, higher=False)

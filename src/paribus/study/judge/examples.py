@@ -132,11 +132,9 @@ def _read_long(table: SourceTable, roles: Roles, options: JudgeOptions) -> Answe
         rows.setdefault(name, []).append(i)
     parts = {name: _select(table, at) for name, at in rows.items()}
     places = {name: _place_examples(parts[name], [ids[i] for i in at], f" of {name}") for name, at in rows.items()}
-    aligned = {
-        name: right[at][order] for (name, at), order in zip(_as_arrays(rows), _align(table.name, places), strict=True)
-    }
-    cluster = roles.found.get("cluster")
     orders = _align(table.name, places)
+    aligned = {name: right[at][order] for (name, at), order in zip(_as_arrays(rows), orders, strict=True)}
+    cluster = roles.found.get("cluster")
     clusters = _share_clusters([(part, cluster, order) for part, order in zip(parts.values(), orders, strict=True)])
     return Answers(aligned, clusters, roles.describe())
 
