@@ -65,7 +65,7 @@ def test_losses_are_those_of_both_arms() -> None:
     assert [line.name for line in shared] == ["every batch", "half", "without"]
 
 
-@pytest.mark.parametrize("places", [(0.0, 0.5), (0.0,)])
+@pytest.mark.parametrize("places", [(0.0, 0.5), (0.0,), (5.0,)])
 def test_lines_with_baselines_of_their_own_each_show_them(places: tuple[float, ...]) -> None:
     """AdamP against AdamW beside SGDP against SGD: one line of baselines would have shown the last of each place."""
     losses = {"adamw": 0.4, "adamp": 0.3, "sgd": 1.4, "sgdp": 1.3}
